@@ -1,0 +1,20 @@
+# Two commands do everything on a fresh machine, and install what they need:
+#   make demo   runs the mesh for real on this machine, scene by scene
+#   make test   passes all the tests
+.PHONY: demo test check help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
+
+#   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  without the mesh's part: must fail
+demo:
+	@tests/setup
+	@tests/demo
+
+test:
+	@tests/setup cluster
+	@tests/run
+
+#   make check  formatting, lints, docs, unit and property tests: no root, no namespaces
+check:
+	@tests/run quick

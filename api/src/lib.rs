@@ -1,0 +1,46 @@
+//! Mesh policy as Kubernetes custom resources, group `tulle.dev/v1alpha1`.
+//!
+//! ```text
+//!  MeshConfig     one per cluster         settings of the mesh itself
+//!  MeshTLS        mesh, namespace, pods   who must speak mutual TLS
+//!  TrafficPolicy  targetRefs              retries, timeouts, limits, ejection, load balancing
+//! ```
+//!
+//! A kind is a file: its types carry the texts of `kubectl explain`, parse what has a form (a
+//! duration, an address range, a status to retry), and refuse fields that they do not know. What
+//! one value alone cannot tell (a maximum below its base, a target of the wrong kind) is found by
+//! [`Validate::problems`]. What needs other objects is nothing that this crate can know.
+//!
+//! Policies of several levels merge field by field, the most specific wins; so every field is
+//! optional, and absent means "as the next level says", in the end the default in its text.
+//!
+//! The CRDs in `deploy/crds/` are generated from these types: [`crd::all`].
+
+mod cidr;
+pub mod crd;
+mod duration;
+mod mesh_config;
+mod mesh_tls;
+mod retry_on;
+mod target;
+mod traffic_policy;
+mod validate;
+
+pub use cidr::{BadCidr, Cidr};
+pub use duration::{BadDuration, Duration};
+pub use mesh_config::{ExternalTraffic, MeshConfig, MeshConfigSpec};
+pub use mesh_tls::{MeshTls, MeshTlsSpec, Mode, PodSelector, PortMode};
+pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
+pub use target::{TargetKind, TargetRef};
+pub use traffic_policy::{
+    Backoff, BalancePolicy, Ejection, Limits, LoadBalancing, Retries, RetryBudget, Timeouts,
+    TrafficPolicy, TrafficPolicySpec,
+};
+pub use validate::{Problem, Validate};
+
+/// The API group of all kinds.
+pub const GROUP: &str = "tulle.dev";
+/// The version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+/// The namespace of the mesh itself, and of policies that hold everywhere.
+pub const SYSTEM_NAMESPACE: &str = "tulle-system";

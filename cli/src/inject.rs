@@ -1,0 +1,247 @@
+//! `tulle inject`: the same YAML with sidecars, as the webhook would make it.
+//!
+//! Documents that do not change come out as they went in, to the byte. In those that change only
+//! what is added differs (comments inside of them are lost: YAML libraries do not keep them).
+
+mod document;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use serde_yaml_ng::Value;
+use tulle_control_plane::inject::{self as sidecar, Plan, Settings};
+
+use document::{Document, PodPart};
+
+/// Add the sidecar to the pods in Kubernetes YAML.
+///
+/// Reads YAML with any number of documents, and writes it with a sidecar in every Pod and pod
+/// template (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, also inside a List).
+/// Everything else passes through unchanged. Where the input holds the Namespace, its label
+/// `tulle.dev/inject` decides; where it does not, pods get a sidecar. A pod's own label always wins.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  \
+    tulle inject -f deploy.yaml | kubectl apply -f -\n  \
+    kubectl get deploy reviews -o yaml | tulle inject -f -\n  \
+    tulle inject -f deploy.yaml --control-plane mesh.example.org:15010 > injected.yaml\n\n\
+    Exit codes: 0 done (pods that were left alone are named on stderr), 1 not all of the input could \
+    be understood or injected; then nothing is written.")]
+pub(crate) struct Args {
+    /// File to read, `-` for stdin. Can be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Namespace of objects that name none.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Inject also where a Namespace in the input is not labelled.
+    #[arg(long)]
+    inject_all: bool,
+    /// Registry, and path in it, of the images tulle-proxy and tulle-redirect.
+    #[arg(long, value_name = "REGISTRY")]
+    image_registry: Option<String>,
+    /// Tag of the images (default: the version of this program).
+    #[arg(long, value_name = "TAG")]
+    image_tag: Option<String>,
+    /// When Kubernetes fetches the images.
+    #[arg(long, value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: Option<String>,
+    /// Address of the control plane, as pods resolve it.
+    #[arg(long, value_name = "HOST:PORT")]
+    control_plane: Option<String>,
+}
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Documents that cannot be injected; each line names file, document and object.
+    #[error("{}", .0.join("\nerror: "))]
+    Documents(Vec<String>),
+    /// Stdout or stderr is gone.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// Reads, injects, writes.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
+    let mut sources = Vec::new();
+    for path in &args.files {
+        let file = if path == Path::new("-") {
+            "stdin".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let text = read(path).map_err(|source| Error::Read {
+            file: file.clone(),
+            source,
+        })?;
+        sources.push((file, text));
+    }
+    let output = transform(&sources, args).map_err(Error::Documents)?;
+    let mut stderr = io::stderr().lock();
+    for note in &output.notes {
+        writeln!(stderr, "{note}")?;
+    }
+    io::stdout().lock().write_all(output.yaml.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    if path != Path::new("-") {
+        return fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    yaml: String,
+    /// Warnings, and pods that were left alone.
+    notes: Vec<String>,
+}
+
+/// All of the input to all of the output, or everything that is wrong with it.
+fn transform(sources: &[(String, String)], args: &Args) -> Result<Output, Vec<String>> {
+    let (documents, mut errors) = document::parse(sources);
+    let context = Context {
+        settings: settings(args),
+        namespaces: namespaces(&documents),
+        namespace: args.namespace.clone(),
+        inject_all: args.inject_all,
+    };
+    let mut output = Output::default();
+    for document in documents {
+        let mut value = document.value.clone();
+        let mut changed = false;
+        for mut part in document::pod_parts(&mut value, &args.namespace) {
+            match context.inject(&mut part) {
+                Ok(Outcome { injected, notes }) => {
+                    changed |= injected;
+                    let name = format!("{}: {}", document.place, part.object);
+                    output.notes.extend(
+                        notes
+                            .iter()
+                            .map(|(kind, note)| format!("{kind}: {name}: {note}")),
+                    );
+                }
+                Err(reason) => {
+                    errors.push(format!("{}: {}: {reason}", document.place, part.object));
+                }
+            }
+        }
+        let text = if changed {
+            serialize(&value, &mut errors)
+        } else {
+            document.text
+        };
+        append(&mut output.yaml, &text);
+    }
+    if errors.is_empty() {
+        Ok(output)
+    } else {
+        Err(errors)
+    }
+}
+
+fn settings(args: &Args) -> Settings {
+    let settings =
+        Settings::default().images(args.image_registry.as_deref(), args.image_tag.as_deref());
+    Settings {
+        control_plane: args.control_plane.clone().unwrap_or(settings.control_plane),
+        image_pull_policy: args.image_pull_policy.clone(),
+        ..settings
+    }
+}
+
+/// Labels of the Namespaces in the input, by name.
+fn namespaces(documents: &[Document]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let labels = |namespace: &Value| -> Option<_> {
+        let name = namespace.get("metadata")?.get("name")?.as_str()?.to_owned();
+        let labels = namespace
+            .get("metadata")?
+            .get("labels")
+            .cloned()
+            .unwrap_or_default();
+        Some((name, serde_yaml_ng::from_value(labels).unwrap_or_default()))
+    };
+    documents
+        .iter()
+        .flat_map(|d| document::objects_of_kind(&d.value, "v1", "Namespace"))
+        .filter_map(labels)
+        .collect()
+}
+
+struct Context {
+    settings: Settings,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    namespace: String,
+    inject_all: bool,
+}
+
+struct Outcome {
+    injected: bool,
+    /// `note` or `warning`, and its text.
+    notes: Vec<(&'static str, String)>,
+}
+
+impl Context {
+    fn inject(&self, part: &mut PodPart<'_>) -> Result<Outcome, String> {
+        let metadata = part.read("metadata")?;
+        let spec = part.read("spec")?;
+        let namespace = part.namespace.as_deref().unwrap_or(&self.namespace);
+        let enabled = BTreeMap::from([(sidecar::LABEL.to_owned(), "enabled".to_owned())]);
+        let labels = match self.namespaces.get(namespace) {
+            Some(labels) if !self.inject_all => labels,
+            _ => &enabled,
+        };
+        match sidecar::plan(&metadata, &spec, labels, &self.settings).map_err(|e| e.to_string())? {
+            Plan::Skip(skip) => Ok(Outcome {
+                injected: false,
+                notes: vec![("note", format!("not injected: {skip}"))],
+            }),
+            Plan::Inject(additions) => {
+                part.add(&additions)?;
+                let warnings = additions.warnings.into_iter();
+                Ok(Outcome {
+                    injected: true,
+                    notes: warnings.map(|w| ("warning", w)).collect(),
+                })
+            }
+        }
+    }
+}
+
+fn serialize(value: &Value, errors: &mut Vec<String>) -> String {
+    serde_yaml_ng::to_string(value).unwrap_or_else(|error| {
+        errors.push(error.to_string());
+        String::new()
+    })
+}
+
+fn append(yaml: &mut String, document: &str) {
+    if !yaml.is_empty() {
+        yaml.push_str("---\n");
+    }
+    yaml.push_str(document);
+    if !document.ends_with('\n') {
+        yaml.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use k8s_openapi::api::core::v1::PodSpec;
+
+use super::*;
+
+fn run(yaml: &str, flags: &[&str]) -> Result<Output, Vec<String>> {
+    let args = Args::parse_from(["inject", "-f", "-"].iter().chain(flags));
+    transform(&[("in.yaml".to_owned(), yaml.to_owned())], &args)
+}
+
+/// Each pod part, and the names of its init containers.
+fn injected(yaml: &str) -> Vec<String> {
+    let (documents, errors) = document::parse(&[(String::new(), yaml.to_owned())]);
+    assert_eq!(errors, [""; 0]);
+    let mut found = Vec::new();
+    for mut document in documents {
+        for part in document::pod_parts(&mut document.value, "default") {
+            let spec: PodSpec = part.read("spec").expect("a spec");
+            let names: Vec<String> = spec
+                .init_containers
+                .into_iter()
+                .flatten()
+                .map(|c| c.name)
+                .collect();
+            found.push(format!("{} {}", part.object, names.join(",")));
+        }
+    }
+    found
+}
+
+#[test]
+fn all_workloads() {
+    let template = "template: {metadata: {labels: {a: b}}, spec: {containers: [{name: app}]}}";
+    let apps = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
+    let mut yaml: String = apps
+        .map(|kind| format!("---\napiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{template}}}\n"))
+        .concat();
+    yaml += &format!(
+        "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: x}}\nspec: {{{template}}}\n"
+    );
+    yaml += &format!(
+        "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: x}}\nspec: {{jobTemplate: {{spec: {{{template}}}}}}}\n"
+    );
+    yaml += "---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: x, namespace: y}, spec: {initContainers: [{name: own}], containers: [{name: app}]}}\n";
+    let output = run(&yaml, &[]).expect("injected");
+    assert_eq!(output.notes, [""; 0]);
+    let ours = "tulle-redirect,tulle-proxy";
+    assert_eq!(
+        injected(&output.yaml),
+        [
+            format!("Deployment default/x {ours}"),
+            format!("StatefulSet default/x {ours}"),
+            format!("DaemonSet default/x {ours}"),
+            format!("ReplicaSet default/x {ours}"),
+            format!("Job default/x {ours}"),
+            format!("CronJob default/x {ours}"),
+            format!("Pod y/x {ours},own"),
+        ]
+    );
+    // Once more changes nothing.
+    let again = run(&output.yaml, &[]).expect("nothing to do");
+    assert_eq!(again.yaml, output.yaml);
+    assert!(
+        again
+            .notes
+            .iter()
+            .all(|n| n.ends_with("not injected: it has a sidecar already"))
+    );
+}
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {containers: [{name: app}]}\n";
+
+#[test]
+fn namespaces_in_the_input_decide() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n";
+    let yaml = format!("{namespace}{POD}");
+    let output = run(&yaml, &[]).expect("left alone");
+    assert_eq!(output.yaml, yaml);
+    assert_eq!(
+        output.notes,
+        [
+            "note: in.yaml: document 2: Pod shop/p: not injected: neither it nor its namespace has the \
+          label tulle.dev/inject=enabled"
+        ]
+    );
+    let output = run(&yaml, &["--inject-all"]).expect("injected");
+    assert_eq!(
+        injected(&output.yaml),
+        ["Pod shop/p tulle-redirect,tulle-proxy"]
+    );
+}
+
+#[test]
+fn everything_else_is_untouched() {
+    let yaml =
+        "# a comment\nkind: ConfigMap\napiVersion: v1\ndata:\n    b: |\n      x\n    a:   1\n";
+    assert_eq!(run(yaml, &[]).expect("passed through").yaml, yaml);
+    // A field that is not known yet, and the order of keys, survive injection.
+    let pod = POD.replace("spec: {", "spec: {zebra: {new: true}, apple: 1, ");
+    let output = run(&pod, &[]).expect("injected").yaml;
+    assert!(
+        output.contains("  zebra:\n    new: true\n  apple: 1\n  containers:"),
+        "{output}"
+    );
+}
+
+#[test]
+fn settings_arrive() {
+    let flags = "--image-registry r.example.org/mesh/ --image-tag dev --control-plane cp:1 \
+                 --image-pull-policy Never";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let output = run(POD, &flags).expect("injected").yaml;
+    for text in [
+        "image: r.example.org/mesh/tulle-proxy:dev",
+        "image: r.example.org/mesh/tulle-redirect:dev",
+        "value: cp:1",
+        "imagePullPolicy: Never",
+    ] {
+        assert!(output.contains(text), "{text} in {output}");
+    }
+}
+
+#[test]
+fn errors_name_file_document_and_object() {
+    let bad_annotation = POD.replace(
+        "namespace: shop",
+        "annotations: {tulle.dev/exclude-uids: root}",
+    );
+    let yaml = format!(
+        "a: [\n---\n{bad_annotation}---\n{}",
+        POD.replace("[{name: app}]", "7")
+    );
+    let errors = run(&yaml, &[]).expect_err("three errors");
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[0].starts_with("in.yaml: document 1: "), "{errors:?}");
+    let second = "in.yaml: document 2: Pod default/p: annotation tulle.dev/exclude-uids: \"root\"";
+    assert!(errors[1].starts_with(second), "{errors:?}");
+    let third = "in.yaml: document 3: Pod shop/p: spec of the pod: ";
+    assert!(errors[2].starts_with(third), "{errors:?}");
+}
+
+#[test]
+fn warnings_are_notes() {
+    let pod = POD.replace(
+        "namespace: shop",
+        "annotations: {tulle.dev/exclude-uid: '1'}",
+    );
+    let notes = run(&pod, &[]).expect("injected").notes;
+    assert!(
+        notes[0].starts_with("warning: in.yaml: document 1: Pod default/p: annotation"),
+        "{notes:?}"
+    );
+}

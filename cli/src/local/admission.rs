@@ -1,0 +1,24 @@
+//! Admission of a pod: the sidecar is added by the very function that the Kubernetes webhook uses.
+
+use k8s_openapi::api::core::v1::Pod;
+use tulle_control_plane::inject::{Decision, Settings, inject};
+
+use super::controllers::Labels;
+
+/// The pod as it shall run.
+///
+/// # Errors
+/// Why a pod that asks for a sidecar cannot have one.
+pub(super) fn admit(pod: Pod, namespace_labels: &Labels) -> Result<Pod, String> {
+    match inject(&pod, namespace_labels, &Settings::default()) {
+        Ok(Decision::Injected { pod: injected, warnings }) => {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            for warning in warnings {
+                tracing::warn!(pod = name, warning, "injection");
+            }
+            Ok(*injected)
+        }
+        Ok(Decision::Skipped(_)) => Ok(pod),
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}

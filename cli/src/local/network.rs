@@ -1,0 +1,380 @@
+//! The mesh's network: one bridge in the outer namespace, a pair of devices per pod, and the
+//! translation of service addresses.
+//!
+//! A pod has its address as /32 (/128) and everything else behind the gateway, so that all of its
+//! traffic passes the outer namespace: service addresses are translated there, and the answers find
+//! the way back. Nothing here leaves the mesh: its namespace has no route out.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    process::Stdio,
+};
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::{
+    config::Programs,
+    controllers::{Id, services, services::Family},
+};
+
+/// Gateway of all pods and address of the "node".
+pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(10, 244, 0, 1), Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1));
+
+/// Addresses of one pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PodAddresses {
+    /// The number both follow from.
+    index: u16,
+}
+
+impl PodAddresses {
+    pub(super) fn v4(self) -> Ipv4Addr {
+        let [high, low] = self.index.to_be_bytes();
+        Ipv4Addr::new(10, 244, high, low)
+    }
+
+    pub(super) fn v6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, self.index)
+    }
+
+    /// Name of the pod's device in the outer namespace.
+    fn device(self) -> String {
+        format!("pod{}", self.index)
+    }
+}
+
+/// Gives addresses to pods; a freed one rests for as long as possible, since callers may remember it.
+#[derive(Debug)]
+pub(super) struct PodRange {
+    next: u16,
+    taken: HashSet<u16>,
+}
+
+impl PodRange {
+    pub(super) fn new() -> Self {
+        Self { next: FIRST_POD, taken: HashSet::new() }
+    }
+
+    /// The next free addresses; none when 65,000 pods run.
+    pub(super) fn take(&mut self) -> Option<PodAddresses> {
+        for _ in FIRST_POD..LAST_POD {
+            let index = self.next;
+            self.next = if index >= LAST_POD { FIRST_POD } else { index + 1 };
+            if self.taken.insert(index) {
+                return Some(PodAddresses { index });
+            }
+        }
+        None
+    }
+
+    pub(super) fn free(&mut self, addresses: PodAddresses) {
+        self.taken.remove(&addresses.index);
+    }
+}
+
+const FIRST_POD: u16 = 2;
+/// 10.244.255.255 is the broadcast address.
+const LAST_POD: u16 = u16::MAX - 1;
+
+/// Something that a tool of the network refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {tool} says: {message}")]
+pub(crate) struct NetworkError {
+    doing: &'static str,
+    tool: String,
+    message: String,
+}
+
+/// Makes bridge, gateway addresses and the route of service addresses, in the namespace it runs in.
+///
+/// # Errors
+/// What `ip` or the kernel says.
+pub(super) async fn prepare(programs: &Programs) -> Result<(), NetworkError> {
+    let (v4, v6) = GATEWAY;
+    let (services4, services6) = (Family::V4.range(), Family::V6.range());
+    // A fixed hardware address: a bridge otherwise takes the lowest of its ports', and every pod
+    // would have to learn the gateway anew. The service ranges need a route to reach the rule that
+    // refuses what was not translated.
+    let batch = format!(
+        "link set lo up\n\
+         link add tulle0 address 02:54:75:6c:6c:65 type bridge\n\
+         addr add {v4}/16 dev tulle0\n\
+         addr add {v6}/64 dev tulle0 nodad\n\
+         link set tulle0 up\n\
+         route add {services4} dev tulle0\n\
+         route add {services6} dev tulle0\n"
+    );
+    ip(programs, &batch, "making the bridge").await?;
+    let settings = [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv6/conf/all/forwarding", "1"),
+        // Pods reach each other through the gateway on purpose: no advice to do otherwise.
+        ("net/ipv4/conf/all/send_redirects", "0"),
+        ("net/ipv4/conf/tulle0/send_redirects", "0"),
+        ("net/ipv4/neigh/default/gc_thresh3", "8192"),
+    ];
+    for (name, value) in settings {
+        set(name, value).map_err(|error| NetworkError {
+            doing: "preparing the kernel",
+            tool: format!("/proc/sys/{name}"),
+            message: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Gives the namespace of process `pid` its pair of devices, addresses and routes.
+///
+/// # Errors
+/// What `ip` says.
+pub(super) async fn connect(
+    programs: &Programs,
+    pid: u32,
+    addresses: PodAddresses,
+) -> Result<(), NetworkError> {
+    let device = addresses.device();
+    let outer = format!(
+        "link add {device} type veth peer name eth0 netns {pid}\n\
+         link set {device} master tulle0 up\n"
+    );
+    ip(programs, &outer, "connecting a pod").await?;
+    let (v4, v6) = (addresses.v4(), addresses.v6());
+    let (gateway4, gateway6) = GATEWAY;
+    let inner = format!(
+        "addr add {v4}/32 dev eth0\n\
+         addr add {v6}/128 dev eth0 nodad\n\
+         link set eth0 up\n\
+         route add default via {gateway4} dev eth0 onlink\n\
+         route add default via {gateway6} dev eth0 onlink\n"
+    );
+    let mut command = Command::new(&programs.nsenter);
+    command.args(["-t", &pid.to_string(), "-n", "--"]).arg(&programs.ip).args(["-batch", "-"]);
+    run(command, &inner, "addressing a pod").await
+}
+
+/// Removes a pod's device at once. The kernel would do so too, but in its own time.
+pub(super) async fn disconnect(programs: &Programs, addresses: PodAddresses) {
+    let batch = format!("link del {}\n", addresses.device());
+    if let Err(error) = ip(programs, &batch, "disconnecting a pod").await {
+        // The namespace's end already took it.
+        tracing::debug!(%error, "device is gone");
+    }
+}
+
+/// Settings inside of a pod, made by its first process.
+pub(super) fn prepare_pod() -> io::Result<()> {
+    // As container runtimes do: ports below 1024 need no right, and ping no capability.
+    set("net/ipv4/ip_unprivileged_port_start", "0")?;
+    set("net/ipv4/ping_group_range", "0 2147483647")?;
+    for direction in ["all", "default"] {
+        set(&format!("net/ipv4/conf/{direction}/accept_redirects"), "0")?;
+        set(&format!("net/ipv6/conf/{direction}/accept_redirects"), "0")?;
+    }
+    Ok(())
+}
+
+fn set(name: &str, value: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys").join(name);
+    match fs::write(&path, value) {
+        // A kernel without IPv6 or one of the finer settings does without.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+async fn ip(programs: &Programs, batch: &str, doing: &'static str) -> Result<(), NetworkError> {
+    let mut command = Command::new(&programs.ip);
+    command.args(["-batch", "-"]);
+    run(command, batch, doing).await
+}
+
+/// Replaces the translation of service addresses, all in one transaction.
+///
+/// # Errors
+/// What `nft` says.
+pub(super) async fn translate(programs: &Programs, rules: &str) -> Result<(), NetworkError> {
+    let mut command = Command::new(&programs.nft);
+    command.args(["-f", "-"]);
+    run(command, rules, "translating service addresses").await
+}
+
+async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(), NetworkError> {
+    let tool = command.as_std().get_program().to_string_lossy().into_owned();
+    let failed = |message: String| NetworkError { doing, tool: tool.clone(), message };
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let written = stdin.write_all(input.as_bytes()).await;
+        written.map_err(|error| failed(error.to_string()))?;
+    }
+    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+/// The rules for these Services and slices. The same input gives the same text, so the caller sees
+/// whether there is anything to do.
+pub(super) fn rules<'a>(
+    services: impl Iterator<Item = (&'a Id, &'a Service)>,
+    slices: &[&EndpointSlice],
+) -> String {
+    let mut translations = String::new();
+    let mut hairpins: [BTreeSet<IpAddr>; 2] = Default::default();
+    for (id, service) in services {
+        let Some(spec) = &service.spec else { continue };
+        for address in services::addresses(service) {
+            for port in spec.ports.iter().flatten() {
+                let protocol = port.protocol.as_deref().unwrap_or("TCP").to_lowercase();
+                let targets = targets(id, port.name.as_deref(), &address, slices);
+                for (target, _) in &targets {
+                    let [v4, v6] = &mut hairpins;
+                    if target.is_ipv4() { v4 } else { v6 }.insert(*target);
+                }
+                translation(&mut translations, (&address, &protocol, port.port), &targets);
+            }
+        }
+    }
+    let [hairpin4, hairpin6] = hairpins.map(|addresses| {
+        let pairs: Vec<_> = addresses.iter().map(|a| format!("{a} . {a}")).collect();
+        if pairs.is_empty() { String::new() } else { format!("elements = {{ {} }}", pairs.join(", ")) }
+    });
+    let (range4, range6) = (Family::V4.range(), Family::V6.range());
+    // "add, delete, define" is how nft replaces a table that may not exist, in one transaction.
+    // A pod that reached itself must see the gateway as the caller, or it would answer itself
+    // directly and the answer would not be translated back.
+    format!(
+        "add table inet tulle\n\
+         delete table inet tulle\n\
+         table inet tulle {{\n\
+         set self4 {{ type ipv4_addr . ipv4_addr; {hairpin4} }}\n\
+         set self6 {{ type ipv6_addr . ipv6_addr; {hairpin6} }}\n\
+         chain services {{\n{translations}}}\n\
+         chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}\n\
+         chain output {{ type nat hook output priority -100; jump services; }}\n\
+         chain postrouting {{ type nat hook postrouting priority srcnat;\n\
+         ct status dnat ip saddr . ip daddr @self4 masquerade\n\
+         ct status dnat ip6 saddr . ip6 daddr @self6 masquerade\n}}\n\
+         chain refuse {{\n\
+         ip daddr {range4} reject with icmp type port-unreachable\n\
+         ip6 daddr {range6} reject with icmpv6 type port-unreachable\n}}\n\
+         chain forward {{ type filter hook forward priority filter; jump refuse; }}\n\
+         chain local {{ type filter hook output priority filter;\n\
+         icmpv6 type nd-redirect drop\njump refuse; }}\n\
+         }}\n"
+    )
+}
+
+fn translation(out: &mut String, (ip, protocol, port): (&IpAddr, &str, i32), to: &[(IpAddr, i32)]) {
+    let family = if ip.is_ipv4() { "ip" } else { "ip6" };
+    let count = to.len();
+    let choices = to.iter().enumerate().map(|(i, (ip, port))| format!("{i} : {ip} . {port}"));
+    let choices = choices.collect::<Vec<_>>().join(", ");
+    // Writing to a String cannot fail.
+    let _ = match to {
+        [] => Ok(()),
+        [(target, number)] => writeln!(
+            out,
+            "{family} daddr {ip} {protocol} dport {port} dnat {family} to {}",
+            std::net::SocketAddr::new(*target, u16::try_from(*number).unwrap_or_default())
+        ),
+        _ => writeln!(
+            out,
+            "{family} daddr {ip} {protocol} dport {port} dnat {family} to \
+             numgen random mod {count} map {{ {choices} }}"
+        ),
+    };
+}
+
+/// The endpoints of a port: those that are ready, or when none is, those that still serve while they
+/// end.
+fn targets(
+    service: &Id,
+    port: Option<&str>,
+    family_of: &IpAddr,
+    slices: &[&EndpointSlice],
+) -> Vec<(IpAddr, i32)> {
+    let (mut ready, mut serving) = (BTreeSet::new(), BTreeSet::new());
+    for slice in slices.iter().filter(|slice| belongs(slice, service)) {
+        let mut ports = slice.ports.iter().flatten();
+        let port = ports.find(|p| p.name.as_deref().unwrap_or("") == port.unwrap_or(""));
+        let Some(number) = port.and_then(|port| port.port) else { continue };
+        for endpoint in slice.endpoints.iter().flatten() {
+            let conditions = endpoint.conditions.clone().unwrap_or_default();
+            let ips = endpoint.addresses.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+            for ip in ips.filter(|ip| ip.is_ipv4() == family_of.is_ipv4()) {
+                if conditions.ready.unwrap_or(true) {
+                    ready.insert((ip, number));
+                } else if conditions.serving.unwrap_or(false) {
+                    serving.insert((ip, number));
+                }
+            }
+        }
+    }
+    if ready.is_empty() { serving } else { ready }.into_iter().collect()
+}
+
+/// Is this a slice of that Service?
+pub(super) fn belongs(slice: &EndpointSlice, service: &Id) -> bool {
+    let metadata = &slice.metadata;
+    let name = metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
+    name == Some(&service.name) && metadata.namespace.as_deref() == Some(&service.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pod_addresses_rest_before_they_are_used_again() {
+        let mut range = PodRange::new();
+        let first = range.take().unwrap();
+        assert_eq!(first.v4().to_string(), "10.244.0.2");
+        assert_eq!(first.v6().to_string(), "fd00:10:244::2");
+        range.free(first);
+        assert_ne!(range.take().unwrap(), first);
+    }
+
+    #[test]
+    fn rules_prefer_ready_endpoints_and_name_every_choice() {
+        let service: Service = serde_yaml_ng::from_str(
+            "spec: {clusterIPs: [10.96.1.1, 'fd00:10:96::101'], ports: [{name: web, port: 80}]}",
+        )
+        .unwrap();
+        let slice = |ready: [bool; 2]| -> EndpointSlice {
+            serde_json::from_value(serde_json::json!({
+                "addressType": "IPv4",
+                "metadata": {"namespace": "ns", "labels": {"kubernetes.io/service-name": "s"}},
+                "ports": [{"name": "web", "port": 8080}],
+                "endpoints": [
+                    {"addresses": ["10.244.0.2"], "conditions": {"ready": ready[0], "serving": true}},
+                    {"addresses": ["10.244.0.3"], "conditions": {"ready": ready[1], "serving": true}},
+                ],
+            }))
+            .unwrap()
+        };
+        let id = Id::new("ns", "s");
+        let text = |ready| rules(std::iter::once((&id, &service)), &[&slice(ready)]);
+        assert!(text([true, true]).contains(
+            "ip daddr 10.96.1.1 tcp dport 80 dnat ip to numgen random mod 2 \
+             map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 }"
+        ));
+        assert!(text([true, false]).contains("dport 80 dnat ip to 10.244.0.2:8080\n"));
+        assert!(text([false, false]).contains("mod 2"));
+        assert!(text([true, true]).contains("10.244.0.2 . 10.244.0.2"));
+        assert!(!text([true, true]).contains("ip6 daddr fd00:10:96::101 tcp"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What the user declared: YAML documents as typed objects, and what of them is not honoured.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::{ConfigMap, Namespace, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    controllers::{Id, selects},
+    honoured,
+};
+
+/// A document of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document {
+    /// Its content.
+    pub(super) value: Value,
+    /// Where it stands.
+    pub(super) file: PathBuf,
+    /// Line of the file it begins on, from 1.
+    pub(super) line: usize,
+}
+
+/// Something to tell the user about what he wrote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// `Kind namespace/name`, as far as known.
+    pub(super) object: String,
+    /// File and line.
+    pub(super) place: String,
+    /// Path of the field, if it is about one.
+    pub(super) field: Option<String>,
+    /// What is the matter with it.
+    pub(super) message: String,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        for part in [Some(&self.object), self.field.as_ref()].into_iter().flatten() {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything declared that `tulle local` acts on. Kinds of the control plane are left to it.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Objects {
+    pub(super) namespaces: BTreeMap<Id, Namespace>,
+    pub(super) deployments: BTreeMap<Id, Deployment>,
+    pub(super) replica_sets: BTreeMap<Id, ReplicaSet>,
+    pub(super) pods: BTreeMap<Id, Pod>,
+    pub(super) services: BTreeMap<Id, Service>,
+    pub(super) slices: BTreeMap<Id, EndpointSlice>,
+    pub(super) config_maps: BTreeMap<Id, ConfigMap>,
+    /// Unusable documents: loud, and without effect on others.
+    pub(super) problems: Vec<Note>,
+    /// Fields and kinds that have no effect here.
+    pub(super) notes: Vec<Note>,
+}
+
+impl Objects {
+    /// Reads documents; of two with the same name the later one holds.
+    pub(super) fn read(documents: &[Document]) -> Self {
+        let mut objects = Self::default();
+        for document in documents {
+            if let Err(problem) = objects.add(document) {
+                objects.problems.push(problem);
+            }
+        }
+        objects.notes.sort();
+        objects.notes.dedup();
+        objects
+    }
+
+    fn add(&mut self, document: &Document) -> Result<(), Note> {
+        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+        let kind = text("/kind").unwrap_or("");
+        let version = text("/apiVersion").unwrap_or("");
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let Some(name) = text("/metadata/name") else {
+            return Err(document.note(kind, "metadata.name is missing"));
+        };
+        let object = match text("/metadata/namespace") {
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
+        };
+        let namespace = match kind {
+            "Namespace" => "",
+            _ => text("/metadata/namespace").unwrap_or("default"),
+        };
+        let id = Id::new(namespace, name);
+        let entry = Entry { document, object: &object, id };
+        match (group, kind) {
+            ("", "Namespace") => entry.insert(&mut self.namespaces)?,
+            ("", "Pod") => entry.insert(&mut self.pods)?,
+            ("", "Service") => entry.insert(&mut self.services)?,
+            ("", "ConfigMap") => entry.insert(&mut self.config_maps)?,
+            ("apps", "Deployment") => {
+                let id = entry.id.clone();
+                entry.insert(&mut self.deployments)?;
+                if !self.deployments.get(&id).is_some_and(selects_its_pods) {
+                    self.deployments.remove(&id);
+                    let message = "spec.selector does not select the labels of spec.template";
+                    return Err(document.note(&object, message));
+                }
+            }
+            ("apps", "ReplicaSet") => entry.insert(&mut self.replica_sets)?,
+            ("discovery.k8s.io", "EndpointSlice") => entry.insert(&mut self.slices)?,
+            // A ServiceAccount says nothing that is needed here; the name is in the pod.
+            ("", "ServiceAccount") => {}
+            ("gateway.networking.k8s.io" | "tulle.dev", _) => return Ok(()),
+            _ => {
+                self.notes.push(document.note(&object, "this kind has no effect here"));
+                return Ok(());
+            }
+        }
+        let unhonoured = honoured::unhonoured(kind, &document.value).into_iter();
+        self.notes.extend(unhonoured.map(|field| Note {
+            field: Some(field),
+            ..document.note(&object, "has no effect here")
+        }));
+        Ok(())
+    }
+}
+
+/// What the API server checks of a Deployment: its pods must be found again.
+fn selects_its_pods(deployment: &Deployment) -> bool {
+    deployment.spec.as_ref().is_some_and(|spec| {
+        let metadata = spec.template.metadata.as_ref();
+        let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+        selects(&spec.selector, &labels)
+    })
+}
+
+/// A document on its way to its place.
+struct Entry<'a> {
+    document: &'a Document,
+    object: &'a str,
+    id: Id,
+}
+
+impl Entry<'_> {
+    fn insert<T: DeserializeOwned>(self, into: &mut BTreeMap<Id, T>) -> Result<(), Note> {
+        let parsed = serde_json::from_value(self.document.value.clone())
+            .map_err(|error| self.document.note(self.object, &error.to_string()))?;
+        into.insert(self.id, parsed);
+        Ok(())
+    }
+}
+
+impl Document {
+    fn note(&self, object: &str, message: &str) -> Note {
+        Note {
+            object: object.to_owned(),
+            place: format!("{}:{}", self.file.display(), self.line),
+            field: None,
+            message: message.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_honoured_is_named() {
+        let yaml = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  hostNetwork: true
+  containers: [{name: c, image: x, tty: true}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: j}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec: {ports: 7}
+---
+apiVersion: tulle.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: p}
+";
+        let (documents, _) = super::super::directory::parse("f.yaml".as_ref(), yaml);
+        let objects = Objects::read(&documents);
+        assert_eq!(objects.pods.keys().next(), Some(&Id::new("default", "a")));
+        let notes: Vec<String> = objects.notes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            notes,
+            [
+                "f.yaml:8: Job j: this kind has no effect here",
+                "f.yaml:1: Pod a: spec.containers[0].tty: has no effect here",
+                "f.yaml:1: Pod a: spec.hostNetwork: has no effect here",
+            ]
+        );
+        assert_eq!(objects.problems.len(), 1);
+        assert!(objects.problems[0].to_string().starts_with("f.yaml:12: Service s: "));
+    }
+}

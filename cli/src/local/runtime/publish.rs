@@ -1,0 +1,324 @@
+//! What others see of the cluster: object files for the control plane, rules for the kernel, names for
+//! DNS, ConfigMaps for pods, the overview for commands. Only what changed is written.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
+    core::v1::{ConfigMap, Pod},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::cluster::{Cluster, Member};
+use crate::local::{
+    controllers::{Id, Labels, services},
+    dns::Zone,
+    network,
+    objects::Note,
+    overview::{ContainerLine, DeploymentLine, Overview, PodLine, ServiceLine},
+    pod::{
+        ConfigMaps, Context,
+        status::{Role, why_not_ready},
+    },
+    state::write_atomically,
+};
+
+/// Where the results go.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) config_maps: watch::Sender<Arc<ConfigMaps>>,
+    pub(super) zone: watch::Sender<Arc<Zone>>,
+    pub(super) overview: watch::Sender<Arc<Overview>>,
+}
+
+/// Everything to be published, worked out from the cluster.
+pub(super) struct View {
+    files: BTreeMap<String, String>,
+    rules: String,
+    zone: Zone,
+    overview: Overview,
+}
+
+impl View {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        let slices: Vec<_> = cluster.slices.values().collect();
+        Self {
+            files: files(cluster),
+            rules: network::rules(cluster.services.iter(), &slices),
+            zone: Zone::of(cluster.services.iter(), &slices),
+            overview: overview(cluster),
+        }
+    }
+}
+
+/// Remembers what was published.
+pub(super) struct Publisher {
+    cx: Arc<Context>,
+    out: Outlets,
+    files: BTreeMap<String, String>,
+    rules: String,
+    /// Why the kernel does not follow, if it does not.
+    fault: Option<String>,
+    user_maps: BTreeMap<Id, ConfigMap>,
+    produced_maps: BTreeMap<Id, ConfigMap>,
+}
+
+impl Publisher {
+    pub(super) fn new(cx: Arc<Context>, out: Outlets) -> Self {
+        Self {
+            cx,
+            out,
+            files: BTreeMap::new(),
+            rules: String::new(),
+            fault: None,
+            user_maps: BTreeMap::new(),
+            produced_maps: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn user_config_maps(&mut self, maps: BTreeMap<Id, ConfigMap>) {
+        self.user_maps = maps;
+        self.send_config_maps();
+    }
+
+    /// What the control plane writes wins: a user's map of the same name would be overwritten by it on
+    /// Kubernetes too.
+    pub(super) fn produced_config_maps(&mut self, maps: BTreeMap<Id, ConfigMap>) {
+        self.produced_maps = maps;
+        self.send_config_maps();
+    }
+
+    fn send_config_maps(&self) {
+        let mut all = self.user_maps.clone();
+        all.extend(self.produced_maps.clone());
+        self.out.config_maps.send_if_modified(|maps| {
+            let changed = **maps != all;
+            *maps = Arc::new(all);
+            changed
+        });
+    }
+
+    /// Writes what changed. Rules come first: when the control plane tells others of an address, it
+    /// works.
+    pub(super) async fn publish(&mut self, mut view: View) {
+        if view.rules != self.rules {
+            match network::translate(&self.cx.programs, &view.rules).await {
+                Ok(()) => (self.rules, self.fault) = (view.rules, None),
+                // Tried again with the next change, or the next second.
+                Err(error) => {
+                    tracing::error!(%error, "service addresses keep their old targets");
+                    self.fault = Some(error.to_string());
+                }
+            }
+        }
+        view.overview.problems.extend(self.fault.iter().map(|fault| Note {
+            object: "the mesh's network".to_owned(),
+            place: view.overview.name.clone(),
+            field: None,
+            message: fault.clone(),
+        }));
+        self.out.zone.send_if_modified(|zone| {
+            let changed = **zone != view.zone;
+            *zone = Arc::new(view.zone);
+            changed
+        });
+        self.write_files(view.files);
+        self.out.overview.send_if_modified(|overview| {
+            let changed = **overview != view.overview;
+            *overview = Arc::new(view.overview);
+            changed
+        });
+    }
+
+    fn write_files(&mut self, wanted: BTreeMap<String, String>) {
+        let directory = self.cx.state.objects();
+        for (name, text) in &wanted {
+            if self.files.get(name) == Some(text) {
+                continue;
+            }
+            if let Err(error) = write_atomically(&directory.join(name), text.as_bytes()) {
+                tracing::error!(name, %error, "object is not written");
+            }
+        }
+        for name in self.files.keys().filter(|name| !wanted.contains_key(*name)) {
+            let path: PathBuf = directory.join(name);
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::error!(path = %path.display(), %error, "object stays");
+            }
+        }
+        self.files = wanted;
+    }
+}
+
+/// File names begin with the kind, so pods are known before the slices that lead to them.
+fn files(cluster: &Cluster) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut add = |order: u8, kind: &str, version: &str, id: &Id, object: &dyn ErasedObject| {
+        let name = format!("{order}-{}_{}_{}.yaml", kind.to_lowercase(), id.namespace, id.name);
+        match object.yaml(version, kind) {
+            Ok(text) => {
+                files.insert(name, text);
+            }
+            Err(error) => tracing::error!(name, %error, "object is not written"),
+        }
+    };
+    for (id, set) in &cluster.sets {
+        add(1, "ReplicaSet", "apps/v1", id, &replica_set(cluster, id, set));
+    }
+    for (id, member) in &cluster.pods {
+        add(2, "Pod", "v1", id, &member.object());
+    }
+    for (id, service) in &cluster.services {
+        add(3, "Service", "v1", id, service);
+    }
+    for (id, slice) in &cluster.slices {
+        // The user's own are in his directory.
+        let own = cluster.objects.slices.contains_key(id);
+        if !own || id.namespace == "kube-system" {
+            add(4, "EndpointSlice", "discovery.k8s.io/v1", id, slice);
+        }
+    }
+    files
+}
+
+/// Objects of all kinds as YAML. k8s-openapi's types write version and kind by themselves.
+trait ErasedObject {
+    fn yaml(&self, version: &str, kind: &str) -> Result<String, serde_yaml_ng::Error>;
+}
+
+impl<T: Serialize> ErasedObject for T {
+    fn yaml(&self, version: &str, kind: &str) -> Result<String, serde_yaml_ng::Error> {
+        let mut value = serde_yaml_ng::to_value(self)?;
+        if let Some(map) = value.as_mapping_mut() {
+            map.insert("apiVersion".into(), version.into());
+            map.insert("kind".into(), kind.into());
+        }
+        serde_yaml_ng::to_string(&value)
+    }
+}
+
+fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> ReplicaSet {
+    let members: Vec<&Member> =
+        cluster.pods.values().filter(|member| member.owner.as_ref() == Some(id)).collect();
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let ready = number(members.iter().filter(|member| member.news.ready).count());
+    let labels: Labels =
+        set.template.metadata.clone().unwrap_or_default().labels.unwrap_or_default();
+    ReplicaSet {
+        metadata: ObjectMeta {
+            name: Some(id.name.clone()),
+            namespace: Some(id.namespace.clone()),
+            uid: Some(set.uid.clone()),
+            labels: Some(labels.clone()),
+            owner_references: set.deployment.as_ref().map(|deployment| {
+                vec![OwnerReference {
+                    api_version: "apps/v1".to_owned(),
+                    kind: "Deployment".to_owned(),
+                    name: deployment.name.clone(),
+                    uid: crate::local::token::stable_uid(&format!("Deployment/{deployment}")),
+                    controller: Some(true),
+                    block_owner_deletion: Some(true),
+                }]
+            }),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ReplicaSetSpec {
+            replicas: Some(set.replicas),
+            selector: LabelSelector { match_labels: Some(labels), ..LabelSelector::default() },
+            template: Some(set.template.clone()),
+            ..ReplicaSetSpec::default()
+        }),
+        status: Some(ReplicaSetStatus {
+            replicas: number(members.len()),
+            ready_replicas: Some(ready),
+            ..ReplicaSetStatus::default()
+        }),
+    }
+}
+
+fn overview(cluster: &Cluster) -> Overview {
+    let deployments = cluster.progress().into_iter().map(|(id, wanted, ready, old)| {
+        DeploymentLine { namespace: id.namespace, name: id.name, wanted, ready, old }
+    });
+    let deployments: Vec<_> = deployments.collect();
+    let pods: Vec<PodLine> = cluster.pods.iter().map(|(id, member)| pod_line(id, member)).collect();
+    let done = |pod: &PodLine| pod.ready || pod.phase == "Succeeded";
+    let settled = cluster.loaded
+        && cluster.rejected.is_empty()
+        && deployments.iter().all(|d| d.ready >= d.wanted && d.old == 0)
+        && pods.iter().all(|pod| done(pod) && !pod.terminating)
+        && cluster.objects.pods.keys().all(|id| cluster.pods.contains_key(id));
+    Overview {
+        name: cluster.name.clone(),
+        directory: cluster.directory.clone(),
+        settled,
+        deployments,
+        pods,
+        services: cluster.services.iter().map(|(id, s)| service_line(cluster, id, s)).collect(),
+        problems: cluster.problems(),
+        not_honoured: cluster.objects.notes.clone(),
+        remarks: vec![
+            "Containers are host processes: `image` and `imagePullPolicy` have no effect.".to_owned(),
+            "Restarts back off from 1 s, where Kubernetes begins with 10 s.".to_owned(),
+        ],
+    }
+}
+
+fn pod_line(id: &Id, member: &Member) -> PodLine {
+    let metadata: &Pod = &member.pod;
+    let status = &member.news.status;
+    let mut waiting = if member.news.ready { vec![] } else { why_not_ready(&member.news.reports) };
+    if let Some(message) = &status.message {
+        waiting = vec![message.clone()];
+    }
+    let containers = member.news.reports.iter().map(|report| ContainerLine {
+        name: report.name.clone(),
+        role: match report.role {
+            Role::Init => "init",
+            Role::Sidecar => "sidecar",
+            Role::App => "app",
+        }
+        .to_owned(),
+        ready: report.ready,
+        restarts: report.restarts,
+        pid: report.pid,
+    });
+    PodLine {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+        uid: metadata.metadata.uid.clone().unwrap_or_default(),
+        phase: status.phase.clone().unwrap_or_default(),
+        ready: member.news.ready,
+        terminating: member.ending.is_some(),
+        ip: status.pod_ip.clone().unwrap_or_default(),
+        ready_after_ms: member.ready_after.and_then(|after| u64::try_from(after.as_millis()).ok()),
+        waiting,
+        containers: containers.collect(),
+    }
+}
+
+fn service_line(
+    cluster: &Cluster,
+    id: &Id,
+    service: &k8s_openapi::api::core::v1::Service,
+) -> ServiceLine {
+    // A pod of two families is one endpoint.
+    let family = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref()?.first());
+    let slices = cluster.slices.values().filter(|slice| {
+        network::belongs(slice, id) && family.is_none_or(|family| *family == slice.address_type)
+    });
+    let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
+    let ready = endpoints.filter(|endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+    });
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ServiceLine {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+        addresses: services::addresses(service).iter().map(ToString::to_string).collect(),
+        ports: ports.map(|port| port.port).collect(),
+        ready_endpoints: ready.count(),
+    }
+}

@@ -1,0 +1,134 @@
+//! What the mesh itself runs: the control plane as a Deployment like any other, and cluster DNS as a
+//! Service that leads to the runtime.
+
+use std::path::Path;
+
+use super::{
+    directory, dns,
+    network::GATEWAY,
+    objects::Document,
+    state::State,
+    token,
+};
+
+/// Namespace of the control plane.
+pub(super) const NAMESPACE: &str = "tulle-system";
+/// The machine, as pods call it.
+pub(super) const NODE: &str = "local";
+
+/// The documents, as if they stood in a file.
+pub(super) fn documents(state: &State, user: &Path) -> Vec<Document> {
+    // JSON strings are YAML strings, whatever is in the path.
+    let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
+    let yaml = MANIFEST
+        .replace("@USER@", &quoted(user))
+        .replace("@OBJECTS@", &quoted(&state.objects()))
+        .replace("@OUTPUT@", &quoted(&state.control_plane()))
+        .replace("@CA@", &quoted(&state.ca()))
+        .replace("@TOKEN-KEYS@", &quoted(&state.token_keys()))
+        .replace("@ISSUER@", token::ISSUER)
+        .replace("@DNS@", dns::ADDRESS)
+        .replace("@GATEWAY@", &GATEWAY.0.to_string());
+    let (documents, problems) = directory::parse(Path::new("tulle-system"), &yaml);
+    for problem in problems {
+        tracing::error!(%problem, "own manifest");
+    }
+    documents
+}
+
+/// The control plane reads and writes files of root's, whatever their mode: that, and nothing else, is
+/// what it may do.
+const MANIFEST: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: tulle-system, labels: {tulle.dev/inject: disabled}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tulle-control-plane, namespace: tulle-system}
+spec:
+  selector: {matchLabels: {app: tulle-control-plane}}
+  template:
+    metadata: {labels: {app: tulle-control-plane}}
+    spec:
+      serviceAccountName: tulle-control-plane
+      terminationGracePeriodSeconds: 5
+      containers:
+        - name: control-plane
+          command: [tulle-control-plane]
+          args:
+            - --directory=/tulle/user
+            - --directory=/tulle/objects
+            - --output=/tulle/output
+            - --ca-directory=/tulle/ca
+            - --token-keys=/tulle/token-keys.json
+            - --token-issuer=@ISSUER@
+            - --mesh-range=10.244.0.0/16
+            - --mesh-range=fd00:10:244::/64
+            - --mesh-range=10.96.0.0/16
+            - --mesh-range=fd00:10:96::/112
+          ports:
+            - {name: grpc, containerPort: 15010}
+            - {name: status, containerPort: 15014}
+          readinessProbe: {httpGet: {path: /ready, port: status}, periodSeconds: 1}
+          securityContext:
+            allowPrivilegeEscalation: false
+            capabilities: {drop: [ALL], add: [DAC_OVERRIDE]}
+          volumeMounts:
+            - {name: user, mountPath: /tulle/user, readOnly: true}
+            - {name: objects, mountPath: /tulle/objects, readOnly: true}
+            - {name: output, mountPath: /tulle/output}
+            - {name: ca, mountPath: /tulle/ca}
+            - {name: token-keys, mountPath: /tulle/token-keys.json, readOnly: true}
+      volumes:
+        - {name: user, hostPath: {path: @USER@}}
+        - {name: objects, hostPath: {path: @OBJECTS@}}
+        - {name: output, hostPath: {path: @OUTPUT@}}
+        - {name: ca, hostPath: {path: @CA@}}
+        - {name: token-keys, hostPath: {path: @TOKEN-KEYS@}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: tulle-control-plane, namespace: tulle-system}
+spec:
+  selector: {app: tulle-control-plane}
+  ports:
+    - {name: grpc, port: 15010, targetPort: grpc}
+    - {name: status, port: 15014, targetPort: status}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: kube-dns, namespace: kube-system}
+spec:
+  clusterIP: @DNS@
+  ports:
+    - {name: dns, port: 53, protocol: UDP}
+    - {name: dns-tcp, port: 53}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: kube-dns-ipv4
+  namespace: kube-system
+  labels: {kubernetes.io/service-name: kube-dns}
+addressType: IPv4
+endpoints: [{addresses: [@GATEWAY@], conditions: {ready: true, serving: true, terminating: false}}]
+ports:
+  - {name: dns, port: 53, protocol: UDP}
+  - {name: dns-tcp, port: 53, protocol: TCP}
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::objects::Objects;
+
+    #[test]
+    fn the_own_manifest_is_honoured_wholly() {
+        let documents = documents(&State::of("x"), Path::new("/a: b/'\"#"));
+        let objects = Objects::read(&documents);
+        assert_eq!(objects.problems, []);
+        assert_eq!(objects.notes, []);
+        assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));
+    }
+}

@@ -1,0 +1,92 @@
+//! `tulle`: the mesh from a terminal.
+//!
+//! Each subcommand is one file. Results go to stdout, warnings and errors to stderr. Exit codes: 0
+//! done, 1 failed (the reason is on stderr), 2 wrong usage; `tulle local exec` gives the exit code
+//! of what it ran.
+
+mod inject;
+mod local;
+mod proxy;
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Tulle, a service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tulle",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        tulle local up deploy/samples/bookstore    a mesh on this machine, without Kubernetes\n  \
+        tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
+        tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a mesh of processes on this machine, without Kubernetes.
+    Local(local::Args),
+    /// Add the sidecar to the pods in Kubernetes YAML.
+    Inject(inject::Args),
+    /// Look into a sidecar.
+    Proxy(proxy::Args),
+    /// Print the version of this program.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let outcome: Result<ExitCode, Box<dyn Error>> = match Cli::parse().command {
+        Command::Local(args) => local::run(args).map_err(Into::into),
+        Command::Inject(args) => inject::run(&args).map_err(Into::into),
+        Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
+        Command::Version => version().map_err(Into::into),
+    };
+    outcome.unwrap_or_else(|error| fail(&*error))
+}
+
+fn version() -> io::Result<ExitCode> {
+    writeln!(io::stdout(), "tulle {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the error and what caused it, each once. A reader who left (`tulle … | head`) is no error.
+fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&message);
+        }
+        next = error.source();
+    }
+    // Nobody is left to tell if stderr is closed too.
+    drop(writeln!(io::stderr(), "error: {text}"));
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,246 @@
+//! Leaf certificates.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngCore;
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, string::Ia5String,
+};
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+use tulle_xds::model::SpiffeId;
+
+use super::{POD_EXTENSION, attest::Attested, csr, root::Root};
+
+pub use super::csr::BadCsr;
+
+/// Clocks differ: a certificate is valid a little before it was made.
+const BACKDATE: time::Duration = time::Duration::minutes(5);
+
+/// Signs leaf certificates with the root.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    root: Arc<Root>,
+    lifetime: Duration,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum IssueError {
+    #[error(transparent)]
+    Csr(#[from] BadCsr),
+    #[error("signing: {0}")]
+    Sign(#[from] rcgen::Error),
+}
+
+impl Authority {
+    /// Signs with `root`; certificates are valid for `lifetime`, or as long as the root itself.
+    pub fn new(root: Arc<Root>, lifetime: Duration) -> Self {
+        Self { root, lifetime }
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// A certificate for the key of `csr` with the identity and the pod that were proven, and with
+    /// nothing that the CSR asks for.
+    ///
+    /// # Errors
+    /// If the CSR is refused.
+    pub fn workload(
+        &self,
+        attested: &Attested,
+        csr: &[u8],
+    ) -> Result<CertificateDer<'static>, IssueError> {
+        let key = csr::public_key(csr)?;
+        let mut params = self.leaf();
+        params.subject_alt_names = vec![SanType::URI(spiffe(&attested.identity)?)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let pod = format!("{}/{}", attested.pod, attested.pod_uid);
+        let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
+        params.custom_extensions = vec![extension];
+        Ok(self.sign(&params, &key)?)
+    }
+
+    /// A certificate for a server of ours with this DNS name.
+    pub(super) fn server(
+        &self,
+        name: &str,
+        key: &impl PublicKeyData,
+    ) -> Result<CertificateDer<'static>, rcgen::Error> {
+        let mut params = self.leaf();
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(&params, key)
+    }
+
+    /// How long a certificate is valid.
+    pub(super) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    fn leaf(&self) -> CertificateParams {
+        let now = OffsetDateTime::now_utc();
+        let mut params = CertificateParams::default();
+        // SPIFFE: the name is the URI. An empty subject asks for a critical SAN, which rcgen sets.
+        params.distinguished_name = DistinguishedName::new();
+        params.serial_number = Some(random_serial());
+        params.not_before = now - BACKDATE;
+        params.not_after = (now + self.lifetime).min(self.root.not_after());
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        params
+    }
+
+    fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl PublicKeyData,
+    ) -> Result<CertificateDer<'static>, rcgen::Error> {
+        Ok(params.signed_by(key, self.root.issuer())?.der().clone())
+    }
+}
+
+/// 127 random bits: positive, and at most 20 bytes (RFC 5280, 4.1.2.2).
+pub(super) fn random_serial() -> SerialNumber {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&bytes)
+}
+
+fn spiffe(id: &SpiffeId) -> Result<Ia5String, rcgen::Error> {
+    id.as_str().try_into()
+}
+
+/// DER: tag 12, length, bytes (X.690, 8.1.3 and 8.23).
+fn utf8_string(text: &str) -> Vec<u8> {
+    let length = text.len().to_be_bytes();
+    let significant: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
+    let mut der = vec![0x0c];
+    match significant.as_slice() {
+        [] => der.push(0),
+        [short] if *short < 0x80 => der.push(*short),
+        long => {
+            let count = u8::try_from(long.len()).unwrap_or(u8::MAX);
+            der.push(0x80 | count);
+            der.extend(long);
+        }
+    }
+    der.extend(text.as_bytes());
+    der
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::{der_parser, prelude::*};
+
+    use super::*;
+
+    #[test]
+    fn utf8_strings_are_der() {
+        for length in [0, 1, 127, 128, 255, 256, 400] {
+            let text = "x".repeat(length);
+            let der = utf8_string(&text);
+            let (rest, parsed) = der_parser::der::parse_der_utf8string(&der).unwrap();
+            assert!(rest.is_empty());
+            assert_eq!(parsed.as_str().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn serials_are_positive() {
+        for _ in 0..100 {
+            let serial = random_serial().to_bytes();
+            assert!(serial[0] < 0x80 && serial[0] >= 0x40 && serial.len() == 16);
+        }
+    }
+
+    fn authority() -> (tempfile::TempDir, Authority) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::load_or_make(directory.path(), "cluster.local").unwrap();
+        (
+            directory,
+            Authority::new(Arc::new(root), Duration::from_secs(3600)),
+        )
+    }
+
+    fn attested() -> Attested {
+        Attested {
+            identity: SpiffeId::service_account("cluster.local", "shop", "reviews"),
+            pod: crate::world::objects::Name::new("shop", "reviews-1"),
+            pod_uid: "uid-1".to_owned(),
+        }
+    }
+
+    fn request(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
+        change(&mut params);
+        params.serialize_request(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_leaf_says_what_was_proven_and_nothing_that_was_asked() {
+        let (_directory, authority) = authority();
+        let leaf = authority.workload(&attested(), &request(|_| {})).unwrap();
+        let (_, parsed) = X509Certificate::from_der(&leaf).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert!(names.critical);
+        let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
+            panic!("{names:?}")
+        };
+        assert_eq!(*uri, "spiffe://cluster.local/ns/shop/sa/reviews");
+        assert!(!parsed.is_ca());
+        assert!(
+            parsed
+                .key_usage()
+                .unwrap()
+                .unwrap()
+                .value
+                .digital_signature()
+        );
+        let usage = parsed.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.client_auth && usage.server_auth && !usage.any);
+        let pod = super::super::peer::read(&leaf).unwrap();
+        assert_eq!(pod, attested());
+        let (_, root) = X509Certificate::from_der(&authority.root().trusted()[0]).unwrap();
+        parsed.verify_signature(Some(root.public_key())).unwrap();
+    }
+
+    #[test]
+    fn what_a_csr_may_not_be() {
+        let (_directory, authority) = authority();
+        let refused = |csr: &[u8]| match authority.workload(&attested(), csr) {
+            Err(IssueError::Csr(bad)) => bad,
+            other => panic!("{other:?}"),
+        };
+        let ca = request(|params| {
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        });
+        assert_eq!(refused(&ca), BadCsr::Ca);
+        assert_eq!(refused(b"garbage"), BadCsr::Garbage);
+        let mut tampered = request(|_| {});
+        let name = tampered
+            .windows(4)
+            .position(|bytes| bytes == b"evil")
+            .unwrap();
+        tampered[name] = b'E';
+        assert_eq!(refused(&tampered), BadCsr::Signature);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _refused = csr::public_key(&bytes);
+        }
+    }
+}

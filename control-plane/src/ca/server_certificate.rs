@@ -1,0 +1,75 @@
+//! The control plane's own certificate: made in memory, renewed in place.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::{
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::issue::Authority;
+
+/// The name that clients expect.
+pub const SERVER_NAME: &str = "tulle-control-plane.tulle-system.svc";
+
+/// The server's current certificate. New handshakes get the newest one.
+pub struct ServerCertificate {
+    authority: Authority,
+    current: RwLock<Arc<CertifiedKey>>,
+}
+
+/// Why there is no certificate for the server.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ServerCertificateError {
+    #[error("the server's certificate: {0}")]
+    Sign(#[from] rcgen::Error),
+    #[error("the server's key: {0}")]
+    Key(#[from] rustls::Error),
+}
+
+impl ServerCertificate {
+    /// Makes the first one.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn new(authority: Authority) -> Result<Arc<Self>, ServerCertificateError> {
+        let current = RwLock::new(Arc::new(make(&authority)?));
+        Ok(Arc::new(Self { authority, current }))
+    }
+
+    /// Renews it at half of its life, forever. Cancel safe.
+    pub async fn renew(&self) {
+        let half = (self.authority.lifetime() / 2).max(Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(half).await;
+            match make(&self.authority) {
+                Ok(made) => *self.current.write() = Arc::new(made),
+                Err(error) => tracing::error!(%error, "the old server certificate stays in use"),
+            }
+        }
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read()))
+    }
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").finish_non_exhaustive()
+    }
+}
+
+fn make(authority: &Authority) -> Result<CertifiedKey, ServerCertificateError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let certificate = authority.server(SERVER_NAME, &key)?;
+    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+    Ok(CertifiedKey::new(vec![certificate], signer))
+}

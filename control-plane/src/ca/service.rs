@@ -1,0 +1,88 @@
+//! The gRPC service by which workloads get their certificates.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tulle_proto::ca::v1::{
+    IssueRequest, IssueResponse, certificate_service_server::CertificateService,
+};
+
+use super::{
+    attest::{Attestor, Refusal},
+    issue::{Authority, IssueError},
+};
+use crate::metrics::{Metrics, Outcome};
+
+/// Attests and issues.
+#[derive(Debug)]
+pub struct Certificates {
+    /// Who asks?
+    pub attestor: Attestor,
+    /// Who signs?
+    pub authority: Authority,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+#[tonic::async_trait]
+impl CertificateService for Certificates {
+    async fn issue(
+        &self,
+        request: Request<IssueRequest>,
+    ) -> Result<Response<IssueResponse>, Status> {
+        let issued = self.answer(&request);
+        let outcome = if issued.is_ok() {
+            Outcome::Issued
+        } else {
+            Outcome::Refused
+        };
+        self.metrics
+            .certificates
+            .get_or_create(&outcome.into())
+            .inc();
+        issued.map(Response::new).inspect_err(|status| {
+            let peer = request.remote_addr().map(|address| address.to_string());
+            tracing::warn!(peer, reason = status.message(), "no certificate was issued");
+        })
+    }
+}
+
+impl Certificates {
+    fn answer(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
+        let token = bearer(request.metadata())?;
+        let attested = self
+            .attestor
+            .attest(token)
+            .map_err(|refusal| match refusal {
+                // Ours to put right, not the caller's.
+                Refusal::Keys(_) => Status::unavailable(refusal.to_string()),
+                _ => Status::unauthenticated(refusal.to_string()),
+            })?;
+        let issued = self.authority.workload(&attested, &request.get_ref().csr);
+        let leaf = issued.map_err(|error| match error {
+            IssueError::Csr(_) => Status::invalid_argument(error.to_string()),
+            IssueError::Sign(_) => Status::internal(error.to_string()),
+        })?;
+        tracing::info!(pod = %attested.pod, identity = %attested.identity, "certificate issued");
+        let roots = self.authority.root().trusted();
+        Ok(IssueResponse {
+            chain: vec![leaf.to_vec().into()],
+            roots: roots.iter().map(|root| root.to_vec().into()).collect(),
+        })
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Result<&str, Status> {
+    let missing = || {
+        Status::unauthenticated(
+            "no token; send `authorization: Bearer TOKEN` with the pod's ServiceAccount token",
+        )
+    };
+    let header = metadata.get("authorization").ok_or_else(missing)?;
+    let text = header.to_str().map_err(|_binary| missing())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(missing)?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+        .ok_or_else(missing)
+}

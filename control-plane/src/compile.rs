@@ -1,0 +1,49 @@
+//! World → what is sent. Pure and deterministic; one file per resource.
+//!
+//! ```text
+//! 10.96.0.7:9080 (Listener) -> service/shop/reviews/9080 (Route, Cluster, Endpoints)
+//! 10.244.0.9:9080 (Listener) -> pod/shop/reviews-1/9080 (Route, Cluster, Endpoints)
+//! shop/reviews-1 (Workload)
+//! ```
+//!
+//! A resource is compiled from its name alone, when somebody wants it; one that the world has no
+//! reason for is `None`, "does not exist".
+
+mod cluster;
+mod endpoints;
+mod listener;
+mod names;
+mod port;
+mod route;
+mod workload;
+
+use ipnet::IpNet;
+use tulle_xds::model::{Kind, Resource};
+
+pub use self::names::subject;
+use crate::world::World;
+
+/// What the command line says about the mesh.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Trust domain of every identity.
+    pub trust_domain: String,
+    /// Suffix of host names, `cluster.local`.
+    pub cluster_domain: String,
+    /// Address ranges of pods and Services.
+    pub mesh_ranges: Vec<IpNet>,
+}
+
+/// The resource of this kind and name, for our own proxy.
+pub fn compile(world: &World, settings: &Settings, kind: Kind, name: &str) -> Option<Resource> {
+    Some(match kind {
+        Kind::Workload => Resource::Workload(workload::compile(world, settings, name)?),
+        Kind::Listener => Resource::Listener(listener::compile(world, settings, name)?),
+        Kind::Route => Resource::Route(route::compile(world, name)?),
+        Kind::Cluster => Resource::Cluster(cluster::compile(world, settings, name)?),
+        Kind::Endpoints => Resource::Endpoints(endpoints::compile(world, settings, name)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Endpoints: where requests can go, and who must answer there.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::{IpAddr, SocketAddr},
+};
+
+use tulle_xds::model::{Endpoint, Endpoints, Health, SpiffeId};
+
+use super::{Settings, names::Target, port, workload};
+use crate::world::{
+    World,
+    objects::{EndpointSlice, Pod, Service, SliceEndpoint},
+};
+
+pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Endpoints> {
+    let endpoints = match Target::parse(name)? {
+        Target::Service(service, number) => {
+            let service = world.service(&service)?;
+            of_service(world, settings, service, &service.port(number)?.name)
+        }
+        Target::Pod(pod, number) => {
+            let pod = world
+                .pod(&pod)
+                .filter(|pod| !pod.host_network && !pod.ended)?;
+            let address = port::first_address(pod, number);
+            let endpoint = |address| endpoint(settings, address, Health::Ready, Some(pod));
+            address.map(endpoint).into_iter().collect()
+        }
+    };
+    Some(Endpoints {
+        name: name.to_owned(),
+        endpoints,
+    })
+}
+
+/// The slices' ports have the names of the Service's ports, and numbers that are already resolved
+/// pod by pod (named target ports lead to one slice for each number).
+fn of_service(
+    world: &World,
+    settings: &Settings,
+    service: &Service,
+    port_name: &str,
+) -> Vec<Endpoint> {
+    let slices: Vec<_> = world.slices_of(&service.name).collect();
+    let v6 = family(service, &slices);
+    let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    for slice in slices {
+        let Some(port) = slice.ports.iter().find(|port| port.name == port_name) else {
+            continue;
+        };
+        for listed in &slice.endpoints {
+            let Some(pod) = pod_behind(world, listed) else {
+                continue;
+            };
+            let health = health(service, listed);
+            for ip in listed.addresses.iter().filter(|ip| ip.is_ipv6() == v6) {
+                let address = SocketAddr::new(*ip, port.port);
+                let endpoint = Endpoint {
+                    zone: listed.zone.clone(),
+                    ..endpoint(settings, address, health, pod)
+                };
+                add(&mut found, endpoint);
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// A dual-stack Service has each pod twice. One family is enough, and gives each pod one share: the
+/// Service's first, unless only the other one has endpoints.
+fn family(service: &Service, slices: &[&std::sync::Arc<EndpointSlice>]) -> bool {
+    let has = |v6: bool| {
+        let addresses = slices
+            .iter()
+            .flat_map(|slice| &slice.endpoints)
+            .flat_map(|e| &e.addresses);
+        addresses.into_iter().any(|ip: &IpAddr| ip.is_ipv6() == v6)
+    };
+    let preferred = service.cluster_ips.first().is_some_and(IpAddr::is_ipv6);
+    if has(preferred) {
+        preferred
+    } else {
+        !preferred
+    }
+}
+
+/// The pod behind an endpoint: `Some(None)` if there is none, `None` if it is not known yet. An
+/// endpoint of an unknown pod is left out, because without the pod nobody can tell whether it is
+/// meshed, and a meshed one must never get plaintext.
+fn pod_behind<'a>(world: &'a World, listed: &SliceEndpoint) -> Option<Option<&'a Pod>> {
+    match &listed.pod {
+        Some((name, uid)) => {
+            let pod = world
+                .pod(name)
+                .filter(|pod| uid.is_empty() || pod.uid == *uid)?;
+            Some(Some(pod))
+        }
+        // Slices written by hand may name no pod: the address tells.
+        None => Some(
+            listed
+                .addresses
+                .iter()
+                .find_map(|ip| world.pod_at(*ip))
+                .map(|pod| &**pod),
+        ),
+    }
+}
+
+fn health(service: &Service, listed: &SliceEndpoint) -> Health {
+    if listed.ready || service.publish_not_ready && !listed.terminating {
+        Health::Ready
+    } else if listed.terminating && listed.serving {
+        Health::Draining
+    } else {
+        Health::NotReady
+    }
+}
+
+/// While an endpoint moves from one slice to another it is in both: the better health counts.
+fn add(found: &mut BTreeMap<SocketAddr, Endpoint>, endpoint: Endpoint) {
+    let rank = |health| match health {
+        Health::Ready => 0,
+        Health::Draining => 1,
+        Health::NotReady => 2,
+    };
+    match found.entry(endpoint.address) {
+        Entry::Vacant(entry) => {
+            entry.insert(endpoint);
+        }
+        Entry::Occupied(mut entry) => {
+            if rank(endpoint.health) < rank(entry.get().health) {
+                entry.insert(endpoint);
+            }
+        }
+    }
+}
+
+fn endpoint(
+    settings: &Settings,
+    address: SocketAddr,
+    health: Health,
+    pod: Option<&Pod>,
+) -> Endpoint {
+    let identity = |pod: &Pod| {
+        SpiffeId::service_account(
+            &settings.trust_domain,
+            &pod.name.namespace,
+            &pod.service_account,
+        )
+    };
+    Endpoint {
+        address,
+        health,
+        weight: 1,
+        identity: pod.filter(|pod| pod.meshed).map(identity),
+        pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
+        pod_uid: pod.map(|pod| pod.uid.clone()).unwrap_or_default(),
+        workload: pod
+            .map(|pod| format!("{}/{}", pod.name.namespace, workload::owner(pod).1))
+            .unwrap_or_default(),
+        revision: pod.map(workload::revision).unwrap_or_default(),
+        zone: String::new(),
+    }
+}

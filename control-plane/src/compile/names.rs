@@ -1,0 +1,96 @@
+//! Names of resources, and what they are about.
+
+use std::net::SocketAddr;
+
+use tulle_xds::model::Kind;
+
+use crate::world::{Subject, objects::Name};
+
+/// What a cluster, its route and its endpoints stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A port of a Service.
+    Service(Name, u16),
+    /// A port of a pod.
+    Pod(Name, u16),
+}
+
+impl Target {
+    /// Reads `service/NAMESPACE/NAME/PORT` or `pod/NAMESPACE/NAME/PORT`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let kind = parts.next()?;
+        let name = Name::new(parts.next()?, parts.next()?);
+        let port = parts.next()?.parse().ok()?;
+        let target = match kind {
+            "service" => Self::Service(name, port),
+            "pod" => Self::Pod(name, port),
+            _ => return None,
+        };
+        // One name per resource: what reads the same but is written otherwise (`080`) is no name.
+        (target.to_string() == text).then_some(target)
+    }
+
+    fn subject(self) -> Subject {
+        match self {
+            Self::Service(name, _) => Subject::Service(name),
+            Self::Pod(name, _) => Subject::Pod(name),
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(name, port) => {
+                write!(f, "service/{}/{}/{port}", name.namespace, name.name)
+            }
+            Self::Pod(name, port) => write!(f, "pod/{}/{}/{port}", name.namespace, name.name),
+        }
+    }
+}
+
+/// `NAMESPACE/POD`.
+pub(super) fn pod(text: &str) -> Option<Name> {
+    let (namespace, name) = text.split_once('/')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        .then(|| Name::new(namespace, name))
+}
+
+/// `10.96.0.7:9080`, `[fd00::7]:9080`, in the one way that [`SocketAddr`] writes it.
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    text.parse::<SocketAddr>()
+        .ok()
+        .filter(|address| address.to_string() == text)
+}
+
+/// What must change for the resource of this kind and name to change; `None` if there can be no
+/// such resource.
+pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
+    match kind {
+        Kind::Workload => pod(name).map(Subject::Pod),
+        Kind::Listener => address(name).map(|address| Subject::Address(address.ip())),
+        Kind::Route | Kind::Cluster | Kind::Endpoints => Target::parse(name).map(Target::subject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_one_way_only() {
+        let service = Subject::Service(Name::new("shop", "reviews"));
+        assert_eq!(
+            subject(Kind::Cluster, "service/shop/reviews/80"),
+            Some(service)
+        );
+        assert_eq!(subject(Kind::Cluster, "service/shop/reviews/080"), None);
+        assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80/x"), None);
+        assert_eq!(subject(Kind::Cluster, "job/shop/reviews/80"), None);
+        assert_eq!(subject(Kind::Listener, "10.0.0.1:0080"), None);
+        let address = Subject::Address([10, 0, 0, 1].into());
+        assert_eq!(subject(Kind::Listener, "10.0.0.1:80"), Some(address));
+        assert_eq!(subject(Kind::Workload, "shop/a/b"), None);
+    }
+}

@@ -1,0 +1,326 @@
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use proptest::prelude::*;
+use tulle_xds::model::{Health, MtlsMode, Protocol};
+
+use super::*;
+use crate::world::{
+    Dirty, Event,
+    objects::{
+        self, ContainerPort, EndpointSlice, MeshConfig, MeshTls, Name, Namespace, Object,
+        ObjectRef, Pod, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort, TlsScope,
+    },
+};
+
+fn settings() -> Settings {
+    Settings {
+        trust_domain: "cluster.local".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        mesh_ranges: vec!["10.0.0.0/8".parse().unwrap()],
+    }
+}
+
+fn ip(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+fn labels(app: &str) -> objects::Labels {
+    [("app".to_owned(), app.to_owned())].into()
+}
+
+fn pod(name: &str, app: &str, last: u8) -> Pod {
+    Pod {
+        name: Name::new("shop", name),
+        uid: format!("uid-{name}"),
+        labels: labels(app),
+        service_account: app.to_owned(),
+        ips: vec![ip(last)],
+        host_network: false,
+        ended: false,
+        ports: vec![ContainerPort {
+            name: "web".to_owned(),
+            port: 8080,
+        }],
+        meshed: true,
+        owner: None,
+    }
+}
+
+fn service(name: &str, app: &str, last: u8) -> Service {
+    Service {
+        name: Name::new("shop", name),
+        cluster_ips: vec![ip(last)],
+        selector: labels(app),
+        ports: vec![ServicePort {
+            name: "http".to_owned(),
+            port: 80,
+            target: TargetPort::Name("web".to_owned()),
+            app_protocol: None,
+        }],
+        publish_not_ready: false,
+    }
+}
+
+fn slice(name: &str, service: &str, pod: &Pod) -> EndpointSlice {
+    EndpointSlice {
+        name: Name::new("shop", name),
+        service: Some(Name::new("shop", service)),
+        ports: vec![SlicePort {
+            name: "http".to_owned(),
+            port: 8080,
+        }],
+        endpoints: vec![SliceEndpoint {
+            addresses: pod.ips.clone(),
+            ready: true,
+            serving: true,
+            terminating: false,
+            pod: Some((pod.name.clone(), pod.uid.clone())),
+            zone: "z".to_owned(),
+        }],
+    }
+}
+
+fn world(objects: impl IntoIterator<Item = Object>) -> World {
+    let mut world = World::default();
+    for object in objects {
+        world.apply(Event::Apply(object), &mut Dirty::new());
+    }
+    world
+}
+
+fn get(world: &World, kind: Kind, name: &str) -> Option<Resource> {
+    compile(world, &settings(), kind, name)
+}
+
+#[test]
+fn an_endpoint_without_its_pod_is_left_out() {
+    let pod = pod("a", "web", 9);
+    let objects = [
+        Object::Service(Arc::new(service("web", "web", 100))),
+        Object::EndpointSlice(Arc::new(slice("web-1", "web", &pod))),
+    ];
+    let endpoints = |world: &World| match get(world, Kind::Endpoints, "service/shop/web/80") {
+        Some(Resource::Endpoints(endpoints)) => endpoints.endpoints,
+        other => panic!("{other:?}"),
+    };
+    let mut world = world(objects);
+    assert_eq!(endpoints(&world), []);
+    let replaced = Pod {
+        uid: "other".to_owned(),
+        ..pod.clone()
+    };
+    world.apply(
+        Event::Apply(Object::Pod(Arc::new(replaced))),
+        &mut Dirty::new(),
+    );
+    assert_eq!(
+        endpoints(&world),
+        [],
+        "a pod that took the name is not the endpoint"
+    );
+    world.apply(Event::Apply(Object::Pod(Arc::new(pod))), &mut Dirty::new());
+    let found = endpoints(&world);
+    assert_eq!(found[0].health, Health::Ready);
+    assert_eq!(found[0].identity.as_ref().unwrap().account(), "web");
+    assert_eq!(found[0].zone, "z");
+}
+
+#[test]
+fn the_most_specific_mesh_tls_wins_field_by_field() {
+    let tls = |namespace: &str, scope, mode, ports: &[(u16, objects::MtlsMode)]| {
+        Object::MeshTls(Arc::new(MeshTls {
+            name: Name::new(namespace, "x"),
+            scope,
+            mode,
+            ports: ports.iter().copied().collect(),
+            trust_domains: Vec::new(),
+        }))
+    };
+    use objects::MtlsMode::{Permissive, Strict};
+    let mut world = world([
+        Object::Pod(Arc::new(pod("a", "web", 9))),
+        tls(
+            "tulle-system",
+            TlsScope::Mesh,
+            Some(Strict),
+            &[(8080, Permissive), (9090, Permissive)],
+        ),
+        tls(
+            "shop",
+            TlsScope::Pods(labels("web")),
+            None,
+            &[(8080, Strict)],
+        ),
+        tls("other", TlsScope::Namespace, Some(Permissive), &[]),
+    ]);
+    let modes = |world: &World| match get(world, Kind::Workload, "shop/a") {
+        Some(Resource::Workload(workload)) => {
+            let ports: BTreeMap<_, _> = workload.ports.iter().map(|p| (p.port, p.mtls)).collect();
+            (workload.default_mtls, ports)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (default, ports) = modes(&world);
+    assert_eq!(default, MtlsMode::Strict);
+    assert_eq!(ports[&8080], MtlsMode::Strict);
+    assert_eq!(ports[&9090], MtlsMode::Permissive);
+    let name = Name::new("tulle-system", "x");
+    let gone = Event::Delete(ObjectRef {
+        kind: objects::Kind::MeshTls,
+        name,
+    });
+    world.apply(gone, &mut Dirty::new());
+    assert_eq!(modes(&world).0, MtlsMode::Permissive);
+}
+
+#[test]
+fn a_declared_protocol_decides_listener_and_route() {
+    let with = |name: &str| {
+        let mut service = service("web", "web", 100);
+        service.ports[0].name = name.to_owned();
+        world([Object::Service(Arc::new(service))])
+    };
+    let listener = |world: &World| match get(world, Kind::Listener, "10.0.0.100:80") {
+        Some(Resource::Listener(listener)) => listener,
+        other => panic!("{other:?}"),
+    };
+    for (name, protocol, route, backends) in [
+        ("http", Protocol::Http, true, 0),
+        ("tcp", Protocol::Tcp, false, 1),
+        ("", Protocol::Detect, true, 1),
+    ] {
+        let world = with(name);
+        let listener = listener(&world);
+        assert_eq!(listener.protocol, protocol);
+        assert_eq!(
+            (listener.route.is_some(), listener.backends.len()),
+            (route, backends)
+        );
+        let compiled = get(&world, Kind::Route, "service/shop/web/80").is_some();
+        assert_eq!(compiled, route, "{name}");
+    }
+    assert_eq!(get(&with("http"), Kind::Listener, "10.0.0.100:81"), None);
+}
+
+/// Few names and addresses, so that objects meet.
+fn object() -> impl Strategy<Value = Object> {
+    let small = || 0..3_u8;
+    let app = || prop::sample::select(vec!["web", "api"]);
+    prop_oneof![
+        3 => (small(), app(), 0..4_u8, any::<[bool; 4]>()).prop_map(|(n, app, last, [a, b, c, d])| {
+            let mut pod = pod(&format!("p{n}"), app, last);
+            pod.uid = format!("uid-{}", u8::from(a));
+            (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
+            Object::Pod(Arc::new(pod))
+        }),
+        3 => (small(), app(), 0..4_u8, any::<[bool; 3]>()).prop_map(|(n, app, last, [a, b, c])| {
+            let mut service = service(&format!("s{n}"), app, last);
+            if a {
+                service.ports[0].name = "tcp".to_owned();
+            }
+            if b {
+                service.ports[0].target = TargetPort::Number(9090);
+            }
+            if c {
+                service.selector.insert("app".to_owned(), "api".to_owned());
+                service.cluster_ips.clear();
+            }
+            Object::Service(Arc::new(service))
+        }),
+        3 => (small(), small(), small(), 0..4_u8, any::<[bool; 3]>()).prop_map(
+            |(n, service, p, last, [a, b, c])| {
+                let mut pod = pod(&format!("p{p}"), "web", last);
+                pod.uid = format!("uid-{}", u8::from(a));
+                let mut slice = slice(&format!("e{n}"), &format!("s{service}"), &pod);
+                slice.endpoints[0].ready = b;
+                if c {
+                    slice.endpoints[0].pod = None;
+                }
+                Object::EndpointSlice(Arc::new(slice))
+            }
+        ),
+        1 => (small(), small(), any::<bool>()).prop_map(|(n, scope, strict)| {
+            let mode = if strict { objects::MtlsMode::Strict } else { objects::MtlsMode::Permissive };
+            let scopes = [TlsScope::Mesh, TlsScope::Namespace, TlsScope::Pods(labels("api"))];
+            Object::MeshTls(Arc::new(MeshTls {
+                name: Name::new("shop", format!("t{n}")),
+                scope: scopes[usize::from(scope)].clone(),
+                mode: Some(mode),
+                ports: BTreeMap::new(),
+                trust_domains: Vec::new(),
+            }))
+        }),
+        1 => any::<bool>().prop_map(|refuse| Object::MeshConfig(Arc::new(MeshConfig {
+            name: Name::new("", "default"),
+            mesh_ranges: Vec::new(),
+            refuse_external: Some(refuse),
+        }))),
+        1 => any::<bool>().prop_map(|enabled| Object::Namespace(Arc::new(Namespace {
+            name: Name::new("", "shop"),
+            labels: [("tulle.dev/inject".to_owned(), if enabled { "enabled" } else { "" }.to_owned())]
+                .into(),
+        }))),
+    ]
+}
+
+fn universe() -> Vec<(Kind, String)> {
+    let mut keys = Vec::new();
+    for n in 0..3 {
+        keys.push((Kind::Workload, format!("shop/p{n}")));
+        for kind in [Kind::Cluster, Kind::Endpoints, Kind::Route] {
+            keys.push((kind, format!("service/shop/s{n}/80")));
+            keys.extend([8080, 9090].map(|port| (kind, format!("pod/shop/p{n}/{port}"))));
+        }
+    }
+    for last in 0..4 {
+        keys.extend([80, 8080, 9090].map(|port| (Kind::Listener, format!("10.0.0.{last}:{port}"))));
+    }
+    keys
+}
+
+proptest! {
+    /// What a change touches is in the dirty set (or it would never be published), and a world that
+    /// changed step by step is the same as one that was told its end at once.
+    #[test]
+    fn whatever_changes_is_dirty(
+        steps in prop::collection::vec((object(), prop::bool::weighted(0.3)), 1..25)
+    ) {
+        let mut world = World::default();
+        let mut told: BTreeMap<ObjectRef, Object> = BTreeMap::new();
+        let all = |world: &World| -> Vec<_> {
+            universe().into_iter().map(|(kind, name)| get(world, kind, &name)).collect()
+        };
+        let mut before = all(&world);
+        for (object, delete) in steps {
+            let reference = object.reference();
+            let roots = world.needs_roots("shop");
+            let event = if delete {
+                told.remove(&reference);
+                Event::Delete(reference)
+            } else {
+                told.insert(reference, object.clone());
+                Event::Apply(object)
+            };
+            let mut dirty = Dirty::new();
+            world.apply(event.clone(), &mut dirty);
+            let after = all(&world);
+            for (((kind, name), old), new) in universe().iter().zip(&before).zip(&after) {
+                let subject = subject(*kind, name).unwrap();
+                prop_assert!(old == new || dirty.contains(&subject), "{kind:?} {name}: {event:?}");
+            }
+            let namespace = crate::world::Subject::Namespace("shop".into());
+            prop_assert!(roots == world.needs_roots("shop") || dirty.contains(&namespace));
+            before = after;
+        }
+        let at_once = self::world(told.into_values());
+        prop_assert_eq!(&before, &all(&at_once));
+        prop_assert_eq!(world.needs_roots("shop"), at_once.needs_roots("shop"));
+    }
+
+    #[test]
+    fn any_name_is_answered(name in "(service|pod|[a-z]{0,3}|\\PC{0,9})(/[a-z0-9.:]{0,5}){0,5}") {
+        for kind in Kind::ALL {
+            let _resource = get(&World::default(), kind, &name);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Workload: what a proxy is told about itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tulle_xds::model::{ExternalTraffic, InboundPort, MtlsMode, SpiffeId, Workload};
+
+use super::{Settings, names, port};
+use crate::world::{
+    World,
+    objects::{self, Pod},
+};
+
+const TEMPLATE_HASH: &str = "pod-template-hash";
+const REVISION_HASH: &str = "controller-revision-hash";
+
+pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Workload> {
+    let pod = world.pod(&names::pod(name)?)?;
+    let (namespace, account) = (&pod.name.namespace, &pod.service_account);
+    let identity = SpiffeId::service_account(&settings.trust_domain, namespace, account);
+    let (owner_kind, owner_name) = owner(pod);
+    let tls = Tls::of(world, pod);
+    Some(Workload {
+        name: name.to_owned(),
+        uid: pod.uid.clone(),
+        identity,
+        owner_kind,
+        owner_name,
+        revision: revision(pod),
+        addresses: pod.ips.clone(),
+        ports: ports(world, pod, &tls),
+        default_mtls: tls.default,
+        mesh_ranges: mesh_ranges(world, settings),
+        external_traffic: match world
+            .mesh_config()
+            .and_then(|config| config.refuse_external)
+        {
+            Some(true) => ExternalTraffic::Refuse,
+            Some(false) | None => ExternalTraffic::Pass,
+        },
+        hold: String::new(),
+        trust_domains: trust_domains(settings, tls.trust_domains),
+    })
+}
+
+/// Kind and name of what owns the pod. Behind a ReplicaSet stands the Deployment: the controller
+/// names the one after the other and the template's hash.
+pub(super) fn owner(pod: &Pod) -> (String, String) {
+    match &pod.owner {
+        Some((kind, name)) if kind == "ReplicaSet" => {
+            let hash = pod.labels.get(TEMPLATE_HASH).map(|hash| format!("-{hash}"));
+            match hash.and_then(|suffix| name.strip_suffix(&suffix)) {
+                Some(deployment) => ("Deployment".to_owned(), deployment.to_owned()),
+                None => (kind.clone(), name.clone()),
+            }
+        }
+        Some((kind, name)) => (kind.clone(), name.clone()),
+        None => ("Pod".to_owned(), pod.name.name.to_string()),
+    }
+}
+
+pub(super) fn revision(pod: &Pod) -> String {
+    let labels = &pod.labels;
+    labels
+        .get(TEMPLATE_HASH)
+        .or_else(|| labels.get(REVISION_HASH))
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn ports(world: &World, pod: &Pod, tls: &Tls) -> Vec<InboundPort> {
+    let declared = pod.ports.iter().map(|port| (port.port, BTreeSet::new()));
+    let mut services: BTreeMap<u16, BTreeSet<String>> = declared.collect();
+    for service in world.services_selecting(pod) {
+        for number in service
+            .ports
+            .iter()
+            .filter_map(|port| port::on_pod(&port.target, pod))
+        {
+            services
+                .entry(number)
+                .or_default()
+                .insert(service.name.to_string());
+        }
+    }
+    // A mode for a port that nobody declares holds, too.
+    for number in tls.ports.keys() {
+        services.entry(*number).or_default();
+    }
+    services
+        .into_iter()
+        .map(|(number, services)| InboundPort {
+            port: number,
+            protocol: port::declared_on_pod(world, pod, number),
+            mtls: tls.ports.get(&number).copied().unwrap_or(tls.default),
+            services: services.into_iter().collect(),
+        })
+        .collect()
+}
+
+/// What all MeshTLS objects together say about a pod.
+struct Tls {
+    default: MtlsMode,
+    ports: BTreeMap<u16, MtlsMode>,
+    trust_domains: Vec<String>,
+}
+
+impl Tls {
+    /// Field by field the most specific wins. An exception for a port outlives the general mode of
+    /// a more specific object: it is a field of its own, and was made for that port.
+    fn of(world: &World, pod: &Pod) -> Self {
+        let mut merged = Self {
+            default: MtlsMode::default(),
+            ports: BTreeMap::new(),
+            trust_domains: Vec::new(),
+        };
+        for tls in world.mesh_tls_for(pod) {
+            if let Some(mode) = tls.mode {
+                merged.default = self::mode(mode);
+            }
+            merged.ports.extend(
+                tls.ports
+                    .iter()
+                    .map(|(port, mode)| (*port, self::mode(*mode))),
+            );
+            if !tls.trust_domains.is_empty() {
+                merged.trust_domains.clone_from(&tls.trust_domains);
+            }
+        }
+        merged
+    }
+}
+
+fn mode(mode: objects::MtlsMode) -> MtlsMode {
+    match mode {
+        objects::MtlsMode::Permissive => MtlsMode::Permissive,
+        objects::MtlsMode::Strict => MtlsMode::Strict,
+    }
+}
+
+fn mesh_ranges(world: &World, settings: &Settings) -> Vec<ipnet::IpNet> {
+    let configured = world
+        .mesh_config()
+        .into_iter()
+        .flat_map(|config| &config.mesh_ranges);
+    let all: BTreeSet<_> = settings
+        .mesh_ranges
+        .iter()
+        .chain(configured)
+        .copied()
+        .collect();
+    all.into_iter().collect()
+}
+
+fn trust_domains(settings: &Settings, others: Vec<String>) -> Vec<String> {
+    let mut all: BTreeSet<_> = others.into_iter().collect();
+    all.remove(&settings.trust_domain);
+    std::iter::once(settings.trust_domain.clone())
+        .chain(all)
+        .collect()
+}

@@ -1,0 +1,67 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+use ipnet::IpNet;
+use tulle_api::Duration;
+
+/// Kubernetes YAML in; configuration and certificates out.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tulle-control-plane", version)]
+pub struct Config {
+    /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
+    /// same object in an earlier one.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub directory: Vec<PathBuf>,
+    /// Directory for what the control plane writes: statuses and the ConfigMaps `tulle-roots`.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Directory with root.pem and root.key; both are made if neither is there.
+    #[arg(long, value_name = "DIR")]
+    pub ca_directory: PathBuf,
+    /// Trust domain of every identity.
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = domain)]
+    pub trust_domain: String,
+    /// Suffix of the host names of Services.
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = domain)]
+    pub cluster_domain: String,
+    /// Address range of pods or Services. Repeatable.
+    #[arg(long, value_name = "CIDR")]
+    pub mesh_range: Vec<IpNet>,
+    /// JWKS file with the public keys that ServiceAccount tokens are signed with; read anew when it
+    /// changes.
+    #[arg(long, value_name = "FILE")]
+    pub token_keys: PathBuf,
+    /// Issuer that tokens must have; any by default.
+    #[arg(long, value_name = "ISSUER")]
+    pub token_issuer: Option<String>,
+    /// Audience that tokens must have.
+    #[arg(long, value_name = "AUDIENCE", default_value = "tulle")]
+    pub token_audience: String,
+    /// How long a workload's certificate is valid.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub certificate_lifetime: Duration,
+    /// Address of the gRPC port: certificates and configuration.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15010")]
+    pub listen: SocketAddr,
+    /// Address of the status port: `/ready` and `/metrics`.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15014")]
+    pub status: SocketAddr,
+    /// How long a change waits for others to be published together with it.
+    #[arg(long, value_name = "DURATION", default_value = "0ms")]
+    pub debounce: Duration,
+    /// What to log: a level, or a filter such as `info,tulle_xds=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// SPIFFE-ID, 2.1: lower case letters, digits, `.`, `-` and `_`.
+fn domain(text: &str) -> Result<String, String> {
+    let allowed =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    let good = (1..=255).contains(&text.len()) && text.bytes().all(allowed);
+    let wrong =
+        || "use lower case letters, digits, '.', '-' and '_', as in cluster.local".to_owned();
+    good.then(|| text.to_owned()).ok_or_else(wrong)
+}

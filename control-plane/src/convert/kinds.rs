@@ -1,0 +1,188 @@
+//! Which kinds there are, and what becomes of them.
+
+use super::{Fault, Kind};
+
+pub(super) enum Recognised {
+    /// The world holds it.
+    World(Kind),
+    /// None of the mesh's business.
+    Ignored,
+    /// Named, because whoever wrote it expects something of it.
+    Refused(Fault),
+}
+
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const TULLE: &str = "tulle.dev";
+
+/// In force: kind, its `apiVersion`.
+const WORLD: [(Kind, &str); 7] = [
+    (Kind::Namespace, "v1"),
+    (Kind::ServiceAccount, "v1"),
+    (Kind::Pod, "v1"),
+    (Kind::Service, "v1"),
+    (Kind::EndpointSlice, "discovery.k8s.io/v1"),
+    (Kind::MeshConfig, "tulle.dev/v1alpha1"),
+    (Kind::MeshTls, "tulle.dev/v1alpha1"),
+];
+
+/// Kinds of policy that exist but do nothing here yet.
+const NOT_IN_FORCE: [(&str, &str); 12] = [
+    (GATEWAY, "HTTPRoute"),
+    (GATEWAY, "GRPCRoute"),
+    (GATEWAY, "TCPRoute"),
+    (GATEWAY, "TLSRoute"),
+    (GATEWAY, "UDPRoute"),
+    (GATEWAY, "ReferenceGrant"),
+    (GATEWAY, "Gateway"),
+    (GATEWAY, "GatewayClass"),
+    (GATEWAY, "BackendTLSPolicy"),
+    (GATEWAY, "ListenerSet"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    (TULLE, "TrafficPolicy"),
+];
+
+/// Kinds of Kubernetes' own groups that may stand beside ours in a file.
+const BUILT_IN: &str = " Binding ConfigMap Endpoints Event LimitRange Node PersistentVolume \
+    PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret \
+    ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet HorizontalPodAutoscaler CronJob \
+    Job Lease LeaseCandidate Ingress IngressClass IPAddress ServiceCIDR RuntimeClass \
+    PodDisruptionBudget ClusterRole ClusterRoleBinding Role RoleBinding PriorityClass CSIDriver \
+    CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass \
+    MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy \
+    ValidatingAdmissionPolicyBinding MutatingAdmissionPolicy MutatingAdmissionPolicyBinding \
+    CustomResourceDefinition APIService FlowSchema PriorityLevelConfiguration \
+    CertificateSigningRequest ClusterTrustBundle DeviceClass ResourceClaim ResourceClaimTemplate \
+    ResourceSlice Kustomization ";
+
+pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
+    let refused = |field: &str, reason: String| Recognised::Refused(Fault::fatal(field, reason));
+    if kind.is_empty() || api_version.is_empty() {
+        let missing = if kind.is_empty() {
+            "kind"
+        } else {
+            "apiVersion"
+        };
+        return refused("", format!("no Kubernetes object: it has no {missing}"));
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if let Some((known, right)) = WORLD.iter().find(|(known, _)| known.as_str() == kind) {
+        // Another group may have a kind of the same name (Knative's Service): not ours to judge.
+        let group_of_known = right.split_once('/').map_or("", |(group, _)| group);
+        return match (
+            *right == api_version,
+            group == group_of_known || is_built_in(group),
+        ) {
+            (true, _) => Recognised::World(*known),
+            (false, true) => refused(
+                "apiVersion",
+                format!(
+                    "{kind} is of apiVersion {right}, not {}",
+                    shown(api_version)
+                ),
+            ),
+            (false, false) => Recognised::Ignored,
+        };
+    }
+    if NOT_IN_FORCE.contains(&(group, kind)) {
+        return refused(
+            "kind",
+            format!("not in force yet: this version does not act on {kind} ({group}/{version})"),
+        );
+    }
+    if group == GATEWAY || group == TULLE {
+        return refused("kind", format!("{group} has no kind {}", shown(kind)));
+    }
+    let ours = || {
+        let kinds = WORLD.iter().map(|(known, _)| known.as_str());
+        kinds
+            .chain(NOT_IN_FORCE.iter().map(|(_, kind)| *kind))
+            .any(|known| known == kind)
+    };
+    if is_built_in(group) && ours() {
+        return refused(
+            "apiVersion",
+            format!("{kind} is not of apiVersion {}", shown(api_version)),
+        );
+    }
+    if is_built_in(group) && !BUILT_IN.contains(&format!(" {kind} ")) {
+        return refused("kind", format!("Kubernetes has no kind {}", shown(kind)));
+    }
+    Recognised::Ignored
+}
+
+/// Kubernetes' own groups: those without a dot (no others can be without one), and these.
+fn is_built_in(group: &str) -> bool {
+    const DOTTED: [&str; 12] = [
+        "discovery.k8s.io",
+        "networking.k8s.io",
+        "rbac.authorization.k8s.io",
+        "storage.k8s.io",
+        "scheduling.k8s.io",
+        "node.k8s.io",
+        "coordination.k8s.io",
+        "certificates.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "resource.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+    ];
+    !group.contains('.') || DOTTED.contains(&group)
+}
+
+fn shown(text: &str) -> String {
+    format!("{:?}", text.chars().take(100).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(api_version: &str, kind: &str) -> Option<String> {
+        match recognise(api_version, kind) {
+            Recognised::Refused(fault) => Some(fault.reason),
+            Recognised::World(_) | Recognised::Ignored => None,
+        }
+    }
+
+    #[test]
+    fn names_what_it_cannot_act_on() {
+        assert!(matches!(
+            recognise("v1", "Pod"),
+            Recognised::World(Kind::Pod)
+        ));
+        assert!(
+            reason("apps/v1", "Service")
+                .unwrap()
+                .contains("apiVersion v1, not \"apps/v1\"")
+        );
+        assert!(
+            reason("gateway.networking.k8s.io/v1", "HTTPRoute")
+                .unwrap()
+                .contains("not in force")
+        );
+        assert!(
+            reason("gateway.networking.k8s.io/v1", "HTTPRout")
+                .unwrap()
+                .contains("no kind")
+        );
+        assert!(
+            reason("tulle.dev/v1", "MeshTLS")
+                .unwrap()
+                .contains("tulle.dev/v1alpha1")
+        );
+        assert!(
+            reason("v1", "HTTPRoute")
+                .unwrap()
+                .contains("not of apiVersion")
+        );
+        assert!(reason("v1", "Servise").unwrap().contains("no kind"));
+        assert!(reason("", "Pod").unwrap().contains("apiVersion"));
+    }
+
+    #[test]
+    fn leaves_others_alone() {
+        assert_eq!(reason("serving.knative.dev/v1", "Service"), None);
+        assert_eq!(reason("apps/v1", "Deployment"), None);
+        assert_eq!(reason("cert-manager.io/v1", "Certificate"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Pod.
+
+use std::{net::IpAddr, sync::Arc};
+
+use k8s_openapi::api::core::v1;
+use serde_json::Value;
+
+use super::{
+    Fault, Field, Name, metadata,
+    typed::{self, Unknown},
+};
+use crate::world::objects::{ContainerPort, Object, Pod};
+
+/// The container that makes a pod meshed, whether it is a native sidecar or an ordinary one.
+const SIDECAR: &str = "tulle-proxy";
+
+pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let mut value = value.clone();
+    quantities_as_text(&mut value);
+    let mut pod: v1::Pod = typed::read(&value, Unknown::Note, faults)?;
+    let Some(spec) = pod.spec.take() else {
+        faults.push(Fault::fatal("spec", "is missing"));
+        return None;
+    };
+    let status = pod.status.take().unwrap_or_default();
+    let containers = || {
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+    };
+    let owners = pod.metadata.owner_references.take().unwrap_or_default();
+
+    Some(Object::Pod(Arc::new(Pod {
+        name: name.clone(),
+        uid: pod.metadata.uid.take().unwrap_or_default(),
+        labels: metadata::labels(&mut pod.metadata),
+        service_account: spec
+            .service_account_name
+            .clone()
+            .filter(|account| !account.is_empty())
+            .unwrap_or_else(|| "default".to_owned()),
+        ips: addresses(&status, faults),
+        host_network: spec.host_network == Some(true),
+        ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        ports: containers().flat_map(ports).collect(),
+        meshed: containers().any(|container| container.name == SIDECAR),
+        owner: owners
+            .into_iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| (owner.kind, owner.name)),
+    })))
+}
+
+/// `podIPs`, or `podIP` where a writer sets only that.
+fn addresses(status: &v1::PodStatus, faults: &mut Vec<Fault>) -> Vec<IpAddr> {
+    let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let mut texts: Vec<&str> = all.filter(|ip| !ip.is_empty()).collect();
+    if texts.is_empty() {
+        texts.extend(status.pod_ip.as_deref().filter(|ip| !ip.is_empty()));
+    }
+    let field = |index| Field::from("status.podIPs").index(index);
+    texts
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, text)| address(text, || field(index), faults))
+        .collect()
+}
+
+/// An address; an IPv4 one that is written as IPv6 becomes IPv4.
+pub(super) fn address(
+    text: &str,
+    field: impl FnOnce() -> Field,
+    faults: &mut Vec<Fault>,
+) -> Option<IpAddr> {
+    let parsed = text.parse::<IpAddr>();
+    if parsed.is_err() {
+        faults.push(Fault::note(field(), format!("{text:?} is no IP address")));
+    }
+    parsed.ok().map(|ip| ip.to_canonical())
+}
+
+/// The sidecar's own ports are the mesh's business, not the application's.
+fn ports(container: &v1::Container) -> Vec<ContainerPort> {
+    let ports = container
+        .ports
+        .iter()
+        .flatten()
+        .filter(|_| container.name != SIDECAR);
+    ports
+        .filter(|port| {
+            port.protocol
+                .as_deref()
+                .is_none_or(|protocol| protocol == "TCP")
+        })
+        .filter_map(|port| {
+            let number = u16::try_from(port.container_port)
+                .ok()
+                .filter(|port| *port > 0)?;
+            Some(ContainerPort {
+                name: port.name.clone().unwrap_or_default(),
+                port: number,
+            })
+        })
+        .collect()
+}
+
+/// Kubernetes takes `cpu: 1` for `cpu: "1"`; the type does not.
+fn quantities_as_text(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(quantities_as_text),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    ("sizeLimit" | "divisor", value @ Value::Number(_)) => {
+                        *value = Value::String(value.to_string());
+                    }
+                    ("limits" | "requests" | "overhead", Value::Object(quantities)) => {
+                        for quantity in quantities.values_mut().filter(|q| q.is_number()) {
+                            *quantity = Value::String(quantity.to_string());
+                        }
+                    }
+                    (_, value) => quantities_as_text(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}

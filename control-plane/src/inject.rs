@@ -1,0 +1,403 @@
+//! Adds the sidecar to pods: a pure function, the same for the webhook, `tulle inject` and
+//! `tulle local`.
+//!
+//! ```text
+//!  pod ──► is it wanted? ──► can it be? ──► annotations ──► [ Additions ] ──► pod with sidecar
+//!             Skip             Refusal        Refusal
+//! ```
+//!
+//! What is there stays as it is; [`Additions`] are all that changes, in this order: the init
+//! containers `tulle-redirect` and `tulle-proxy` (a native sidecar: an init container that is never
+//! waited for to end), then the pod's own init containers, which so have the network of the mesh.
+
+mod annotations;
+mod sidecar;
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, PodSpec, Volume},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+
+pub use annotations::BadAnnotation;
+use annotations::Overrides;
+
+/// Label of a namespace or a pod; a pod's wins.
+pub const LABEL: &str = "tulle.dev/inject";
+/// Annotation of pods that have a sidecar; its value is the version that injected it.
+pub const INJECTED: &str = "tulle.dev/injected";
+/// Name of the sidecar's container.
+pub const PROXY: &str = "tulle-proxy";
+/// Name of the init container that redirects the pod's traffic to the sidecar.
+pub const REDIRECT: &str = "tulle-redirect";
+/// The sidecar's uid and gid: its own traffic is told apart by it.
+pub const PROXY_UID: i64 = 5050;
+
+/// Ports of the sidecar in the pod: outbound, inbound, probes, status, DNS.
+const PROXY_PORTS: [i32; 5] = [15001, 15006, 15020, sidecar::STATUS_PORT, 15053];
+
+/// Containers by which other meshes are recognised, and the mesh.
+const OTHER_MESHES: [(&str, &str); 5] = [
+    ("istio-proxy", "Istio"),
+    ("linkerd-proxy", "Linkerd"),
+    ("kuma-sidecar", "Kuma"),
+    ("consul-dataplane", "Consul"),
+    ("osm-envoy", "Open Service Mesh"),
+];
+
+/// What an installation sets for all sidecars.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Value of the annotation [`INJECTED`].
+    pub version: String,
+    /// Image of the sidecar.
+    pub proxy_image: String,
+    /// Image of the init container; it has nft and iptables.
+    pub redirect_image: String,
+    /// `imagePullPolicy` of both; `None` leaves Kubernetes' default.
+    pub image_pull_policy: Option<String>,
+    /// `host:port` of the control plane, as pods resolve it.
+    pub control_plane: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`, for pods that do not say it.
+    pub log_level: String,
+    /// What the sidecar asks for, and may use at most.
+    pub proxy_resources: Resources,
+    /// The same for the init container.
+    pub redirect_resources: Resources,
+}
+
+/// Requests and limits of a container, `cpu` and `memory` to quantities.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Resources {
+    /// What is set aside for it.
+    pub requests: BTreeMap<String, Quantity>,
+    /// What it may use at most.
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+impl Resources {
+    /// Requests and limits from pairs of name and quantity.
+    pub fn new(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned())))
+                .collect()
+        };
+        Self {
+            requests: map(requests),
+            limits: map(limits),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self {
+            version: version.to_owned(),
+            proxy_image: image(REGISTRY, PROXY, version),
+            redirect_image: image(REGISTRY, REDIRECT, version),
+            image_pull_policy: None,
+            control_plane: "tulle-control-plane.tulle-system.svc:15010".to_owned(),
+            log_level: "info".to_owned(),
+            // No CPU limit: throttling a sidecar delays every request of the pod.
+            proxy_resources: Resources::new(
+                &[("cpu", "10m"), ("memory", "20Mi")],
+                &[("memory", "256Mi")],
+            ),
+            redirect_resources: Resources::new(
+                &[("cpu", "10m"), ("memory", "16Mi")],
+                &[("memory", "64Mi")],
+            ),
+        }
+    }
+}
+
+/// Where images come from unless an installation says otherwise.
+const REGISTRY: &str = "tulle";
+
+fn image(registry: &str, name: &str, tag: &str) -> String {
+    format!("{registry}/{name}:{tag}")
+}
+
+impl Settings {
+    /// With images of the usual names from another registry or of another version.
+    #[must_use]
+    pub fn images(self, registry: Option<&str>, tag: Option<&str>) -> Self {
+        let registry = registry.unwrap_or(REGISTRY).trim_end_matches('/');
+        let tag = tag.unwrap_or(&self.version);
+        Self {
+            proxy_image: image(registry, PROXY, tag),
+            redirect_image: image(registry, REDIRECT, tag),
+            ..self
+        }
+    }
+}
+
+/// What was decided about a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// It has a sidecar now.
+    Injected {
+        /// The pod with everything added.
+        pod: Box<Pod>,
+        /// For whoever applied it: what was probably meant otherwise.
+        warnings: Vec<String>,
+    },
+    /// It gets none.
+    Skipped(Skip),
+}
+
+/// What is to be done about a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan {
+    /// Add this.
+    Inject(Box<Additions>),
+    /// Leave it as it is.
+    Skip(Skip),
+}
+
+/// Everything that injection adds to a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Additions {
+    /// New annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Put before the pod's own init containers.
+    pub init_containers: Vec<Container>,
+    /// Put after the pod's own volumes.
+    pub volumes: Vec<Volume>,
+    /// For whoever applied it: what was probably meant otherwise.
+    pub warnings: Vec<String>,
+}
+
+/// Why a pod gets no sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Skip {
+    /// Neither pod nor namespace ask for one.
+    NotEnabled,
+    /// The pod's label says so.
+    Disabled,
+    /// The namespace's label has a value that means nothing.
+    NamespaceLabel(String),
+    /// It has one.
+    AlreadyInjected,
+    /// It shares the node's network, where traffic of others would be redirected too.
+    HostNetwork,
+    /// It runs on Windows, where there is no sidecar for it.
+    Windows,
+    /// It has the sidecar of another mesh.
+    OtherMesh {
+        /// The mesh.
+        mesh: &'static str,
+        /// The container by which it was recognised.
+        container: String,
+    },
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEnabled => write!(
+                f,
+                "neither it nor its namespace has the label {LABEL}=enabled"
+            ),
+            Self::Disabled => write!(f, "its label {LABEL} is \"disabled\""),
+            Self::NamespaceLabel(value) => {
+                write!(
+                    f,
+                    "its namespace's label {LABEL} is {value:?}; only \"enabled\" injects"
+                )
+            }
+            Self::AlreadyInjected => f.write_str("it has a sidecar already"),
+            Self::HostNetwork => f.write_str("it uses the node's network (hostNetwork: true)"),
+            Self::Windows => f.write_str("it runs on Windows"),
+            Self::OtherMesh { mesh, container } => {
+                write!(f, "it has the sidecar of {mesh} (container {container})")
+            }
+        }
+    }
+}
+
+/// Why a pod that asks for a sidecar cannot have one as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Refusal {
+    #[error("label {LABEL} is {0:?}; it must be \"enabled\" or \"disabled\"")]
+    Label(String),
+    #[error(transparent)]
+    Annotation(#[from] BadAnnotation),
+    #[error(
+        "container {container} runs as user {PROXY_UID}, which is the sidecar's: its traffic would \
+         bypass the mesh; choose another runAsUser"
+    )]
+    ProxyUid { container: String },
+    #[error(
+        "container {container} declares port {port}, which the sidecar uses; choose another one"
+    )]
+    ProxyPort { container: String, port: i32 },
+    #[error("volume {0} has a name that the sidecar uses; choose another one")]
+    VolumeName(String),
+}
+
+/// Decides about a pod, and adds the sidecar to a copy of it.
+///
+/// `namespace_labels` are those of the pod's namespace. Doing it twice is the same as doing it
+/// once.
+///
+/// # Errors
+/// [`Refusal`] if the pod asks for a sidecar and cannot have one as it is.
+pub fn inject(
+    pod: &Pod,
+    namespace_labels: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<Decision, Refusal> {
+    let no_spec = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&no_spec);
+    Ok(
+        match plan(&pod.metadata, spec, namespace_labels, settings)? {
+            Plan::Skip(skip) => Decision::Skipped(skip),
+            Plan::Inject(additions) => {
+                let mut pod = Box::new(pod.clone());
+                let Additions {
+                    annotations,
+                    init_containers,
+                    volumes,
+                    warnings,
+                } = *additions;
+                pod.metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .extend(annotations);
+                let spec = pod.spec.get_or_insert_default();
+                spec.init_containers
+                    .get_or_insert_default()
+                    .splice(..0, init_containers);
+                spec.volumes.get_or_insert_default().extend(volumes);
+                Decision::Injected { pod, warnings }
+            }
+        },
+    )
+}
+
+/// Decides about a pod or a pod template, by its metadata and spec.
+///
+/// # Errors
+/// As [`inject`].
+pub fn plan(
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+    namespace_labels: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<Plan, Refusal> {
+    if let Some(skip) =
+        not_wanted(metadata, namespace_labels)?.or_else(|| not_possible(metadata, spec))
+    {
+        return Ok(Plan::Skip(skip));
+    }
+    refuse_clashes(spec)?;
+    let annotations = metadata.annotations.iter().flatten();
+    let (overrides, warnings) = Overrides::parse(annotations)?;
+    Ok(Plan::Inject(Box::new(Additions {
+        annotations: BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]),
+        init_containers: vec![
+            sidecar::redirect(&overrides, settings),
+            sidecar::proxy(&overrides, settings),
+        ],
+        volumes: sidecar::volumes(),
+        warnings,
+    })))
+}
+
+fn not_wanted(
+    metadata: &ObjectMeta,
+    namespace_labels: &BTreeMap<String, String>,
+) -> Result<Option<Skip>, Refusal> {
+    let own = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(LABEL));
+    match (
+        own.map(String::as_str),
+        namespace_labels.get(LABEL).map(String::as_str),
+    ) {
+        (Some("enabled"), _) | (None, Some("enabled")) => Ok(None),
+        (Some("disabled"), _) => Ok(Some(Skip::Disabled)),
+        (Some(other), _) => Err(Refusal::Label(other.to_owned())),
+        (None, None | Some("disabled")) => Ok(Some(Skip::NotEnabled)),
+        (None, Some(other)) => Ok(Some(Skip::NamespaceLabel(other.to_owned()))),
+    }
+}
+
+fn not_possible(metadata: &ObjectMeta, spec: &PodSpec) -> Option<Skip> {
+    let injected = metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|a| a.contains_key(INJECTED))
+        || containers(spec).any(|c| c.name == PROXY);
+    if injected {
+        return Some(Skip::AlreadyInjected);
+    }
+    if spec.host_network == Some(true) {
+        return Some(Skip::HostNetwork);
+    }
+    let selected = spec
+        .node_selector
+        .as_ref()
+        .and_then(|s| s.get("kubernetes.io/os"));
+    let os = spec.os.as_ref().map(|os| &os.name).or(selected);
+    if os.is_some_and(|os| os == "windows") {
+        return Some(Skip::Windows);
+    }
+    containers(spec).find_map(|c| {
+        let (_, mesh) = OTHER_MESHES.into_iter().find(|(name, _)| c.name == *name)?;
+        Some(Skip::OtherMesh {
+            mesh,
+            container: c.name.clone(),
+        })
+    })
+}
+
+fn refuse_clashes(spec: &PodSpec) -> Result<(), Refusal> {
+    let pod_user = spec.security_context.as_ref().and_then(|s| s.run_as_user);
+    for container in containers(spec) {
+        let user = container
+            .security_context
+            .as_ref()
+            .and_then(|s| s.run_as_user)
+            .or(pod_user);
+        if user == Some(PROXY_UID) {
+            return Err(Refusal::ProxyUid {
+                container: container.name.clone(),
+            });
+        }
+        let ports = container.ports.iter().flatten().map(|p| p.container_port);
+        if let Some(port) = ports.into_iter().find(|port| PROXY_PORTS.contains(port)) {
+            return Err(Refusal::ProxyPort {
+                container: container.name.clone(),
+                port,
+            });
+        }
+    }
+    let ours = sidecar::volumes();
+    match spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|v| ours.iter().any(|o| o.name == v.name))
+    {
+        Some(volume) => Err(Refusal::VolumeName(volume.name.clone())),
+        None => Ok(()),
+    }
+}
+
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+}
+
+#[cfg(test)]
+mod tests;

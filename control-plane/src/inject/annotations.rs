@@ -1,0 +1,295 @@
+//! What a pod may say about its own sidecar.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::{INJECTED, LABEL};
+
+const PREFIX: &str = "tulle.dev/";
+const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Annotations that become an option of `tulle-proxy redirect`, named after it.
+const REDIRECT: [(&str, Form); 6] = [
+    ("exclude-inbound-ports", Form::Ports),
+    ("exclude-outbound-cidrs", Form::Cidrs),
+    ("exclude-outbound-ports", Form::Ports),
+    ("exclude-uids", Form::Uids),
+    ("include-inbound-ports", Form::Ports),
+    ("include-outbound-cidrs", Form::Cidrs),
+];
+
+/// An annotation of ours whose value cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("annotation {name}: {value:?}: {reason}")]
+pub struct BadAnnotation {
+    /// The annotation.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+/// What the annotations of a pod say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Overrides {
+    /// Options of `tulle-proxy redirect`, each followed by its value.
+    pub(super) redirect: Vec<String>,
+    /// The sidecar's log level.
+    pub(super) log_level: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Ports,
+    Cidrs,
+    Uids,
+}
+
+impl Overrides {
+    /// Reads ours among all annotations, and warns about those that only look like ours.
+    pub(super) fn parse<'a>(
+        annotations: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<(Self, Vec<String>), BadAnnotation> {
+        let mut overrides = Self::default();
+        let mut warnings = Vec::new();
+        for (name, value) in annotations {
+            let Some(short) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let bad = |reason| BadAnnotation {
+                name: name.clone(),
+                value: value.clone(),
+                reason,
+            };
+            if let Some((option, form)) = REDIRECT.into_iter().find(|(known, _)| *known == short) {
+                let value = form.parse_list(value).map_err(bad)?;
+                overrides.redirect.extend([format!("--{option}"), value]);
+            } else if name == LOG_LEVEL {
+                if !LEVELS.contains(&value.as_str()) {
+                    return Err(bad(format!("it must be one of {}", LEVELS.join(", "))));
+                }
+                overrides.log_level = Some(value.clone());
+            } else if name == LABEL {
+                warnings.push(format!(
+                    "annotation {name} does nothing: it must be a label"
+                ));
+            } else if name != INJECTED {
+                warnings.push(unknown(name));
+            }
+        }
+        Ok((overrides, warnings))
+    }
+}
+
+impl Form {
+    /// A comma-separated list, checked item by item; without spaces.
+    fn parse_list(self, value: &str) -> Result<String, String> {
+        if value.trim().is_empty() {
+            return Err(format!(
+                "it is empty; leave it out, or write {}",
+                self.example()
+            ));
+        }
+        let items: Result<Vec<String>, String> = value
+            .split(',')
+            .map(|item| self.parse(item.trim()))
+            .collect();
+        Ok(items?.join(","))
+    }
+
+    fn parse(self, item: &str) -> Result<String, String> {
+        let wrong = || {
+            format!(
+                "{item:?} is no {self}; write for example {}",
+                self.example()
+            )
+        };
+        match self {
+            Self::Ports => {
+                let port: u16 = item.parse().ok().ok_or_else(wrong)?;
+                (port != 0).then(|| port.to_string()).ok_or_else(wrong)
+            }
+            // -1 as an unsigned number means "no uid" to the kernel.
+            Self::Uids => {
+                let uid: u32 = item.parse().ok().ok_or_else(wrong)?;
+                (uid != u32::MAX).then(|| uid.to_string()).ok_or_else(wrong)
+            }
+            Self::Cidrs => {
+                let range: IpNet = item.parse().ok().ok_or_else(wrong)?;
+                if range.trunc() != range {
+                    let meant = range.trunc();
+                    return Err(format!(
+                        "{item} has bits set after its prefix; write {meant}"
+                    ));
+                }
+                Ok(range.to_string())
+            }
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Ports => "22,9090",
+            Self::Uids => "1000,1001",
+            Self::Cidrs => "192.0.2.0/24,2001:db8::/32",
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ports => "port",
+            Self::Uids => "user id",
+            Self::Cidrs => "address range",
+        })
+    }
+}
+
+/// The warning about an annotation of our prefix that nothing reads.
+fn unknown(name: &str) -> String {
+    let known = REDIRECT.iter().map(|(short, _)| format!("{PREFIX}{short}"));
+    let nearest = known
+        .chain([LOG_LEVEL.to_owned()])
+        .map(|known| (edit_distance(&known, name), known))
+        .min();
+    match nearest {
+        // Further away it is not a slip of the finger, and a guess would mislead.
+        Some((distance, known)) if distance <= 8 => {
+            format!("annotation {name} is unknown and does nothing; is {known} meant?")
+        }
+        _ => format!("annotation {name} is unknown and does nothing"),
+    }
+}
+
+/// How many characters must be inserted, removed or replaced to get from one to the other
+/// (Levenshtein).
+fn edit_distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(name: &str, value: &str) -> Result<(Overrides, Vec<String>), String> {
+        let annotations = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        Overrides::parse(annotations.iter()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn lists_become_options() {
+        for (name, value, option) in [
+            ("exclude-inbound-ports", "22, 9090", "22,9090"),
+            ("exclude-outbound-ports", "3306", "3306"),
+            ("include-inbound-ports", "80,443", "80,443"),
+            ("exclude-outbound-cidrs", "192.0.2.0/24", "192.0.2.0/24"),
+            (
+                "include-outbound-cidrs",
+                "10.0.0.0/8,fd00::/8",
+                "10.0.0.0/8,fd00::/8",
+            ),
+            ("exclude-uids", "1000,0", "1000,0"),
+        ] {
+            let (overrides, warnings) = parse(&format!("tulle.dev/{name}"), value).expect(name);
+            assert_eq!(overrides.redirect, [format!("--{name}"), option.to_owned()]);
+            assert_eq!(warnings, [""; 0]);
+        }
+        let (overrides, _) = parse(LOG_LEVEL, "debug").expect("a level");
+        assert_eq!(overrides.log_level.as_deref(), Some("debug"));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (name, value, reason) in [
+            ("exclude-inbound-ports", "80,http", "\"http\" is no port"),
+            ("exclude-inbound-ports", "0", "\"0\" is no port"),
+            ("exclude-inbound-ports", "65536", "\"65536\" is no port"),
+            ("exclude-inbound-ports", "80,", "\"\" is no port"),
+            ("exclude-outbound-ports", " ", "it is empty"),
+            (
+                "exclude-outbound-cidrs",
+                "10.0.0.1",
+                "\"10.0.0.1\" is no address range",
+            ),
+            ("include-outbound-cidrs", "10.0.0.1/8", "write 10.0.0.0/8"),
+            ("exclude-uids", "root", "\"root\" is no user id"),
+            (
+                "proxy-log-level",
+                "verbose",
+                "one of error, warn, info, debug, trace",
+            ),
+        ] {
+            let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
+            assert!(error.contains(reason), "{error}");
+            assert!(
+                error.starts_with(&format!("annotation tulle.dev/{name}: {value:?}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_probably_meant() {
+        for (name, warning) in [
+            (
+                "tulle.dev/exclude-inbond-ports",
+                "is tulle.dev/exclude-inbound-ports meant?",
+            ),
+            (
+                "tulle.dev/exclude-inbound-port",
+                "is tulle.dev/exclude-inbound-ports meant?",
+            ),
+            ("tulle.dev/log-level", "is tulle.dev/proxy-log-level meant?"),
+            (
+                "tulle.dev/sauerkraut-and-beer",
+                "is unknown and does nothing",
+            ),
+            ("tulle.dev/inject", "it must be a label"),
+        ] {
+            let (_, warnings) = parse(name, "x").expect(name);
+            assert!(
+                warnings.len() == 1 && warnings[0].ends_with(warning),
+                "{warnings:?}"
+            );
+        }
+        for silent in ["tulle.dev/injected", "example.org/exclude-inbound-ports"] {
+            assert_eq!(parse(silent, "x"), Ok((Overrides::default(), vec![])));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn edit_distance_is_a_distance(a in "[ab-]{0,6}", b in "[ab-]{0,6}", c in "[ab-]{0,6}") {
+            prop_assert_eq!(edit_distance(&a, &b) == 0, a == b);
+            prop_assert_eq!(edit_distance(&a, &b), edit_distance(&b, &a));
+            let (ab, bc) = (edit_distance(&a, &b), edit_distance(&b, &c));
+            prop_assert!(edit_distance(&a, &c) <= ab + bc);
+        }
+
+        #[test]
+        fn any_value_is_parsed_or_refused(value in ".{0,40}") {
+            for (name, _) in REDIRECT {
+                drop(parse(&format!("tulle.dev/{name}"), &value));
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The containers and volumes of the sidecar.
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
+        EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
+        ObjectFieldSelector, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+        SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    },
+    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
+};
+
+use super::{PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overrides};
+
+/// `/ready` and `/metrics`, on the pod's address.
+pub(super) const STATUS_PORT: i32 = 15021;
+
+const PROGRAM: &str = "tulle-proxy";
+const TOKEN: (&str, &str) = ("tulle-token", "/var/run/secrets/tulle/token");
+const ROOTS: (&str, &str) = ("tulle-roots", "/var/run/secrets/tulle/roots");
+const RUN: (&str, &str) = ("tulle-run", "/run/tulle");
+const AUDIENCE: &str = "tulle";
+/// The kubelet replaces a token when a fifth of its time is left.
+const TOKEN_SECONDS: i64 = 3600;
+
+/// What a sidecar is told about its pod: variable, field.
+const POD_FIELDS: [(&str, &str); 5] = [
+    ("TULLE_POD_NAME", "metadata.name"),
+    ("TULLE_POD_NAMESPACE", "metadata.namespace"),
+    ("TULLE_POD_UID", "metadata.uid"),
+    ("TULLE_POD_IPS", "status.podIPs"),
+    ("TULLE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+];
+
+/// The init container that programs the redirection and ends.
+///
+/// Kubernetes has no ambient capabilities: only uid 0 keeps those that are added.
+pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container {
+    let mut args = vec!["redirect".to_owned()];
+    args.extend(overrides.redirect.iter().cloned());
+    Container {
+        name: REDIRECT.to_owned(),
+        image: Some(settings.redirect_image.clone()),
+        image_pull_policy: settings.image_pull_policy.clone(),
+        command: Some(vec![PROGRAM.to_owned()]),
+        args: Some(args),
+        resources: Some(resources(&settings.redirect_resources)),
+        security_context: Some(SecurityContext {
+            run_as_user: Some(0),
+            run_as_group: Some(0),
+            run_as_non_root: Some(false),
+            capabilities: Some(Capabilities {
+                add: Some(vec!["NET_ADMIN".to_owned(), "NET_RAW".to_owned()]),
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..confined()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+/// The sidecar itself.
+pub(super) fn proxy(overrides: &Overrides, settings: &Settings) -> Container {
+    Container {
+        name: PROXY.to_owned(),
+        image: Some(settings.proxy_image.clone()),
+        image_pull_policy: settings.image_pull_policy.clone(),
+        command: Some(vec![PROGRAM.to_owned()]),
+        args: Some(vec!["run".to_owned()]),
+        // What makes an init container a sidecar.
+        restart_policy: Some("Always".to_owned()),
+        env: Some(environment(overrides, settings)),
+        ports: Some(vec![ContainerPort {
+            name: Some("tulle-status".to_owned()),
+            container_port: STATUS_PORT,
+            ..ContainerPort::default()
+        }]),
+        // Containers after it wait for its startup. Ten minutes outlast a restart of the control
+        // plane; to be started again would not help sooner.
+        startup_probe: Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: Some(600),
+            ..ready()
+        }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(2),
+            failure_threshold: Some(3),
+            ..ready()
+        }),
+        // The kubelet sends a sidecar SIGTERM only after the application has ended, but runs this
+        // at once: new requests must stop coming before that.
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(ExecAction {
+                    command: Some(vec![PROGRAM.to_owned(), "drain".to_owned()]),
+                }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        resources: Some(resources(&settings.proxy_resources)),
+        security_context: Some(SecurityContext {
+            run_as_user: Some(PROXY_UID),
+            run_as_group: Some(PROXY_UID),
+            run_as_non_root: Some(true),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..confined()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![
+            mount(TOKEN, Some(true)),
+            mount(ROOTS, Some(true)),
+            mount(RUN, None),
+        ]),
+        ..Container::default()
+    }
+}
+
+/// The sidecar's volumes: its token, the roots that it trusts first, and its socket.
+pub(super) fn volumes() -> Vec<Volume> {
+    let token = ServiceAccountTokenProjection {
+        audience: Some(AUDIENCE.to_owned()),
+        expiration_seconds: Some(TOKEN_SECONDS),
+        path: "token".to_owned(),
+    };
+    vec![
+        Volume {
+            name: TOKEN.0.to_owned(),
+            projected: Some(ProjectedVolumeSource {
+                sources: Some(vec![VolumeProjection {
+                    service_account_token: Some(token),
+                    ..VolumeProjection::default()
+                }]),
+                ..ProjectedVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: ROOTS.0.to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: ROOTS.0.to_owned(),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: RUN.0.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource {
+                medium: Some("Memory".to_owned()),
+                size_limit: Some(Quantity("1Mi".to_owned())),
+            }),
+            ..Volume::default()
+        },
+    ]
+}
+
+fn environment(overrides: &Overrides, settings: &Settings) -> Vec<EnvVar> {
+    let field = |(name, path): (&str, &str)| EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: path.to_owned(),
+                api_version: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let value = |name: &str, value: &String| EnvVar {
+        name: name.to_owned(),
+        value: Some(value.clone()),
+        ..EnvVar::default()
+    };
+    let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
+    POD_FIELDS
+        .into_iter()
+        .map(field)
+        .chain([
+            value("TULLE_CONTROL_PLANE", &settings.control_plane),
+            value("TULLE_LOG", level),
+        ])
+        .collect()
+}
+
+fn ready() -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/ready".to_owned()),
+            port: IntOrString::Int(STATUS_PORT),
+            ..HTTPGetAction::default()
+        }),
+        timeout_seconds: Some(3),
+        ..Probe::default()
+    }
+}
+
+fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        privileged: Some(false),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+fn mount((name, path): (&str, &str), read_only: Option<bool>) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only,
+        ..VolumeMount::default()
+    }
+}
+
+fn resources(resources: &Resources) -> ResourceRequirements {
+    let some =
+        |map: &std::collections::BTreeMap<String, Quantity>| (!map.is_empty()).then(|| map.clone());
+    ResourceRequirements {
+        requests: some(&resources.requests),
+        limits: some(&resources.limits),
+        claims: None,
+    }
+}

@@ -1,0 +1,176 @@
+use std::{env, fs};
+
+use super::*;
+
+fn pod(yaml: &str) -> Pod {
+    serde_yaml_ng::from_str(yaml).expect("a pod")
+}
+
+fn labels(value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(LABEL.to_owned(), value.to_owned())])
+}
+
+fn decide(yaml: &str) -> Result<Decision, Refusal> {
+    inject(&pod(yaml), &labels("enabled"), &Settings::default())
+}
+
+const PLAIN: &str = "
+metadata: {name: reviews, namespace: bookstore}
+spec: {containers: [{name: app, image: app}]}
+";
+
+#[test]
+fn golden() {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: reviews
+  namespace: bookstore
+  labels: {app: reviews}
+  annotations:
+    tulle.dev/exclude-inbound-ports: '9100, 9101'
+    tulle.dev/exclude-outbound-cidrs: 192.0.2.0/24
+    tulle.dev/proxy-log-level: debug
+spec:
+  serviceAccountName: reviews
+  initContainers: [{name: migrate, image: migrate}]
+  containers: [{name: app, image: app, ports: [{name: http, containerPort: 9080}]}]
+  volumes: [{name: data, emptyDir: {}}]
+";
+    let Ok(Decision::Injected { pod, warnings }) = decide(yaml) else {
+        panic!("not injected")
+    };
+    assert_eq!(warnings, [""; 0]);
+    let text = serde_yaml_ng::to_string(&pod).expect("YAML");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/inject/golden.yaml");
+    if env::var_os("TULLE_REGENERATE").is_some() {
+        fs::write(path, &text).expect("written");
+    }
+    let golden = fs::read_to_string(path).expect("golden.yaml");
+    assert_eq!(
+        golden, text,
+        "if that is meant: TULLE_REGENERATE=1 cargo test -p tulle-control-plane"
+    );
+}
+
+#[test]
+fn once_is_enough() {
+    let Ok(Decision::Injected { pod, .. }) = decide(PLAIN) else {
+        panic!("not injected")
+    };
+    let again = inject(&pod, &labels("enabled"), &Settings::default());
+    assert_eq!(again, Ok(Decision::Skipped(Skip::AlreadyInjected)));
+}
+
+#[test]
+fn labels_decide() {
+    let settings = Settings::default();
+    for (namespace, own, expected) in [
+        (None, None, Some(Skip::NotEnabled)),
+        (Some("enabled"), None, None),
+        (Some("disabled"), None, Some(Skip::NotEnabled)),
+        (
+            Some("true"),
+            None,
+            Some(Skip::NamespaceLabel("true".to_owned())),
+        ),
+        (Some("enabled"), Some("disabled"), Some(Skip::Disabled)),
+        (Some("disabled"), Some("enabled"), None),
+        (None, Some("enabled"), None),
+    ] {
+        let mut pod = pod(PLAIN);
+        pod.metadata.labels = own.map(labels);
+        let namespace = namespace.map(labels).unwrap_or_default();
+        match (inject(&pod, &namespace, &settings), expected) {
+            (Ok(Decision::Skipped(skip)), Some(expected)) => assert_eq!(skip, expected),
+            (Ok(Decision::Injected { .. }), None) => {}
+            (other, expected) => panic!("{namespace:?}, {own:?}: {other:?}, not {expected:?}"),
+        }
+    }
+    let mut pod = pod(PLAIN);
+    pod.metadata.labels = Some(labels("yes"));
+    let refusal = inject(&pod, &labels("enabled"), &settings);
+    assert_eq!(refusal, Err(Refusal::Label("yes".to_owned())));
+}
+
+#[test]
+fn pods_that_are_left_alone() {
+    for (spec, reason) in [
+        (
+            "hostNetwork: true, containers: [{name: app}]",
+            "the node's network",
+        ),
+        ("os: {name: windows}, containers: [{name: app}]", "Windows"),
+        (
+            "nodeSelector: {kubernetes.io/os: windows}, containers: [{name: app}]",
+            "Windows",
+        ),
+        (
+            "containers: [{name: app}, {name: istio-proxy}]",
+            "Istio (container istio-proxy)",
+        ),
+        (
+            "initContainers: [{name: linkerd-proxy}], containers: [{name: app}]",
+            "Linkerd",
+        ),
+        ("containers: [{name: app}, {name: kuma-sidecar}]", "Kuma"),
+        (
+            "initContainers: [{name: tulle-proxy}], containers: [{name: app}]",
+            "a sidecar already",
+        ),
+    ] {
+        let decision = decide(&format!("{{metadata: {{}}, spec: {{{spec}}}}}"));
+        let Ok(Decision::Skipped(skip)) = decision else {
+            panic!("{spec}: {decision:?}")
+        };
+        assert!(skip.to_string().contains(reason), "{spec}: {skip}");
+    }
+}
+
+#[test]
+fn pods_that_are_refused() {
+    for (pod, reason) in [
+        (
+            "{metadata: {}, spec: {containers: [{name: app, securityContext: {runAsUser: 5050}}]}}",
+            "container app runs as user 5050",
+        ),
+        (
+            "{metadata: {}, spec: {securityContext: {runAsUser: 5050}, containers: [{name: app}]}}",
+            "container app runs as user 5050",
+        ),
+        (
+            "{metadata: {}, spec: {containers: [{name: app, ports: [{containerPort: 15006}]}]}}",
+            "container app declares port 15006",
+        ),
+        (
+            "{metadata: {}, spec: {containers: [{name: app}], volumes: [{name: tulle-run}]}}",
+            "volume tulle-run",
+        ),
+        (
+            "{metadata: {annotations: {tulle.dev/exclude-uids: root}}, spec: {containers: []}}",
+            "annotation tulle.dev/exclude-uids: \"root\"",
+        ),
+    ] {
+        let refusal = decide(pod).expect_err(pod).to_string();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+    // A container may differ from its pod.
+    let pod = "{metadata: {}, spec: {securityContext: {runAsUser: 5050},
+        containers: [{name: app, securityContext: {runAsUser: 1000}}]}}";
+    assert!(matches!(decide(pod), Ok(Decision::Injected { .. })));
+}
+
+#[test]
+fn warnings_reach_the_caller() {
+    let pod = "{metadata: {annotations: {tulle.dev/exclude-uid: '1'}}, spec: {containers: []}}";
+    let Ok(Decision::Injected { warnings, .. }) = decide(pod) else {
+        panic!("not injected")
+    };
+    assert_eq!(
+        warnings,
+        [
+            "annotation tulle.dev/exclude-uid is unknown and does nothing; is tulle.dev/exclude-uids meant?"
+        ]
+    );
+}

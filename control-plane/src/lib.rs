@@ -1,0 +1,26 @@
+//! The control plane: Kubernetes YAML in; configuration and certificates out.
+//!
+//! ```text
+//! files ──► convert ──► [ World ] ──► compile ──► cache ──► delta ADS ──► proxies
+//!    '────── publish, the single writer ───────────'          ca ──────────^
+//! ```
+//!
+//! `files` reads, `convert` understands, `world` knows, `compile` says it in the language of the
+//! proxies; `publish` is the one task that moves a change through all of them. `ca` issues the
+//! certificates by which proxies prove who they are, `inject` adds the sidecar to pods.
+
+pub mod authorize;
+pub mod ca;
+pub mod compile;
+pub mod config;
+pub mod convert;
+pub mod files;
+pub mod inject;
+pub mod metrics;
+pub mod output;
+pub mod problem;
+pub mod publish;
+pub mod roster;
+pub mod run;
+pub mod server;
+pub mod world;

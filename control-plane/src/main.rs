@@ -1,0 +1,36 @@
+//! `tulle-control-plane`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tulle_control_plane::{config::Config, run};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    if let Err(error) = tulle_runtime::log::init(&config.log) {
+        return fail(&error);
+    }
+    match Box::pin(run::start(config)).await {
+        Ok(control_plane) => {
+            let mut outcome = ExitCode::SUCCESS;
+            let stop = async {
+                if let Err(error) = tulle_runtime::signal::terminate().await {
+                    outcome = fail(&error);
+                }
+            };
+            control_plane.run_until(stop).await;
+            outcome
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever started it reads this, not a log collector"
+)]
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("tulle-control-plane: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,95 @@
+//! What the control plane counts.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What the control plane counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests for certificates, by outcome.
+    pub certificates: Family<OutcomeLabel, Counter>,
+    /// Objects that are known, by kind.
+    pub objects: Family<KindLabel, Gauge>,
+    /// Problems with what somebody wrote.
+    pub problems: Gauge,
+    /// Events that the source yielded.
+    pub events: Counter,
+    /// Resources that were compiled.
+    pub compiled: Counter,
+    /// Resources whose bytes changed, so that they were published.
+    pub published: Counter,
+    /// Connections whose TLS handshake failed.
+    pub handshake_failures: Counter,
+}
+
+/// What became of a request for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "each is what it says")]
+pub enum Outcome {
+    Issued,
+    Refused,
+}
+
+/// The label `outcome`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+impl From<Outcome> for OutcomeLabel {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome }
+    }
+}
+
+/// The label `kind`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// Kind of the objects.
+    pub kind: &'static str,
+}
+
+impl Metrics {
+    /// Shows everything in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("tulle_control_plane");
+        registry.register(
+            "certificates",
+            "Requests for certificates, by outcome",
+            self.certificates.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects that are known, by kind",
+            self.objects.clone(),
+        );
+        registry.register(
+            "problems",
+            "Problems with what somebody wrote",
+            self.problems.clone(),
+        );
+        registry.register(
+            "events",
+            "Changes that the source yielded",
+            self.events.clone(),
+        );
+        registry.register(
+            "compiled",
+            "Resources that were compiled",
+            self.compiled.clone(),
+        );
+        registry.register(
+            "published",
+            "Resources whose bytes changed, so that they were published",
+            self.published.clone(),
+        );
+        registry.register(
+            "handshake_failures",
+            "Connections whose TLS handshake failed",
+            self.handshake_failures.clone(),
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! What the control plane writes back: roots for the pods, and what is wrong with the policy.
+//!
+//! Behind one trait, so that a directory and Kubernetes can take each other's place.
+
+mod directory;
+
+use std::collections::BTreeSet;
+
+use tokio::sync::watch;
+
+pub use self::directory::Directory;
+use crate::problem::Problem;
+
+/// What there is to write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the source has been read: before that the rest means nothing.
+    pub complete: bool,
+    /// Namespaces whose pods need the roots.
+    pub namespaces: BTreeSet<String>,
+    /// Everything that is wrong, by file and line.
+    pub problems: Vec<Problem>,
+}
+
+/// Where it goes.
+pub trait Output: Send + 'static {
+    /// Makes what is written agree with `report`; writes only what differs. May block.
+    ///
+    /// # Errors
+    /// What could not be written; it is tried again with the next report.
+    fn write(&mut self, report: &Report) -> std::io::Result<()>;
+}
+
+/// Writes every report, or the latest of several, until the sender is gone.
+pub async fn run(mut reports: watch::Receiver<Report>, mut output: impl Output) {
+    while reports.wait_for(|report| report.complete).await.is_ok() {
+        let report = reports.borrow_and_update().clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let result = output.write(&report);
+            (output, result)
+        });
+        let Ok((returned, result)) = written.await else {
+            return;
+        };
+        output = returned;
+        if let Err(error) = result {
+            tracing::error!(%error, "status and roots could not be written");
+        }
+        if reports.changed().await.is_err() {
+            return;
+        }
+    }
+}

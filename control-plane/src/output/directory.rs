@@ -1,0 +1,116 @@
+//! Output as files:
+//!
+//! ```text
+//! NAMESPACE/tulle-roots.yaml    the ConfigMap
+//! status/problems.json          {"problems": [{"file", "line", "object", "field", "reason", …}]}
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::{Output, Report};
+
+const ROOTS: &str = "tulle-roots.yaml";
+/// No namespace: its folder has another place, and a problem's file cannot be mistaken for one.
+const STATUS: &str = "status";
+
+/// Output as files in a directory.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    roots_pem: String,
+}
+
+impl Directory {
+    /// Writes below `path`, with these roots.
+    pub fn new(path: PathBuf, roots_pem: String) -> Self {
+        Self { path, roots_pem }
+    }
+
+    fn config_map(&self, namespace: &str) -> String {
+        let indented: String = self
+            .roots_pem
+            .lines()
+            .map(|line| format!("    {line}\n"))
+            .collect();
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: tulle-roots\n  \
+             namespace: {namespace:?}\ndata:\n  roots.pem: |\n{indented}"
+        )
+    }
+
+    /// Roots of namespaces that need them no more, also those that an earlier process wrote.
+    fn remove_others(&self, report: &Report) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let namespace = entry.file_name();
+            let needed = namespace
+                .to_str()
+                .is_some_and(|name| report.namespaces.contains(name));
+            let file = entry.path().join(ROOTS);
+            if !needed && file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Output for Directory {
+    fn write(&mut self, report: &Report) -> io::Result<()> {
+        for namespace in &report.namespaces {
+            replace(
+                &self.path.join(namespace).join(ROOTS),
+                &self.config_map(namespace),
+            )?;
+        }
+        let mut status = serde_json::to_string_pretty(&json!({ "problems": report.problems }))?;
+        status.push('\n');
+        replace(&self.path.join(STATUS).join("problems.json"), &status)?;
+        self.remove_others(report)
+    }
+}
+
+/// Replaces a file at once, if it differs: readers see the old text or the new one.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.tmp"));
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_what_differs_and_removes_what_is_not_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut output = Directory::new(directory.path().to_owned(), "PEM\n".to_owned());
+        let report = |namespaces: &[&str]| Report {
+            complete: true,
+            namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
+            problems: Vec::new(),
+        };
+        output.write(&report(&["shop", "true"])).unwrap();
+        let file = directory.path().join("true").join(ROOTS);
+        let written: serde_json::Value =
+            serde_yaml_ng::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(written["metadata"]["namespace"], "true");
+        assert_eq!(written["data"]["roots.pem"], "PEM\n");
+        let before = fs::metadata(&file).unwrap().modified().unwrap();
+        output.write(&report(&["true"])).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+        assert!(!directory.path().join("shop").join(ROOTS).exists());
+        assert!(directory.path().join("status/problems.json").exists());
+    }
+}

@@ -1,0 +1,226 @@
+//! The single writer: takes changes in, compiles what they touch, publishes.
+//!
+//! ```text
+//! batches ──► world.apply ──► dirty subjects ──► wanted keys ──► compile ──► cache.put
+//! interest ─────────────────────────────────────────^
+//! ```
+//!
+//! Invariants: nobody else writes the world or the cache; nothing is answered before the source's
+//! first batch, or what is there would be reported as missing; only what somebody wants is compiled,
+//! and after a change only what it touches.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{self, Instant},
+};
+use tulle_runtime::ready::Blocker;
+use tulle_xds::cache::{Cache, Interest, Key, Want};
+
+use crate::{
+    compile::{self, Settings, compile},
+    files::Batch,
+    metrics::{KindLabel, Metrics},
+    output::Report,
+    problem::{Effect, Problem},
+    roster::Roster,
+    world::{Dirty, Subject, World},
+};
+
+/// How often the cache is asked to forget what nobody wants any more.
+const FORGET: Duration = Duration::from_secs(10);
+
+/// Moves changes from the source to the cache.
+#[derive(Debug)]
+pub struct Publisher {
+    settings: Settings,
+    debounce: Duration,
+    cache: Cache,
+    roster: Roster,
+    report: watch::Sender<Report>,
+    metrics: Arc<Metrics>,
+    world: World,
+    /// The keys that somebody wants, by what they are about.
+    wanted: HashMap<Subject, BTreeSet<Key>>,
+    problems: BTreeSet<Problem>,
+}
+
+impl Publisher {
+    /// Publishes to `cache`, `roster` and `report`.
+    ///
+    /// `debounce` is how long a change waits for others to be compiled together with it; what has
+    /// queued up is taken together in any case.
+    pub fn new(
+        settings: Settings,
+        debounce: Duration,
+        cache: Cache,
+        roster: Roster,
+        report: watch::Sender<Report>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            settings,
+            debounce,
+            cache,
+            roster,
+            report,
+            metrics,
+            world: World::default(),
+            wanted: HashMap::new(),
+            problems: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until it is dropped. `blocker` is dropped once the first batch is in force. Should the
+    /// source end, what it said last goes on being served.
+    pub async fn run(
+        mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut interest: Interest,
+        blocker: Blocker,
+    ) {
+        let Some(first) = batches.recv().await else {
+            return;
+        };
+        self.take(first, &mut batches);
+        drop(blocker);
+        let mut forget = time::interval(FORGET);
+        let mut ended = false;
+        loop {
+            tokio::select! {
+                batch = batches.recv(), if !ended => {
+                    let Some(batch) = batch else {
+                        tracing::error!("the directories are not followed any more; restart");
+                        ended = true;
+                        continue;
+                    };
+                    if !self.debounce.is_zero() {
+                        time::sleep(self.debounce).await;
+                    }
+                    self.take(batch, &mut batches);
+                }
+                want = interest.recv() => {
+                    self.want(want);
+                    while let Some(want) = interest.try_recv() {
+                        self.want(want);
+                    }
+                }
+                _ = forget.tick() => self.cache.drop_unwanted(Instant::now()),
+            }
+        }
+    }
+
+    /// Takes in a batch and whatever has queued up behind it.
+    fn take(&mut self, first: Batch, batches: &mut mpsc::Receiver<Batch>) {
+        let mut dirty = Dirty::new();
+        let mut problems = self.apply(first, &mut dirty);
+        while let Ok(batch) = batches.try_recv() {
+            problems = self.apply(batch, &mut dirty);
+        }
+        self.publish(&dirty);
+        self.tell(&dirty, problems);
+    }
+
+    fn apply(&mut self, batch: Batch, dirty: &mut Dirty) -> Vec<Problem> {
+        self.metrics.events.inc_by(batch.events.len() as u64);
+        for event in batch.events {
+            self.world.apply(event, dirty);
+        }
+        batch.problems
+    }
+
+    fn publish(&self, dirty: &Dirty) {
+        // The roster first: a proxy whose workload says "here you are" must be let in.
+        for subject in dirty {
+            if let Subject::Pod(name) = subject {
+                self.roster
+                    .set(name, self.world.pod(name).map(|pod| &**pod));
+            }
+        }
+        for key in dirty
+            .iter()
+            .filter_map(|subject| self.wanted.get(subject))
+            .flatten()
+        {
+            self.compile(key);
+        }
+    }
+
+    fn want(&mut self, want: Want) {
+        match want {
+            Want::Wanted(key) => {
+                if let Some(subject) = compile::subject(key.kind, &key.name) {
+                    self.wanted.entry(subject).or_default().insert(key.clone());
+                }
+                self.compile(&key);
+            }
+            Want::Unwanted(key) => {
+                let Some(subject) = compile::subject(key.kind, &key.name) else {
+                    return;
+                };
+                let Some(keys) = self.wanted.get_mut(&subject) else {
+                    return;
+                };
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.wanted.remove(&subject);
+                }
+            }
+        }
+    }
+
+    fn compile(&self, key: &Key) {
+        let resource = compile(&self.world, &self.settings, key.kind, &key.name);
+        self.metrics.compiled.inc();
+        if self
+            .cache
+            .put(key.clone(), resource.map(|resource| resource.encode()))
+        {
+            self.metrics.published.inc();
+        }
+    }
+
+    /// Says what is wrong, and for which namespaces the roots are needed.
+    fn tell(&mut self, dirty: &Dirty, problems: Vec<Problem>) {
+        for (kind, count) in self.world.counts() {
+            let label = KindLabel {
+                kind: kind.as_str(),
+            };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.metrics.objects.get_or_create(&label).set(count);
+        }
+        let problems: BTreeSet<Problem> = problems.into_iter().collect();
+        self.metrics
+            .problems
+            .set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+        for problem in problems.difference(&self.problems) {
+            let effect = match problem.effect {
+                Effect::Rejected => "not applied",
+                Effect::Applied => "applied without this part",
+            };
+            tracing::warn!(effect, "{problem}");
+        }
+        self.problems.clone_from(&problems);
+        self.report.send_if_modified(|report| {
+            let mut changed = !report.complete;
+            report.complete = true;
+            for subject in dirty {
+                let Subject::Namespace(namespace) = subject else {
+                    continue;
+                };
+                changed |= match self.world.needs_roots(namespace) {
+                    true => report.namespaces.insert(namespace.to_string()),
+                    false => report.namespaces.remove(&**namespace),
+                };
+            }
+            changed |= report.problems.iter().ne(&problems);
+            report.problems = problems.into_iter().collect();
+            changed
+        });
+    }
+}

@@ -1,0 +1,224 @@
+//! Wires everything together, and takes it apart again.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tonic::transport::Server;
+use tulle_proto::ca::v1::certificate_service_server::CertificateServiceServer;
+use tulle_runtime::{
+    drain::{self, Drain, Trigger},
+    http as admin,
+    metrics::Registry,
+    ready::Readiness,
+};
+use tulle_xds::{cache::Cache, server::AdsService};
+
+use crate::{
+    authorize::Pods,
+    ca::{
+        attest::Attestor,
+        issue::Authority,
+        keys::TokenKeys,
+        root::{Root, RootError},
+        server_certificate::{ServerCertificate, ServerCertificateError},
+        service::Certificates,
+    },
+    compile::Settings,
+    config::Config,
+    files::{self, WatchError},
+    metrics::Metrics,
+    output::{self, Directory, Report},
+    publish::Publisher,
+    roster::Roster,
+    server::{self, TlsError},
+};
+
+/// How long open streams have to end once the process is asked to.
+const DRAIN: Duration = Duration::from_secs(5);
+/// HTTP/2 pings, so that a proxy whose node vanished does not stay in the list of streams.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// Where the gRPC port listens.
+    pub listen: SocketAddr,
+    /// Where the status port listens.
+    pub status: SocketAddr,
+    /// Whether everything was read.
+    pub readiness: Readiness,
+    tasks: JoinSet<()>,
+    trigger: Trigger,
+}
+
+/// Why the control plane cannot run.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    #[error("root certificate: {0}")]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    ServerCertificate(#[from] ServerCertificateError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error("listening on {address}: {error}")]
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
+}
+
+/// Starts everything.
+///
+/// # Errors
+/// If the root cannot be had or a port cannot be listened on.
+pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
+    let (trigger, drain) = drain::channel();
+    let (readiness, registry) = (Readiness::new(), Registry::default());
+    let metrics = Arc::new(Metrics::default());
+    registry.register(|registry| metrics.register(registry));
+    let mut tasks = JoinSet::new();
+
+    let root = Arc::new(Root::load_or_make(
+        &config.ca_directory,
+        &config.trust_domain,
+    )?);
+    let authority = Authority::new(Arc::clone(&root), config.certificate_lifetime.get());
+    let certificate = ServerCertificate::new(authority.clone())?;
+    let tls = server::tls(&root, Arc::clone(&certificate))?;
+    let (listener, listen) = bind(config.listen).await?;
+    let (status_listener, status) = bind(config.status).await?;
+
+    let (report, reports) = watch::channel(Report::default());
+    if let Some(path) = config.output.clone() {
+        tasks.spawn(output::run(
+            reports,
+            Directory::new(path, root.trusted_pem()),
+        ));
+    }
+    let (cache, interest) = Cache::new();
+    let roster = Roster::default();
+    let publisher = Publisher::new(
+        Settings {
+            trust_domain: config.trust_domain.clone(),
+            cluster_domain: config.cluster_domain.clone(),
+            mesh_ranges: config.mesh_range.clone(),
+        },
+        config.debounce.get(),
+        cache.clone(),
+        roster.clone(),
+        report,
+        Arc::clone(&metrics),
+    );
+    let blocker = readiness.block("reading the directories");
+    let batches = files::watch(&config.directory, config.output.as_deref())?;
+    tasks.spawn(publisher.run(batches, interest, blocker));
+    tasks.spawn(async move { certificate.renew().await });
+
+    let ads = ads(cache, &config, roster.clone(), drain.clone());
+    let certificates = Certificates {
+        attestor: attestor(&config, roster),
+        authority,
+        metrics: Arc::clone(&metrics),
+    };
+    let incoming = server::incoming(listener, tls, metrics, drain.clone());
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(64)
+        .add_service(CertificateServiceServer::new(certificates))
+        .add_service(ads.into_server());
+    let stop = drain.clone();
+    tasks.spawn(async move {
+        let stop = async move { stop.started().await };
+        let served = Box::pin(router.serve_with_incoming_shutdown(incoming, stop)).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the gRPC server has ended");
+        }
+    });
+    let handler = status_handler(readiness.clone(), registry);
+    tasks.spawn(admin::serve_tcp(status_listener, handler, drain));
+    tracing::info!(%listen, %status, "started");
+    Ok(ControlPlane {
+        listen,
+        status,
+        readiness,
+        tasks,
+        trigger,
+    })
+}
+
+impl ControlPlane {
+    /// Runs until `stop`, then lets open streams end.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) {
+        stop.await;
+        tracing::info!("stopping");
+        self.trigger.start();
+        if timeout(DRAIN, self.trigger.finished()).await.is_err() {
+            tracing::warn!("some streams did not end in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn ads(cache: Cache, config: &Config, roster: Roster, drain: Drain) -> AdsService {
+    let pods = Pods {
+        roster,
+        trust_domain: config.trust_domain.clone(),
+    };
+    AdsService::until(cache, Arc::new(pods), async move { drain.started().await })
+}
+
+fn attestor(config: &Config, roster: Roster) -> Attestor {
+    let keys = TokenKeys::new(config.token_keys.clone());
+    if let Err(error) = keys.current() {
+        tracing::warn!(%error, "no workload can get a certificate until this is put right");
+    }
+    Attestor {
+        keys,
+        issuer: config.token_issuer.clone(),
+        audience: config.token_audience.clone(),
+        trust_domain: config.trust_domain.clone(),
+        roster,
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Read-only: this port is open to everybody.
+fn status_handler(readiness: Readiness, registry: Registry) -> impl admin::Handler {
+    move |request: Request<Bytes>| {
+        let response = answer(&request, &readiness, &registry);
+        std::future::ready(response)
+    }
+}
+
+fn answer(request: &Request<Bytes>, readiness: &Readiness, registry: &Registry) -> Response<Bytes> {
+    if request.method() != Method::GET {
+        return admin::text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+    }
+    match request.uri().path() {
+        "/ready" if readiness.is_ready() => admin::text(StatusCode::OK, "ready\n"),
+        "/ready" => {
+            let pending = readiness.pending().join(", ");
+            admin::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready, pending: {pending}\n"),
+            )
+        }
+        "/metrics" => {
+            let content_type = tulle_runtime::metrics::CONTENT_TYPE;
+            admin::answer(StatusCode::OK, content_type, registry.render())
+        }
+        _ => admin::text(StatusCode::NOT_FOUND, "there are /ready and /metrics\n"),
+    }
+}

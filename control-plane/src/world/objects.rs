@@ -1,0 +1,325 @@
+//! What the mesh needs to know of each Kubernetes object, in plain types.
+//!
+//! Conversion has happened before (`convert`): a field that is here was understood. Texts such as
+//! `appProtocol` are kept as they were said; what they mean is for `compile` to decide.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// A namespaced name; of a cluster-scoped object the namespace is empty. Cheap to clone: every index
+/// holds one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name inside of it.
+    pub name: Arc<str>,
+}
+
+impl Name {
+    /// `namespace/name`.
+    pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
+        Self {
+            namespace: namespace.as_ref().into(),
+            name: name.as_ref().into(),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.namespace {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The kinds of object that the world knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is the Kubernetes kind of that name")]
+pub enum Kind {
+    Namespace,
+    ServiceAccount,
+    Pod,
+    Service,
+    EndpointSlice,
+    MeshConfig,
+    MeshTls,
+}
+
+impl Kind {
+    /// The kind as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::MeshConfig => "MeshConfig",
+            Self::MeshTls => "MeshTLS",
+        }
+    }
+}
+
+/// Which object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+/// An object. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each variant is the type that it holds")]
+pub enum Object {
+    Namespace(Arc<Namespace>),
+    ServiceAccount(Arc<ServiceAccount>),
+    Pod(Arc<Pod>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    MeshConfig(Arc<MeshConfig>),
+    MeshTls(Arc<MeshTls>),
+}
+
+impl Object {
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::MeshConfig(_) => Kind::MeshConfig,
+            Self::MeshTls(_) => Kind::MeshTls,
+        }
+    }
+
+    /// The name of the object.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Namespace(o) => &o.name,
+            Self::ServiceAccount(o) => &o.name,
+            Self::Pod(o) => &o.name,
+            Self::Service(o) => &o.name,
+            Self::EndpointSlice(o) => &o.name,
+            Self::MeshConfig(o) => &o.name,
+            Self::MeshTls(o) => &o.name,
+        }
+    }
+
+    /// Kind and name.
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef {
+            kind: self.kind(),
+            name: self.name().clone(),
+        }
+    }
+}
+
+/// A Namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name; the namespace part is empty.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A ServiceAccount. Only known to be there: pods name it, tokens prove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its name.
+    pub name: Name,
+}
+
+/// A Pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: Name,
+    /// Its uid, different for each pod that ever had this name.
+    pub uid: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// `spec.serviceAccountName`, `default` if not said.
+    pub service_account: String,
+    /// `status.podIPs`.
+    pub ips: Vec<IpAddr>,
+    /// Whether it shares the node's network: its addresses are then not its own.
+    pub host_network: bool,
+    /// Whether it has ended (`Succeeded` or `Failed`): its addresses may already be another's.
+    pub ended: bool,
+    /// TCP ports that its containers declare.
+    pub ports: Vec<ContainerPort>,
+    /// Whether it has our sidecar.
+    pub meshed: bool,
+    /// Its controller, `(kind, name)`.
+    pub owner: Option<(String, String)>,
+}
+
+/// A TCP port that a container declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+}
+
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    /// `spec.clusterIPs`, the primary one first; empty for headless ones.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Labels of the pods behind it; empty means that it selects none.
+    pub selector: Labels,
+    /// Its TCP ports.
+    pub ports: Vec<ServicePort>,
+    /// Whether pods that are not ready get traffic too.
+    pub publish_not_ready: bool,
+}
+
+impl Service {
+    /// The port with this number.
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.port == number)
+    }
+}
+
+/// A TCP port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Its number at the cluster IP.
+    pub port: u16,
+    /// Where it goes on the pod.
+    pub target: TargetPort,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// A port of a pod, by number or by the name that a container gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "said above")]
+pub enum TargetPort {
+    Number(u16),
+    Name(String),
+}
+
+/// An EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub name: Name,
+    /// The Service that it belongs to (label `kubernetes.io/service-name`).
+    pub service: Option<Name>,
+    /// Its TCP ports.
+    pub ports: Vec<SlicePort>,
+    /// Its endpoints.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// A TCP port of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlicePort {
+    /// The name of the Service's port; empty if that has none.
+    pub name: String,
+    /// Its number on the pods.
+    pub port: u16,
+}
+
+/// An endpoint of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is ready; what is not said counts as yes.
+    pub ready: bool,
+    /// Whether it serves, ready or terminating; what is not said counts as yes.
+    pub serving: bool,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// The pod behind it and that pod's uid (empty if not said).
+    pub pod: Option<(Name, String)>,
+    /// Its zone; empty when unknown.
+    pub zone: String,
+}
+
+/// Whether plaintext is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the mode of that name")]
+pub enum MtlsMode {
+    Permissive,
+    Strict,
+}
+
+/// A MeshTLS: mTLS modes for the whole mesh, a namespace, or some of its pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshTls {
+    /// Its name.
+    pub name: Name,
+    /// What it applies to.
+    pub scope: TlsScope,
+    /// The mode, if it says one.
+    pub mode: Option<MtlsMode>,
+    /// Modes of single ports.
+    pub ports: BTreeMap<u16, MtlsMode>,
+    /// Trust domains besides our own whose peers are accepted.
+    pub trust_domains: Vec<String>,
+}
+
+/// What a [`MeshTls`] applies to, from the least to the most specific.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsScope {
+    /// Every pod.
+    Mesh,
+    /// The pods of its own namespace.
+    Namespace,
+    /// The pods of its own namespace with these labels.
+    Pods(Labels),
+}
+
+/// The MeshConfig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// Its name.
+    pub name: Name,
+    /// Address ranges of pods and Services, besides those of the command line.
+    pub mesh_ranges: Vec<IpNet>,
+    /// Whether traffic that leaves the mesh is refused.
+    pub refuse_external: Option<bool>,
+}
+
+/// The address and port as listeners are named.
+pub fn socket(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.to_canonical(), port)
+}

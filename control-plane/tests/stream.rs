@@ -1,0 +1,398 @@
+//! A directory, a control plane, a pod: enrol, open a stream, follow an edit.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Parser;
+use futures_util::FutureExt;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use serde_json::json;
+use tokio::{sync::mpsc, time::timeout};
+use tonic::{
+    Code, Request,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, run};
+use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
+use tulle_xds::{
+    client::{Client, ClientConfig, Event, Handle, Node},
+    model::{Health, Kind, MtlsMode, Protocol, Resource},
+};
+
+const SHOP: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {tulle.dev/inject: enabled}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec:
+  clusterIP: 10.96.0.7
+  selector: {app: reviews}
+  ports: [{name: http, port: 9080, targetPort: web}]
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: reviews-abc-1
+  namespace: shop
+  uid: uid-1
+  labels: {app: reviews, pod-template-hash: abc}
+  ownerReferences:
+    - {apiVersion: apps/v1, kind: ReplicaSet, name: reviews-abc, uid: r, controller: true}
+spec:
+  serviceAccountName: reviews
+  initContainers: [{name: tulle-proxy, restartPolicy: Always, resources: {limits: {cpu: 1}}}]
+  containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]
+status: {phase: Running, podIP: 10.244.0.9, podIPs: [{ip: 10.244.0.9}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: reviews-1, namespace: shop, labels: {kubernetes.io/service-name: reviews}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints:
+  - addresses: [10.244.0.9]
+    conditions: {ready: true}
+    targetRef: {kind: Pod, name: reviews-abc-1, namespace: shop, uid: uid-1}
+"#;
+
+struct Mesh {
+    directory: tempfile::TempDir,
+    token_key: KeyPair,
+    plane: run::ControlPlane,
+}
+
+impl Mesh {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        fs::create_dir(path("yaml")).unwrap();
+        fs::write(path("yaml/shop.yaml"), SHOP).unwrap();
+        let token_key = KeyPair::generate().unwrap();
+        let point = token_key.der_bytes();
+        let jwks = json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "alg": "ES256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+            "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+        }]});
+        fs::write(path("keys.json"), jwks.to_string()).unwrap();
+        let config = Config::parse_from([
+            "tulle-control-plane",
+            "--directory",
+            &path("yaml"),
+            "--output",
+            &path("out"),
+            "--ca-directory",
+            &path("ca"),
+            "--token-keys",
+            &path("keys.json"),
+            "--mesh-range",
+            "10.244.0.0/16",
+            "--listen",
+            "127.0.0.1:0",
+            "--status",
+            "127.0.0.1:0",
+        ]);
+        let plane = Box::pin(run::start(config)).await.unwrap();
+        let mesh = Self {
+            directory,
+            token_key,
+            plane,
+        };
+        mesh.eventually("ready", || mesh.plane.readiness.is_ready())
+            .await;
+        mesh
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// As editors save: a temporary file, moved into place.
+    fn save(&self, name: &str, text: &str) {
+        let temporary = self.path("yaml/.tmp");
+        fs::write(&temporary, text).unwrap();
+        fs::rename(temporary, self.path("yaml").join(name)).unwrap();
+    }
+
+    fn token(&self, pod: &str, uid: &str) -> String {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let claims = json!({
+            "aud": ["tulle"], "exp": now + 600, "sub": "system:serviceaccount:shop:reviews",
+            "kubernetes.io": {
+                "namespace": "shop",
+                "serviceaccount": {"name": "reviews"},
+                "pod": {"name": pod, "uid": uid},
+            },
+        });
+        let key = EncodingKey::from_ec_der(self.token_key.serialized_der());
+        encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
+    }
+
+    fn endpoint(&self, identity: Option<Identity>) -> Endpoint {
+        let roots = fs::read_to_string(self.path("ca/root.pem")).unwrap();
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(roots))
+            .domain_name(SERVER_NAME);
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        let address = format!("https://{}", self.plane.listen);
+        Endpoint::from_shared(address)
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+    }
+
+    async fn enrol(&self, token: &str) -> Result<Identity, tonic::Status> {
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::default()
+            .serialize_request(&key)
+            .unwrap();
+        let mut request = Request::new(IssueRequest {
+            csr: csr.der().to_vec().into(),
+        });
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let channel = self.endpoint(None).connect().await.unwrap();
+        let issued = CertificateServiceClient::new(channel)
+            .issue(request)
+            .await?
+            .into_inner();
+        assert_eq!(issued.roots.len(), 1);
+        let leaf = base64::engine::general_purpose::STANDARD.encode(&issued.chain[0]);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n");
+        Ok(Identity::from_pem(pem, key.serialize_pem()))
+    }
+
+    async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), wait)
+            .await
+            .unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+/// What a proxy would know.
+struct Proxy {
+    handle: Handle,
+    events: mpsc::Receiver<Event>,
+    known: BTreeMap<(Kind, String), Option<Resource>>,
+}
+
+impl Proxy {
+    fn open(endpoint: Endpoint, pod: &str) -> Self {
+        let node = Node {
+            id: pod.to_owned(),
+            version: "test".to_owned(),
+        };
+        let connect = Arc::new(move || {
+            let endpoint = endpoint.clone();
+            async move { Ok::<Channel, _>(endpoint.connect().await?) }.boxed()
+        });
+        let (client, handle, events) = Client::new(ClientConfig { node, connect });
+        tokio::spawn(client.run());
+        Self {
+            handle,
+            events,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Subscribes, and follows the stream until what is known of the resource satisfies `good`.
+    async fn until(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        good: impl Fn(Option<&Resource>) -> bool,
+    ) -> Option<Resource> {
+        self.handle.subscribe(kind, name);
+        let key = (kind, name.to_owned());
+        let follow = async {
+            while !self
+                .known
+                .get(&key)
+                .is_some_and(|known| good(known.as_ref()))
+            {
+                let event = self.events.recv().await.unwrap();
+                self.learn(event);
+            }
+            self.known[&key].clone()
+        };
+        timeout(Duration::from_secs(20), follow)
+            .await
+            .unwrap_or_else(|_| panic!("never: {name}"))
+    }
+
+    fn learn(&mut self, event: Event) {
+        let Event::Update {
+            kind,
+            changed,
+            removed,
+            ack,
+        } = event
+        else {
+            return;
+        };
+        for received in changed {
+            let resource = Resource::decode(kind, &received.name, &received.bytes).unwrap();
+            self.known.insert((kind, received.name), Some(resource));
+        }
+        for name in removed {
+            self.known.insert((kind, name), None);
+        }
+        ack.accept();
+    }
+
+    /// Why the stream ended.
+    async fn disconnected(mut self) -> String {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if let Event::Disconnected { error } = event {
+                    return error;
+                }
+                assert!(matches!(event, Event::Connected), "served");
+            }
+        };
+        timeout(Duration::from_secs(20), wait).await.unwrap()
+    }
+
+    async fn get(&mut self, kind: Kind, name: &str) -> Resource {
+        self.until(kind, name, |known| known.is_some())
+            .await
+            .unwrap()
+    }
+}
+
+const CLUSTER: &str = "service/shop/reviews/9080";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enrols_serves_and_follows_an_edit() {
+    let mesh = Mesh::start().await;
+    let identity = mesh
+        .enrol(&mesh.token("reviews-abc-1", "uid-1"))
+        .await
+        .unwrap();
+    let mut proxy = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1");
+
+    let Resource::Workload(workload) = proxy.get(Kind::Workload, "shop/reviews-abc-1").await else {
+        panic!()
+    };
+    assert_eq!(
+        workload.identity.as_str(),
+        "spiffe://cluster.local/ns/shop/sa/reviews"
+    );
+    assert_eq!(
+        (&*workload.owner_kind, &*workload.owner_name),
+        ("Deployment", "reviews")
+    );
+    assert_eq!(
+        (workload.ports[0].port, workload.ports[0].protocol),
+        (8080, Protocol::Http)
+    );
+    assert_eq!(workload.ports[0].services, ["shop/reviews"]);
+
+    let Resource::Listener(listener) = proxy.get(Kind::Listener, "10.96.0.7:9080").await else {
+        panic!()
+    };
+    assert_eq!(listener.route.as_deref(), Some(CLUSTER));
+    proxy.get(Kind::Route, CLUSTER).await;
+    proxy.get(Kind::Cluster, CLUSTER).await;
+    let Resource::Endpoints(endpoints) = proxy.get(Kind::Endpoints, CLUSTER).await else {
+        panic!()
+    };
+    let endpoint = &endpoints.endpoints[0];
+    assert_eq!(endpoint.address, "10.244.0.9:8080".parse().unwrap());
+    assert_eq!(endpoint.identity.as_ref(), Some(&workload.identity));
+    assert_eq!(
+        (endpoint.health, &*endpoint.workload),
+        (Health::Ready, "shop/reviews")
+    );
+
+    // The pod's own address, and an address that is nobody's.
+    let Resource::Listener(pod) = proxy.get(Kind::Listener, "10.244.0.9:8080").await else {
+        panic!()
+    };
+    assert_eq!(pod.route.as_deref(), Some("pod/shop/reviews-abc-1/8080"));
+    proxy
+        .until(Kind::Listener, "10.96.0.99:80", |known| known.is_none())
+        .await;
+
+    // An edit, a file of its own, a broken edit (nothing changes), and its removal.
+    mesh.save("shop.yaml", &SHOP.replace("ready: true", "ready: false"));
+    let not_ready = |known: Option<&Resource>| matches!(known, Some(Resource::Endpoints(e)) if e.endpoints[0].health == Health::NotReady);
+    proxy.until(Kind::Endpoints, CLUSTER, not_ready).await;
+    mesh.save(
+        "tls.yaml",
+        "apiVersion: tulle.dev/v1alpha1\nkind: MeshTLS\nmetadata: {name: d, namespace: shop}\n\
+         spec: {mode: Strict}\n",
+    );
+    let strict = |known: Option<&Resource>| matches!(known, Some(Resource::Workload(w)) if w.default_mtls == MtlsMode::Strict);
+    proxy
+        .until(Kind::Workload, "shop/reviews-abc-1", strict)
+        .await;
+    mesh.save("shop.yaml", "kind: {");
+    let problems = mesh.path("out/status/problems.json");
+    let named = || fs::read_to_string(&problems).is_ok_and(|text| text.contains("shop.yaml"));
+    mesh.eventually("the broken file is named", named).await;
+    assert!(mesh.path("out/shop/tulle-roots.yaml").exists());
+    fs::remove_file(mesh.path("yaml/shop.yaml")).unwrap();
+    proxy
+        .until(Kind::Listener, "10.96.0.7:9080", |known| known.is_none())
+        .await;
+    mesh.plane.run_until(std::future::ready(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_strangers() {
+    let mesh = Mesh::start().await;
+    let refused = mesh
+        .enrol(&mesh.token("reviews-abc-1", "uid-0"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(refused.message().contains("uid"), "{refused}");
+
+    // Without a certificate; for another pod.
+    let error = Proxy::open(mesh.endpoint(None), "shop/reviews-abc-1")
+        .disconnected()
+        .await;
+    assert!(error.contains("no client certificate"), "{error}");
+    let identity = mesh
+        .enrol(&mesh.token("reviews-abc-1", "uid-1"))
+        .await
+        .unwrap();
+    let error = Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/other")
+        .disconnected()
+        .await;
+    assert!(error.contains("is for pod shop/reviews-abc-1"), "{error}");
+    // For a pod that has been replaced.
+    mesh.save("shop.yaml", &SHOP.replace("uid-1", "uid-2"));
+    let replaced = || async {
+        let token = mesh.token("reviews-abc-1", "uid-2");
+        while mesh.enrol(&token).await.is_err() {}
+    };
+    timeout(Duration::from_secs(20), replaced()).await.unwrap();
+    let error = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1")
+        .disconnected()
+        .await;
+    assert!(error.contains("does not exist"), "{error}");
+}

@@ -1,0 +1,39 @@
+//! Tulle's own messages. Generated from `proto/tulle/**`; no logic lives here.
+//!
+//! After a change of a `.proto` file: `TULLE_REGENERATE=1 cargo test -p tulle-proto --test fresh`.
+
+/// How a workload gets its certificate.
+pub mod ca {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        include!("generated/tulle.ca.v1.rs");
+    }
+}
+
+/// What Envoy's API cannot say.
+pub mod xds {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        include!("generated/tulle.xds.v1.rs");
+    }
+}

@@ -1,0 +1,29 @@
+//! The checked-in code is what the `.proto` files generate. `TULLE_REGENERATE=1` writes it anew.
+
+use std::{fs, path::Path};
+
+#[test]
+fn generated_code_is_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = protox::compile(["tulle/ca/v1/ca.proto", "tulle/xds/v1/xds.proto"], [root])
+        .expect("the .proto files compile");
+    let out = tempfile::tempdir().unwrap();
+    tonic_prost_build::configure()
+        .out_dir(out.path())
+        .emit_rerun_if_changed(false)
+        .bytes(".")
+        .compile_fds(files)
+        .unwrap();
+    for name in ["tulle.ca.v1.rs", "tulle.xds.v1.rs"] {
+        let code = fs::read_to_string(out.path().join(name)).unwrap();
+        let path = root.join("src/generated").join(name);
+        if std::env::var_os("TULLE_REGENERATE").is_some() {
+            fs::write(&path, &code).unwrap();
+        }
+        assert!(
+            fs::read_to_string(&path).unwrap_or_default() == code,
+            "{} is stale: run TULLE_REGENERATE=1 cargo test -p tulle-proto --test fresh",
+            path.display()
+        );
+    }
+}

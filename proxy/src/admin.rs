@@ -1,0 +1,160 @@
+//! What a proxy tells about itself, and takes from its operator.
+//!
+//! The status server on the pod's addresses is read-only and reveals nothing about the mesh:
+//! `/ready` for the kubelet, `/metrics` for Prometheus. Whatever changes or reveals is on a Unix
+//! socket that only this container can open.
+
+use std::{fmt, fs, io, path::Path};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+use tulle_runtime::{
+    http::{answer, text},
+    log, metrics,
+    ready::Readiness,
+};
+
+use crate::{mesh, run::Draining, tls};
+
+/// What the servers answer from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// What `/ready` says.
+    pub readiness: Readiness,
+    /// What `/metrics` says.
+    pub metrics: metrics::Registry,
+    /// What `/debug/config` shows.
+    pub store: mesh::Store,
+    /// What `/debug/certs` shows, without keys.
+    pub certs: tls::Certs,
+    /// What `/drain` starts.
+    pub draining: Draining,
+    /// What `/log` changes.
+    pub filter: log::Filter,
+}
+
+impl Admin {
+    /// Answers on the pod's addresses.
+    pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/ready") => self.ready(),
+            (&Method::GET, "/metrics") => {
+                answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.render())
+            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is GET /ready and GET /metrics\n",
+            ),
+        }
+    }
+
+    /// Answers on the Unix socket.
+    pub fn control(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/debug/config") => json_answer(&mesh::dump(&self.store.current())),
+            (&Method::GET, "/debug/certs") => json_answer(&json!(self.certs.info())),
+            (&Method::GET, "/drain") => json_answer(&json!(self.draining.state().as_str())),
+            (&Method::POST, "/drain") => {
+                self.draining.start();
+                json_answer(&json!(self.draining.state().as_str()))
+            }
+            (&Method::PUT, "/log") => self.set_filter(request.body()),
+            (&Method::GET, "/ready" | "/metrics") => self.status(request),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is GET /ready, /metrics, /debug/config, /debug/certs and /drain, \
+                 POST /drain, and PUT /log with a filter such as `debug`\n",
+            ),
+        }
+    }
+
+    fn ready(&self) -> Response<Bytes> {
+        let pending = self.readiness.pending();
+        if pending.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let pending = pending.join("; ");
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready, pending: {pending}\n"),
+        )
+    }
+
+    fn set_filter(&self, filter: &[u8]) -> Response<Bytes> {
+        let filter = String::from_utf8_lossy(filter);
+        match self.filter.set(filter.trim()) {
+            Ok(()) => text(StatusCode::OK, "done\n"),
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        }
+    }
+}
+
+fn json_answer(value: &serde_json::Value) -> Response<Bytes> {
+    answer(StatusCode::OK, "application/json", format!("{value:#}\n"))
+}
+
+/// Binds the admin socket, in place of one that an earlier process left behind.
+///
+/// # Errors
+/// If its folder is missing or not ours to write.
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    UnixListener::bind(socket)
+}
+
+/// No answer from the proxy in this container.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer on the admin socket {socket}: {reason}; is `tulle-proxy run` running here?")]
+pub struct Unanswered {
+    socket: String,
+    reason: String,
+}
+
+/// Asks the proxy that listens on `socket`.
+///
+/// # Errors
+/// If nothing listens there, or it does not answer in HTTP.
+pub async fn call(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, Bytes), Unanswered> {
+    let unanswered = |reason: &dyn fmt::Display| Unanswered {
+        socket: socket.display().to_string(),
+        reason: reason.to_string(),
+    };
+    let io = UnixStream::connect(socket)
+        .await
+        .map_err(|e| unanswered(&e))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|e| unanswered(&e))?;
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "tulle-proxy")
+        .body(Full::<Bytes>::default())
+        .map_err(|e| unanswered(&e))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|e| unanswered(&e))?;
+    let status = response.status();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|e| unanswered(&e))?
+        .to_bytes();
+    connection.abort();
+    Ok((status, body))
+}

@@ -1,0 +1,163 @@
+//! What a connection can reach: one [`Shared`] per process, one [`Context`] per worker.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tulle_runtime::log::Lines;
+
+use crate::{
+    mesh,
+    net::{capture::Capture, detect::Seen, listen::ConnectionLimit},
+    telemetry::Metrics,
+    tls,
+    upstream::{local::LocalClusters, pool::Pool},
+};
+
+/// What all workers share.
+pub struct Shared {
+    /// What this proxy was told.
+    pub store: mesh::Store,
+    /// The certificates of this proxy.
+    pub certs: tls::Certs,
+    /// Where access log lines go.
+    pub lines: Lines,
+    /// The data path's metrics.
+    pub metrics: Metrics,
+    /// Bounds and addresses.
+    pub settings: Settings,
+    /// Open connections from clients.
+    pub connections: ConnectionLimit,
+    /// Addresses at which clients spoke HTTP first.
+    pub seen: Seen,
+    /// The application's ports, each as a cluster of one endpoint.
+    pub locals: LocalClusters,
+}
+
+/// What one worker has: everything shared, and its own connections to upstreams.
+#[derive(Debug)]
+pub struct Context {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Connections to upstreams, used by this worker alone.
+    pub pool: Arc<Pool>,
+}
+
+/// Bounds and addresses of the data path. The default is what a sidecar has.
+#[derive(Clone)]
+pub struct Settings {
+    /// How an accepted connection's original destination is found.
+    pub capture: Capture,
+    /// Source addresses of connections to the application, so that it never sees a loopback
+    /// address for a remote caller. `None` lets the kernel choose.
+    pub application_source: Option<(Ipv4Addr, Ipv6Addr)>,
+    /// Open connections from clients, inbound and outbound together.
+    pub max_connections: usize,
+    /// Once a client has begun to speak, the time in which its protocol must show.
+    pub detect_timeout: Duration,
+    /// Time for the head of an HTTP/1 request, and of a TLS handshake.
+    pub head_timeout: Duration,
+    /// Bytes of a request's or response's head.
+    pub max_head_bytes: usize,
+    /// Header fields of an HTTP/1 head.
+    pub max_headers: usize,
+    /// Streams that a peer may have open on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// An upstream connection is closed after it was idle for so long.
+    pub idle_timeout: Duration,
+    /// Idle HTTP/1 connections that one worker keeps per endpoint.
+    pub max_idle: usize,
+    /// Time to connect to the application.
+    pub application_connect_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            capture: Capture::original_destination(),
+            application_source: Some((
+                Ipv4Addr::new(169, 254, 41, 1),
+                Ipv6Addr::new(0xfd00, 0x7475, 0x6c6c, 0x65, 0, 0, 0, 1),
+            )),
+            max_connections: 20_000,
+            detect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(30),
+            max_head_bytes: 64 << 10,
+            max_headers: 128,
+            max_streams: 256,
+            idle_timeout: Duration::from_secs(60),
+            max_idle: 64,
+            application_connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// The source address for the application at `destination`.
+    pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
+        let (v4, v6) = self.application_source?;
+        Some(if destination.is_ipv4() {
+            v4.into()
+        } else {
+            v6.into()
+        })
+    }
+}
+
+impl Shared {
+    /// The state that all workers of a process share.
+    pub fn new(
+        store: mesh::Store,
+        certs: tls::Certs,
+        lines: Lines,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            certs,
+            lines,
+            metrics,
+            connections: ConnectionLimit::new(settings.max_connections),
+            seen: Seen::default(),
+            locals: LocalClusters::default(),
+            settings,
+        })
+    }
+}
+
+impl Context {
+    /// The context of one more worker.
+    pub fn new(shared: Arc<Shared>) -> Arc<Self> {
+        let pool = Arc::new(Pool::new(shared.settings.clone()));
+        Arc::new(Self { shared, pool })
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("application_source", &self.application_source)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,194 @@
+//! To the application: who calls, and what does it speak?
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tulle_runtime::drain::Drain;
+use tulle_xds::model::{MtlsMode, Protocol, Workload};
+
+use crate::{
+    context::Context,
+    error::{Error, Reason, chain},
+    net::{
+        detect::{self, First, Patience, Spoken},
+        io::Prefixed,
+        listen,
+    },
+    request::{Connection, Side, serve},
+    stream,
+    tls::{self, Alpn},
+};
+
+/// Serves connections to the application until the drain starts. To be called once per worker,
+/// with the worker's own context and listener.
+pub async fn serve(cx: Arc<Context>, listener: TcpListener, drain: Drain) {
+    tokio::spawn(Arc::clone(&cx.pool).sweep());
+    let limit = cx.connections.clone();
+    let ending = drain.clone();
+    let each = move |stream, client, place| {
+        let (cx, drain) = (Arc::clone(&cx), ending.clone());
+        async move {
+            connection(cx, stream, client, &drain).await;
+            drop(place);
+        }
+    };
+    listen::accept(listener, &limit, drain, each).await;
+}
+
+/// What is told about the port that was called.
+#[derive(Debug, Clone, Copy)]
+struct Port {
+    protocol: Protocol,
+    mtls: MtlsMode,
+}
+
+/// One connection to the application.
+async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, drain: &Drain) {
+    let destination = match cx.settings.capture.find(&stream) {
+        Ok(destination) => destination,
+        Err(error) => {
+            tracing::warn!(%client, %error, "refusing a connection to the inbound port");
+            return listen::reset(stream);
+        }
+    };
+    let workload = cx.store.current().workload.clone();
+    let application = cx.locals.at(destination, &cx.settings);
+    let side = Side::Inbound {
+        peer: None,
+        application,
+    };
+    let connection = Connection {
+        cx,
+        client,
+        destination,
+        side,
+    };
+    let Some(workload) = workload else {
+        let detail = "the control plane has not said what this workload is";
+        return stream::refuse(
+            &connection,
+            stream,
+            &Error::new(Reason::ControlPlane, detail),
+        );
+    };
+    let port = Port::of(&workload, destination.port());
+    let mut client = Prefixed::new(stream);
+    let first = match first(&connection, &mut client, port).await {
+        Ok(first) => first,
+        Err(error) => return stream::refuse(&connection, client, &error),
+    };
+    match first {
+        First::Client(spoken) if spoken.is_sidecar() => {
+            Box::pin(meshed(connection, &workload, client, drain)).await;
+        }
+        First::Client(spoken) => serve::http(Arc::new(connection), &spoken, client, drain).await,
+        First::Opaque(_, Ok(server)) => stream::carry(&connection, client, server).await,
+        First::Opaque(_, Err(error)) => stream::refuse(&connection, client, &error),
+    }
+}
+
+/// Waits until it is known what a connection wants. The application is dialled meanwhile where
+/// plaintext is allowed and it may be the one who speaks first.
+async fn first(
+    connection: &Connection,
+    client: &mut Prefixed<TcpStream>,
+    port: Port,
+) -> Result<First<stream::Server, Error>, Error> {
+    let broke_off = |error| Error::new(Reason::Canceled, format!("the client broke off: {error}"));
+    let within = connection.cx.settings.detect_timeout;
+    if port.mtls == MtlsMode::Strict || port.protocol.is_http() {
+        let spoken = detect::client(client, within).await.map_err(broke_off)?;
+        return match spoken {
+            Some(spoken) if spoken.is_sidecar() => Ok(First::Client(spoken)),
+            Some(_) if port.mtls == MtlsMode::Strict => {
+                let number = connection.destination.port();
+                let detail = format!(
+                    "plaintext to port {number}, which wants mTLS (MeshTLS strict): is the caller outside of the mesh?"
+                );
+                Err(Error::new(Reason::Denied, detail))
+            }
+            Some(spoken) if spoken.is_http() => Ok(First::Client(spoken)),
+            spoken => Err(serve::not_http(spoken.as_ref())),
+        };
+    }
+    let takes = |spoken: &Spoken| {
+        spoken.is_sidecar() || (port.protocol == Protocol::Detect && spoken.is_http())
+    };
+    // A sidecar's or an HTTP client's first bytes come with the connection; what waits is most
+    // likely a client whose server speaks first.
+    let http = connection.cx.seen.http_at(connection.destination);
+    let grace = Duration::from_millis(if http { 100 } else { 2 });
+    let Side::Inbound { application, .. } = &connection.side else {
+        return Err(Error::new(Reason::Protocol, "not an inbound connection"));
+    };
+    let dial = stream::dial_cluster(connection, Arc::clone(application));
+    let patience = Patience { grace, within };
+    let first = detect::first_to_speak(client, dial, takes, patience)
+        .await
+        .map_err(broke_off)?;
+    let is_sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
+    if !is_sidecar {
+        let http = matches!(first, First::Client(_));
+        connection.cx.seen.learn(connection.destination, http);
+    }
+    Ok(first)
+}
+
+/// A connection from another sidecar: it proves who it is, and says what is inside.
+async fn meshed(
+    mut connection: Connection,
+    workload: &Workload,
+    client: Prefixed<TcpStream>,
+    drain: &Drain,
+) {
+    let cx = Arc::clone(&connection.cx);
+    let accepting = tls::server::accept(&cx.certs, client, &workload.trust_domains);
+    let accepted = match timeout(cx.settings.head_timeout, accepting).await {
+        Ok(accepted) => accepted.map_err(|error| chain(&error)),
+        Err(_elapsed) => Err("the handshake took too long".to_owned()),
+    };
+    cx.metrics.handshake("server", accepted.is_ok());
+    let (client, peer, alpn) = match accepted {
+        Ok(accepted) => accepted,
+        Err(detail) => {
+            connection.record().fail(&Error::new(Reason::Tls, detail));
+            return;
+        }
+    };
+    let application = cx.locals.at(connection.destination, &cx.settings);
+    connection.side = Side::Inbound {
+        peer: Some(peer),
+        application: Arc::clone(&application),
+    };
+    let port = Port::of(workload, connection.destination.port());
+    match alpn {
+        Alpn::H2 => Box::pin(serve::http2(Arc::new(connection), client, drain)).await,
+        Alpn::Http1 => Box::pin(serve::http1(Arc::new(connection), client, drain)).await,
+        // The caller's Service may declare nothing where our port declares HTTP.
+        Alpn::Tcp if port.protocol.is_http() => {
+            serve::declared(Arc::new(connection), Prefixed::new(client), drain).await;
+        }
+        Alpn::Tcp => match stream::dial_cluster(&connection, application).await {
+            Ok(server) => stream::carry(&connection, client, Prefixed::new(server)).await,
+            Err(error) => stream::refuse(&connection, client, &error),
+        },
+    }
+}
+
+impl Port {
+    fn of(workload: &Workload, number: u16) -> Self {
+        match workload.port(number) {
+            Some(port) => Self {
+                protocol: port.protocol,
+                mtls: port.mtls,
+            },
+            None => Self {
+                protocol: Protocol::Detect,
+                mtls: workload.default_mtls,
+            },
+        }
+    }
+}

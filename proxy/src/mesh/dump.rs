@@ -1,0 +1,53 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Destination, Lookup, Mesh};
+use crate::upstream::Cluster;
+
+/// A snapshot as JSON, exactly as requests read it, with the origin of each value.
+pub fn dump(mesh: &Mesh) -> Value {
+    let listeners: BTreeMap<_, _> = mesh
+        .listeners
+        .iter()
+        .map(|(address, lookup)| {
+            let value = match lookup {
+                Lookup::Known(destination) => destination_json(destination),
+                Lookup::Absent(used) => json!({ "absent": true, "used_at": used.seconds() }),
+            };
+            (address.to_string(), value)
+        })
+        .collect();
+    json!({
+        "generation": mesh.generation,
+        "workload": mesh.workload.as_deref(),
+        "destinations": listeners,
+    })
+}
+
+fn destination_json(destination: &Destination) -> Value {
+    let clusters: BTreeMap<_, _> = destination
+        .clusters
+        .iter()
+        .map(|(name, cluster)| (name, cluster_json(cluster)))
+        .collect();
+    json!({
+        "listener": destination.listener,
+        "route": destination.route.as_deref(),
+        "clusters": clusters,
+        "used_at": destination.used.seconds(),
+    })
+}
+
+fn cluster_json(cluster: &Cluster) -> Value {
+    let set = cluster.endpoints();
+    let endpoints: Vec<_> = set
+        .all()
+        .iter()
+        .map(|state| {
+            let eligible = set.eligible().iter().any(|other| other.id() == state.id());
+            json!({ "endpoint": *state.told(), "active": state.active(), "eligible": eligible })
+        })
+        .collect();
+    json!({ "cluster": *cluster.settings(), "endpoints": endpoints })
+}

@@ -1,0 +1,197 @@
+//! Accepting connections.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tulle_runtime::drain::Drain;
+
+/// Pause after an accept failed for want of descriptors or memory: the queue is full of
+/// connections then, so that the next accept would fail at once, and for ever.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds one worker's listener on `address`. Every worker binds its own (`SO_REUSEPORT`): the
+/// kernel spreads connections over them. An IPv6 wildcard is dual stack.
+///
+/// # Errors
+/// What the kernel says, for example that the address is taken by another process.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // Dual stack for the wildcard; `[::1]` is IPv6 alone whatever this says.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the drain starts; `serve` gets each connection as a task of its own.
+///
+/// A connection beyond `limit` is reset at once.
+pub async fn accept<F, Fut>(
+    listener: TcpListener,
+    limit: &ConnectionLimit,
+    drain: Drain,
+    mut serve: F,
+) where
+    F: FnMut(TcpStream, SocketAddr, Place) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.started() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections, pausing: is the limit of open files too low?");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = limit.enter() else {
+            limit.refused.fetch_add(1, Ordering::Relaxed);
+            reset(stream);
+            continue;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it was served");
+            continue;
+        }
+        let connection = serve(stream, super::capture::canonical(peer), place);
+        let drain = drain.clone();
+        tokio::spawn(async move {
+            connection.await;
+            drop(drain);
+        });
+    }
+}
+
+/// Errors of accept(2) that concern only the connection that would have been accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Closes a connection with a reset, so that its client sees a failure and no empty answer.
+pub fn reset(stream: TcpStream) {
+    if let Err(error) = SockRef::from(&stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot reset a connection, closing it instead");
+    }
+}
+
+/// A bound on open client connections, process-wide.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimit {
+    open: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// One open connection; dropping it makes room.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl ConnectionLimit {
+    /// At most `most` at once.
+    pub fn new(most: usize) -> Self {
+        Self {
+            open: Arc::default(),
+            refused: Arc::default(),
+            most,
+        }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused so far.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.open));
+        // Counted before it is compared, so that two workers cannot both take the last place.
+        (self.open.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_leaves_no_trace() {
+        let limit = ConnectionLimit::new(1);
+        let place = limit.enter();
+        assert!(place.is_some() && limit.enter().is_none());
+        assert_eq!(limit.open(), 1);
+        drop(place);
+        assert_eq!(limit.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn two_workers_share_a_port_and_the_surplus_is_reset() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let _second = bind(address).unwrap();
+
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let limit = ConnectionLimit::new(1);
+        let (trigger, drain) = tulle_runtime::drain::channel();
+        let (open, mut opened) = tokio::sync::mpsc::channel(1);
+        let counted = limit.clone();
+        let server = tokio::spawn(async move {
+            accept(listener, &counted, drain, |stream, _, place| {
+                let open = open.clone();
+                async move {
+                    open.send((stream, place)).await.unwrap();
+                }
+            })
+            .await;
+        });
+        let _kept = TcpStream::connect(address).await.unwrap();
+        let _accepted = opened.recv().await.unwrap();
+        let mut surplus = TcpStream::connect(address).await.unwrap();
+        assert!(surplus.read_u8().await.is_err());
+        assert_eq!(limit.refused(), 1);
+        trigger.start();
+        server.await.unwrap();
+    }
+}

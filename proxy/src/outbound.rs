@@ -1,0 +1,109 @@
+//! From the application: where is it going, and what does it speak?
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::{TcpListener, TcpStream};
+use tulle_runtime::drain::Drain;
+use tulle_xds::model::Protocol;
+
+use crate::{
+    context::Context,
+    error::{Error, Reason},
+    mesh::{Destination, Resolution},
+    net::{
+        detect::{self, First, Patience, Spoken},
+        io::Prefixed,
+        listen,
+    },
+    request::{Connection, Side, serve, target},
+    stream,
+};
+
+/// Serves the application's connections until the drain starts. To be called once per worker, with
+/// the worker's own context and listener.
+pub async fn serve(cx: Arc<Context>, listener: TcpListener, drain: Drain) {
+    tokio::spawn(Arc::clone(&cx.pool).sweep());
+    let limit = cx.connections.clone();
+    let ending = drain.clone();
+    let each = move |stream, client, place| {
+        let (cx, drain) = (Arc::clone(&cx), ending.clone());
+        async move {
+            connection(cx, stream, client, &drain).await;
+            drop(place);
+        }
+    };
+    listen::accept(listener, &limit, drain, each).await;
+}
+
+/// One connection of the application.
+async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, drain: &Drain) {
+    let destination = match cx.settings.capture.find(&stream) {
+        Ok(destination) => destination,
+        Err(error) => {
+            tracing::warn!(%client, %error, "refusing a connection to the outbound port");
+            return listen::reset(stream);
+        }
+    };
+    let resolution = cx.store.resolve(destination).await;
+    let connection = Arc::new(Connection {
+        cx,
+        client,
+        destination,
+        side: Side::Outbound,
+    });
+    match resolution {
+        Resolution::Mesh(to) => Box::pin(mesh(connection, &to, stream, drain)).await,
+        Resolution::External => Box::pin(stream::external(&connection, stream)).await,
+        Resolution::Refused(reason) => {
+            let error = target::unresolved(&connection, reason);
+            stream::refuse(&connection, stream, &error);
+        }
+    }
+}
+
+/// A connection to somewhere in the mesh.
+async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, drain: &Drain) {
+    let settings = &connection.cx.settings;
+    let mut client = Prefixed::new(stream);
+    let first = match to.listener.protocol {
+        Protocol::Tcp => First::Opaque(
+            None,
+            stream::dial_backend(&connection, to)
+                .await
+                .map(Prefixed::new),
+        ),
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
+            return serve::declared(connection, client, drain).await;
+        }
+        Protocol::Detect => {
+            let seen = connection.cx.seen.http_at(connection.destination);
+            // Where HTTP was spoken last, a connection to the server would most likely be for
+            // nothing.
+            let grace = if seen {
+                Duration::from_millis(100)
+            } else {
+                Duration::ZERO
+            };
+            let patience = Patience {
+                grace,
+                within: settings.detect_timeout,
+            };
+            let dial = stream::dial_backend(&connection, to);
+            match detect::first_to_speak(&mut client, dial, Spoken::is_http, patience).await {
+                Ok(first) => first,
+                Err(error) => {
+                    let detail = format!("the client broke off: {error}");
+                    let error = Error::new(Reason::Canceled, detail);
+                    return stream::refuse(&connection, client, &error);
+                }
+            }
+        }
+    };
+    let http = matches!(first, First::Client(_));
+    connection.cx.seen.learn(connection.destination, http);
+    match first {
+        First::Client(spoken) => serve::http(connection, &spoken, client, drain).await,
+        First::Opaque(_, Ok(server)) => stream::carry(&connection, client, server).await,
+        First::Opaque(_, Err(error)) => stream::refuse(&connection, client, &error),
+    }
+}

@@ -1,0 +1,280 @@
+//! `tulle-proxy redirect`: makes the kernel hand a pod's TCP connections to the sidecar.
+//!
+//! ```text
+//!  application ──► output ──────► 127.0.0.1:15001   except: our own uid, loopback, link-local, exclusions
+//!  strangers ────► prerouting ──► POD:15006         except: the sidecar's own ports, exclusions
+//!  sidecar ──────► output, lo ──► POD:15006         a pod that calls itself: out-proxy to in-proxy
+//!  sidecar (from 169.254.41.1) ─► application       the in-proxy's own connections, told apart by source
+//! ```
+//!
+//! Rules are text, made by pure functions and loaded in one transaction: [`nft`] by preference,
+//! [`iptables`] where that does not work. Running it again replaces what was there.
+
+mod iptables;
+mod nft;
+
+use std::{
+    fmt, io,
+    io::Write,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use clap::Args;
+use ipnet::IpNet;
+
+/// Source of the inbound proxy's connections to the application, IPv4.
+pub const SOURCE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 41, 1);
+
+/// Source of the inbound proxy's connections to the application, IPv6.
+pub const SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x7475, 0x6c6c, 0x65, 0, 0, 0, 1);
+
+/// What is redirected, and what is not.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Options {
+    /// Inbound ports that reach the application directly
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub exclude_inbound_ports: Vec<u16>,
+    /// The only inbound ports that are redirected (default: all)
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub include_inbound_ports: Vec<u16>,
+    /// Outbound ports that are not redirected
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub exclude_outbound_ports: Vec<u16>,
+    /// Outbound address ranges that are not redirected
+    #[arg(long, value_delimiter = ',', value_name = "CIDRS")]
+    pub exclude_outbound_cidrs: Vec<IpNet>,
+    /// The only outbound address ranges that are redirected (default: all)
+    #[arg(long, value_delimiter = ',', value_name = "CIDRS")]
+    pub include_outbound_cidrs: Vec<IpNet>,
+    /// Users whose connections are not redirected
+    #[arg(long, value_delimiter = ',', value_name = "UIDS")]
+    pub exclude_uids: Vec<u32>,
+    /// The user that the sidecar runs as
+    #[arg(long, default_value_t = 5050, value_name = "UID")]
+    pub proxy_uid: u32,
+    /// The sidecar's outbound port, on loopback
+    #[arg(long, default_value_t = 15001, value_name = "PORT")]
+    pub outbound_port: u16,
+    /// The sidecar's inbound port, on the pod's addresses
+    #[arg(long, default_value_t = 15006, value_name = "PORT")]
+    pub inbound_port: u16,
+    /// The sidecar's port for readiness and metrics
+    #[arg(long, default_value_t = 15021, value_name = "PORT")]
+    pub status_port: u16,
+    /// The sidecar's port for rewritten probes
+    #[arg(long, default_value_t = 15020, value_name = "PORT")]
+    pub probe_port: u16,
+    /// Redirect DNS (UDP and TCP, port 53) to this loopback port of the sidecar
+    #[arg(long, value_name = "PORT")]
+    pub dns: Option<u16>,
+    /// Print the rules for nft, and change nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// An IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// Why nothing is redirected.
+#[derive(Debug, thiserror::Error)]
+pub enum RedirectError {
+    /// Neither tool did it.
+    #[error(
+        "cannot program redirection.\n  nft: {nft}\n  iptables: {iptables}\n\
+         It needs NET_ADMIN (the init container runs as uid 0 with it) and one of the two tools."
+    )]
+    Rules {
+        /// What nft said.
+        nft: String,
+        /// What iptables said.
+        iptables: String,
+    },
+    /// The source addresses.
+    #[error("cannot add the sidecar's source address {address} to lo: {reason}")]
+    Address {
+        /// The address.
+        address: String,
+        /// What `ip` said.
+        reason: String,
+    },
+    /// The rules could not be printed.
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Programs the network namespace of this process.
+///
+/// # Errors
+/// What the tools said, and what they need.
+pub fn run(options: &Options) -> Result<(), RedirectError> {
+    let ipv6 = ipv6_is_on(Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6"));
+    if options.print {
+        io::stdout().write_all(nft::script(options, ipv6).as_bytes())?;
+        return Ok(());
+    }
+    add_source(&format!("{SOURCE_V4}/32"), &["scope", "host"])?;
+    if ipv6 {
+        // Deprecated from the start, so that the kernel never chooses it by itself; without
+        // duplicate detection, so that it can be used at once.
+        add_source(
+            &format!("{SOURCE_V6}/128"),
+            &["preferred_lft", "0", "nodad"],
+        )?;
+    }
+    let nft = match pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
+        Ok(()) => return Ok(()),
+        Err(failed) => failed.to_string(),
+    };
+    with_iptables(options, ipv6).map_err(|failed| RedirectError::Rules {
+        nft,
+        iptables: failed.to_string(),
+    })
+}
+
+fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
+    let families = [
+        ("iptables-restore", Family::V4),
+        ("ip6tables-restore", Family::V6),
+    ];
+    for (tool, family) in families {
+        if family == Family::V6 && !ipv6 {
+            continue;
+        }
+        for removal in iptables::removals() {
+            // Fails when this runs for the first time.
+            let _first = pipe(tool, &["--noflush", "--wait"], &removal).is_err();
+        }
+        pipe(
+            tool,
+            &["--noflush", "--wait"],
+            &iptables::script(options, family),
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether there is IPv6 in this network namespace, by the kernel's own switch.
+fn ipv6_is_on(switch: &Path) -> bool {
+    std::fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
+}
+
+fn add_source(address: &str, how: &[&str]) -> Result<(), RedirectError> {
+    // In a fresh network namespace lo is down, and so is what comes after.
+    let steps: [&[&str]; 2] = [
+        &["link", "set", "lo", "up"],
+        &[&["addr", "replace", address, "dev", "lo"], how].concat(),
+    ];
+    for arguments in steps {
+        pipe("ip", arguments, "").map_err(|failed| RedirectError::Address {
+            address: address.to_owned(),
+            reason: failed.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// A tool that did not do what it was told.
+#[derive(Debug)]
+struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs a tool with `input` on its standard input.
+fn pipe(tool: &str, arguments: &[&str], input: &str) -> Result<(), Failed> {
+    let failed = |reason: &dyn fmt::Display| Failed(format!("{tool}: {reason}"));
+    let mut child = Command::new(tool)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed(&e))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(input.as_bytes()) {
+            // It ended before it read all: its exit status and stderr say why.
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(failed(&e)),
+            _ => {}
+        }
+    }
+    let output = child.wait_with_output().map_err(|e| failed(&e))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failed(&format_args!("{}: {}", output.status, said.trim())))
+}
+
+impl Options {
+    /// Inbound ports that are never redirected.
+    fn direct_inbound(&self) -> Vec<u16> {
+        let mut ports = vec![self.inbound_port, self.status_port, self.probe_port];
+        ports.extend(&self.exclude_inbound_ports);
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Users whose connections are never redirected, the sidecar's own first.
+    fn direct_uids(&self) -> Vec<u32> {
+        let mut uids = vec![self.proxy_uid];
+        uids.extend(
+            self.exclude_uids
+                .iter()
+                .filter(|uid| **uid != self.proxy_uid),
+        );
+        uids
+    }
+}
+
+impl Family {
+    /// Ranges that never belong to a mesh: this host, link-local, multicast, broadcast.
+    fn untouched(self) -> &'static [&'static str] {
+        match self {
+            Self::V4 => &[
+                "0.0.0.0/8",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+                "224.0.0.0/4",
+                "255.255.255.255",
+            ],
+            Self::V6 => &["::1", "fe80::/10", "ff00::/8"],
+        }
+    }
+
+    fn loopback(self) -> &'static str {
+        match self {
+            Self::V4 => "127.0.0.0/8",
+            Self::V6 => "::1",
+        }
+    }
+
+    /// Those of `ranges` that are of this family, as text.
+    fn of(self, ranges: &[IpNet]) -> Vec<String> {
+        let same = |range: &&IpNet| matches!(range, IpNet::V4(_)) == (self == Self::V4);
+        ranges
+            .iter()
+            .filter(same)
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn source(self) -> String {
+        match self {
+            Self::V4 => SOURCE_V4.to_string(),
+            Self::V6 => SOURCE_V6.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

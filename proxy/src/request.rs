@@ -1,0 +1,88 @@
+//! One request in flight.
+//!
+//! ```text
+//! [ serve ] -> [ handle ] -> [ head ] -> [ target ], [ route ] -> [ filter ] -> [ retry ] -> upstream::send
+//!                  └─ on error: [ respond ]                └─ [ upgrade ] after a 101
+//! ```
+//!
+//! Start reading at [`handle`]. `route`, `filter` and `head` are pure.
+//!
+//! **Invariants.** Inside of the proxy a request's authority is in `Host` and its URI is a path
+//! alone, whatever its version. No `x-tulle-*` header of an application crosses a proxy. A body is
+//! never collected.
+
+pub mod body;
+pub mod filter;
+pub mod handle;
+pub mod head;
+pub mod respond;
+pub mod retry;
+pub mod route;
+pub mod serve;
+pub mod target;
+pub mod upgrade;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{
+    context::Context,
+    telemetry::{Direction, Record},
+    tls::Peer,
+    upstream::Cluster,
+};
+
+/// The client's connection that a request came on.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that serves it.
+    pub cx: Arc<Context>,
+    /// Where it came from.
+    pub client: SocketAddr,
+    /// Where it was going.
+    pub destination: SocketAddr,
+    /// Which way.
+    pub side: Side,
+}
+
+/// Which way a connection goes.
+#[derive(Debug)]
+pub enum Side {
+    /// From our application.
+    Outbound,
+    /// To our application.
+    Inbound {
+        /// Who calls, if it came over mTLS.
+        peer: Option<Peer>,
+        /// The application, as a cluster of one endpoint.
+        application: Arc<Cluster>,
+    },
+}
+
+impl Connection {
+    /// The record of one more request, or of the connection itself.
+    pub fn record(&self) -> Record {
+        let shared = Arc::clone(&self.cx.shared);
+        let mut record = Record::new(shared, self.direction(), self.client, self.destination);
+        if let Some(peer) = self.peer() {
+            record.tls = true;
+            record.peer = Some(peer.id.clone());
+            record.peer_pod.clone_from(&peer.pod);
+        }
+        record
+    }
+
+    /// The sidecar that it came from, if it came over mTLS.
+    pub fn peer(&self) -> Option<&Peer> {
+        match &self.side {
+            Side::Inbound { peer, .. } => peer.as_ref(),
+            Side::Outbound => None,
+        }
+    }
+
+    fn direction(&self) -> Direction {
+        match self.side {
+            Side::Inbound { .. } => Direction::Inbound,
+            Side::Outbound => Direction::Outbound,
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Bodies: streamed, counted, never collected.
+//!
+//! What a client uploads may be sent a second time as long as little of it went: the first
+//! [`REPLAYED`] bytes are kept (shared, not copied) until the response begins.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::Sleep;
+
+use crate::{
+    error::{Error, Reason, chain},
+    telemetry::Record,
+    upstream::send::Lease,
+};
+
+/// Bytes of an upload that are kept for another attempt.
+const REPLAYED: usize = 64 << 10;
+
+/// What a client uploads: held while attempts are made, of which each gets a [`RequestBody`].
+#[derive(Debug)]
+pub struct Upload(Option<Arc<Mutex<Source>>>);
+
+#[derive(Debug)]
+struct Source {
+    body: Incoming,
+    /// The frames that the attempts so far consumed, while another attempt is possible; then those
+    /// that the last attempt has yet to consume again.
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// How many of `kept` the current attempt has consumed.
+    position: usize,
+    replayable: bool,
+    attempt: u32,
+    received: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// The body of one attempt.
+#[derive(Debug)]
+pub struct RequestBody(Option<Attempt>);
+
+#[derive(Debug)]
+struct Attempt {
+    source: Arc<Mutex<Source>>,
+    number: u32,
+}
+
+/// A request's body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's connection or message is at fault.
+    #[error("the client's body broke off")]
+    Client(#[source] hyper::Error),
+    /// Another attempt took over.
+    #[error("another attempt took over")]
+    Superseded,
+}
+
+impl Upload {
+    /// The body of a request; `received` counts its bytes.
+    pub fn new(body: Incoming, received: Arc<AtomicU64>) -> Self {
+        if body.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Mutex::new(Source {
+            body,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            position: 0,
+            replayable: true,
+            attempt: 0,
+            received,
+        }))))
+    }
+
+    /// Whether another attempt can send all of it.
+    pub fn is_replayable(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|source| source.lock().replayable)
+    }
+
+    /// The body of the next attempt; that of the one before ends with an error.
+    pub fn attempt(&self) -> RequestBody {
+        RequestBody(self.0.as_ref().map(|shared| {
+            let mut source = shared.lock();
+            source.attempt += 1;
+            source.position = 0;
+            Attempt { source: Arc::clone(shared), number: source.attempt }
+        }))
+    }
+
+    /// No other attempt will follow.
+    pub fn settle(&self) {
+        if let Some(source) = &self.0 {
+            source.lock().stop_keeping();
+        }
+    }
+}
+
+impl Source {
+    fn stop_keeping(&mut self) {
+        self.replayable = false;
+        self.kept.drain(..self.position);
+        self.position = 0;
+    }
+
+    fn replay(&mut self) -> Option<Kept> {
+        if !self.replayable {
+            return self.kept.pop_front();
+        }
+        let frame = self.kept.get(self.position)?.clone();
+        self.position += 1;
+        Some(frame)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.received
+                .fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        if !self.replayable {
+            return;
+        }
+        let kept = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => {
+                self.kept_bytes += data.len();
+                Kept::Data(data.clone())
+            }
+            (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        if self.kept_bytes > REPLAYED {
+            self.stop_keeping();
+        } else {
+            self.kept.push_back(kept);
+            self.position += 1;
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(Attempt { source, number }) = &self.0 else {
+            return Poll::Ready(None);
+        };
+        let mut source = source.lock();
+        if source.attempt != *number {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
+        if let Some(kept) = source.replay() {
+            return Poll::Ready(Some(Ok(match kept {
+                Kept::Data(data) => Frame::data(data),
+                Kept::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        match ready!(Pin::new(&mut source.body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                source.keep(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(BodyError::Client(error)))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|attempt| {
+            let source = attempt.source.lock();
+            source.position == source.kept.len() && source.body.is_end_stream()
+        })
+    }
+}
+
+/// A response's body, with which its record closes.
+#[derive(Debug)]
+pub struct ResponseBody {
+    content: Content,
+    open: Option<Box<Open>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Option<Bytes>),
+    Upstream(Incoming),
+}
+
+/// What ends with the body.
+#[derive(Debug)]
+struct Open {
+    record: Record,
+    lease: Option<Lease>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    /// A body that the proxy wrote, or none.
+    pub fn own(content: Option<Bytes>, record: Record) -> Self {
+        let open = Open {
+            record,
+            lease: None,
+            deadline: None,
+        };
+        Self {
+            content: Content::Own(content),
+            open: Some(Box::new(open)),
+        }
+    }
+
+    /// No body, of a response whose record does not close with it.
+    pub fn empty() -> Self {
+        Self {
+            content: Content::Own(None),
+            open: None,
+        }
+    }
+
+    /// An endpoint's. At `deadline` it is broken off.
+    pub fn upstream(
+        body: Incoming,
+        record: Record,
+        lease: Lease,
+        deadline: Option<Pin<Box<Sleep>>>,
+    ) -> Self {
+        let open = Open {
+            record,
+            lease: Some(lease),
+            deadline,
+        };
+        Self {
+            content: Content::Upstream(body),
+            open: Some(Box::new(open)),
+        }
+    }
+
+    /// Ends well: the record closes, the connection is kept.
+    fn end(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.record.finish();
+            if let Some(lease) = open.lease {
+                lease.complete();
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        if let Some(mut open) = self.open.take() {
+            open.record.fail(&error);
+        }
+        error
+    }
+}
+
+impl Open {
+    fn count(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.record
+                .sent()
+                .fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            grpc_status(trailers).inspect(|&status| self.record.grpc_status(status));
+        }
+    }
+}
+
+/// The `grpc-status` among headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(deadline) = self.open.as_mut().and_then(|open| open.deadline.as_mut())
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            let error = Error::new(
+                Reason::Timeout,
+                "the request's time ran out in its response",
+            );
+            return Poll::Ready(Some(Err(self.fail(error))));
+        }
+        let polled = match &mut self.content {
+            Content::Own(content) => content.take().map(|content| Ok(Frame::data(content))),
+            Content::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        match polled {
+            Some(Ok(frame)) => {
+                if let Some(open) = &mut self.open {
+                    open.count(&frame);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let detail = format!("the response broke off: {}", chain(&error));
+                Poll::Ready(Some(Err(self.fail(Error::new(Reason::Reset, detail)))))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(content) => content.is_none(),
+            Content::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(content) => {
+                SizeHint::with_exact(content.as_ref().map_or(0, |c| c.len() as u64))
+            }
+            Content::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // A server need not poll a body whose end it knows.
+        if self.is_end_stream() {
+            self.end();
+        }
+    }
+}

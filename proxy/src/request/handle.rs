@@ -1,0 +1,150 @@
+//! The life of a request, top to bottom.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::{
+    body::Incoming,
+    upgrade::{self, OnUpgrade},
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    Connection,
+    body::{ResponseBody, Upload, grpc_status},
+    filter, head, respond, retry,
+    target::{self, Target},
+    upgrade as upgraded,
+};
+use crate::{
+    error::{Error, Reason},
+    telemetry::Record,
+    upstream::{
+        limits::Bound,
+        send::{Answer, Lease, Message},
+    },
+};
+
+/// Answers one request that came on `connection`. Its record closes with the response's body.
+pub async fn handle(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let mut record = connection.record();
+    let manner = respond::Manner::of(&request);
+    match Box::pin(forward(&connection, request, &mut record)).await {
+        Ok(Reply::Answer(given)) => give(*given, record),
+        Ok(Reply::Redirect(status, location)) => respond::redirect(status, location, record),
+        Err(error) => respond::error(&connection, &error, manner, record),
+    }
+}
+
+/// What a client gets.
+enum Reply {
+    Answer(Box<Given>),
+    Redirect(StatusCode, Option<HeaderValue>),
+}
+
+/// An endpoint's answer, ready for the client.
+struct Given {
+    response: Response<Incoming>,
+    lease: Lease,
+    deadline: Option<Instant>,
+    /// The client's connection, and the protocol that it changes to after a 101.
+    upgrade: Option<(OnUpgrade, HeaderValue)>,
+}
+
+async fn forward(
+    connection: &Connection,
+    mut request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let client = upgrade::on(&mut request);
+    let (mut head, body) = request.into_parts();
+    head.extensions.clear();
+    record.request(&head);
+    let received = head::receive(
+        &mut head,
+        connection.peer().is_some(),
+        connection.destination,
+    )?;
+    record.version(received.version);
+
+    let target = match target::find(connection, &mut head, record).await? {
+        Target::Forward(target) => target,
+        Target::Redirect(status, location) => return Ok(Reply::Redirect(status, location)),
+    };
+    target.filters(|path, filters| filter::request(filters, path, &mut head));
+
+    let place = target
+        .cluster
+        .limits()
+        .take(Bound::Requests)
+        .map_err(|full| {
+            connection.cx.metrics.rejected(full.what.as_str());
+            Error::new(Reason::Overflow, full.to_string()).never_sent()
+        })?;
+    let deadline = target.timeout().map(|within| Instant::now() + within);
+    let upload = Upload::new(body, record.received());
+    let (version, upgrade) = (received.version, received.upgrade);
+    let message = Message {
+        head,
+        version,
+        upgrade: upgrade.clone(),
+        upload,
+    };
+    let attempts = retry::run(
+        &connection.cx,
+        &target.cluster,
+        target.rule(),
+        &message,
+        record,
+    );
+    let Answer {
+        mut response,
+        lease,
+        endpoint,
+    } = match deadline {
+        None => attempts.await?,
+        Some(deadline) => timeout_at(deadline, attempts)
+            .await
+            .map_err(out_of_time)??,
+    };
+
+    let from_sidecar = endpoint.told().identity.is_some();
+    head::receive_response(response.headers_mut(), from_sidecar);
+    target.filters(|_, filters| filter::response(filters, response.headers_mut()));
+    let upgrade = upgrade.map(|protocol| (client, protocol));
+    let lease = lease.with(place);
+    Ok(Reply::Answer(Box::new(Given { response, lease, deadline, upgrade })))
+}
+
+/// Passes the answer on; record and lease end with its body, or with the connection after a 101.
+fn give(given: Given, mut record: Record) -> Response<ResponseBody> {
+    let Given {
+        mut response,
+        lease,
+        deadline,
+        upgrade,
+    } = given;
+    record.status(response.status());
+    if let Some(status) = grpc_status(response.headers()) {
+        record.grpc_status(status);
+    }
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some((client, protocol))) =
+        (response.status(), upgrade)
+    {
+        head::set_upgrade(response.headers_mut(), &protocol);
+        upgraded::carry(client, &mut response, lease, record);
+        return response.map(|_empty| ResponseBody::empty());
+    }
+    let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+    response.map(|body| ResponseBody::upstream(body, record, lease, deadline))
+}
+
+fn out_of_time(_elapsed: tokio::time::error::Elapsed) -> Error {
+    Error::new(
+        Reason::Timeout,
+        "the rule's time for the request ran out before its response began",
+    )
+}

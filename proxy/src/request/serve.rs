@@ -1,0 +1,154 @@
+//! Serving a connection that speaks HTTP.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tulle_runtime::drain::Drain;
+
+use super::{Connection, handle::handle};
+use crate::{
+    error::{Error, Reason, chain},
+    net::{
+        detect::{self, Spoken},
+        io::Prefixed,
+    },
+    stream::{self, Abort},
+};
+
+/// A connection on which no request comes for so long is closed, as Envoy does by default. hyper
+/// has one clock for the pause between requests and for the time that a head takes.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Streams that a client reset and that are not yet forgotten: more is rapid reset
+/// (CVE-2023-44487), and closes the connection.
+const MOST_RESETS: usize = 64;
+
+/// Serves HTTP of the version that was `spoken` until the client leaves, or until the drain has
+/// started and what is in flight has ended.
+pub async fn http<I>(connection: Arc<Connection>, spoken: &Spoken, io: I, drain: &Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match spoken {
+        Spoken::Http2 => Box::pin(http2(connection, io, drain)).await,
+        _ => Box::pin(http1(connection, io, drain)).await,
+    }
+}
+
+/// Serves a connection to a port that is declared HTTP: nothing else is carried there.
+pub async fn declared<I>(connection: Arc<Connection>, mut client: Prefixed<I>, drain: &Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Prefixed<I>: Abort,
+{
+    let within = connection.cx.settings.detect_timeout;
+    match detect::client(&mut client, within).await {
+        Ok(Some(spoken)) if spoken.is_http() => {
+            Box::pin(http(connection, &spoken, client, drain)).await;
+        }
+        Ok(spoken) => stream::refuse(&connection, client, &not_http(spoken.as_ref())),
+        Err(error) => {
+            let detail = format!("the client broke off: {error}");
+            stream::refuse(&connection, client, &Error::new(Reason::Canceled, detail));
+        }
+    }
+}
+
+/// Why bytes on a port that is declared HTTP are refused. `None` are no bytes at all.
+pub fn not_http(spoken: Option<&Spoken>) -> Error {
+    let (reason, detail) = match spoken {
+        None => (Reason::Canceled, "the client left without a word"),
+        Some(Spoken::Tls(_)) => (
+            Reason::Protocol,
+            "the client's own TLS on a port that is declared HTTP: declare it `https` or `tcp`",
+        ),
+        Some(_) => (
+            Reason::Protocol,
+            "no HTTP on a port that is declared HTTP: if it is another protocol, correct the port's appProtocol or name",
+        ),
+    };
+    Error::new(reason, detail)
+}
+
+/// Serves HTTP/1.
+pub async fn http1<I>(connection: Arc<Connection>, io: I, drain: &Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = &connection.cx.settings;
+    let service = service_fn(|request| answer(&connection, request));
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .half_close(true)
+        .auto_date_header(false)
+        .max_headers(settings.max_headers)
+        .max_buf_size(settings.max_head_bytes.max(8 << 10))
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = drain.started() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    note(&connection, ended);
+}
+
+/// Serves HTTP/2.
+pub async fn http2<I>(connection: Arc<Connection>, io: I, drain: &Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = &connection.cx.settings;
+    let head = u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX);
+    let shared = Arc::clone(&connection);
+    let service = service_fn(move |request| answer(&shared, request));
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(head)
+        .max_pending_accept_reset_streams(MOST_RESETS)
+        .max_local_error_reset_streams(MOST_RESETS)
+        .initial_stream_window_size(512 << 10)
+        .initial_connection_window_size(2 << 20)
+        .serve_connection(TokioIo::new(io), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = drain.started() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    note(&connection, ended);
+}
+
+fn answer(
+    connection: &Arc<Connection>,
+    request: http::Request<hyper::body::Incoming>,
+) -> impl Future<Output = Result<http::Response<super::body::ResponseBody>, Infallible>> + use<> {
+    let answer = handle(Arc::clone(connection), request);
+    async { Ok(answer.await) }
+}
+
+/// What hyper refused has no request and so no record: it gets one here.
+fn note(connection: &Connection, ended: hyper::Result<()>) {
+    match ended {
+        Err(error) if error.is_parse() => {
+            connection
+                .record()
+                .fail(&Error::new(Reason::Protocol, chain(&error)));
+        }
+        Err(error) => tracing::debug!(error = chain(&error), "a client connection ended"),
+        Ok(()) => {}
+    }
+}

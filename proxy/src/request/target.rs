@@ -1,0 +1,197 @@
+//! Where does a request go? One snapshot of what was told decides.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode, request::Parts};
+use rand::Rng;
+use tulle_xds::model::{Action, Backend, Filter, MtlsMode, PathMatch, RouteConfiguration, Rule};
+
+use super::{Connection, Side, filter, head, route};
+use crate::{
+    error::{Error, Reason},
+    mesh::{Destination, Resolution},
+    telemetry::Record,
+    tls::Peer,
+    upstream::Cluster,
+};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Target {
+    /// To an endpoint.
+    Forward(Forward),
+    /// Back, with this status and `Location`.
+    Redirect(StatusCode, Option<HeaderValue>),
+}
+
+/// Where a request is forwarded, and by which rule.
+#[derive(Debug)]
+pub struct Forward {
+    /// Its endpoints.
+    pub cluster: Arc<Cluster>,
+    /// `None` without a route.
+    chosen: Option<Chosen>,
+}
+
+#[derive(Debug)]
+struct Chosen {
+    route: Arc<RouteConfiguration>,
+    /// The rule's index in the route.
+    rule: usize,
+    /// The backend's index in the rule.
+    backend: usize,
+}
+
+impl Forward {
+    /// The rule that matched.
+    pub fn rule(&self) -> Option<&Rule> {
+        let Chosen { route, rule, .. } = self.chosen.as_ref()?;
+        route.rules.get(*rule)
+    }
+
+    /// The time that the request has, from its arrival to its response's end.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.rule()?.timeouts.request
+    }
+
+    /// The rule's filters, then the backend's.
+    pub fn filters(&self, mut apply: impl FnMut(&PathMatch, &[Filter])) {
+        let (Some(rule), Some(chosen)) = (self.rule(), &self.chosen) else {
+            return;
+        };
+        apply(&rule.matches.path, &rule.filters);
+        if let Action::Forward(backends) = &rule.action
+            && let Some(backend) = backends.get(chosen.backend)
+        {
+            apply(&rule.matches.path, &backend.filters);
+        }
+    }
+}
+
+/// Finds the target of a request.
+///
+/// # Errors
+/// The reason why there is none.
+pub async fn find(
+    connection: &Connection,
+    head: &mut Parts,
+    record: &mut Record,
+) -> Result<Target, Error> {
+    match &connection.side {
+        Side::Inbound { peer, application } => {
+            inbound(connection, peer.as_ref(), head)?;
+            let cluster = Arc::clone(application);
+            Ok(Target::Forward(Forward {
+                cluster,
+                chosen: None,
+            }))
+        }
+        Side::Outbound => match connection.cx.store.resolve(connection.destination).await {
+            Resolution::Mesh(destination) => outbound(connection, &destination, head, record),
+            Resolution::External => {
+                let detail = "the address has left the mesh since the connection began";
+                Err(Error::new(Reason::ControlPlane, detail).never_sent())
+            }
+            Resolution::Refused(reason) => Err(unresolved(connection, reason)),
+        },
+    }
+}
+
+/// Why a destination that does not resolve is refused.
+pub fn unresolved(connection: &Connection, reason: Reason) -> Error {
+    let address = connection.destination;
+    let detail = match reason {
+        Reason::NoEndpoint => {
+            format!("no Service port or pod of the mesh has the address {address}")
+        }
+        Reason::ExternalRefused => {
+            format!("{address} is outside of the mesh, and MeshConfig refuses such traffic")
+        }
+        _ => format!(
+            "the control plane has not said what {address} is: is the proxy connected to it?"
+        ),
+    };
+    Error::new(reason, detail).never_sent()
+}
+
+/// Policy may have changed since the connection was accepted; then the application is told who
+/// calls.
+fn inbound(connection: &Connection, peer: Option<&Peer>, head: &mut Parts) -> Result<(), Error> {
+    let mesh = connection.cx.store.current();
+    let Some(workload) = &mesh.workload else {
+        return Err(Error::new(
+            Reason::ControlPlane,
+            "the control plane has not said what this is",
+        ));
+    };
+    let port = connection.destination.port();
+    let mtls = workload
+        .port(port)
+        .map_or(workload.default_mtls, |port| port.mtls);
+    if peer.is_none() && mtls == MtlsMode::Strict {
+        return Err(Error::new(
+            Reason::Denied,
+            format!("port {port} wants mTLS (MeshTLS strict)"),
+        ));
+    }
+    head::set_client_cert(&mut head.headers, workload.identity.as_str(), peer);
+    Ok(())
+}
+
+fn outbound(
+    connection: &Connection,
+    destination: &Destination,
+    head: &Parts,
+    record: &mut Record,
+) -> Result<Target, Error> {
+    let point = rand::rng().random();
+    let Some(route) = &destination.route else {
+        // The port was declared opaque after the connection had begun.
+        let (_, cluster) = backend(destination, &destination.listener.backends, point)?;
+        return Ok(Target::Forward(Forward {
+            cluster,
+            chosen: None,
+        }));
+    };
+    let Some(index) = route::find(route, head) else {
+        let detail = format!("no rule of {} matches", route.name);
+        return Err(Error::new(Reason::RouteNotFound, detail));
+    };
+    record.matched(route, index);
+    let rule = &route.rules[index];
+    match &rule.action {
+        Action::Forward(backends) => {
+            let (backend, cluster) = backend(destination, backends, point)?;
+            let chosen = Some(Chosen { route: Arc::clone(route), rule: index, backend });
+            Ok(Target::Forward(Forward { cluster, chosen }))
+        }
+        Action::Redirect(redirect) => {
+            let port = connection.destination.port();
+            let (status, location) = filter::redirect(redirect, &rule.matches.path, head, port);
+            Ok(Target::Redirect(status, location))
+        }
+        Action::Fail(status) => {
+            let detail = "the rule's backend is invalid: see the route's status for why";
+            Err(Error::new(Reason::InvalidBackend, detail).with_status(*status))
+        }
+    }
+}
+
+/// The backend at `point` with its index, and its cluster.
+///
+/// # Errors
+/// [`Reason::NoEndpoint`] if there is none: all weights are 0, or the cluster does not exist.
+pub fn backend(
+    destination: &Destination,
+    backends: &[Backend],
+    point: u32,
+) -> Result<(usize, Arc<Cluster>), Error> {
+    let index = route::choose(backends, point).ok_or_else(|| {
+        Error::new(Reason::NoEndpoint, "no backend has a weight above 0").never_sent()
+    })?;
+    let name = &backends[index].cluster;
+    let cluster = destination.clusters.get(name).ok_or_else(|| {
+        Error::new(Reason::NoEndpoint, format!("{name} does not exist")).never_sent()
+    })?;
+    Ok((index, Arc::clone(cluster)))
+}

@@ -1,0 +1,326 @@
+//! `tulle-proxy run`: the process.
+//!
+//! ```text
+//!  this thread     enrolment, xDS, mesh, admin          one current-thread runtime
+//!  worker threads  outbound and inbound connections     one current-thread runtime each
+//! ```
+//!
+//! Workers share a port by `SO_REUSEPORT` and nothing of a connection. What is slow or rare (a
+//! certificate, a dump, a scrape) never runs on their threads.
+
+mod draining;
+
+pub use draining::{DrainState, Draining};
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::join_all};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+use tulle_runtime::{
+    drain::{self, Drain},
+    http::{serve_tcp, serve_unix},
+    log::{self, Lines},
+    metrics::Registry,
+    ready::Readiness,
+    signal,
+};
+use tulle_xds::{client, protocol::Node};
+
+use crate::{
+    admin::{self, Admin},
+    config::{Config, Ports},
+    context::{Context, Settings, Shared},
+    inbound,
+    mesh::{Store, Sync},
+    net::listen::bind,
+    outbound,
+    telemetry::Metrics,
+    tls::{
+        Certs,
+        control_plane::{As, ControlPlane},
+        enroll::Enrolment,
+    },
+};
+
+/// How long requests in flight may take to end. Kubernetes grants a pod 30 s by default.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant is its text")]
+pub enum RunError {
+    #[error(transparent)]
+    Log(#[from] log::BadFilter),
+    #[error(
+        "cannot listen on {address}: {error}; is another proxy running in this pod, or is the address not (yet) the pod's?"
+    )]
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    #[error("cannot listen on the admin socket {}: {error}; is its folder mounted and writable?", .path.display())]
+    AdminSocket { path: PathBuf, error: io::Error },
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    #[error("a worker thread ended before it listened")]
+    Worker,
+}
+
+/// Runs until SIGTERM and the end of what is in flight.
+///
+/// # Errors
+/// What keeps it from starting. Once it listens it goes on: what is missing then shows in `/ready`.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let filter = log::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Box::pin(serve(config, filter)))
+}
+
+async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
+    let (version, pod) = (env!("CARGO_PKG_VERSION"), config.pod.full_name());
+    tracing::info!(version, pod, workers = config.workers, "starting");
+    // Before anything else, so that no signal ends the process half-way.
+    let terminated = tokio::spawn(signal::terminate());
+    let readiness = Readiness::new();
+    let listening = readiness.block("listeners");
+    let (store, certs) = learn(&config, &readiness);
+    let registry = Registry::default();
+    let metrics = Metrics::new(&registry);
+    let settings = Settings::default();
+    let shared = Shared::new(
+        store.clone(),
+        certs.clone(),
+        Lines::stdout(),
+        metrics,
+        settings,
+    );
+    let (inbound, inbound_drain) = drain::channel();
+    let (mut outbound, outbound_drain) = drain::channel();
+    let draining = Draining::new(readiness.clone());
+    let drained = tokio::spawn(draining.clone().run(inbound, DRAIN_DEADLINE));
+    let admin = Admin {
+        readiness,
+        metrics: registry,
+        store,
+        certs,
+        draining: draining.clone(),
+        filter,
+    };
+    let _admin_ends_last = serve_admin(&config, admin)?;
+
+    let (end, ended) = watch::channel(());
+    let drains = (outbound_drain, inbound_drain);
+    let workers = work(&config, &shared, drains, ended).await?;
+    drop(listening);
+
+    let signal = terminated.await.map_err(io::Error::other)?;
+    signal?;
+    tracing::info!(deadline = ?DRAIN_DEADLINE, "told to end, draining");
+    draining.start();
+    outbound.start();
+    let both = async {
+        outbound.finished().await;
+        drained.await
+    };
+    if tokio::time::timeout(DRAIN_DEADLINE, both).await.is_err() {
+        tracing::warn!(
+            open = shared.connections.open(),
+            "the deadline has passed, closing the rest"
+        );
+    }
+    drop(end);
+    let join = tokio::task::spawn_blocking(move || workers.into_iter().all(|w| w.join().is_ok()));
+    if !join.await.unwrap_or(false) {
+        tracing::error!("a worker thread panicked");
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Starts what is told to this proxy: certificates, and the mesh once there is one. Each blocks
+/// `readiness` until it is there.
+fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
+    let certs = Certs::new();
+    let (client, handle, events) = client::Client::new(client::ClientConfig {
+        node: Node {
+            id: config.pod.full_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        connect: connector(config.control_plane.clone(), certs.clone()),
+    });
+    let enrolment = Enrolment {
+        control_plane: config.control_plane.clone(),
+        token_file: config.token_file.clone(),
+        certs: certs.clone(),
+    };
+    tokio::spawn(enrolment.run(readiness.block("certificate")));
+    let (store, sync) = Sync::new(handle, events, readiness);
+    tokio::spawn(sync.run());
+    let enrolled = certs.clone();
+    // Without a certificate there is nothing to connect with, and no failure worth a line.
+    tokio::spawn(async move {
+        enrolled.installed().await;
+        client.run().await;
+    });
+    (store, certs)
+}
+
+/// Starts the workers; returns once all of them listen.
+async fn work(
+    config: &Config,
+    shared: &Arc<Shared>,
+    drains: (Drain, Drain),
+    ended: watch::Receiver<()>,
+) -> Result<Vec<thread::JoinHandle<()>>, RunError> {
+    let addresses = Addresses::of(config);
+    let mut workers = Vec::new();
+    for _ in 0..config.workers.get() {
+        let worker = Worker {
+            shared: Arc::clone(shared),
+            addresses: addresses.clone(),
+            drains: drains.clone(),
+            ended: ended.clone(),
+        };
+        workers.push(worker.start().await?);
+    }
+    tracing::info!(?addresses, "listening");
+    Ok(workers)
+}
+
+/// Fresh connections for xDS, each with the certificate of the moment.
+fn connector(control_plane: ControlPlane, certs: Certs) -> client::Connect {
+    Arc::new(move || {
+        let (control_plane, certs) = (control_plane.clone(), certs.clone());
+        async move { Ok(Box::pin(control_plane.connect(&certs, As::Workload)).await?) }.boxed()
+    })
+}
+
+/// Serves readiness, metrics and the admin socket until what it returns is dropped.
+fn serve_admin(config: &Config, admin: Admin) -> Result<drain::Trigger, RunError> {
+    let (trigger, drain) = drain::channel();
+    for ip in &config.pod.addresses {
+        let address = SocketAddr::new(*ip, config.ports.status);
+        let listener = bind(address).map_err(|error| RunError::Listen { address, error })?;
+        let admin = admin.clone();
+        let handler = move |request| std::future::ready(admin.status(&request));
+        tokio::spawn(serve_tcp(listener, handler, drain.clone()));
+    }
+    let path = config.admin_socket.clone();
+    let listener = admin::bind(&path).map_err(|error| RunError::AdminSocket { path, error })?;
+    let handler = move |request| std::future::ready(admin.control(&request));
+    tokio::spawn(serve_unix(listener, handler, drain));
+    Ok(trigger)
+}
+
+/// Where workers listen.
+#[derive(Debug, Clone)]
+struct Addresses {
+    outbound: Vec<SocketAddr>,
+    inbound: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    /// Outbound on loopback only: a stranger must not borrow this pod's identity.
+    fn of(config: &Config) -> Self {
+        let Ports {
+            outbound, inbound, ..
+        } = config.ports;
+        let mut loopback: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
+        if has_ipv6() {
+            loopback.push(Ipv6Addr::LOCALHOST.into());
+        }
+        let on = |ips: &[IpAddr], port| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        Self {
+            outbound: on(&loopback, outbound),
+            inbound: on(&config.pod.addresses, inbound),
+        }
+    }
+}
+
+/// Whether `::1` can be bound: not if the kernel or the pod's network has IPv6 switched off.
+fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// One thread of the data path.
+struct Worker {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+    drains: (Drain, Drain),
+    /// Ends when all shall be closed.
+    ended: watch::Receiver<()>,
+}
+
+impl Worker {
+    /// Returns once it listens.
+    async fn start(self) -> Result<thread::JoinHandle<()>, RunError> {
+        let (listening, listens) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("worker".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                match runtime {
+                    Ok(runtime) => runtime.block_on(self.work(listening)),
+                    Err(error) => drop(listening.send(Err(error.into()))),
+                }
+            })?;
+        listens.await.map_err(|_dropped| RunError::Worker)??;
+        Ok(thread)
+    }
+
+    async fn work(self, listening: oneshot::Sender<Result<(), RunError>>) {
+        let Self {
+            shared,
+            addresses,
+            drains: (outbound_drain, inbound_drain),
+            mut ended,
+        } = self;
+        let bound = bind_all(&addresses.outbound)
+            .and_then(|outbound| Ok((outbound, bind_all(&addresses.inbound)?)));
+        let (outbound, inbound) = match bound {
+            Ok(bound) => bound,
+            Err(error) => return drop(listening.send(Err(error))),
+        };
+        let context = Context::new(shared);
+        let serving = outbound
+            .into_iter()
+            .map(|listener| {
+                outbound::serve(Arc::clone(&context), listener, outbound_drain.clone()).boxed()
+            })
+            .chain(inbound.into_iter().map(|listener| {
+                inbound::serve(Arc::clone(&context), listener, inbound_drain.clone()).boxed()
+            }))
+            .collect::<Vec<_>>();
+        drop((outbound_drain, inbound_drain));
+        let heard = listening.send(Ok(()));
+        if heard.is_ok() {
+            join_all(serving).await;
+            // What is in flight goes on, in tasks of its own, until the process says that it is over.
+            let _over = ended.changed().await.is_err();
+        }
+    }
+}
+
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RunError> {
+    let listen = |address: &SocketAddr| {
+        bind(*address).map_err(|error| RunError::Listen {
+            address: *address,
+            error,
+        })
+    };
+    addresses.iter().map(listen).collect()
+}

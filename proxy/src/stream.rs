@@ -1,0 +1,224 @@
+//! One opaque connection in flight.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rand::Rng;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{
+    error::{Error, Reason},
+    mesh::Destination,
+    net::{
+        copy::{self, Copied},
+        dial::dial,
+        io::Prefixed,
+        listen,
+    },
+    request::{Connection, target},
+    telemetry::Record,
+    tls::Alpn,
+    upstream::{
+        Active, Cluster, EndpointState,
+        connect::{self, Established, Io},
+        limits::Permit,
+    },
+};
+
+/// Endpoints that are tried before a client is told that there is none.
+const MOST_TRIES: usize = 5;
+
+/// How long a destination outside of the mesh may take: about as long as Linux itself tries.
+const EXTERNAL: Duration = Duration::from_secs(130);
+
+/// A connection to a server, and what is held as long as it is open.
+#[derive(Debug)]
+pub struct Server {
+    io: Io,
+    cluster: Arc<Cluster>,
+    endpoint: Arc<EndpointState>,
+    attempts: u32,
+    _active: Active,
+    _place: Permit,
+}
+
+/// Connects to one of the destination's backends, by weight.
+///
+/// # Errors
+/// The last endpoint's, or that there is none.
+pub async fn dial_backend(
+    connection: &Connection,
+    destination: &Destination,
+) -> Result<Server, Error> {
+    let point = rand::rng().random();
+    let (_, cluster) = target::backend(destination, &destination.listener.backends, point)?;
+    dial_cluster(connection, cluster).await
+}
+
+/// Connects to an endpoint of `cluster`; to another one if that fails.
+///
+/// # Errors
+/// The last endpoint's, or that there is none.
+pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Result<Server, Error> {
+    let shared = &connection.cx.shared;
+    let mut tried = Vec::new();
+    loop {
+        let Some(endpoint) = cluster.pick(&tried) else {
+            let detail = format!("{} has no ready endpoint", cluster.label());
+            return Err(Error::new(Reason::NoEndpoint, detail));
+        };
+        let Some(place) = connect::place(&cluster, usize::MAX) else {
+            shared.metrics.rejected("connections");
+            return Err(Error::new(
+                Reason::Overflow,
+                "the limit of connections is reached",
+            ));
+        };
+        tried.push(endpoint.id());
+        let active = endpoint.enter();
+        let connecting = connect::establish(shared, &cluster, &endpoint, Alpn::Tcp, place);
+        let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+        let error = match Box::pin(connecting).await {
+            Ok(Established { io, place }) => {
+                let (_active, _place) = (active, place);
+                return Ok(Server {
+                    io,
+                    cluster,
+                    endpoint,
+                    attempts,
+                    _active,
+                    _place,
+                });
+            }
+            Err(error) => error,
+        };
+        let left = cluster
+            .endpoints()
+            .eligible()
+            .iter()
+            .any(|e| !tried.contains(&e.id()));
+        if !left || tried.len() >= MOST_TRIES {
+            return Err(error);
+        }
+    }
+}
+
+/// Carries bytes between a client and `server` until both have ended.
+pub async fn carry<C>(connection: &Connection, mut client: C, server: Prefixed<Server>)
+where
+    C: AsyncRead + AsyncWrite + Unpin + Abort,
+{
+    let mut record = connection.record();
+    let mut server = server;
+    server.get_ref().describe(&mut record);
+    let copied = Copied {
+        sent: record.received(),
+        received: record.sent(),
+    };
+    match copy::both_ways(&mut client, &mut server, &copied).await {
+        Ok(()) => record.finish(),
+        Err((side, error)) => {
+            record.fail(&side.failure(&error));
+            client.abort();
+        }
+    }
+}
+
+/// Tells a client that there is no server, the way TCP does.
+pub fn refuse<C: Abort>(connection: &Connection, client: C, error: &Error) {
+    connection.record().fail(error);
+    client.abort();
+}
+
+/// Carries bytes to where the client wanted, outside of the mesh.
+pub async fn external(connection: &Connection, client: TcpStream) {
+    let mut record = connection.record();
+    record.service = Some("external".into());
+    record.upstream = Some(connection.destination);
+    let mut server = match dial(connection.destination, None, EXTERNAL).await {
+        Ok(server) => server,
+        Err(error) => {
+            let detail = format!("cannot connect to {}: {error}", connection.destination);
+            record.fail(&Error::new(Reason::Connect, detail));
+            return client.abort();
+        }
+    };
+    let mut client = client;
+    let copied = Copied {
+        sent: record.received(),
+        received: record.sent(),
+    };
+    match copy::both_ways(&mut client, &mut server, &copied).await {
+        Ok(()) => record.finish(),
+        Err((side, error)) => {
+            record.fail(&side.failure(&error));
+            client.abort();
+        }
+    }
+}
+
+/// A connection that can be ended so that its other end sees a failure.
+pub trait Abort {
+    /// Ends it.
+    fn abort(self);
+}
+
+impl Abort for TcpStream {
+    fn abort(self) {
+        listen::reset(self);
+    }
+}
+
+impl<S: Abort> Abort for Prefixed<S> {
+    fn abort(self) {
+        self.into_inner().abort();
+    }
+}
+
+/// Without a `close_notify` alert, TLS's other end sees a truncated stream.
+impl<S> Abort for crate::tls::Stream<S> {
+    fn abort(self) {}
+}
+
+impl AsyncRead for Server {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Server {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Server {
+    fn describe(&self, record: &mut Record) {
+        record.attempt(&self.cluster, &self.endpoint);
+        record.attempts = self.attempts;
+    }
+}

@@ -1,0 +1,8 @@
+//! What we say about traffic: one [`Record`] per request or opaque connection, from which the
+//! access log line and the metrics come. Nothing else on the data path logs or counts traffic.
+
+mod metrics;
+mod record;
+
+pub use metrics::{Metrics, Outcome};
+pub use record::{Direction, Record};

@@ -1,0 +1,353 @@
+//! The mesh that the tests of this room talk through.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::mpsc};
+use tulle_runtime::{
+    drain::{self, Trigger},
+    log::Lines,
+    metrics::Registry,
+};
+use tulle_xds::model::{
+    Action, Backend, Balance, Cluster as Settings, Endpoint, Endpoints, ExternalTraffic, Health,
+    InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration, Rule,
+    SpiffeId, Timeouts, UpstreamProtocol, Workload,
+};
+
+use crate::{
+    context::{self, Context, Shared},
+    inbound,
+    mesh::{Destination, LastUsed, Lookup, Mesh, Store},
+    net::{capture::Capture, listen},
+    outbound,
+    telemetry::Metrics,
+    tls::{Certs, Material},
+    upstream::Cluster,
+};
+
+/// The Service's address, as applications know it.
+pub(super) const SERVICE: &str = "10.96.0.7:80";
+
+pub(super) const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+pub(super) const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+/// What the tests set about a mesh.
+pub(super) struct Told {
+    pub(super) protocol: Protocol,
+    pub(super) mtls: MtlsMode,
+    pub(super) rules: Vec<Rule>,
+    pub(super) limits: Limits,
+    /// Endpoints without sidecar, beside the sidecars.
+    pub(super) plain: Vec<SocketAddr>,
+    pub(super) upstream_protocol: UpstreamProtocol,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::Detect,
+            mtls: MtlsMode::Permissive,
+            rules: vec![forward()],
+            limits: Limits::default(),
+            plain: Vec::new(),
+            upstream_protocol: UpstreamProtocol::Same,
+        }
+    }
+}
+
+/// A client's sidecar, and a server's for each of its applications.
+pub(super) struct Pair {
+    /// Where the client's application gets to when it dials [`SERVICE`].
+    pub(super) outbound: SocketAddr,
+    /// Where others get to when they dial the applications.
+    pub(super) inbound: Vec<SocketAddr>,
+    pub(super) client: Sidecar,
+    pub(super) server: Sidecar,
+}
+
+pub(super) struct Sidecar {
+    records: mpsc::Receiver<Value>,
+    _trigger: Trigger,
+}
+
+impl Pair {
+    /// A mesh in which `applications` are the endpoints of [`SERVICE`], each behind a sidecar.
+    pub(super) async fn new(applications: &[SocketAddr], told: Told) -> Self {
+        let authority = Authority::new();
+        let mut inbound = Vec::new();
+        let mut captured = HashMap::new();
+        let mut listeners = Vec::new();
+        for application in applications {
+            let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+            let address = listener.local_addr().unwrap();
+            captured.insert(address, *application);
+            inbound.push(address);
+            listeners.push(listener);
+        }
+        let (shared, server, drain) =
+            sidecar(&authority, CART, captured, server_mesh(&told, applications));
+        for listener in listeners {
+            tokio::spawn(inbound::serve(
+                Context::new(Arc::clone(&shared)),
+                listener,
+                drain.clone(),
+            ));
+        }
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let outbound = listener.local_addr().unwrap();
+        let captured = HashMap::from([(outbound, SERVICE.parse().unwrap())]);
+        let (shared, client, drain) =
+            sidecar(&authority, WEB, captured, client_mesh(told, &inbound));
+        tokio::spawn(outbound::serve(Context::new(shared), listener, drain));
+        Self {
+            outbound,
+            inbound,
+            client,
+            server,
+        }
+    }
+}
+
+impl Sidecar {
+    /// The next line of the access log.
+    pub(super) async fn record(&mut self) -> Value {
+        let next = tokio::time::timeout(Duration::from_secs(10), self.records.recv());
+        next.await.expect("no record within 10 s").unwrap()
+    }
+}
+
+fn sidecar(
+    authority: &Authority,
+    id: &str,
+    captured: HashMap<SocketAddr, SocketAddr>,
+    mesh: Mesh,
+) -> (Arc<Shared>, Sidecar, drain::Drain) {
+    let (store, publisher, _questions) = Store::new();
+    publisher.publish(mesh);
+    let (lines, records) = mpsc::channel(1000);
+    let settings = context::Settings {
+        capture: Capture::new(move |stream| {
+            let local = stream.local_addr()?;
+            captured
+                .get(&local)
+                .copied()
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
+        }),
+        application_source: None,
+        ..context::Settings::default()
+    };
+    let lines = Lines::to(Parsed {
+        lines,
+        rest: Vec::new(),
+    });
+    let metrics = Metrics::new(&Registry::default());
+    let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);
+    let (trigger, drain) = drain::channel();
+    (
+        shared,
+        Sidecar {
+            records,
+            _trigger: trigger,
+        },
+        drain,
+    )
+}
+
+/// What the client's proxy was told.
+fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
+    let meshed = inbound
+        .iter()
+        .map(|address| (address, Some(CART.parse().unwrap())));
+    let plain = told.plain.iter().map(|address| (address, None));
+    let endpoints = meshed
+        .chain(plain)
+        .map(|(address, identity)| endpoint(*address, identity));
+    let endpoints = Endpoints {
+        name: CLUSTER.to_owned(),
+        endpoints: endpoints.collect(),
+    };
+    let settings = Settings {
+        name: CLUSTER.to_owned(),
+        service: None,
+        protocol: told.protocol,
+        upstream_protocol: told.upstream_protocol,
+        balance: Balance::RoundRobin,
+        limits: told.limits,
+        ejection: None,
+        connect_timeout: Duration::from_secs(5),
+        origin: Origin::default(),
+    };
+    let address: SocketAddr = SERVICE.parse().unwrap();
+    let listener = Listener {
+        name: SERVICE.to_owned(),
+        address,
+        protocol: told.protocol,
+        service: None,
+        route: Some(CLUSTER.to_owned()),
+        backends: vec![backend()],
+        origin: Origin::default(),
+    };
+    let route = RouteConfiguration {
+        name: CLUSTER.to_owned(),
+        rules: told.rules,
+    };
+    let cluster = Arc::new(Cluster::new(settings, endpoints));
+    let destination = Destination {
+        listener,
+        route: Some(Arc::new(route)),
+        clusters: HashMap::from([(CLUSTER.to_owned(), cluster)]),
+        used: LastUsed::new(0),
+    };
+    Mesh {
+        generation: 1,
+        workload: Some(Arc::new(workload(WEB, Vec::new(), MtlsMode::Permissive))),
+        listeners: HashMap::from([(address, Lookup::Known(Arc::new(destination)))]),
+    }
+}
+
+/// What the server's proxy was told.
+fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
+    let port = |address: &SocketAddr| InboundPort {
+        port: address.port(),
+        protocol: told.protocol,
+        mtls: told.mtls,
+        services: vec!["shop/cart".to_owned()],
+    };
+    let ports = applications.iter().map(port).collect();
+    let workload = Some(Arc::new(workload(CART, ports, told.mtls)));
+    Mesh {
+        generation: 1,
+        workload,
+        listeners: HashMap::new(),
+    }
+}
+
+const CLUSTER: &str = "service/shop/cart/80";
+
+pub(super) fn backend() -> Backend {
+    Backend {
+        cluster: CLUSTER.to_owned(),
+        weight: 1,
+        filters: Vec::new(),
+    }
+}
+
+/// The rule that forwards everything.
+pub(super) fn forward() -> Rule {
+    Rule {
+        matches: Match::default(),
+        filters: Vec::new(),
+        action: Action::Forward(vec![backend()]),
+        timeouts: Timeouts::default(),
+        retry: None,
+        mirrors: Vec::new(),
+        origin: Origin {
+            kind: "Service".into(),
+            ..Origin::default()
+        },
+    }
+}
+
+fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
+    Endpoint {
+        address,
+        health: Health::Ready,
+        weight: 1,
+        identity,
+        pod: "shop/cart-0".to_owned(),
+        pod_uid: String::new(),
+        workload: "shop/cart".to_owned(),
+        revision: String::new(),
+        zone: String::new(),
+    }
+}
+
+fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Workload {
+    Workload {
+        name: "shop/pod-0".to_owned(),
+        uid: "1".to_owned(),
+        identity: id.parse().unwrap(),
+        owner_kind: "Pod".to_owned(),
+        owner_name: "pod-0".to_owned(),
+        revision: String::new(),
+        addresses: vec![IpAddr::from([10, 244, 0, 2])],
+        ports,
+        default_mtls: mtls,
+        mesh_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+        external_traffic: ExternalTraffic::Pass,
+        hold: String::new(),
+        trust_domains: vec!["cluster.local".to_owned()],
+    }
+}
+
+/// A root that issues certificates.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn certs(&self, id: &str) -> Certs {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        let certs = Certs::new();
+        let chain = vec![leaf.der().to_vec()];
+        let roots = vec![self.0.der().to_vec()];
+        certs
+            .install(Material {
+                chain,
+                key: key.serialize_der(),
+                roots,
+            })
+            .unwrap();
+        certs
+    }
+}
+
+/// An address at which nobody listens.
+pub(super) async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// Sends each line as the JSON that it is.
+struct Parsed {
+    lines: mpsc::Sender<Value>,
+    rest: Vec<u8>,
+}
+
+impl Write for Parsed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let record = serde_json::from_slice(&line).map_err(io::Error::other)?;
+            self.lines.blocking_send(record).map_err(io::Error::other)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What an application saw, shared with its test.
+pub(super) type Saw<T> = Arc<Mutex<Vec<T>>>;

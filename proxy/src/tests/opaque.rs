@@ -1,0 +1,110 @@
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tulle_xds::model::Protocol;
+
+use super::harness::{CART, Pair, Told, WEB, nobody};
+
+/// A server that greets first, then sends back what it gets until the client has ended.
+async fn greeter() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                stream.write_all(b"220 ready\r\n").await.unwrap();
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).await.unwrap();
+                stream.write_all(&got).await.unwrap();
+            });
+        }
+    });
+    address
+}
+
+async fn talk(to: SocketAddr) {
+    let mut client = TcpStream::connect(to).await.unwrap();
+    let mut greeting = [0; 11];
+    client.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ready\r\n");
+    client.write_all(b"EHLO a\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut echo = Vec::new();
+    client.read_to_end(&mut echo).await.unwrap();
+    assert_eq!(echo, b"EHLO a\r\n");
+}
+
+#[tokio::test]
+async fn a_server_speaks_first_on_a_port_that_declares_nothing() {
+    let application = greeter().await;
+    let mut pair = Pair::new(&[application], Told::default()).await;
+    for _ in 0..2 {
+        talk(pair.outbound).await;
+        let (out, inn) = (pair.client.record().await, pair.server.record().await);
+        assert_eq!(
+            (&out["peer"], &inn["peer"]),
+            (&CART.into(), &WEB.into()),
+            "{out} {inn}"
+        );
+        assert_eq!(
+            (&out["protocol"], &out["reason"]),
+            (&"tcp".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(
+            (&out["bytes_received"], &out["bytes_sent"]),
+            (&8.into(), &19.into())
+        );
+    }
+    // And for a client outside of the mesh.
+    talk(pair.inbound[0]).await;
+    assert_eq!(pair.server.record().await["tls"], false);
+}
+
+#[tokio::test]
+async fn a_declared_opaque_port_carries_what_looks_like_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let application = listener.local_addr().unwrap();
+    let told = Told {
+        protocol: Protocol::Tcp,
+        ..Told::default()
+    };
+    let pair = Pair::new(&[application], told).await;
+    let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+    client.write_all(b"GET / HTTP/9.9\r\n").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut got = [0; 16];
+    server.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"GET / HTTP/9.9\r\n");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_connection_is_reset() {
+    let told = Told {
+        protocol: Protocol::Tcp,
+        plain: vec![nobody().await],
+        ..Told::default()
+    };
+    let mut pair = Pair::new(&[], told).await;
+    let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+    assert!(client.read_u8().await.is_err());
+    assert_eq!(pair.client.record().await["reason"], "connect");
+}
+
+#[tokio::test]
+async fn the_applications_own_tls_passes_untouched() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let application = listener.local_addr().unwrap();
+    let pair = Pair::new(&[application], Told::default()).await;
+    // The head of a ClientHello is enough: it never becomes complete.
+    let hello = [0x16, 3, 1, 0, 5, 2, 0, 0, 1, 0];
+    let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+    client.write_all(&hello).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut got = [0; 10];
+    server.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, hello);
+}

@@ -1,0 +1,157 @@
+//! How this proxy gets its certificate, and the next one.
+//!
+//! A key is made, a signing request for it, and the pod's token proves who asks. The control plane
+//! decides what the certificate says.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use rand::Rng;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Request, Status, metadata::AsciiMetadataValue};
+use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
+use tulle_runtime::ready::Blocker;
+
+use super::{
+    BadCertificate, Certs, Material,
+    control_plane::{As, ConnectError, ControlPlane},
+};
+
+/// Longest time for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pauses between tries: they double from the first to the last, each with full jitter.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How often the roots' file is looked at while nothing else is to do.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Gets certificates and keeps them fresh.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// Who issues them.
+    pub control_plane: ControlPlane,
+    /// The pod's token; read anew for each request, because the kubelet renews it.
+    pub token_file: PathBuf,
+    /// Where they go.
+    pub certs: Certs,
+}
+
+/// Why there is no certificate, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant is its text")]
+pub enum EnrolError {
+    #[error("cannot read the token in {}: {error}; is the pod's projected token volume mounted there?", .file.display())]
+    Token { file: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(
+        "the control plane refused the token: {0}; its audience must be `tulle`, it must be bound to this pod, and the control plane must know the pod"
+    )]
+    Refused(String),
+    #[error("the control plane issued nothing: {0}")]
+    Failed(String),
+    #[error(transparent)]
+    Bad(#[from] BadCertificate),
+    #[error("cannot make a key: {0}")]
+    Key(#[from] rcgen::Error),
+}
+
+impl Enrolment {
+    /// Gets the first certificate, then the next at half of each one's life or when the roots'
+    /// file changes, for ever. `blocker` says meanwhile what is missing, and is dropped with the
+    /// first. A renewal that fails leaves the last certificate in force.
+    pub async fn run(self, blocker: Blocker) {
+        let mut blocker = Some(blocker);
+        let mut pause = PAUSES.0;
+        loop {
+            let roots = self.control_plane.read_roots().ok();
+            match Box::pin(self.enrol()).await {
+                Ok(()) => {
+                    drop(blocker.take());
+                    pause = PAUSES.0;
+                    self.announce();
+                    self.until_due(roots).await;
+                }
+                Err(error) => {
+                    let left = self.certs.remaining();
+                    tracing::warn!(%error, valid_for = ?left, "cannot get a certificate");
+                    if let Some(blocker) = &blocker {
+                        blocker.because(&error);
+                    }
+                    let jitter = rand::rng().random_range(0.5..1.0);
+                    sleep(pause.mul_f64(jitter)).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    /// One certificate.
+    async fn enrol(&self) -> Result<(), EnrolError> {
+        let token = fs::read_to_string(&self.token_file).map_err(|error| EnrolError::Token {
+            file: self.token_file.clone(),
+            error,
+        })?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let csr = CertificateParams::default().serialize_request(&key)?;
+        let channel = Box::pin(self.control_plane.connect(&self.certs, As::Nobody)).await?;
+        let mut request = Request::new(IssueRequest {
+            csr: csr.der().to_vec().into(),
+        });
+        let mut bearer = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim())).map_err(
+            |_invalid| EnrolError::Token {
+                file: self.token_file.clone(),
+                error: io::Error::other("it holds bytes that no token has"),
+            },
+        )?;
+        bearer.set_sensitive(true);
+        request.metadata_mut().insert("authorization", bearer);
+        let mut client = CertificateServiceClient::new(channel);
+        let answer = timeout(PATIENCE, client.issue(request))
+            .await
+            .map_err(|_elapsed| EnrolError::Failed(format!("no answer within {PATIENCE:?}")))?;
+        let issued = answer.map_err(refusal)?.into_inner();
+        self.certs.install(Material {
+            chain: issued.chain.into_iter().map(Vec::from).collect(),
+            key: key.serialize_der(),
+            roots: issued.roots.into_iter().map(Vec::from).collect(),
+        })?;
+        Ok(())
+    }
+
+    /// Returns when the next certificate is due.
+    async fn until_due(&self, roots: Option<Vec<Vec<u8>>>) {
+        // Half of what is left, not of the whole: NotBefore lies in the past because clocks differ.
+        let mut left = self
+            .certs
+            .remaining()
+            .mul_f64(rand::rng().random_range(0.45..0.55));
+        while !left.is_zero() {
+            let step = left.min(LOOK);
+            sleep(step).await;
+            left -= step;
+            let now = self.control_plane.read_roots().ok();
+            if now.is_some() && now != roots {
+                tracing::info!("the roots have changed, renewing the certificate");
+                return;
+            }
+        }
+    }
+
+    fn announce(&self) {
+        if let Some(info) = self.certs.info() {
+            let (identity, serial) = (info.identity, info.serial);
+            tracing::info!(%identity, serial, valid_for = ?self.certs.remaining(), "certificate installed");
+        }
+    }
+}
+
+fn refusal(status: Status) -> EnrolError {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => {
+            EnrolError::Refused(status.message().to_owned())
+        }
+        code => EnrolError::Failed(format!("{code:?}: {}", status.message())),
+    }
+}

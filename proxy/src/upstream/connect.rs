@@ -1,0 +1,165 @@
+//! A new connection to an endpoint: TCP, and mTLS if the endpoint is meshed. There is no way to
+//! reach a meshed endpoint in plaintext.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Cluster, EndpointState,
+    limits::{Bound, Permit},
+};
+use crate::{
+    context::Shared,
+    error::{Error, Reason, chain},
+    net::dial::dial,
+    tls::{self, Alpn},
+};
+
+/// A connection, and its place among the cluster's.
+#[derive(Debug)]
+pub struct Established {
+    /// The connection.
+    pub io: Io,
+    /// Its place; to be dropped with it.
+    pub place: Permit,
+}
+
+/// Plaintext or TLS.
+#[derive(Debug)]
+pub enum Io {
+    /// To an endpoint without sidecar.
+    Plain(TcpStream),
+    /// To an endpoint that proved its identity.
+    Tls(tls::Stream<TcpStream>),
+}
+
+/// A place for one more connection; `None` if the limit is reached. As in Envoy, a worker that has
+/// none open to the endpoint always gets one.
+pub fn place(cluster: &Cluster, open: usize) -> Option<Permit> {
+    match cluster.limits().take(Bound::Connections) {
+        Ok(place) => Some(place),
+        Err(_full) if open == 0 => Some(cluster.limits().take_anyway(Bound::Connections)),
+        Err(_full) => None,
+    }
+}
+
+/// Connects to `endpoint` within the cluster's time; `alpn` says to a sidecar what follows.
+///
+/// # Errors
+/// [`Reason::Connect`] or [`Reason::Tls`], of a request that was never sent.
+pub async fn establish(
+    shared: &Shared,
+    cluster: &Cluster,
+    endpoint: &Arc<EndpointState>,
+    alpn: Alpn,
+    place: Permit,
+) -> Result<Established, Error> {
+    let within = cluster.settings().connect_timeout;
+    let deadline = Instant::now() + within;
+    let told = endpoint.told();
+    let tcp = dial(told.address, cluster.source(), within)
+        .await
+        .map_err(|error| {
+            let detail = format!("cannot connect to {}: {error}", told.address);
+            Error::new(Reason::Connect, detail).never_sent()
+        })?;
+    let Some(identity) = &told.identity else {
+        return Ok(Established {
+            io: Io::Plain(tcp),
+            place,
+        });
+    };
+    let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));
+    let connected = timeout_at(deadline, connecting).await;
+    shared
+        .metrics
+        .handshake("client", matches!(connected, Ok(Ok(_))));
+    let failed = |detail: String| {
+        let pod = if told.pod.is_empty() {
+            "its pod"
+        } else {
+            &told.pod
+        };
+        let detail = format!(
+            "no TLS with {} as {identity}: {detail} (if {pod} was replaced, this passes by itself)",
+            told.address
+        );
+        Error::new(Reason::Tls, detail).never_sent()
+    };
+    match connected {
+        Ok(Ok(stream)) => Ok(Established {
+            io: Io::Tls(stream),
+            place,
+        }),
+        Ok(Err(error)) => Err(failed(chain(&error))),
+        Err(_elapsed) => Err(failed(format!("no handshake within {within:?}"))),
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+}

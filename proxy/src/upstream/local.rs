@@ -1,0 +1,68 @@
+//! The application behind this proxy, as clusters of one endpoint.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use tulle_xds::model::{
+    Balance, Cluster as Settings, Endpoint, Endpoints, Health, Limits, Origin, Protocol,
+    UpstreamProtocol,
+};
+
+use super::Cluster;
+use crate::context;
+
+/// One cluster for each address at which the application was called.
+#[derive(Debug, Default)]
+pub struct LocalClusters(Mutex<HashMap<SocketAddr, Arc<Cluster>>>);
+
+impl LocalClusters {
+    /// Strangers may call any port, served or not: beyond so many addresses those that are not in
+    /// use are forgotten.
+    const MOST: usize = 256;
+
+    /// The application at `address`.
+    pub fn at(&self, address: SocketAddr, settings: &context::Settings) -> Arc<Cluster> {
+        let mut clusters = self.0.lock();
+        if clusters.len() >= Self::MOST && !clusters.contains_key(&address) {
+            clusters.retain(|_, cluster| Arc::strong_count(cluster) > 1);
+        }
+        let cluster = clusters
+            .entry(address)
+            .or_insert_with(|| Arc::new(at(address, settings)));
+        Arc::clone(cluster)
+    }
+}
+
+fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
+    let name = format!("local/{address}");
+    let cluster = Settings {
+        name: name.clone(),
+        service: None,
+        protocol: Protocol::Detect,
+        upstream_protocol: UpstreamProtocol::Same,
+        balance: Balance::Random,
+        limits: Limits::default(),
+        ejection: None,
+        connect_timeout: settings.application_connect_timeout,
+        origin: Origin::default(),
+    };
+    let endpoint = Endpoint {
+        address,
+        health: Health::Ready,
+        weight: 1,
+        identity: None,
+        pod: String::new(),
+        pod_uid: String::new(),
+        workload: String::new(),
+        revision: String::new(),
+        zone: String::new(),
+    };
+    Cluster::new(
+        cluster,
+        Endpoints {
+            name,
+            endpoints: vec![endpoint],
+        },
+    )
+    .dialled_from(settings.source_for(address.ip()))
+}

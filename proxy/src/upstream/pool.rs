@@ -1,0 +1,425 @@
+//! Connections to endpoints, kept by one worker.
+//!
+//! HTTP/1 connections serve one request at a time and wait in a list, the one used last first, so
+//! that the others become idle and are closed. HTTP/2 connections are shared by as many requests
+//! as they may carry; one handshake at a time per endpoint, whose result all that wait share.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    Cluster, EndpointState,
+    connect::{self, Established},
+    limits::{Bound, Limits},
+};
+use crate::{
+    context::{Settings, Shared},
+    error::{Error, Reason, chain},
+    request::body::RequestBody,
+    tls::Alpn,
+};
+
+/// Requests that share an HTTP/2 connection before another one is opened.
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    hosts: Mutex<HashMap<u64, Arc<Host>>>,
+    settings: Settings,
+    swept: AtomicBool,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+struct Host {
+    endpoint: Weak<EndpointState>,
+    idle: Mutex<Vec<Idle>>,
+    shared: Mutex<Vec<Shareable>>,
+    dialing: tokio::sync::Mutex<()>,
+    /// Open connections of either kind.
+    open: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shareable {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Arc<AtomicUsize>,
+    used: Instant,
+}
+
+/// The HTTP version of a hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// HTTP/1.1, or HTTP/1.1 inside TLS.
+    Http1,
+    /// HTTP/2 with prior knowledge, or inside TLS between sidecars.
+    Http2,
+    /// An HTTP/1.1 connection that may become something else, and is never shared or kept.
+    Upgrade,
+}
+
+/// A connection on which a request can be sent now.
+#[derive(Debug)]
+pub struct Connection {
+    /// What sends.
+    pub sender: Sender,
+    /// Whether it has carried a request before: it may be closed by now without our knowing.
+    pub reused: bool,
+}
+
+/// What sends a request.
+#[derive(Debug)]
+pub enum Sender {
+    /// An HTTP/1 connection, for this request alone until it is given back.
+    Http1(Loan),
+    /// A stream of an HTTP/2 connection.
+    Http2(http2::SendRequest<RequestBody>, Stream),
+}
+
+/// An HTTP/1 connection on loan. Dropping it closes the connection; [`give_back`](Self::give_back)
+/// keeps it for the next request.
+#[derive(Debug)]
+pub struct Loan {
+    /// What sends.
+    pub sender: http1::SendRequest<RequestBody>,
+    home: Option<Home>,
+}
+
+/// Where a connection waits for its next request.
+#[derive(Debug)]
+struct Home {
+    host: Arc<Host>,
+    cluster: Arc<Cluster>,
+    /// How many may wait there.
+    most: usize,
+}
+
+/// A stream that counts towards its connection's share until it is dropped.
+#[derive(Debug)]
+pub struct Stream(Arc<AtomicUsize>);
+
+/// Which connections will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Any; one that was used before is best.
+    Any,
+    /// One that was not used before.
+    Fresh,
+}
+
+impl Pool {
+    /// No connections yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            hosts: Mutex::default(),
+            settings,
+            swept: AtomicBool::new(false),
+        }
+    }
+
+    /// A connection to `endpoint` of `cluster`.
+    ///
+    /// # Errors
+    /// [`Reason::Connect`] or [`Reason::Tls`] if none can be opened, [`Reason::Overflow`] if too
+    /// many requests wait for one. All of them are of a request that was never sent.
+    pub async fn connection(
+        &self,
+        shared: &Shared,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+        hop: Hop,
+        want: Want,
+    ) -> Result<Connection, Error> {
+        let host = self.host(endpoint);
+        match hop {
+            Hop::Http2 => {
+                self.multiplexed(shared, cluster, endpoint, &host, want)
+                    .await
+            }
+            Hop::Http1 => {
+                if want == Want::Any
+                    && let Some(sender) = host.idle_sender()
+                {
+                    return Ok(self.reused(sender, host, cluster));
+                }
+                self.exclusive(shared, cluster, endpoint, host, hop).await
+            }
+            Hop::Upgrade => self.exclusive(shared, cluster, endpoint, host, hop).await,
+        }
+    }
+
+    fn host(&self, endpoint: &Arc<EndpointState>) -> Arc<Host> {
+        let mut hosts = self.hosts.lock();
+        Arc::clone(hosts.entry(endpoint.id()).or_insert_with(|| {
+            Arc::new(Host {
+                endpoint: Arc::downgrade(endpoint),
+                idle: Mutex::default(),
+                shared: Mutex::default(),
+                dialing: tokio::sync::Mutex::default(),
+                open: Arc::default(),
+            })
+        }))
+    }
+
+    fn home(&self, host: Arc<Host>, cluster: &Arc<Cluster>) -> Home {
+        Home { host, cluster: Arc::clone(cluster), most: self.settings.max_idle }
+    }
+
+    fn reused(
+        &self,
+        sender: http1::SendRequest<RequestBody>,
+        host: Arc<Host>,
+        cluster: &Arc<Cluster>,
+    ) -> Connection {
+        let home = Some(self.home(host, cluster));
+        Connection { sender: Sender::Http1(Loan { sender, home }), reused: true }
+    }
+
+    /// A new HTTP/1 connection.
+    async fn exclusive(
+        &self,
+        shared: &Shared,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+        host: Arc<Host>,
+        hop: Hop,
+    ) -> Result<Connection, Error> {
+        loop {
+            let freed = cluster.limits().freed();
+            let place = connect::place(cluster, host.open.load(Ordering::Relaxed));
+            let Some(place) = place else {
+                // All connections that the limit allows are busy: wait for one, as Envoy does.
+                let _pending = pending(shared, cluster.limits())?;
+                if tokio::time::timeout(cluster.settings().connect_timeout, freed)
+                    .await
+                    .is_err()
+                {
+                    return Err(overflow("no connection became free in time").never_sent());
+                }
+                if let Some(sender) = host.idle_sender().filter(|_| hop == Hop::Http1) {
+                    return Ok(self.reused(sender, host, cluster));
+                }
+                continue;
+            };
+            let _pending = pending(shared, cluster.limits())?;
+            let established =
+                connect::establish(shared, cluster, endpoint, Alpn::Http1, place).await?;
+            let sender = self.handshake_http1(established, &host).await?;
+            let home = (hop == Hop::Http1).then(|| self.home(host, cluster));
+            let sender = Sender::Http1(Loan { sender, home });
+            return Ok(Connection { sender, reused: false });
+        }
+    }
+
+    async fn handshake_http1(
+        &self,
+        established: Established,
+        host: &Host,
+    ) -> Result<http1::SendRequest<RequestBody>, Error> {
+        let Established { io, place } = established;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.settings.max_headers)
+            .max_buf_size(self.settings.max_head_bytes.max(8 << 10))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
+        let open = Stream::enter(&host.open);
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(error = chain(&error), "an upstream connection ended");
+            }
+            drop((open, place));
+        });
+        Ok(sender)
+    }
+
+    /// A stream of an HTTP/2 connection, which is opened if there is none with room.
+    async fn multiplexed(
+        &self,
+        shared: &Shared,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<EndpointState>,
+        host: &Arc<Host>,
+        want: Want,
+    ) -> Result<Connection, Error> {
+        if let Some(connection) = host
+            .stream(STREAMS_PER_CONNECTION)
+            .filter(|_| want == Want::Any)
+        {
+            return Ok(connection);
+        }
+        let _pending = pending(shared, cluster.limits())?;
+        let _dialing = host.dialing.lock().await;
+        if let Some(connection) = host.stream(STREAMS_PER_CONNECTION) {
+            return Ok(connection);
+        }
+        let Some(place) = connect::place(cluster, host.open.load(Ordering::Relaxed)) else {
+            // The connections that there are carry more, and queue what their peer does not allow.
+            return host
+                .stream(usize::MAX)
+                .ok_or_else(|| overflow("the limit of connections is reached").never_sent());
+        };
+        let established = connect::establish(shared, cluster, endpoint, Alpn::H2, place).await?;
+        let sender = self.handshake_http2(established, host).await?;
+        let streams = Arc::new(AtomicUsize::new(0));
+        let stream = Stream::enter(&streams);
+        let mut all = host.shared.lock();
+        all.push(Shareable {
+            sender: sender.clone(),
+            streams,
+            used: Instant::now(),
+        });
+        Ok(Connection {
+            sender: Sender::Http2(sender, stream),
+            reused: false,
+        })
+    }
+
+    async fn handshake_http2(
+        &self,
+        established: Established,
+        host: &Host,
+    ) -> Result<http2::SendRequest<RequestBody>, Error> {
+        let Established { io, place } = established;
+        let head = u32::try_from(self.settings.max_head_bytes).unwrap_or(u32::MAX);
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(512 << 10)
+            .initial_connection_window_size(2 << 20)
+            .max_header_list_size(head)
+            // A peer that vanished without a word is noticed within 40 s.
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
+        let open = Stream::enter(&host.open);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = chain(&error), "an upstream connection ended");
+            }
+            drop((open, place));
+        });
+        Ok(sender)
+    }
+
+    /// Closes what was idle for too long, for as long as the worker lives. Only the first call of
+    /// a pool does something.
+    pub async fn sweep(self: Arc<Self>) {
+        if self.swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let every = (self.settings.idle_timeout / 4).max(Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(every).await;
+            self.sweep_once(Instant::now());
+        }
+    }
+
+    fn sweep_once(&self, now: Instant) {
+        let idle_for = self.settings.idle_timeout;
+        self.hosts.lock().retain(|_, host| {
+            let gone = host.endpoint.strong_count() == 0;
+            let old = |since: Instant| gone || now.duration_since(since) >= idle_for;
+            host.idle
+                .lock()
+                .retain(|idle| !old(idle.since) && !idle.sender.is_closed());
+            host.shared.lock().retain(|c| {
+                let unused = c.streams.load(Ordering::Relaxed) == 0;
+                !(c.sender.is_closed() || (unused && old(c.used)))
+            });
+            !gone || host.open.load(Ordering::Relaxed) > 0
+        });
+    }
+}
+
+impl Host {
+    /// The idle connection that was used last.
+    fn idle_sender(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let mut idle = self.idle.lock();
+        idle.retain(|idle| !idle.sender.is_closed());
+        let index = idle.iter().rposition(|idle| idle.sender.is_ready())?;
+        Some(idle.remove(index).sender)
+    }
+
+    /// A stream of the fullest connection that carries fewer than `most`, so that the others
+    /// become idle.
+    fn stream(&self, most: usize) -> Option<Connection> {
+        let mut all = self.shared.lock();
+        all.retain(|connection| !connection.sender.is_closed());
+        let (connection, _) = all
+            .iter_mut()
+            .map(|connection| {
+                let streams = connection.streams.load(Ordering::Relaxed);
+                (connection, streams)
+            })
+            .filter(|(_, streams)| *streams < most)
+            .max_by_key(|(_, streams)| *streams)?;
+        connection.used = Instant::now();
+        let stream = Stream::enter(&connection.streams);
+        let sender = Sender::Http2(connection.sender.clone(), stream);
+        Some(Connection {
+            sender,
+            reused: true,
+        })
+    }
+}
+
+impl Loan {
+    /// Keeps the connection for the next request. Call it when the response has ended.
+    pub fn give_back(self) {
+        if let Some(home) = self.home
+            && !self.sender.is_closed()
+        {
+            let mut idle = home.host.idle.lock();
+            idle.push(Idle { sender: self.sender, since: Instant::now() });
+            if idle.len() > home.most {
+                idle.remove(0);
+            }
+            drop(idle);
+            home.cluster.limits().notify_freed();
+        }
+    }
+}
+
+impl Stream {
+    fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn pending(shared: &Shared, limits: &Limits) -> Result<super::limits::Permit, Error> {
+    limits.take(Bound::Pending).map_err(|full| {
+        shared.metrics.rejected(full.what.as_str());
+        overflow(full.to_string()).never_sent()
+    })
+}
+
+fn overflow(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Reason::Overflow, detail)
+}

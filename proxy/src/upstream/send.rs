@@ -1,0 +1,216 @@
+//! One attempt: one request on one connection to one endpoint.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, Uri, Version, header, request};
+use hyper::body::Incoming;
+use tulle_xds::model::UpstreamProtocol;
+
+use super::{
+    Active, Cluster, EndpointState,
+    limits::Permit,
+    pool::{Connection, Hop, Loan, Sender, Stream, Want},
+};
+use crate::{
+    context::Context,
+    error::{Error, Reason, chain},
+    request::{body::Upload, head},
+};
+
+/// An endpoint's answer, and what is held until its body ends.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response as it came.
+    pub response: Response<Incoming>,
+    /// Load, limits and connection.
+    pub lease: Lease,
+    /// Who answered.
+    pub endpoint: Arc<EndpointState>,
+}
+
+/// What a request holds until its response has ended.
+#[derive(Debug)]
+pub struct Lease {
+    _active: Active,
+    connection: Option<Held>,
+    permit: Option<Permit>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Http1(Loan),
+    Http2 { _stream: Stream },
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// For log and client. Says whether the request was never sent.
+    pub error: Error,
+    /// The connection had been used before and was closed without an answer: most likely it was
+    /// closed before the request came, so that an idempotent one is repeated (RFC 9110, 9.2.2).
+    pub stale: bool,
+}
+
+/// A request as it is sent to any endpoint.
+#[derive(Debug)]
+pub struct Message {
+    /// Its head, off the connection that it came on.
+    pub head: request::Parts,
+    /// The version that the client spoke.
+    pub version: Version,
+    /// The protocol that the client wants to change to.
+    pub upgrade: Option<HeaderValue>,
+    /// Its body.
+    pub upload: Upload,
+}
+
+/// Sends the request once to `endpoint` and waits for the head of its response.
+///
+/// # Errors
+/// [`Failure`]; also if the response says that it never reached the application.
+pub async fn once(
+    cx: &Context,
+    cluster: &Arc<Cluster>,
+    endpoint: &Arc<EndpointState>,
+    want: Want,
+    message: &Message,
+) -> Result<Answer, Failure> {
+    let active = endpoint.enter();
+    let told = endpoint.told();
+    let meshed = told.identity.is_some();
+    let hop = hop(cluster.settings().upstream_protocol, meshed, message);
+    let connecting = cx.pool.connection(&cx.shared, cluster, endpoint, hop, want);
+    let Connection { sender, reused } = Box::pin(connecting).await.map_err(|error| Failure {
+        error,
+        stale: false,
+    })?;
+    let mut request = Request::from_parts(message.head.clone(), message.upload.attempt());
+    if meshed && hop == Hop::Http2 {
+        head::set_version(request.headers_mut(), message.version);
+    }
+    let (result, held) = match sender {
+        Sender::Http1(mut loan) => {
+            to_http1(&mut request, message.upgrade.as_ref());
+            (
+                loan.sender.try_send_request(request).await,
+                Held::Http1(loan),
+            )
+        }
+        Sender::Http2(mut sender, stream) => {
+            to_http2(&mut request);
+            (
+                sender.try_send_request(request).await,
+                Held::Http2 { _stream: stream },
+            )
+        }
+    };
+    let response = result.map_err(|mut failed| {
+        // hyper gives the request back if not a byte of it was written.
+        let never_sent = failed.take_message().is_some() || never_processed(failed.error());
+        let stale = reused && (never_sent || was_closed(failed.error()));
+        let error = failure(&failed.into_error(), endpoint);
+        Failure { error: if never_sent { error.never_sent() } else { error }, stale }
+    })?;
+    if meshed && response.headers().contains_key(head::NOT_REACHED) {
+        let reason = response.headers().get(head::REASON);
+        let reason = String::from_utf8_lossy(reason.map_or(b"", |r| r.as_bytes()));
+        let address = endpoint.address();
+        let detail = format!("the proxy of {address} could not reach its application: {reason}");
+        let error = Error::new(Reason::Connect, detail).never_sent();
+        if let Held::Http1(loan) = held {
+            drop(loan);
+        }
+        return Err(Failure {
+            error,
+            stale: false,
+        });
+    }
+    let lease = Lease {
+        _active: active,
+        connection: Some(held),
+        permit: None,
+    };
+    Ok(Answer {
+        response,
+        lease,
+        endpoint: Arc::clone(endpoint),
+    })
+}
+
+impl Lease {
+    /// Holds the request's place among the cluster's requests, too.
+    #[must_use]
+    pub fn with(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// The response has ended: the connection can serve another request.
+    pub fn complete(mut self) {
+        if let Some(Held::Http1(loan)) = self.connection.take() {
+            loan.give_back();
+        }
+    }
+}
+
+/// What a failed attempt means.
+fn failure(error: &hyper::Error, endpoint: &EndpointState) -> Error {
+    if error.is_user() {
+        return Error::new(Reason::Canceled, format!("the client broke off: {}", chain(error)));
+    }
+    let detail = format!("{} did not answer: {}", endpoint.address(), chain(error));
+    Error::new(Reason::Reset, detail)
+}
+
+/// Whether the connection ended with no answer begun.
+fn was_closed(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+}
+
+/// HTTP/2 servers say which streams they never looked at: by `REFUSED_STREAM`, or by the last
+/// stream number in GOAWAY (RFC 9113, 8.7).
+fn never_processed(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return h2.is_remote() && (h2.is_go_away() || (h2.is_reset() && refused));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The HTTP version of the hop to an endpoint.
+fn hop(upstream: UpstreamProtocol, meshed: bool, message: &Message) -> Hop {
+    match (&message.upgrade, meshed, upstream) {
+        (Some(_), _, _) => Hop::Upgrade,
+        (None, true, _) | (None, false, UpstreamProtocol::Http2) => Hop::Http2,
+        (None, false, UpstreamProtocol::Http1) => Hop::Http1,
+        (None, false, UpstreamProtocol::Same) if message.version == Version::HTTP_2 => Hop::Http2,
+        (None, false, UpstreamProtocol::Same) => Hop::Http1,
+    }
+}
+
+/// HTTP/1.1 wants what a request has inside of the proxy: `Host`, and a path.
+fn to_http1<B>(request: &mut Request<B>, upgrade: Option<&HeaderValue>) {
+    if let Some(protocol) = upgrade {
+        head::set_upgrade(request.headers_mut(), protocol);
+    }
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// HTTP/2 wants the authority in the URI (`:authority`) and no `Host`.
+fn to_http2<B>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
+    let mut parts = request.uri().clone().into_parts();
+    // The application sees the scheme that it would see without a mesh.
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = authority;
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}

@@ -1,0 +1,14 @@
+//! The process: what every Tulle program needs around its work, and nothing of the work.
+//!
+//! ```text
+//! log      what it says          ready    may it get traffic?
+//! metrics  what it counts        drain    how it ends
+//! http     the small admin server         signal   when it is told to end
+//! ```
+
+pub mod drain;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod ready;
+pub mod signal;

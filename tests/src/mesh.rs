@@ -1,0 +1,232 @@
+//! Drives the real `tulle local` as a person would: by its commands, and nothing else.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+use crate::scene::Failure;
+
+/// How long a mesh may take until all is ready. A loaded two-core machine takes a fifth of it.
+const READY: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A mesh of its own, made from a copy of the sample.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    name: String,
+    directory: TempDir,
+}
+
+/// `tulle local status -o json`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) pods: Vec<Pod>,
+    /// Process in whose network namespace the bridge is, as this machine numbers it.
+    #[serde(rename = "hostPid")]
+    pub(crate) host_pid: u32,
+}
+
+/// A pod of [`Status`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Pod {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) ip: Option<String>,
+    pub(crate) ready: bool,
+    pub(crate) reason: Option<String>,
+}
+
+impl Mesh {
+    /// Starts the bookstore and returns at once; without injection if `injected` is false.
+    pub(crate) async fn up(injected: bool) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        let sample = root().join("deploy/samples/bookstore");
+        for entry in fs::read_dir(&sample)? {
+            let from = entry?.path();
+            let Some(name) = from.file_name() else { continue };
+            let mut text = fs::read_to_string(&from)?;
+            if !injected {
+                text = text.replace("tulle.dev/inject: enabled", "tulle.dev/inject: disabled");
+            }
+            fs::write(directory.path().join(name), text)?;
+        }
+        let mesh = Self { name: format!("scenes-{}", std::process::id()), directory };
+        let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--wait=false"]);
+        output_of(up).await?;
+        Ok(mesh)
+    }
+
+    /// The path of one of its YAML files.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.directory.path().join(file)
+    }
+
+    /// Waits until every pod is ready.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY;
+        loop {
+            let status = self.status().await?;
+            let late: Vec<String> = status
+                .pods
+                .iter()
+                .filter(|p| !p.ready)
+                .map(|p| format!("{}/{}: {}", p.namespace, p.name, p.reason.as_deref().unwrap_or("")))
+                .collect();
+            if late.is_empty() && !status.pods.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Failure(format!("not ready after {READY:?}:\n{}", late.join("\n"))));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What `tulle local status` says.
+    pub(crate) async fn status(&self) -> Result<Status, Failure> {
+        let text = output_of(self.tulle(&["status", "-o", "json"])).await?;
+        serde_json::from_str(&text).map_err(|e| Failure(format!("status is no JSON: {e}\n{text}")))
+    }
+
+    /// The one pod whose name begins with `prefix`.
+    pub(crate) async fn pod(&self, namespace: &str, prefix: &str) -> Result<Pod, Failure> {
+        let status = self.status().await?;
+        let mut fitting =
+            status.pods.into_iter().filter(|p| p.namespace == namespace && p.name.starts_with(prefix));
+        match (fitting.next(), fitting.next()) {
+            (Some(pod), None) => Ok(pod),
+            (None, _) => Err(Failure(format!("there is no pod {namespace}/{prefix}…"))),
+            (Some(_), Some(_)) => Err(Failure(format!("{namespace}/{prefix}… are several pods"))),
+        }
+    }
+
+    /// Runs a command in a container; its standard output.
+    pub(crate) async fn exec(
+        &self,
+        pod: &Pod,
+        container: &str,
+        argv: &[&str],
+    ) -> Result<String, Failure> {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        let mut command = self.tulle(&["exec", &name, "-c", container, "--"]);
+        command.args(argv);
+        output_of(command).await
+    }
+
+    /// A container's log so far.
+    pub(crate) async fn logs(&self, pod: &Pod, container: &str) -> Result<String, Failure> {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        output_of(self.tulle(&["logs", &name, "-c", container])).await
+    }
+
+    /// Waits until a container's log has a line for which `wanted` holds, and returns it.
+    pub(crate) async fn logged(
+        &self,
+        pod: &Pod,
+        container: &str,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<serde_json::Value, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let log = self.logs(pod, container).await?;
+            let found = log.lines().rev().filter_map(|l| serde_json::from_str(l).ok()).find(&wanted);
+            if let Some(line) = found {
+                return Ok(line);
+            }
+            if Instant::now() > deadline {
+                let tail: Vec<&str> = log.lines().rev().take(5).collect();
+                let text = tail.join("\n");
+                return Err(Failure(format!("no such line in {}/{container}:\n{text}", pod.name)));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Takes it down.
+    pub(crate) async fn down(&self) -> Result<(), Failure> {
+        output_of(self.tulle(&["down"])).await.map(drop)
+    }
+
+    fn tulle(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binaries().join("tulle"));
+        command.arg("local").args(words.iter().take(1)).args(["--name", &self.name]);
+        command.args(words.iter().skip(1)).stdin(Stdio::null());
+        command
+    }
+}
+
+/// Runs a command to its end; its standard output, or what it said if it failed.
+pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
+    let Output { status, stdout, stderr } = command.output().await?;
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    if status.success() {
+        return Ok(text);
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    let what = command.as_std().get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    Err(Failure(format!("{what}: {status}\n{said}{text}")))
+}
+
+/// Where the programs are: beside this one.
+fn binaries() -> PathBuf {
+    let this = env::current_exe().unwrap_or_default();
+    this.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// What a mesh could leave on the machine.
+#[derive(Debug)]
+pub(crate) struct Traces(BTreeSet<String>);
+
+impl Traces {
+    /// What is there now.
+    pub(crate) fn now() -> Self {
+        let mut found = BTreeSet::new();
+        for (what, argv) in [
+            ("interface", &["ip", "-o", "link"][..]),
+            ("network namespace", &["ip", "netns", "list"]),
+            ("route", &["ip", "route", "show", "table", "all"]),
+            ("rule", &["nft", "list", "ruleset"]),
+        ] {
+            let listed = std::process::Command::new(argv[0]).args(&argv[1..]).output();
+            let text = listed.map(|o| o.stdout).unwrap_or_default();
+            for line in String::from_utf8_lossy(&text).lines() {
+                found.insert(format!("{what}: {}", line.trim()));
+            }
+        }
+        for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
+            found.insert(format!("mount: {line}"));
+        }
+        for entry in fs::read_dir("/run/tulle-local").into_iter().flatten().flatten() {
+            found.insert(format!("directory: {}", entry.path().display()));
+        }
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            if name.starts_with("tulle") {
+                let pid = entry.file_name();
+                found.insert(format!("process: {} {}", pid.to_string_lossy(), name.trim()));
+            }
+        }
+        Self(found)
+    }
+
+    /// What is there now and was not then.
+    pub(crate) fn left(&self) -> Vec<String> {
+        Self::now().0.difference(&self.0).cloned().collect()
+    }
+}

@@ -1,0 +1,44 @@
+//! From `up` to the first successful request through two sidecars.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::scene::{Failure, Figures, Stage, prove};
+
+/// A newcomer waits no longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let start = Instant::now();
+    let mesh = stage.begin().await?;
+    let answer = loop {
+        let asked = async {
+            let client = mesh.pod("bookstore", "client").await?;
+            mesh.exec(&client, "client", &["curl", "-sS", "-m", "2", "-f", "http://reviews:9080/reviews/1"])
+                .await
+        };
+        match asked.await {
+            Ok(answer) => break answer,
+            Err(Failure(why)) => {
+                prove(start.elapsed() < PATIENCE, || format!("no answer in {PATIENCE:?}: {why}"))?;
+            }
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    prove(answer.contains("\"reviews\""), || format!("unexpected answer: {answer}"))?;
+
+    let client = mesh.pod("bookstore", "client").await?;
+    let reviews = mesh.pod("bookstore", "reviews").await?;
+    let request = |line: &serde_json::Value| line["path"] == "/reviews/1" && line["status"] == 200;
+    let sent = mesh.logged(&client, "tulle-proxy", request).await?;
+    prove(sent["direction"] == "outbound", || format!("the client's proxy says {sent}"))?;
+    let received = mesh.logged(&reviews, "tulle-proxy", request).await?;
+    prove(received["direction"] == "inbound", || format!("the server's proxy says {received}"))?;
+    mesh.ready().await?;
+    Ok(Figures::from([
+        ("up_to_first_request_s", seconds),
+        ("up_to_all_ready_s", start.elapsed().as_secs_f64()),
+    ]))
+}

@@ -1,0 +1,102 @@
+//! What can be read on the bridge between two pods, and who the two sides say that they met.
+
+use std::{process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+use crate::{
+    mesh::{Mesh, Pod},
+    scene::{Failure, Figures, Stage, prove},
+};
+
+/// What the client sends in the path, and looks for on the wire.
+const SECRET: &str = "a-secret-on-the-wire";
+/// A TLS handshake record that says it is a ServerHello, and the extension in which the server
+/// selects TLS 1.3 (RFC 8446, 4.1.3 and 4.2.1): type 43, length 2, version 0x0304.
+const SELECTED_TLS_1_3: [u8; 6] = [0x00, 0x2b, 0x00, 0x02, 0x03, 0x04];
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let mesh = stage.mesh().await?;
+    let client = mesh.pod("bookstore", "client").await?;
+    let reviews = mesh.pod("bookstore", "reviews").await?;
+    let address = reviews.ip.clone().unwrap_or_default();
+
+    let path = format!("/reviews/1?{SECRET}");
+    // A restarted connection, so that the handshake is in the capture.
+    let capture = Capture::start(mesh, &address).await?;
+    for _ in 0..20 {
+        get(mesh, &client, &format!("http://{address}:9080{path}")).await?;
+    }
+    let bytes = capture.stop().await?;
+    let finds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|w| w == wanted);
+    prove(bytes.len() > 2_000, || format!("only {} bytes were captured", bytes.len()))?;
+    prove(!finds(SECRET.as_bytes()), || "the request is readable on the bridge".into())?;
+    prove(!finds(b"HTTP/1.1"), || "HTTP is readable on the bridge".into())?;
+    prove(finds(&SELECTED_TLS_1_3), || "no server chose TLS 1.3 on the bridge".into())?;
+
+    let request = |line: &serde_json::Value| line["path"] == "/reviews/1";
+    let sent = mesh.logged(&client, "tulle-proxy", request).await?;
+    let received = mesh.logged(&reviews, "tulle-proxy", request).await?;
+    let met = |line: &serde_json::Value, account: &str| {
+        line["peer"] == format!("spiffe://cluster.local/ns/bookstore/sa/{account}").as_str()
+    };
+    prove(met(&sent, "reviews"), || format!("the client's proxy met {}", sent["peer"]))?;
+    prove(met(&received, "client"), || format!("the server's proxy met {}", received["peer"]))?;
+
+    let stranger = mesh.pod("outside", "stranger").await?;
+    get(mesh, &stranger, &format!("http://{address}:9080/reviews/1")).await?;
+    Ok(Figures::from([("captured_bytes", f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)))]))
+}
+
+async fn get(mesh: &Mesh, from: &Pod, url: &str) -> Result<String, Failure> {
+    let container = if from.namespace == "outside" { "stranger" } else { "client" };
+    mesh.exec(from, container, &["curl", "-sS", "-f", "-m", "5", url]).await
+}
+
+/// `tcpdump` on the mesh's bridge.
+struct Capture {
+    process: tokio::process::Child,
+}
+
+impl Capture {
+    /// Returns once packets are being captured.
+    async fn start(mesh: &Mesh, address: &str) -> Result<Self, Failure> {
+        let pid = mesh.status().await?.host_pid.to_string();
+        let mut process = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "tcpdump", "-i", "tulle0", "-U", "-s", "0", "-w", "-"])
+            .args(["host", address, "and", "tcp"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = process.stderr.take().ok_or_else(|| Failure("tcpdump has no stderr".into()))?;
+        let mut said = BufReader::new(stderr).lines();
+        let listening = async {
+            while let Some(line) = said.next_line().await? {
+                if line.contains("listening on") {
+                    return Ok(());
+                }
+            }
+            Err(Failure("tcpdump ended".into()))
+        };
+        let late = |_| Failure("tcpdump did not start in 10 s".into());
+        timeout(Duration::from_secs(10), listening).await.map_err(late)??;
+        Ok(Self { process })
+    }
+
+    /// Ends the capture; everything that was captured.
+    async fn stop(mut self) -> Result<Vec<u8>, Failure> {
+        let pid = self.process.id().ok_or_else(|| Failure("tcpdump ended early".into()))?;
+        Command::new("kill").args(["-INT", &pid.to_string()]).status().await?;
+        let mut bytes = Vec::new();
+        if let Some(mut out) = self.process.stdout.take() {
+            out.read_to_end(&mut bytes).await?;
+        }
+        self.process.wait().await?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,149 @@
+//! House rules: which crate may use which, and which library lives in which room.
+//!
+//! The reasons are in the README, under "The house".
+
+#![expect(clippy::panic, reason = "a test may panic")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A crate's folder and the crates of ours that it may use.
+const DIRECTIONS: [(&str, &[&str]); 8] = [
+    ("proto", &[]),
+    ("runtime", &[]),
+    ("api", &[]),
+    ("xds", &["proto"]),
+    ("control-plane", &["xds", "api", "runtime", "proto"]),
+    ("proxy", &["xds", "runtime", "proto"]),
+    ("cli", &["api", "xds", "runtime", "control-plane"]),
+    ("tests", &["proto", "runtime", "api", "xds", "control-plane", "proxy", "cli"]),
+];
+
+/// A library, as its paths begin in code, and the rooms that may name it.
+const ROOMS: [(&str, &[&str]); 7] = [
+    ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
+    (
+        "rustls",
+        &["proxy/src/tls", "control-plane/src/ca", "control-plane/src/server", "control-plane/tests"],
+    ),
+    (
+        "envoy_types",
+        &["xds/src/model", "xds/src/client.rs", "xds/src/server.rs", "xds/tests", "control-plane/src/run.rs"],
+    ),
+    ("dashmap", &["proxy/src/upstream"]),
+    ("rcgen", &["proxy/src/tls", "control-plane/src/ca", "control-plane/tests"]),
+    ("notify", &["control-plane/src/files", "cli/src/local"]),
+    ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
+];
+
+/// Crates of which the lock file may hold one version, or none at all.
+const ONCE: [&str; 8] = ["tokio", "hyper", "http", "tonic", "prost", "rustls", "tower", "h2"];
+const NEVER: [&str; 5] = ["openssl", "openssl-sys", "native-tls", "serde_yaml", "reqwest"];
+
+/// A file of more lines than this, before its tests, wants to be two.
+const LONGEST: usize = 450;
+
+#[test]
+fn crates_use_only_what_is_below_them() {
+    for (krate, allowed) in DIRECTIONS {
+        let manifest = read(&root().join(krate).join("Cargo.toml"));
+        let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        for line in normal.lines() {
+            let Some(used) = line.strip_prefix("tulle-").and_then(|l| l.split('.').next()) else {
+                continue;
+            };
+            assert!(allowed.contains(&used), "{krate}/Cargo.toml: {krate} may not use {used}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    for (path, code) in sources() {
+        for (library, rooms) in ROOMS {
+            let named = code.lines().any(|line| {
+                let code = line.split("//").next().unwrap_or_default();
+                names(code, &format!("{library}::"))
+            });
+            let at_home = rooms.iter().any(|room| path.starts_with(room));
+            assert!(at_home || !named, "{path} names {library}: its rooms are {rooms:?}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_the_socket_room_alone() {
+    for (path, code) in sources() {
+        let expects = code.contains(concat!("expect(unsafe", "_code"));
+        assert!(!expects || path.starts_with("proxy/src/net"), "{path} expects unsafe code");
+    }
+}
+
+#[test]
+fn rooms_are_not_named_after_crates_and_files_are_readable() {
+    for (path, code) in sources() {
+        let generated = path.starts_with("proto/src/generated");
+        let lines = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
+        assert!(generated || lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
+        assert!(!path.ends_with("/mod.rs"), "{path}: write foo.rs beside foo/");
+    }
+}
+
+#[test]
+fn the_lock_file_holds_one_of_each() {
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let lock = read(&root().join("Cargo.lock"));
+    for package in lock.split("[[package]]").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+            line.trim_matches([' ', '=', '"']).to_owned()
+        };
+        versions.entry(field("name")).or_default().push(field("version"));
+    }
+    for name in ONCE {
+        let found = versions.get(name).map_or(0, Vec::len);
+        assert_eq!(found, 1, "{name}: {:?}", versions.get(name));
+    }
+    for name in NEVER {
+        assert!(!versions.contains_key(name), "{name} came in: `cargo tree -i {name}` says how");
+    }
+}
+
+/// Whether `code` names `library` as a path of its own, not as the end of a longer word.
+fn names(code: &str, library: &str) -> bool {
+    code.match_indices(library).any(|(at, _)| {
+        let before = code.get(..at).and_then(|c| c.chars().next_back());
+        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+    })
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every Rust file of ours: path from the root, and text.
+fn sources() -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = DIRECTIONS.iter().map(|(krate, _)| root.join(krate)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a crate's folder can be read") {
+            let path = entry.expect("a crate's folder can be listed").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(&root).expect("found below it").display().to_string();
+                found.push((name, read(&path)));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the walk lost its way: {} files", found.len());
+    found
+}

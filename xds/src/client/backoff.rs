@@ -1,0 +1,58 @@
+//! How long to wait before the next try.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+const BASE: Duration = Duration::from_millis(100);
+const MAX: Duration = Duration::from_secs(15);
+
+/// Decorrelated jitter: each pause is random between the base and three times the one before, so
+/// that clients which lost the same server do not come back together.
+/// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>
+#[derive(Debug)]
+pub(super) struct Backoff {
+    last: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { last: BASE }
+    }
+
+    /// The pause before the next try.
+    pub(super) fn next(&mut self, random: &mut impl Rng) -> Duration {
+        let longest = (self.last * 3).min(MAX);
+        self.last = random.random_range(BASE..=longest.max(BASE));
+        self.last
+    }
+
+    /// It worked.
+    pub(super) fn reset(&mut self) {
+        self.last = BASE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_within_bounds_and_start_over() {
+        let mut random = rand::rng();
+        let mut backoff = Backoff::new();
+        let mut longest = Duration::ZERO;
+        for _ in 0..1000 {
+            let before = backoff.last;
+            let pause = backoff.next(&mut random);
+            assert!(
+                pause >= BASE && pause <= MAX && pause <= before * 3,
+                "{pause:?}"
+            );
+            longest = longest.max(pause);
+        }
+        assert!(longest > Duration::from_secs(5), "{longest:?}");
+        backoff.reset();
+        assert!(backoff.next(&mut random) <= BASE * 3);
+    }
+}

@@ -1,0 +1,271 @@
+//! The model: one plain type per resource, the same on both ends of the wire.
+//!
+//! ```text
+//! [ Listener ] -> [ RouteConfiguration ] -> [ Cluster ] -> [ Endpoints ]      [ Workload ]
+//! ```
+//!
+//! Each file holds a type, its `encode` to the Envoy message (or our own, for [`Workload`]), its
+//! `decode`, and the round-trip test. A value that a type can hold is valid; whatever is not, and
+//! every field or filter on the wire that would change behaviour and that the model cannot express,
+//! is an [`Invalid`] with the resource, the field and the reason.
+
+mod cluster;
+mod difference;
+mod endpoint;
+mod listener;
+mod origin;
+mod route;
+mod wire;
+mod workload;
+
+pub use cluster::{
+    Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
+};
+pub use endpoint::{Endpoint, Endpoints, Health};
+pub use listener::Listener;
+pub use origin::Origin;
+pub use route::{
+    Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
+    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
+};
+pub use workload::{ExternalTraffic, InboundPort, MtlsMode, Workload};
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+/// The kinds of resource, in the order in which a server sends them (make before break).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Kind {
+    /// [`Workload`], our own type.
+    Workload,
+    /// [`Cluster`], CDS.
+    Cluster,
+    /// [`Endpoints`], EDS.
+    Endpoints,
+    /// [`Listener`], LDS.
+    Listener,
+    /// [`RouteConfiguration`], RDS.
+    Route,
+}
+
+/// A decoded resource.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "each variant is the type that it holds")]
+pub enum Resource {
+    Workload(Workload),
+    Cluster(Cluster),
+    Endpoints(Endpoints),
+    Listener(Listener),
+    Route(RouteConfiguration),
+}
+
+/// Why a resource was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{resource}: {field}: {reason}")]
+pub struct Invalid {
+    /// The resource's name.
+    pub resource: String,
+    /// Path of the field in the wire message, `virtual_hosts[0].routes[2].match`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+/// A SPIFFE id, `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT`.
+///
+/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>; the path form is the one
+/// that Kubernetes meshes share.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpiffeId(Arc<str>);
+
+impl SpiffeId {
+    /// The id of a ServiceAccount.
+    pub fn service_account(trust_domain: &str, namespace: &str, account: &str) -> Self {
+        Self(format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}").into())
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parts(&self) -> [&str; 3] {
+        let mut parts = self.0.split('/').skip(2).step_by(2).chain(["", "", ""]);
+        std::array::from_fn(|_| parts.next().unwrap_or_default())
+    }
+
+    /// `TRUST-DOMAIN`.
+    pub fn trust_domain(&self) -> &str {
+        self.parts()[0]
+    }
+
+    /// `NAMESPACE`.
+    pub fn namespace(&self) -> &str {
+        self.parts()[1]
+    }
+
+    /// `SERVICE-ACCOUNT`.
+    pub fn account(&self) -> &str {
+        self.parts()[2]
+    }
+}
+
+/// A text that is no [`SpiffeId`] of a ServiceAccount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not of the form spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT")]
+pub struct BadSpiffeId(pub String);
+
+impl FromStr for SpiffeId {
+    type Err = BadSpiffeId;
+
+    fn from_str(text: &str) -> Result<Self, BadSpiffeId> {
+        let bad = || BadSpiffeId(text.chars().take(256).collect());
+        let mut parts = text.strip_prefix("spiffe://").ok_or_else(bad)?.split('/');
+        let (domain, ns, namespace, sa, account) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        );
+        let segment = |part: Option<&str>| {
+            part.is_some_and(|s| {
+                !s.is_empty()
+                    && s.bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            })
+        };
+        let well_formed = text.len() <= 2048
+            && segment(domain)
+            && ns == Some("ns")
+            && segment(namespace)
+            && sa == Some("sa")
+            && segment(account)
+            && parts.next().is_none();
+        well_formed.then(|| Self(text.into())).ok_or_else(bad)
+    }
+}
+
+impl fmt::Debug for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for SpiffeId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// The application protocol that a port declares (Kubernetes `appProtocol` or the port's name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+pub enum Protocol {
+    /// Not declared: detected.
+    #[default]
+    Detect,
+    /// HTTP of either version.
+    Http,
+    /// HTTP/2 with prior knowledge (`kubernetes.io/h2c`).
+    Http2,
+    /// gRPC: HTTP/2 whose outcome is in `grpc-status`.
+    Grpc,
+    /// Opaque bytes.
+    Tcp,
+}
+
+impl Protocol {
+    /// Whether rules for HTTP apply for certain.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2 | Self::Grpc)
+    }
+}
+
+impl Kind {
+    /// Every kind, in sending order.
+    pub const ALL: [Self; 5] = [
+        Self::Workload,
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+    ];
+
+    /// The type URL on the wire.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::Workload => "type.googleapis.com/tulle.xds.v1.Workload",
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The kind with this type URL.
+    pub fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+}
+
+impl Resource {
+    /// The kind of this resource.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Workload(_) => Kind::Workload,
+            Self::Cluster(_) => Kind::Cluster,
+            Self::Endpoints(_) => Kind::Endpoints,
+            Self::Listener(_) => Kind::Listener,
+            Self::Route(_) => Kind::Route,
+        }
+    }
+
+    /// The name under which clients subscribe.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Workload(r) => &r.name,
+            Self::Cluster(r) => &r.name,
+            Self::Endpoints(r) => &r.name,
+            Self::Listener(r) => &r.name,
+            Self::Route(r) => &r.name,
+        }
+    }
+
+    /// The message's bytes, without the `Any` around them. Deterministic: equal resources have
+    /// equal bytes on every replica.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Workload(r) => r.encode(),
+            Self::Cluster(r) => r.encode(),
+            Self::Endpoints(r) => r.encode(),
+            Self::Listener(r) => r.encode(),
+            Self::Route(r) => r.encode(),
+        }
+    }
+
+    /// Decodes a message of type `kind` that was announced as `name`.
+    ///
+    /// # Errors
+    /// [`Invalid`] if the bytes are no such message, its name is another one, or it says something
+    /// that the model cannot express and that would change behaviour.
+    pub fn decode(kind: Kind, name: &str, bytes: &[u8]) -> Result<Self, Invalid> {
+        Ok(match kind {
+            Kind::Workload => Self::Workload(Workload::decode(name, bytes)?),
+            Kind::Cluster => Self::Cluster(Cluster::decode(name, bytes)?),
+            Kind::Endpoints => Self::Endpoints(Endpoints::decode(name, bytes)?),
+            Kind::Listener => Self::Listener(Listener::decode(name, bytes)?),
+            Kind::Route => Self::Route(RouteConfiguration::decode(name, bytes)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::{
+    config::listener::v3::{self as pb, filter, listener_filter},
+    extensions::filters::{
+        http::router::v3::Router,
+        listener::http_inspector::v3::HttpInspector,
+        network::{
+            http_connection_manager::v3::{
+                HttpConnectionManager, HttpFilter, Rds,
+                http_connection_manager::{
+                    RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+                },
+                http_filter,
+            },
+            tcp_proxy::v3::{
+                TcpProxy,
+                tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight},
+            },
+        },
+    },
+};
+use prost::Message as _;
+use serde::Serialize;
+use tulle_proto::xds::v1 as ours;
+
+use super::{
+    Backend, Invalid, Origin, Protocol, ServicePort,
+    wire::{self, At as _, bad},
+};
+
+/// How long stock Envoy waits for a client that may speak HTTP before it takes it for opaque.
+const DETECTION_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What an outbound address stands for: a port of a Service (at its cluster IP), or of a pod.
+///
+/// Named after the address: `10.96.0.7:9080`, `[fd00:96::7]:9080`. Envoy's `Listener` with
+/// `bind_to_port: false`: an HTTP connection manager where the protocol may be HTTP, a TCP proxy
+/// where it may be opaque, `envoy.filters.listener.http_inspector` before both where it is detected.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listener {
+    /// The address as text; equal to `address.to_string()`.
+    pub name: String,
+    /// The address that applications dial.
+    pub address: SocketAddr,
+    /// What the Service declares.
+    pub protocol: Protocol,
+    /// The Service behind the address; `None` for a pod's own address.
+    pub service: Option<ServicePort>,
+    /// Name of the [`RouteConfiguration`](super::RouteConfiguration) for HTTP; `None` exactly if
+    /// the protocol is [`Protocol::Tcp`].
+    pub route: Option<String>,
+    /// Where opaque bytes go, by weight, which is at least 1 each (those with 0 are not sent); no
+    /// filters. Empty exactly if the protocol is declared HTTP.
+    pub backends: Vec<Backend>,
+    /// The object that this listener stands for.
+    pub origin: Origin,
+}
+
+impl Listener {
+    /// The bytes of Envoy's message, the same for equal listeners.
+    pub fn encode(&self) -> Bytes {
+        self.message().encode_to_vec().into()
+    }
+
+    /// Reads Envoy's message.
+    ///
+    /// # Errors
+    /// [`Invalid`] if the bytes are no such message, it has another name, or it says something that
+    /// this type cannot.
+    pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, Invalid> {
+        wire::decode(
+            name,
+            bytes,
+            |message| Self::read(name, message),
+            |value, message| {
+                // A label for statistics changes nothing.
+                pb::Listener {
+                    stat_prefix: message.stat_prefix.clone(),
+                    ..value.message()
+                }
+            },
+        )
+    }
+
+    fn message(&self) -> pb::Listener {
+        let detect = self.protocol == Protocol::Detect;
+        let mut filter_chains = Vec::new();
+        if self.protocol != Protocol::Tcp {
+            filter_chains.push(self.http_chain(detect));
+        }
+        if !self.protocol.is_http() {
+            filter_chains.push(self.tcp_chain());
+        }
+        let service = self.service.as_ref();
+        let metadata = ours::ListenerMetadata {
+            protocol: wire::protocol(self.protocol),
+            service: service.map(ServicePort::full_name).unwrap_or_default(),
+            port: service.map(|s| s.port.into()).unwrap_or_default(),
+            host: service.map(|s| s.host.clone()).unwrap_or_default(),
+            origin: wire::origin(&self.origin),
+        };
+        pb::Listener {
+            name: self.name.clone(),
+            address: wire::address(self.address),
+            // One real listener takes all connections and hands them over by original destination.
+            bind_to_port: wire::boolean(false),
+            traffic_direction: envoy_types::pb::envoy::config::core::v3::TrafficDirection::Outbound
+                .into(),
+            listener_filters: if detect {
+                vec![http_inspector()]
+            } else {
+                Vec::new()
+            },
+            listener_filters_timeout: detect.then_some(DETECTION_TIMEOUT).and_then(wire::duration),
+            continue_on_listener_filters_timeout: detect,
+            filter_chains,
+            metadata: wire::metadata("ListenerMetadata", &metadata),
+            ..pb::Listener::default()
+        }
+    }
+
+    /// HTTP; if it is one of two chains, only what the inspector took for HTTP.
+    fn http_chain(&self, detected: bool) -> pb::FilterChain {
+        let versions = ["http/1.0", "http/1.1", "h2c"].map(ToOwned::to_owned);
+        let filter_chain_match = detected.then(|| pb::FilterChainMatch {
+            application_protocols: versions.into(),
+            ..pb::FilterChainMatch::default()
+        });
+        let rds = Rds {
+            config_source: wire::ads(),
+            route_config_name: self.route.clone().unwrap_or_default(),
+        };
+        let router = HttpFilter {
+            name: "envoy.filters.http.router".to_owned(),
+            config_type: Some(http_filter::ConfigType::TypedConfig(wire::pack(
+                &Router::default(),
+            ))),
+            ..HttpFilter::default()
+        };
+        let websocket = UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..UpgradeConfig::default()
+        };
+        let manager = HttpConnectionManager {
+            stat_prefix: self.name.clone(),
+            route_specifier: Some(RouteSpecifier::Rds(rds)),
+            http_filters: vec![router],
+            upgrade_configs: vec![websocket],
+            // Without a policy there is no time limit (Envoy's default is 5 minutes), and the
+            // server's own header stays.
+            stream_idle_timeout: wire::duration(Duration::ZERO),
+            server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
+            ..HttpConnectionManager::default()
+        };
+        pb::FilterChain {
+            filter_chain_match,
+            filters: vec![network_filter(
+                "envoy.filters.network.http_connection_manager",
+                wire::pack(&manager),
+            )],
+            ..pb::FilterChain::default()
+        }
+    }
+
+    fn tcp_chain(&self) -> pb::FilterChain {
+        // Envoy refuses a weight of 0 here.
+        let backends = self.backends.iter().filter(|b| b.weight > 0);
+        let clusters = backends
+            .map(|backend| ClusterWeight {
+                name: backend.cluster.clone(),
+                weight: backend.weight,
+                ..ClusterWeight::default()
+            })
+            .collect();
+        let proxy = TcpProxy {
+            stat_prefix: self.name.clone(),
+            // No time limit; Envoy's default is an hour.
+            idle_timeout: wire::duration(Duration::ZERO),
+            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster {
+                clusters,
+            })),
+            ..TcpProxy::default()
+        };
+        pb::FilterChain {
+            filters: vec![network_filter(
+                "envoy.filters.network.tcp_proxy",
+                wire::pack(&proxy),
+            )],
+            ..pb::FilterChain::default()
+        }
+    }
+
+    fn read(announced: &str, message: &pb::Listener) -> wire::Result<Self> {
+        let name = wire::same_name(announced, &message.name)?;
+        let address = wire::read_address(message.address.as_ref()).at("address")?;
+        if address.to_string() != name {
+            return Err(bad(format!("is {address}; the name says {name}"))).at("address");
+        }
+        let metadata: ours::ListenerMetadata =
+            wire::read_metadata("ListenerMetadata", message.metadata.as_ref())?;
+        let protocol = wire::read_protocol(metadata.protocol).at("metadata.protocol")?;
+        let service = ServicePort::read(&metadata.service, metadata.port, metadata.host)
+            .at("metadata.service")?;
+        let (mut route, mut backends) = (None, Vec::new());
+        for (i, chain) in message.filter_chains.iter().enumerate() {
+            match read_chain(chain).at_index("filter_chains", i)? {
+                Chain::Http(name) => route = Some(name),
+                Chain::Tcp(to) => backends = to,
+            }
+        }
+        // That the chains are those of the protocol, the comparison with what it encodes to finds.
+        if route.is_none() && protocol != Protocol::Tcp {
+            return Err(bad("need an HTTP connection manager for this protocol"))
+                .at("filter_chains");
+        }
+        let origin = wire::read_origin(metadata.origin);
+        Ok(Self {
+            name,
+            address,
+            protocol,
+            service,
+            route,
+            backends,
+            origin,
+        })
+    }
+}
+
+enum Chain {
+    Http(String),
+    Tcp(Vec<Backend>),
+}
+
+fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
+    let [
+        pb::Filter {
+            config_type: Some(filter::ConfigType::TypedConfig(config)),
+            ..
+        },
+    ] = chain.filters.as_slice()
+    else {
+        return Err(bad("must be one filter with typed_config")).at("filters");
+    };
+    if config.type_url.ends_with("HttpConnectionManager") {
+        let manager: HttpConnectionManager = wire::unpack(config).at("filters[0].typed_config")?;
+        let Some(RouteSpecifier::Rds(rds)) = manager.route_specifier else {
+            return Err(bad("must be rds")).at("filters[0].typed_config.route_specifier");
+        };
+        if rds.route_config_name.is_empty() {
+            return Err(wire::missing()).at("filters[0].typed_config.rds.route_config_name");
+        }
+        return Ok(Chain::Http(rds.route_config_name));
+    }
+    let proxy: TcpProxy = wire::unpack(config).at("filters[0].typed_config")?;
+    let path = "filters[0].typed_config.weighted_clusters.clusters";
+    let Some(ClusterSpecifier::WeightedClusters(weighted)) = proxy.cluster_specifier else {
+        return Err(wire::missing()).at(path);
+    };
+    let mut sum = 0_u32;
+    let backends: Vec<_> = weighted
+        .clusters
+        .into_iter()
+        .map(|c| Backend {
+            cluster: c.name,
+            weight: c.weight,
+            filters: Vec::new(),
+        })
+        .collect();
+    for (i, backend) in backends.iter().enumerate() {
+        if backend.cluster.is_empty() || backend.weight == 0 {
+            return Err(bad("needs a name and a weight of at least 1")).at_index(path, i);
+        }
+        sum = sum
+            .checked_add(backend.weight)
+            .ok_or_else(|| bad("the sum of weights exceeds 4294967295"))
+            .at_index(path, i)?;
+    }
+    if sum == 0 {
+        return Err(wire::missing()).at(path);
+    }
+    Ok(Chain::Tcp(backends))
+}
+
+fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {
+    pb::Filter {
+        name: name.to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(config)),
+    }
+}
+
+fn http_inspector() -> pb::ListenerFilter {
+    let config = wire::pack(&HttpInspector::default());
+    pb::ListenerFilter {
+        name: "envoy.filters.listener.http_inspector".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
+        ..pb::ListenerFilter::default()
+    }
+}

@@ -1,0 +1,15 @@
+use serde::Serialize;
+
+/// The object, and the part of it, that a value comes from: for status, logs and dumps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize)]
+pub struct Origin {
+    /// `HTTPRoute`, `Service`, `TrafficPolicy`, …
+    pub kind: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Name or index of the rule inside the object; empty when the whole object is meant.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
+}

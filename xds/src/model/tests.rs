@@ -1,0 +1,566 @@
+//! For arbitrary valid resources: what is decoded is what was encoded, the bytes are always the
+//! same, and whatever else is in a message is refused.
+
+use std::{net::SocketAddr, time::Duration};
+
+use envoy_types::pb::envoy::config::{
+    cluster::v3::Cluster as PbCluster, listener::v3::Listener as PbListener,
+    route::v3::RouteConfiguration as PbRoutes,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use prost::Message as _;
+
+use super::*;
+
+fn word() -> impl Strategy<Value = String> {
+    "[a-z][a-z0-9-]{0,8}"
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![word(), "\\PC{0,12}"]
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    any::<(std::net::IpAddr, u16)>().prop_map(SocketAddr::from)
+}
+
+fn span() -> impl Strategy<Value = Duration> {
+    (1_u64..1_000_000_000).prop_map(|micros| Duration::from_micros(micros * 1000))
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    use Protocol::{Detect, Grpc, Http, Http2, Tcp};
+    prop::sample::select(vec![Detect, Http, Http2, Grpc, Tcp])
+}
+
+fn id() -> impl Strategy<Value = SpiffeId> {
+    (word(), word(), word()).prop_map(|(d, n, a)| SpiffeId::service_account(&d, &n, &a))
+}
+
+prop_compose! {
+    fn origin()(kind in any_text(), namespace in any_text(), name in any_text(), rule in any_text())
+        -> Origin { Origin { kind, namespace, name, rule } }
+}
+
+prop_compose! {
+    fn service()(namespace in word(), name in word(), port: u16, host in any_text())
+        -> ServicePort { ServicePort { namespace, name, port, host } }
+}
+
+prop_compose! {
+    fn inbound_port()(
+        port: u16,
+        protocol in protocol(),
+        strict: bool,
+        services in vec(any_text(), 0..3),
+    ) -> InboundPort {
+        let mtls = if strict { MtlsMode::Strict } else { MtlsMode::Permissive };
+        InboundPort { port, protocol, mtls, services }
+    }
+}
+
+prop_compose! {
+    fn workload()(
+        texts in vec(any_text(), 6),
+        identity in id(),
+        addresses in vec(any::<std::net::IpAddr>(), 0..3),
+        ports in vec(inbound_port(), 0..3),
+        flags: (bool, bool),
+        ranges in vec(any::<(std::net::Ipv6Addr, std::net::Ipv4Addr)>(), 0..2),
+        trust_domains in vec(word(), 0..3),
+    ) -> Workload {
+        let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
+        let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
+            [ipnet::IpNet::new(v6.into(), 64).unwrap(), ipnet::IpNet::new(v4.into(), 8).unwrap()]
+        });
+        Workload {
+            name, uid, identity, owner_kind, owner_name, revision, addresses, ports,
+            default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
+            mesh_ranges: ranges.collect(),
+            external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
+            hold, trust_domains,
+        }
+    }
+}
+
+fn balance() -> impl Strategy<Value = Balance> {
+    prop_oneof![
+        (2_u32..=10).prop_map(|choices| Balance::LeastRequest { choices }),
+        Just(Balance::RoundRobin),
+        Just(Balance::Random),
+    ]
+}
+
+prop_compose! {
+    fn limits()(
+        bounds in vec(option::of(0_u32..u32::MAX), 3),
+        percent in 0.0..=100.0,
+        min_concurrency: u32,
+    ) -> Limits {
+        Limits {
+            connections: bounds[0], pending: bounds[1], requests: bounds[2],
+            retry_budget: RetryBudget { percent, min_concurrency },
+        }
+    }
+}
+
+prop_compose! {
+    fn ejection()(
+        counts in vec(option::of(1_u32..), 2),
+        base_time in span(),
+        more in span(),
+        interval in span(),
+        max_percent in 0_u32..=100,
+    ) -> Ejection {
+        Ejection {
+            consecutive_5xx: counts[0], consecutive_local_failures: counts[1],
+            base_time, max_time: base_time + more, interval, max_percent,
+        }
+    }
+}
+
+prop_compose! {
+    fn cluster()(
+        name in any_text(),
+        service in option::of(service()),
+        protocol in protocol(),
+        upstream in prop::sample::select(
+            vec![UpstreamProtocol::Same, UpstreamProtocol::Http1, UpstreamProtocol::Http2]),
+        balance in balance(),
+        limits in limits(),
+        ejection in option::of(ejection()),
+        connect_timeout in span(),
+        origin in origin(),
+    ) -> Cluster {
+        Cluster {
+            name, service, protocol, upstream_protocol: upstream, balance, limits, ejection,
+            connect_timeout, origin,
+        }
+    }
+}
+
+prop_compose! {
+    fn endpoint()(
+        address in address(),
+        health in prop::sample::select(vec![Health::Ready, Health::Draining, Health::NotReady]),
+        weight in 1_u32..,
+        identity in option::of(id()),
+        texts in vec(prop_oneof![Just(String::new()), any_text()], 4),
+        zone in prop::sample::select(vec!["", "a", "b"]),
+    ) -> Endpoint {
+        let [pod, pod_uid, workload, revision] = texts.try_into().unwrap();
+        Endpoint {
+            address, health, weight, identity, pod, pod_uid, workload, revision,
+            zone: zone.to_owned(),
+        }
+    }
+}
+
+prop_compose! {
+    fn endpoints()(name in any_text(), mut endpoints in vec(endpoint(), 0..6)) -> Endpoints {
+        endpoints.sort_by_key(|e| e.address);
+        endpoints.dedup_by_key(|e| e.address);
+        Endpoints { name, endpoints }
+    }
+}
+
+prop_compose! {
+    fn listener()(
+        address in address(),
+        protocol in protocol(),
+        service in option::of(service()),
+        route in "[a-z/]{1,9}",
+        clusters in vec((word(), 1_u32..1_000_000), 1..4),
+        origin in origin(),
+    ) -> Listener {
+        let backends = clusters.into_iter().map(|(cluster, weight)| Backend {
+            cluster, weight, filters: Vec::new(),
+        });
+        Listener {
+            name: address.to_string(), address, protocol, service,
+            route: (protocol != Protocol::Tcp).then_some(route),
+            backends: if protocol.is_http() { Vec::new() } else { backends.collect() },
+            origin,
+        }
+    }
+}
+
+fn regex() -> impl Strategy<Value = Regex> {
+    "[a-z./]{1,6}(\\[0-9\\]\\+)?".prop_map(|source| Regex::new(&source).unwrap())
+}
+
+fn string_match() -> impl Strategy<Value = StringMatch> {
+    prop_oneof![
+        any_text().prop_map(StringMatch::Exact),
+        regex().prop_map(StringMatch::Regex)
+    ]
+}
+
+fn header_name() -> impl Strategy<Value = HeaderName> {
+    word().prop_map(|name| name.parse().unwrap())
+}
+
+fn header() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
+    let value = vec(prop_oneof![0x20_u8..0x7f, 0x80_u8.., Just(b'%')], 0..9);
+    (header_name(), value).prop_map(|(n, v)| (n, HeaderValue::from_bytes(&v).unwrap()))
+}
+
+/// Without a slash at the end; may be empty.
+fn prefix() -> impl Strategy<Value = String> {
+    "(/[a-z.+\\\\]{1,4}){0,3}"
+}
+
+fn path_match() -> impl Strategy<Value = PathMatch> {
+    prop_oneof![
+        any_text().prop_map(PathMatch::Exact),
+        prefix().prop_map(PathMatch::Prefix),
+        regex().prop_map(PathMatch::Regex),
+    ]
+}
+
+prop_compose! {
+    fn matches()(
+        path in path_match(),
+        method in option::of(prop::sample::select(vec![Method::GET, Method::POST])),
+        headers in vec((header_name(), string_match()), 0..3),
+        query in vec((any_text(), string_match()), 0..3),
+    ) -> Match {
+        Match {
+            path, method,
+            headers: headers.into_iter().map(|(name, value)| HeaderMatch { name, value }).collect(),
+            query: query.into_iter().map(|(name, value)| QueryMatch { name, value }).collect(),
+        }
+    }
+}
+
+fn modifier() -> impl Strategy<Value = HeaderModifier> {
+    (
+        vec(header(), 0..3),
+        vec(header(), 0..3),
+        vec(header_name(), 0..3),
+    )
+        .prop_map(|(set, add, remove)| HeaderModifier { set, add, remove })
+        .prop_filter("not empty", |modifier| {
+            *modifier != HeaderModifier::default()
+        })
+}
+
+fn header_filters() -> impl Strategy<Value = Vec<Filter>> {
+    (option::of(modifier()), option::of(modifier())).prop_map(|(request, response)| {
+        let request = request.map(Filter::RequestHeaders);
+        request
+            .into_iter()
+            .chain(response.map(Filter::ResponseHeaders))
+            .collect()
+    })
+}
+
+/// What is possible depends on the match.
+fn path_rewrite(matched: &PathMatch) -> BoxedStrategy<Option<PathRewrite>> {
+    let full = any_text().prop_map(PathRewrite::Full);
+    match matched {
+        PathMatch::Prefix(_) => {
+            option::of(prop_oneof![full, prefix().prop_map(PathRewrite::Prefix)]).boxed()
+        }
+        PathMatch::Exact(_) | PathMatch::Regex(_) => option::of(full).boxed(),
+    }
+}
+
+fn rewrite(matched: &PathMatch) -> impl Strategy<Value = Option<Filter>> + use<> {
+    (option::of(any_text()), path_rewrite(matched)).prop_map(|(host, path)| {
+        (host.is_some() || path.is_some()).then_some(Filter::Rewrite { host, path })
+    })
+}
+
+prop_compose! {
+    fn backend()(
+        cluster in word(),
+        weight in 0_u32..1000,
+        filters in header_filters(),
+        host in option::of(any_text()),
+    ) -> Backend {
+        let host = host.map(|host| Filter::Rewrite { host: Some(host), path: None });
+        Backend { cluster, weight, filters: filters.into_iter().chain(host).collect() }
+    }
+}
+
+fn status(of: std::ops::RangeInclusive<u16>) -> impl Strategy<Value = StatusCode> {
+    of.prop_map(|code| StatusCode::from_u16(code).unwrap())
+}
+
+prop_compose! {
+    fn retry()(
+        attempts: u32,
+        statuses in vec(status(400..=599), 0..3),
+        grpc_statuses in subsequence(Retry::GRPC_STATUSES.to_vec(), 0..=5),
+        on_reset: bool,
+        base_backoff in span(),
+        more in span(),
+    ) -> Retry {
+        Retry {
+            attempts, statuses, grpc_statuses, on_reset, base_backoff,
+            max_backoff: base_backoff + more,
+        }
+    }
+}
+
+fn redirect(matched: &PathMatch) -> impl Strategy<Value = Redirect> + use<> {
+    (
+        option::of(prop::sample::select(vec![
+            "http".to_owned(),
+            "https".to_owned(),
+        ])),
+        option::of(word()),
+        option::of(1_u16..),
+        path_rewrite(matched),
+        prop::sample::select(vec![301, 302, 303, 307, 308]),
+    )
+        .prop_map(|(scheme, host, port, path, status)| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Redirect {
+                scheme,
+                host,
+                port,
+                path,
+                status,
+            }
+        })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let forward = (
+        vec(backend(), 1..4).prop_filter("not all 0", |b| b.iter().any(|b| b.weight > 0)),
+        (option::of(span()), option::of(span())),
+        option::of(retry()),
+        vec((word(), 0_u32..=1_000_000), 0..2),
+    );
+    let parts = matches().prop_flat_map(|matches| {
+        let (path, redirect) = (rewrite(&matches.path), redirect(&matches.path));
+        (Just(matches), path, redirect)
+    });
+    (
+        parts,
+        header_filters(),
+        forward,
+        origin(),
+        status(200..=599),
+        0..4_u8,
+    )
+        .prop_map(
+            |((matches, rewrite, redirect), mut filters, forward, origin, status, which)| {
+                let mut rule = Rule {
+                    matches,
+                    filters: Vec::new(),
+                    action: Action::Fail(status),
+                    timeouts: Timeouts::default(),
+                    retry: None,
+                    mirrors: Vec::new(),
+                    origin,
+                };
+                match which {
+                    0 => {}
+                    1 => rule.action = Action::Redirect(redirect),
+                    _ => {
+                        let (backends, (request, per_try), retry, mirrors) = forward;
+                        filters.extend(rewrite);
+                        rule.action = Action::Forward(backends);
+                        rule.timeouts = Timeouts { request, per_try };
+                        rule.retry = retry;
+                        let mirror = |(cluster, millionths)| Mirror {
+                            cluster,
+                            millionths,
+                        };
+                        rule.mirrors = mirrors.into_iter().map(mirror).collect();
+                    }
+                }
+                rule.filters = filters;
+                rule
+            },
+        )
+}
+
+prop_compose! {
+    fn routes()(name in any_text(), rules in vec(rule(), 0..4)) -> RouteConfiguration {
+        RouteConfiguration { name, rules }
+    }
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        workload().prop_map(Resource::Workload),
+        cluster().prop_map(Resource::Cluster),
+        endpoints().prop_map(Resource::Endpoints),
+        listener().prop_map(Resource::Listener),
+        routes().prop_map(Resource::Route),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_decoded_is_what_was_encoded(resource in resource()) {
+        let bytes = resource.encode();
+        prop_assert_eq!(&resource.encode(), &bytes, "the bytes are always the same");
+        let decoded = Resource::decode(resource.kind(), resource.name(), &bytes);
+        prop_assert_eq!(decoded, Ok(resource));
+    }
+
+    #[test]
+    fn mutated_bytes_are_refused_or_mean_what_they_say(
+        resource in resource(),
+        edits in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = resource.encode().to_vec();
+        for (index, byte) in edits {
+            if !bytes.is_empty() {
+                let i = index.index(bytes.len());
+                bytes[i] = byte;
+            }
+        }
+        if let Ok(other) = Resource::decode(resource.kind(), resource.name(), &bytes) {
+            prop_assert_eq!(other.encode().len(), bytes.len());
+            let again = Resource::decode(resource.kind(), resource.name(), &other.encode());
+            prop_assert_eq!(again, Ok(other));
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..200), kind in 0..5_usize) {
+        let _maybe = Resource::decode(Kind::ALL[kind], "x", &bytes);
+    }
+}
+
+fn plain_cluster() -> Cluster {
+    Cluster {
+        name: "service/shop/cart/80".to_owned(),
+        service: None,
+        protocol: Protocol::Detect,
+        upstream_protocol: UpstreamProtocol::Same,
+        balance: Balance::default(),
+        limits: Limits::default(),
+        ejection: None,
+        connect_timeout: Duration::from_secs(5),
+        origin: Origin::default(),
+    }
+}
+
+fn refused(message: &impl prost::Message, kind: Kind, name: &str) -> Invalid {
+    Resource::decode(kind, name, &message.encode_to_vec()).expect_err("must be refused")
+}
+
+#[test]
+fn what_the_model_cannot_say_is_refused_by_its_field() {
+    let cluster = plain_cluster();
+    let message = PbCluster::decode(cluster.encode()).unwrap();
+    let refused = |change: fn(&mut PbCluster)| {
+        let mut message = message.clone();
+        change(&mut message);
+        refused(&message, Kind::Cluster, &cluster.name).field
+    };
+    assert_eq!(
+        refused(|m| m.ignore_health_on_host_removal = true),
+        "ignore_health_on_host_removal"
+    );
+    assert_eq!(
+        refused(|m| m.transport_socket = Some(Default::default())),
+        "transport_socket"
+    );
+    assert_eq!(refused(|m| m.connect_timeout = None), "connect_timeout");
+    assert_eq!(refused(|m| m.name = "other".to_owned()), "name");
+    assert_eq!(
+        refused(|m| m.load_balancing_policy.as_mut().unwrap().policies.clear()),
+        "load_balancing_policy.policies"
+    );
+    assert_eq!(
+        refused(
+            |m| m.circuit_breakers.as_mut().unwrap().thresholds[0].max_retries =
+                Some(Default::default())
+        ),
+        "circuit_breakers.thresholds[0].max_retries"
+    );
+
+    // A label is no behaviour.
+    let mut labelled = message;
+    labelled.alt_stat_name = "cart".to_owned();
+    assert_eq!(
+        Cluster::decode(&cluster.name, &labelled.encode_to_vec()),
+        Ok(cluster)
+    );
+}
+
+#[test]
+fn a_field_that_protobuf_does_not_know_is_refused() {
+    let cluster = plain_cluster();
+    let mut bytes = cluster.encode().to_vec();
+    // Field 1000, varint 1.
+    bytes.extend([0xc0, 0x3e, 0x01]);
+    let error = Cluster::decode(&cluster.name, &bytes).expect_err("must be refused");
+    assert_eq!(error.field, "message");
+    assert!(error.reason.contains("does not know"), "{error}");
+}
+
+#[test]
+fn a_filter_that_is_not_ours_is_refused() {
+    let listener = Listener {
+        name: "10.96.0.7:80".to_owned(),
+        address: "10.96.0.7:80".parse().unwrap(),
+        protocol: Protocol::Http,
+        service: None,
+        route: Some("service/shop/cart/80".to_owned()),
+        backends: Vec::new(),
+        origin: Origin::default(),
+    };
+    let mut message = PbListener::decode(listener.encode()).unwrap();
+    let extra = message.filter_chains[0].filters[0].clone();
+    message.filter_chains[0].filters.push(extra);
+    let error = refused(&message, Kind::Listener, &listener.name);
+    assert_eq!(error.field, "filter_chains[0].filters");
+
+    let other = Listener::decode("10.96.0.8:80", &listener.encode()).expect_err("another name");
+    assert_eq!(other.field, "name");
+}
+
+#[test]
+fn a_bad_rule_is_named_by_its_index() {
+    let rule = Rule {
+        matches: Match {
+            path: PathMatch::Exact("/".to_owned()),
+            ..Match::default()
+        },
+        filters: Vec::new(),
+        action: Action::Forward(vec![Backend {
+            cluster: "c".to_owned(),
+            weight: 1,
+            filters: Vec::new(),
+        }]),
+        timeouts: Timeouts::default(),
+        retry: None,
+        mirrors: Vec::new(),
+        origin: Origin::default(),
+    };
+    let routes = RouteConfiguration {
+        name: "r".to_owned(),
+        rules: vec![rule.clone(), rule],
+    };
+    let good = PbRoutes::decode(routes.encode()).unwrap();
+
+    let mut message = good.clone();
+    message.virtual_hosts[0].routes[1].decorator = Some(Default::default());
+    let error = refused(&message, Kind::Route, "r");
+    assert_eq!(error.field, "virtual_hosts[0].routes[1].decorator");
+
+    let mut message = good;
+    let path = message.virtual_hosts[0].routes[1].r#match.as_mut().unwrap();
+    let regex = envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher {
+        regex: "(".to_owned(),
+        ..Default::default()
+    };
+    path.path_specifier = Some(
+        envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier::SafeRegex(regex),
+    );
+    let error = refused(&message, Kind::Route, "r");
+    assert_eq!(error.field, "virtual_hosts[0].routes[1].match.safe_regex");
+    assert!(error.reason.contains("unclosed group"), "{error}");
+}

@@ -1,0 +1,368 @@
+//! The server: one task for each stream, between its client, its [`Session`] and the [`Cache`].
+//!
+//! Who the caller is follows from the connection ([`Authorize`]), never from what it says of
+//! itself; what it may see follows from who it is.
+
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    aggregated_discovery_service_server::{
+        AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+    },
+};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, Shared},
+    stream::{self, Stream},
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::{sync::mpsc, time};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Extensions, Response, Status, Streaming};
+
+use crate::{
+    cache::{Cache, Dialect, Subscriber},
+    model::SpiffeId,
+    protocol::Request,
+    session::{KindStatus, Session, Violation},
+};
+
+pub use crate::protocol::Node;
+
+/// How long a stream may be open before its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// Responses that may wait for the transport. Each kind has at most one that is not answered, so
+/// that a client which reads never fills it.
+const QUEUE: usize = 8;
+
+/// Decides who a caller is.
+pub trait Authorize: Send + Sync + 'static {
+    /// The caller, from what the transport proved. `extensions` are those of the request: whatever
+    /// the server that accepted the connection put there, such as the peer's certificates. `node`
+    /// is what the caller says of itself.
+    ///
+    /// # Errors
+    /// The status with which the stream is refused.
+    fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status>;
+}
+
+/// Who opened a stream, proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// `NAMESPACE/POD`; also the name of the only workload resource that it may see.
+    pub pod: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Its identity.
+    pub identity: SpiffeId,
+}
+
+/// How a stream stands: for status and dumps.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionStatus {
+    /// Number of the stream since the start of this process.
+    pub id: u64,
+    /// Who opened it.
+    pub caller: Caller,
+    /// Version of its program, as it says.
+    pub version: String,
+    /// What it subscribes to, and what of it is in force.
+    pub kinds: Vec<KindStatus>,
+}
+
+/// The aggregated discovery service, delta variant. Clones serve the same sessions.
+#[derive(Clone)]
+pub struct AdsService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cache: Cache,
+    authorize: Arc<dyn Authorize>,
+    stop: Shared<BoxFuture<'static, ()>>,
+    sessions: Mutex<BTreeMap<u64, Arc<Open>>>,
+    last_id: AtomicU64,
+}
+
+/// An open stream, for the list.
+struct Open {
+    caller: Caller,
+    version: String,
+    session: Mutex<Session>,
+}
+
+impl AdsService {
+    /// Serves what `cache` holds to whom `authorize` lets in.
+    pub fn new(cache: Cache, authorize: Arc<dyn Authorize>) -> Self {
+        Self::until(cache, authorize, std::future::pending())
+    }
+
+    /// The same, until `stop`: then every stream ends with `UNAVAILABLE`, and its client comes back
+    /// to another replica.
+    pub fn until(
+        cache: Cache,
+        authorize: Arc<dyn Authorize>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let inner = Inner {
+            cache,
+            authorize,
+            stop: stop.boxed().shared(),
+            sessions: Mutex::default(),
+            last_id: AtomicU64::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The service for a tonic server.
+    pub fn into_server(self) -> AggregatedDiscoveryServiceServer<Self> {
+        AggregatedDiscoveryServiceServer::new(self)
+    }
+
+    /// All open streams, oldest first.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        let open: Vec<_> = self
+            .inner
+            .sessions
+            .lock()
+            .iter()
+            .map(|(&id, open)| (id, Arc::clone(open)))
+            .collect();
+        let status = |(id, open): (u64, Arc<Open>)| SessionStatus {
+            id,
+            caller: open.caller.clone(),
+            version: open.version.clone(),
+            kinds: open.session.lock().status(),
+        };
+        open.into_iter().map(status).collect()
+    }
+}
+
+impl fmt::Debug for AdsService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let streams = self.inner.sessions.lock().len();
+        f.debug_struct("AdsService")
+            .field("streams", &streams)
+            .finish_non_exhaustive()
+    }
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for AdsService {
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _request: tonic::Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented(
+            "state-of-the-world ADS is not served: use DELTA_GRPC (DeltaAggregatedResources)",
+        ))
+    }
+
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: tonic::Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let (_metadata, extensions, requests) = request.into_parts();
+        let (responses, outgoing) = mpsc::channel(QUEUE);
+        let inner = Arc::clone(&self.inner);
+        // The driver is polled by the transport together with the responses, so that it ends with
+        // the stream however that ends: there is no task to leak.
+        let driver = async move {
+            let stop = inner.stop.clone();
+            let outcome = tokio::select! {
+                biased;
+                () = stop => Err(Status::unavailable(
+                    "the control plane is shutting down: connect again",
+                )),
+                outcome = inner.serve(extensions, requests, &responses) => outcome,
+            };
+            outcome.err().map(Err)
+        };
+        let driver = stream::once(Box::pin(driver)).filter_map(std::future::ready);
+        let responses = ReceiverStream::new(outgoing).map(|response| Ok(wire::response(response)));
+        Ok(Response::new(Box::pin(stream::select(responses, driver))))
+    }
+}
+
+impl Inner {
+    /// One stream, from its first request to its end.
+    async fn serve(
+        &self,
+        extensions: Extensions,
+        mut requests: Streaming<DeltaDiscoveryRequest>,
+        responses: &mpsc::Sender<crate::protocol::Response>,
+    ) -> Result<(), Status> {
+        let first = time::timeout(FIRST_REQUEST, requests.message())
+            .await
+            .map_err(|_elapsed| {
+                Status::deadline_exceeded("no request within 10 s of opening the stream")
+            })??;
+        let Some(first) = first else { return Ok(()) };
+        let first = wire::request(first)?;
+        let node = first.node.clone().unwrap_or_default();
+        let caller = self
+            .authorize
+            .authorize(&extensions, &node)
+            .inspect_err(|status| {
+                let node = &node.id;
+                tracing::warn!(node, %status, "a stream was refused");
+            })?;
+        let listed = self.open(caller, node.version);
+        let mut stream = Conversation {
+            open: &listed.open,
+            subscriber: self.cache.subscriber(Dialect::Tulle),
+            responses,
+        };
+        stream.take(first)?;
+        loop {
+            stream.send().await?;
+            tokio::select! {
+                request = requests.message() => match request? {
+                    Some(request) => stream.take(wire::request(request)?)?,
+                    None => return Ok(()),
+                },
+                () = stream.subscriber.changed() => stream.note_changes(),
+            }
+        }
+    }
+
+    fn open(&self, caller: Caller, version: String) -> Listed<'_> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = Mutex::new(Session::new(caller.pod.clone()));
+        let open = Arc::new(Open {
+            caller,
+            version,
+            session,
+        });
+        self.sessions.lock().insert(id, Arc::clone(&open));
+        tracing::info!(
+            stream = id,
+            pod = open.caller.pod,
+            version = open.version,
+            "stream opened"
+        );
+        Listed {
+            inner: self,
+            id,
+            open,
+        }
+    }
+}
+
+/// An entry of the list, as long as the stream lives.
+struct Listed<'a> {
+    inner: &'a Inner,
+    id: u64,
+    open: Arc<Open>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.inner.sessions.lock().remove(&self.id);
+        tracing::info!(
+            stream = self.id,
+            pod = self.open.caller.pod,
+            "stream closed"
+        );
+    }
+}
+
+/// The session, between the client and the cache.
+struct Conversation<'a> {
+    open: &'a Open,
+    subscriber: Subscriber,
+    responses: &'a mpsc::Sender<crate::protocol::Response>,
+}
+
+impl Conversation<'_> {
+    fn take(&mut self, request: Request) -> Result<(), Status> {
+        let pod = &self.open.caller.pod;
+        let kind = request.kind;
+        let changes = self
+            .open
+            .session
+            .lock()
+            .request(request)
+            .map_err(|violation| {
+                tracing::warn!(pod, %violation, "a stream is closed");
+                Status::from(violation)
+            })?;
+        for name in changes.subscribed {
+            self.subscriber.subscribe(kind, &name);
+        }
+        for name in changes.unsubscribed {
+            self.subscriber.unsubscribe(kind, &name);
+        }
+        for name in changes.refused {
+            tracing::warn!(
+                pod,
+                name,
+                ?kind,
+                "asked for the resource of another pod: refused"
+            );
+        }
+        for (name, reason) in changes.rejected {
+            tracing::warn!(
+                pod,
+                name,
+                ?kind,
+                reason,
+                "a resource was rejected by its client"
+            );
+        }
+        self.note_changes();
+        Ok(())
+    }
+
+    fn note_changes(&self) {
+        let mut session = self.open.session.lock();
+        for (kind, name) in self.subscriber.take_changed() {
+            session.changed(kind, &name);
+        }
+    }
+
+    async fn send(&self) -> Result<(), Status> {
+        loop {
+            let published = |kind, name: &str| self.subscriber.get(kind, name);
+            let Some(response) = self.open.session.lock().next_response(published) else {
+                return Ok(());
+            };
+            let closed = |_| Status::cancelled("the client is gone");
+            self.responses.send(response).await.map_err(closed)?;
+        }
+    }
+}
+
+impl From<Violation> for Status {
+    fn from(violation: Violation) -> Self {
+        let text = violation.to_string();
+        match violation {
+            Violation::TooMany => Self::resource_exhausted(text),
+            Violation::LongName(_) => Self::invalid_argument(text),
+            Violation::Wildcard(_) => Self::unimplemented(text),
+        }
+    }
+}
