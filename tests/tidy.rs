@@ -27,11 +27,22 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
     (
         "rustls",
-        &["proxy/src/tls", "control-plane/src/ca", "control-plane/src/server", "control-plane/tests"],
+        &[
+            "proxy/src/tls",
+            "control-plane/src/ca",
+            "control-plane/src/server",
+            "control-plane/tests",
+        ],
     ),
     (
         "envoy_types",
-        &["xds/src/model", "xds/src/client.rs", "xds/src/server.rs", "xds/tests", "control-plane/src/run.rs"],
+        &[
+            "xds/src/model",
+            "xds/src/client.rs",
+            "xds/src/server.rs",
+            "xds/tests",
+            "control-plane/src/run.rs",
+        ],
     ),
     ("dashmap", &["proxy/src/upstream"]),
     ("rcgen", &["proxy/src/tls", "control-plane/src/ca", "control-plane/tests"]),
@@ -86,7 +97,8 @@ fn unsafe_code_is_in_the_socket_room_alone() {
 fn rooms_are_not_named_after_crates_and_files_are_readable() {
     for (path, code) in sources() {
         let generated = path.starts_with("proto/src/generated");
-        let lines = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
+        let lines =
+            code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
         assert!(generated || lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
         assert!(!path.ends_with("/mod.rs"), "{path}: write foo.rs beside foo/");
     }

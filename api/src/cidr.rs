@@ -34,9 +34,7 @@ impl FromStr for Cidr {
         // A bare address parses in some tools and not in others: ask for the prefix.
         let found: IpNet = text.parse().ok().ok_or_else(form)?;
         let meant = found.trunc();
-        (found == meant)
-            .then_some(Self(found))
-            .ok_or(BadCidr::HostBits { found, meant })
+        (found == meant).then_some(Self(found)).ok_or(BadCidr::HostBits { found, meant })
     }
 }
 
@@ -87,24 +85,12 @@ mod tests {
     #[test]
     fn ranges() {
         for good in ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32", "0.0.0.0/0"] {
-            assert_eq!(
-                good.parse::<Cidr>().map(|c| c.to_string()),
-                Ok(good.to_owned())
-            );
+            assert_eq!(good.parse::<Cidr>().map(|c| c.to_string()), Ok(good.to_owned()));
         }
         for (bad, reason) in [
-            (
-                "10.0.0.1",
-                "\"10.0.0.1\" is no address range; write for example 10.0.0.0/8",
-            ),
-            (
-                "10.0.0.0/33",
-                "\"10.0.0.0/33\" is no address range; write for example 10.0.0.0/8",
-            ),
-            (
-                "10.1.0.0/8",
-                "10.1.0.0/8 has bits set after its prefix; write 10.0.0.0/8",
-            ),
+            ("10.0.0.1", "\"10.0.0.1\" is no address range; write for example 10.0.0.0/8"),
+            ("10.0.0.0/33", "\"10.0.0.0/33\" is no address range; write for example 10.0.0.0/8"),
+            ("10.1.0.0/8", "10.1.0.0/8 has bits set after its prefix; write 10.0.0.0/8"),
         ] {
             assert_eq!(bad.parse::<Cidr>().expect_err(bad).to_string(), reason);
         }

@@ -12,10 +12,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     let mut all = vec![MeshConfig::crd(), MeshTls::crd(), TrafficPolicy::crd()];
     for crd in &mut all {
         for version in &mut crd.spec.versions {
-            let schema = version
-                .schema
-                .as_mut()
-                .and_then(|s| s.open_api_v3_schema.as_mut());
+            let schema = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut());
             if let Some(schema) = schema {
                 schema.title = None; // the name of a Rust type
                 make_structural(schema);
@@ -29,10 +26,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// fields by itself; schemars writes `additionalProperties: false` for them. Nor does it know
 /// formats of unsigned numbers.
 fn make_structural(schema: &mut JSONSchemaProps) {
-    if matches!(
-        schema.additional_properties,
-        Some(JSONSchemaPropsOrBool::Bool(false))
-    ) {
+    if matches!(schema.additional_properties, Some(JSONSchemaPropsOrBool::Bool(false))) {
         schema.additional_properties = None;
     }
     let unsigned = match schema.format.as_deref() {
@@ -50,11 +44,7 @@ fn make_structural(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         make_structural(items);
     }
-    schema
-        .properties
-        .iter_mut()
-        .flat_map(|p| p.values_mut())
-        .for_each(make_structural);
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(make_structural);
 }
 
 #[cfg(test)]
@@ -82,10 +72,7 @@ mod tests {
         let mut found = Vec::new();
         for crd in all() {
             for version in crd.spec.versions {
-                let schema = version
-                    .schema
-                    .and_then(|s| s.open_api_v3_schema)
-                    .expect("a schema");
+                let schema = version.schema.and_then(|s| s.open_api_v3_schema).expect("a schema");
                 walk(&crd.spec.names.kind, &schema, &mut found);
             }
         }

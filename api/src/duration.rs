@@ -47,10 +47,7 @@ impl FromStr for Duration {
     type Err = BadDuration;
 
     fn from_str(text: &str) -> Result<Self, BadDuration> {
-        let bad = |reason| BadDuration {
-            text: text.chars().take(40).collect(),
-            reason,
-        };
+        let bad = |reason| BadDuration { text: text.chars().take(40).collect(), reason };
         let mut rest = text;
         let mut millis = 0;
         let mut parts = 0;
@@ -63,9 +60,7 @@ impl FromStr for Duration {
         match parts {
             0 => Err(bad("it is empty; write for example 10s")),
             1..=MAX_PARTS => Ok(Self::from_millis(millis)),
-            _ => Err(bad(
-                "it has more than four parts; write for example 1h30m10s500ms",
-            )),
+            _ => Err(bad("it has more than four parts; write for example 1h30m10s500ms")),
         }
     }
 }
@@ -75,9 +70,7 @@ fn part(text: &str) -> Result<(u64, &str), &'static str> {
     let after_digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = text.strip_suffix(after_digits).unwrap_or(text);
     let after_unit = after_digits.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = after_digits
-        .strip_suffix(after_unit)
-        .unwrap_or(after_digits);
+    let unit = after_digits.strip_suffix(after_unit).unwrap_or(after_digits);
     if digits.is_empty() {
         return Err(match text.chars().next() {
             Some('-' | '+') => "it must have no sign",

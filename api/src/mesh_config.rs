@@ -65,10 +65,7 @@ mod tests {
 
     #[test]
     fn only_the_one_named_default_counts() {
-        assert_eq!(
-            MeshConfig::new("default", MeshConfigSpec::default()).problems(),
-            []
-        );
+        assert_eq!(MeshConfig::new("default", MeshConfigSpec::default()).problems(), []);
         let other = MeshConfig::new("other", MeshConfigSpec::default()).problems();
         assert_eq!(other[0].field, "metadata.name");
     }

@@ -23,11 +23,7 @@ use crate::validate::{Problem, Problems, Validate};
     derive = "PartialEq",
     doc = "MeshTLS says whether pods accept plaintext, and from which trust domains they accept peers. With a selector it holds for those pods of its namespace, without one for the whole namespace, and in `tulle-system` without one for the whole mesh. Field by field the most specific wins. Without any, pods are `Permissive`.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshTlsSpec {
@@ -88,10 +84,7 @@ impl Validate for MeshTls {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         let spec = &self.spec;
-        let empty = spec
-            .selector
-            .as_ref()
-            .is_some_and(|s| s.match_labels.is_empty());
+        let empty = spec.selector.as_ref().is_some_and(|s| s.match_labels.is_empty());
         problems.check(empty, "spec.selector.matchLabels", || {
             "it is empty; leave out `selector` to mean all pods".to_owned()
         });
@@ -99,9 +92,7 @@ impl Validate for MeshTls {
         for (i, PortMode { port, .. }) in spec.ports.iter().enumerate() {
             let field = format!("spec.ports[{i}].port");
             problems.check(*port == 0, &field, || "0 is no port".to_owned());
-            problems.check(!seen.insert(port), &field, || {
-                format!("{port} is listed twice")
-            });
+            problems.check(!seen.insert(port), &field, || format!("{port} is listed twice"));
         }
         for (i, domain) in spec.trust_domains.iter().enumerate() {
             problems.check(!is_trust_domain(domain), &format!("spec.trustDomains[{i}]"), || {
@@ -129,11 +120,7 @@ mod tests {
 
     fn problems(spec: &str) -> Vec<String> {
         let spec = serde_yaml_ng::from_str(spec).expect("a spec");
-        MeshTls::new("x", spec)
-            .problems()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        MeshTls::new("x", spec).problems().iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -153,10 +140,7 @@ mod tests {
             ports: [{port: 0, mode: Strict}, {port: 80, mode: Strict}, {port: 80, mode: Strict}]
             trustDomains: ['spiffe://example.org']";
         let found = problems(spec);
-        let fields: Vec<&str> = found
-            .iter()
-            .filter_map(|p| Some(p.split_once(": ")?.0))
-            .collect();
+        let fields: Vec<&str> = found.iter().filter_map(|p| Some(p.split_once(": ")?.0)).collect();
         assert_eq!(
             fields,
             [
@@ -171,9 +155,6 @@ mod tests {
     #[test]
     fn a_mode_is_spelt_as_documented() {
         let error = serde_yaml_ng::from_str::<MeshTlsSpec>("mode: strict").expect_err("case");
-        assert!(
-            error.to_string().contains("unknown variant `strict`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("unknown variant `strict`"), "{error}");
     }
 }

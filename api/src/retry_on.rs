@@ -197,10 +197,7 @@ mod tests {
             ]
         );
         let json = serde_json::to_string(&list).expect("JSON");
-        assert_eq!(
-            serde_json::from_str::<Vec<RetryOn>>(&json).expect("a list"),
-            list
-        );
+        assert_eq!(serde_json::from_str::<Vec<RetryOn>>(&json).expect("a list"), list);
     }
 
     #[test]
@@ -214,13 +211,8 @@ mod tests {
     #[test]
     fn what_is_refused() {
         for text in ["4xx", "200", "600", "gateway-error", "-1", "''", "ok"] {
-            let error = serde_yaml_ng::from_str::<RetryOn>(text)
-                .expect_err(text)
-                .to_string();
-            assert!(
-                error.contains("is nothing to retry on; write 5xx"),
-                "{text}: {error}"
-            );
+            let error = serde_yaml_ng::from_str::<RetryOn>(text).expect_err(text).to_string();
+            assert!(error.contains("is nothing to retry on; write 5xx"), "{text}: {error}");
         }
     }
 }

@@ -54,15 +54,11 @@ impl TargetRef {
         let Some(kind) = self.target_kind() else {
             return self.check_kind(field, problems);
         };
-        problems.check(self.name.is_empty(), &format!("{field}.name"), || {
-            "it is empty".to_owned()
-        });
+        problems.check(self.name.is_empty(), &format!("{field}.name"), || "it is empty".to_owned());
         if kind == TargetKind::Namespace {
-            problems.check(
-                self.section_name.is_some(),
-                &format!("{field}.sectionName"),
-                || "a Namespace has no sections; leave it out".to_owned(),
-            );
+            problems.check(self.section_name.is_some(), &format!("{field}.sectionName"), || {
+                "a Namespace has no sections; leave it out".to_owned()
+            });
             let other = namespace.is_some_and(|own| own != self.name);
             problems.check(other, &format!("{field}.name"), || {
                 let own = namespace.unwrap_or_default();
@@ -73,9 +69,7 @@ impl TargetRef {
 
     /// Says what is wrong with a kind that is not known: its group, or all of it.
     fn check_kind(&self, field: &str, problems: &mut Problems) {
-        let same_kind = TargetKind::ALL
-            .into_iter()
-            .find(|(_, _, kind)| self.kind == *kind);
+        let same_kind = TargetKind::ALL.into_iter().find(|(_, _, kind)| self.kind == *kind);
         match same_kind {
             Some((_, group, kind)) => problems.check(true, &format!("{field}.group"), || {
                 format!("{:?} has no {kind}; its group is {group:?}", self.group)

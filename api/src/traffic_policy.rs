@@ -19,16 +19,8 @@ use crate::{
     namespaced,
     derive = "PartialEq",
     doc = "TrafficPolicy says how callers in the mesh treat requests to a Service, to what a route matches, or to everything in a namespace: retries, timeouts, limits, ejection, load balancing. Policies merge field by field: a route's rule before the route, before the Service's port, before the Service, before the Namespace.",
-    printcolumn(
-        name = "Target",
-        type_ = "string",
-        json_path = ".spec.targetRefs[0].name"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRefs[0].name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TrafficPolicySpec {
@@ -198,14 +190,8 @@ impl Validate for TrafficPolicy {
         for (i, target) in spec.target_refs.iter().enumerate() {
             let field = format!("spec.targetRefs[{i}]");
             target.check(&field, namespace, &mut problems);
-            let twice = spec
-                .target_refs
-                .iter()
-                .take(i)
-                .any(|earlier| earlier == target);
-            problems.check(twice, &field, || {
-                "the same target is listed twice".to_owned()
-            });
+            let twice = spec.target_refs.iter().take(i).any(|earlier| earlier == target);
+            problems.check(twice, &field, || "the same target is listed twice".to_owned());
         }
         if let Some(retries) = &spec.retries {
             check_retries(retries, &mut problems);
@@ -230,16 +216,10 @@ impl Validate for TrafficPolicy {
 
 fn check_retries(retries: &Retries, problems: &mut Problems) {
     problems.range("spec.retries.attempts", retries.attempts, 0..=10);
-    not_zero(
-        retries.per_try_timeout,
-        "spec.retries.perTryTimeout",
-        problems,
-    );
+    not_zero(retries.per_try_timeout, "spec.retries.perTryTimeout", problems);
     for (i, on) in retries.on.iter().enumerate() {
         let twice = retries.on.iter().take(i).any(|earlier| earlier == on);
-        problems.check(twice, &format!("spec.retries.on[{i}]"), || {
-            format!("{on} is listed twice")
-        });
+        problems.check(twice, &format!("spec.retries.on[{i}]"), || format!("{on} is listed twice"));
     }
     if let Some(budget) = &retries.budget {
         problems.range("spec.retries.budget.percent", budget.percent, 0..=100);
@@ -256,13 +236,7 @@ fn check_ejection(ejection: &Ejection, problems: &mut Problems) {
     not_zero(ejection.base_time, "spec.ejection.baseTime", problems);
     not_zero(ejection.interval, "spec.ejection.interval", problems);
     let base = ejection.base_time.unwrap_or(Duration::from_millis(30_000));
-    below(
-        ejection.max_time,
-        base,
-        "spec.ejection.maxTime",
-        "baseTime",
-        problems,
-    );
+    below(ejection.max_time, base, "spec.ejection.maxTime", "baseTime", problems);
 }
 
 fn not_zero(value: Option<Duration>, field: &str, problems: &mut Problems) {
@@ -289,11 +263,7 @@ mod tests {
     }
 
     fn problems(spec: &str) -> Vec<String> {
-        policy(spec)
-            .problems()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        policy(spec).problems().iter().map(ToString::to_string).collect()
     }
 
     const ALL: &str = "
@@ -322,10 +292,7 @@ loadBalancing: {policy: LeastRequest, choices: 3}
             serde_yaml_ng::from_str::<TrafficPolicySpec>(&yaml).expect("a spec"),
             policy.spec
         );
-        assert!(
-            yaml.contains("consecutive5xx: 5") && yaml.contains("maxTime: 5m"),
-            "{yaml}"
-        );
+        assert!(yaml.contains("consecutive5xx: 5") && yaml.contains("maxTime: 5m"), "{yaml}");
     }
 
     #[test]
@@ -340,11 +307,7 @@ limits: {connections: 0}
 ejection: {baseTime: 10m, maxTime: 1m, maxPercent: 200, interval: 0s}
 loadBalancing: {policy: Random, choices: 3}
 ";
-        let fields: Vec<String> = policy(spec)
-            .problems()
-            .into_iter()
-            .map(|p| p.field)
-            .collect();
+        let fields: Vec<String> = policy(spec).problems().into_iter().map(|p| p.field).collect();
         assert_eq!(
             fields,
             [
@@ -372,10 +335,7 @@ loadBalancing: {policy: Random, choices: 3}
         let group = "\"\" has no HTTPRoute; its group is \"gateway.networking.k8s.io\"";
         assert_eq!(found, [format!("spec.targetRefs[0].group: {group}")]);
         let found = problems("targetRefs: []");
-        assert_eq!(
-            found,
-            ["spec.targetRefs: there are 0; a policy has 1 to 16 targets"]
-        );
+        assert_eq!(found, ["spec.targetRefs: there are 0; a policy has 1 to 16 targets"]);
     }
 
     #[test]
@@ -385,10 +345,7 @@ loadBalancing: {policy: Random, choices: 3}
             ("timeouts: {request: 10}", "the unit is missing"),
             ("timeouts: {request: 10 s}", "the unit is missing"),
             ("retries: {on: [4xx]}", "is nothing to retry on"),
-            (
-                "loadBalancing: {policy: Maglev}",
-                "unknown variant `Maglev`",
-            ),
+            ("loadBalancing: {policy: Maglev}", "unknown variant `Maglev`"),
         ] {
             let spec = format!("targetRefs: []\n{field}");
             let error = serde_yaml_ng::from_str::<TrafficPolicySpec>(&spec).expect_err(field);

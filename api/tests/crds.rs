@@ -30,10 +30,5 @@ fn crds_are_fresh() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(
-        found,
-        expected,
-        "files in {} that no kind stands for",
-        folder.display()
-    );
+    assert_eq!(found, expected, "files in {} that no kind stands for", folder.display());
 }

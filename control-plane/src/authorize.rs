@@ -24,14 +24,9 @@ impl Authorize for Pods {
     fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status> {
         let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
         let certificates = connection.and_then(TlsConnectInfo::peer_certs);
-        let leaf = certificates
-            .as_ref()
-            .and_then(|chain| chain.first())
-            .ok_or_else(|| {
-                Status::unauthenticated(
-                    "no client certificate; get one from CertificateService first",
-                )
-            })?;
+        let leaf = certificates.as_ref().and_then(|chain| chain.first()).ok_or_else(|| {
+            Status::unauthenticated("no client certificate; get one from CertificateService first")
+        })?;
         let peer = peer::read(leaf).map_err(|bad| Status::unauthenticated(bad.to_string()))?;
         let pod = peer.pod.to_string();
         if node.id != pod {
@@ -40,10 +35,7 @@ impl Authorize for Pods {
                 node.id.chars().take(200).collect::<String>()
             )));
         }
-        let member = self
-            .roster
-            .get(&peer.pod)
-            .filter(|member| member.uid == peer.pod_uid);
+        let member = self.roster.get(&peer.pod).filter(|member| member.uid == peer.pod_uid);
         let Some(member) = member else {
             return Err(Status::permission_denied(format!(
                 "pod {pod} with uid {} does not exist (any more)",
@@ -61,10 +53,6 @@ impl Authorize for Pods {
                 peer.identity
             )));
         }
-        Ok(Caller {
-            pod,
-            namespace: peer.pod.namespace.to_string(),
-            identity,
-        })
+        Ok(Caller { pod, namespace: peer.pod.namespace.to_string(), identity })
     }
 }

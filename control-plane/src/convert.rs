@@ -45,57 +45,31 @@ pub struct Fault {
 
 impl Fault {
     fn fatal(field: impl Into<Field>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-            applies: false,
-        }
+        Self { field: field.into(), reason: reason.into(), applies: false }
     }
 
     fn note(field: impl Into<Field>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-            applies: true,
-        }
+        Self { field: field.into(), reason: reason.into(), applies: true }
     }
 
     /// The same fault of a part, seen from the whole.
     fn within(self, outer: &Field) -> Self {
-        Self {
-            field: self.field.below(outer.steps()),
-            ..self
-        }
+        Self { field: self.field.below(outer.steps()), ..self }
     }
 }
 
 /// Converts one object. A kind that is none of ours is no fault and yields nothing.
 pub fn convert(value: &Value) -> Outcome {
-    let text = |pointer| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind_text) = (text("/apiVersion"), text("/kind"));
-    let title = title(
-        kind_text,
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-    );
-    let failed = |fault| Outcome {
-        title: title.clone(),
-        faults: vec![fault],
-        ..Outcome::default()
-    };
+    let title = title(kind_text, text("/metadata/namespace"), text("/metadata/name"));
+    let failed =
+        |fault| Outcome { title: title.clone(), faults: vec![fault], ..Outcome::default() };
 
     let kind = match kinds::recognise(api_version, kind_text) {
         kinds::Recognised::World(kind) => kind,
         kinds::Recognised::Ignored => {
-            return Outcome {
-                title,
-                ..Outcome::default()
-            };
+            return Outcome { title, ..Outcome::default() };
         }
         kinds::Recognised::Refused(fault) => return failed(fault),
     };
@@ -106,12 +80,7 @@ pub fn convert(value: &Value) -> Outcome {
     let mut faults = Vec::new();
     let object = object(kind, &name, value, &mut faults);
     let object = object.filter(|_| faults.iter().all(|fault| fault.applies));
-    Outcome {
-        title,
-        reference: Some(ObjectRef { kind, name }),
-        object,
-        faults,
-    }
+    Outcome { title, reference: Some(ObjectRef { kind, name }), object, faults }
 }
 
 fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
@@ -133,10 +102,6 @@ fn title(kind: &str, namespace: &str, name: &str) -> String {
     match (kind, name) {
         ("", "") => String::new(),
         (kind, "") => clean(kind),
-        (kind, name) => format!(
-            "{} {}",
-            clean(kind),
-            Name::new(clean(namespace), clean(name))
-        ),
+        (kind, name) => format!("{} {}", clean(kind), Name::new(clean(namespace), clean(name))),
     }
 }

@@ -76,10 +76,7 @@ pub fn watch(
 ) -> Result<mpsc::Receiver<Batch>, WatchError> {
     // The kernel's notifications come with absolute paths.
     let absolute = |path: &Path| std::path::absolute(path).map_err(WatchError::Path);
-    let directories: Vec<_> = directories
-        .iter()
-        .map(|d| absolute(d))
-        .collect::<Result<_, _>>()?;
+    let directories: Vec<_> = directories.iter().map(|d| absolute(d)).collect::<Result<_, _>>()?;
     let own = own.map(absolute).transpose()?;
     let (to_source, signals) = sync_channel(SIGNALS);
     let overflow = Arc::new(AtomicBool::new(false));
@@ -174,12 +171,7 @@ impl Source {
 
     /// Waits for something to do. `false` if nothing can come any more.
     fn wait(&mut self) -> bool {
-        let next = self
-            .due
-            .values()
-            .map(|(at, _)| *at)
-            .chain([self.rescan])
-            .min();
+        let next = self.due.values().map(|(at, _)| *at).chain([self.rescan]).min();
         let timeout = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()));
         match self.signals.recv_timeout(timeout) {
             Ok(event) => self.note(&event),
@@ -227,16 +219,9 @@ impl Source {
             return None;
         }
         // A directory inside of another one is its own: the innermost counts.
-        let inside = self
-            .directories
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| path.starts_with(d));
+        let inside = self.directories.iter().enumerate().filter(|(_, d)| path.starts_with(d));
         let (directory, _) = inside.max_by_key(|(_, directory)| directory.components().count())?;
-        Some(FileId {
-            directory,
-            path: path.into(),
-        })
+        Some(FileId { directory, path: path.into() })
     }
 
     /// Looks at all files whose time has come.
@@ -246,11 +231,8 @@ impl Source {
             self.scan(first, now);
             self.rescan = now + RESCAN;
         }
-        let due: Vec<_> = self
-            .due
-            .iter()
-            .map(|(id, (at, seen))| (id.clone(), *at <= now, *seen))
-            .collect();
+        let due: Vec<_> =
+            self.due.iter().map(|(id, (at, seen))| (id.clone(), *at <= now, *seen)).collect();
         for (id, is_due, seen) in due {
             let found = stamp(&id.path);
             match (found, is_due) {
@@ -284,13 +266,7 @@ impl Source {
                 self.own.as_deref() == Some(folder) || self.directories.iter().any(|d| d == folder)
             };
             walk(&self.directories[index], &apart, &mut |path, stamp| {
-                there.insert(
-                    FileId {
-                        directory: index,
-                        path: path.into(),
-                    },
-                    stamp,
-                );
+                there.insert(FileId { directory: index, path: path.into() }, stamp);
             });
         }
         for id in self.files.ids().filter(|id| !there.contains_key(id)) {
@@ -326,10 +302,7 @@ fn concerns_folders(event: &notify::Event, path: &Path) -> bool {
         event.kind,
         EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
     );
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     moved && (name == "..data" || !name.starts_with('.') && path.extension().is_none())
         || matches!(event.kind, EventKind::Modify(ModifyKind::Name(_))) && path.is_dir()
 }
@@ -338,9 +311,7 @@ fn read(path: &Path) -> Parsed {
     let text = || -> std::io::Result<Vec<u8>> {
         let mut text = Vec::new();
         // One more than allowed tells that there is more.
-        File::open(path)?
-            .take(MAX_FILE as u64 + 1)
-            .read_to_end(&mut text)?;
+        File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut text)?;
         Ok(text)
     };
     match text() {

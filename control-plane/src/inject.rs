@@ -80,15 +80,9 @@ impl Resources {
     /// Requests and limits from pairs of name and quantity.
     pub fn new(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
         let map = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned())))
-                .collect()
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
         };
-        Self {
-            requests: map(requests),
-            limits: map(limits),
-        }
+        Self { requests: map(requests), limits: map(limits) }
     }
 }
 
@@ -199,16 +193,12 @@ pub enum Skip {
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotEnabled => write!(
-                f,
-                "neither it nor its namespace has the label {LABEL}=enabled"
-            ),
+            Self::NotEnabled => {
+                write!(f, "neither it nor its namespace has the label {LABEL}=enabled")
+            }
             Self::Disabled => write!(f, "its label {LABEL} is \"disabled\""),
             Self::NamespaceLabel(value) => {
-                write!(
-                    f,
-                    "its namespace's label {LABEL} is {value:?}; only \"enabled\" injects"
-                )
+                write!(f, "its namespace's label {LABEL} is {value:?}; only \"enabled\" injects")
             }
             Self::AlreadyInjected => f.write_str("it has a sidecar already"),
             Self::HostNetwork => f.write_str("it uses the node's network (hostNetwork: true)"),
@@ -255,30 +245,18 @@ pub fn inject(
 ) -> Result<Decision, Refusal> {
     let no_spec = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
-    Ok(
-        match plan(&pod.metadata, spec, namespace_labels, settings)? {
-            Plan::Skip(skip) => Decision::Skipped(skip),
-            Plan::Inject(additions) => {
-                let mut pod = Box::new(pod.clone());
-                let Additions {
-                    annotations,
-                    init_containers,
-                    volumes,
-                    warnings,
-                } = *additions;
-                pod.metadata
-                    .annotations
-                    .get_or_insert_default()
-                    .extend(annotations);
-                let spec = pod.spec.get_or_insert_default();
-                spec.init_containers
-                    .get_or_insert_default()
-                    .splice(..0, init_containers);
-                spec.volumes.get_or_insert_default().extend(volumes);
-                Decision::Injected { pod, warnings }
-            }
-        },
-    )
+    Ok(match plan(&pod.metadata, spec, namespace_labels, settings)? {
+        Plan::Skip(skip) => Decision::Skipped(skip),
+        Plan::Inject(additions) => {
+            let mut pod = Box::new(pod.clone());
+            let Additions { annotations, init_containers, volumes, warnings } = *additions;
+            pod.metadata.annotations.get_or_insert_default().extend(annotations);
+            let spec = pod.spec.get_or_insert_default();
+            spec.init_containers.get_or_insert_default().splice(..0, init_containers);
+            spec.volumes.get_or_insert_default().extend(volumes);
+            Decision::Injected { pod, warnings }
+        }
+    })
 }
 
 /// Decides about a pod or a pod template, by its metadata and spec.
@@ -314,14 +292,8 @@ fn not_wanted(
     metadata: &ObjectMeta,
     namespace_labels: &BTreeMap<String, String>,
 ) -> Result<Option<Skip>, Refusal> {
-    let own = metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(LABEL));
-    match (
-        own.map(String::as_str),
-        namespace_labels.get(LABEL).map(String::as_str),
-    ) {
+    let own = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL));
+    match (own.map(String::as_str), namespace_labels.get(LABEL).map(String::as_str)) {
         (Some("enabled"), _) | (None, Some("enabled")) => Ok(None),
         (Some("disabled"), _) => Ok(Some(Skip::Disabled)),
         (Some(other), _) => Err(Refusal::Label(other.to_owned())),
@@ -331,10 +303,7 @@ fn not_wanted(
 }
 
 fn not_possible(metadata: &ObjectMeta, spec: &PodSpec) -> Option<Skip> {
-    let injected = metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|a| a.contains_key(INJECTED))
+    let injected = metadata.annotations.as_ref().is_some_and(|a| a.contains_key(INJECTED))
         || containers(spec).any(|c| c.name == PROXY);
     if injected {
         return Some(Skip::AlreadyInjected);
@@ -342,61 +311,38 @@ fn not_possible(metadata: &ObjectMeta, spec: &PodSpec) -> Option<Skip> {
     if spec.host_network == Some(true) {
         return Some(Skip::HostNetwork);
     }
-    let selected = spec
-        .node_selector
-        .as_ref()
-        .and_then(|s| s.get("kubernetes.io/os"));
+    let selected = spec.node_selector.as_ref().and_then(|s| s.get("kubernetes.io/os"));
     let os = spec.os.as_ref().map(|os| &os.name).or(selected);
     if os.is_some_and(|os| os == "windows") {
         return Some(Skip::Windows);
     }
     containers(spec).find_map(|c| {
         let (_, mesh) = OTHER_MESHES.into_iter().find(|(name, _)| c.name == *name)?;
-        Some(Skip::OtherMesh {
-            mesh,
-            container: c.name.clone(),
-        })
+        Some(Skip::OtherMesh { mesh, container: c.name.clone() })
     })
 }
 
 fn refuse_clashes(spec: &PodSpec) -> Result<(), Refusal> {
     let pod_user = spec.security_context.as_ref().and_then(|s| s.run_as_user);
     for container in containers(spec) {
-        let user = container
-            .security_context
-            .as_ref()
-            .and_then(|s| s.run_as_user)
-            .or(pod_user);
+        let user = container.security_context.as_ref().and_then(|s| s.run_as_user).or(pod_user);
         if user == Some(PROXY_UID) {
-            return Err(Refusal::ProxyUid {
-                container: container.name.clone(),
-            });
+            return Err(Refusal::ProxyUid { container: container.name.clone() });
         }
         let ports = container.ports.iter().flatten().map(|p| p.container_port);
         if let Some(port) = ports.into_iter().find(|port| PROXY_PORTS.contains(port)) {
-            return Err(Refusal::ProxyPort {
-                container: container.name.clone(),
-                port,
-            });
+            return Err(Refusal::ProxyPort { container: container.name.clone(), port });
         }
     }
     let ours = sidecar::volumes();
-    match spec
-        .volumes
-        .iter()
-        .flatten()
-        .find(|v| ours.iter().any(|o| o.name == v.name))
-    {
+    match spec.volumes.iter().flatten().find(|v| ours.iter().any(|o| o.name == v.name)) {
         Some(volume) => Err(Refusal::VolumeName(volume.name.clone())),
         None => Ok(()),
     }
 }
 
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    spec.init_containers
-        .iter()
-        .flatten()
-        .chain(&spec.containers)
+    spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
 #[cfg(test)]

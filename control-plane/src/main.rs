@@ -26,10 +26,7 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "whoever started it reads this, not a log collector"
-)]
+#[expect(clippy::print_stderr, reason = "whoever started it reads this, not a log collector")]
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("tulle-control-plane: {error}");
     ExitCode::FAILURE

@@ -61,26 +61,10 @@ impl Metrics {
             "Requests for certificates, by outcome",
             self.certificates.clone(),
         );
-        registry.register(
-            "objects",
-            "Objects that are known, by kind",
-            self.objects.clone(),
-        );
-        registry.register(
-            "problems",
-            "Problems with what somebody wrote",
-            self.problems.clone(),
-        );
-        registry.register(
-            "events",
-            "Changes that the source yielded",
-            self.events.clone(),
-        );
-        registry.register(
-            "compiled",
-            "Resources that were compiled",
-            self.compiled.clone(),
-        );
+        registry.register("objects", "Objects that are known, by kind", self.objects.clone());
+        registry.register("problems", "Problems with what somebody wrote", self.problems.clone());
+        registry.register("events", "Changes that the source yielded", self.events.clone());
+        registry.register("compiled", "Resources that were compiled", self.compiled.clone());
         registry.register(
             "published",
             "Resources whose bytes changed, so that they were published",

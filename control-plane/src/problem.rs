@@ -44,10 +44,7 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        for part in [&self.object, &self.field]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-        {
+        for part in [&self.object, &self.field].into_iter().filter(|part| !part.is_empty()) {
             write!(f, ": {part}")?;
         }
         write!(f, ": {}", self.reason)

@@ -138,15 +138,10 @@ impl Publisher {
         // The roster first: a proxy whose workload says "here you are" must be let in.
         for subject in dirty {
             if let Subject::Pod(name) = subject {
-                self.roster
-                    .set(name, self.world.pod(name).map(|pod| &**pod));
+                self.roster.set(name, self.world.pod(name).map(|pod| &**pod));
             }
         }
-        for key in dirty
-            .iter()
-            .filter_map(|subject| self.wanted.get(subject))
-            .flatten()
-        {
+        for key in dirty.iter().filter_map(|subject| self.wanted.get(subject)).flatten() {
             self.compile(key);
         }
     }
@@ -177,10 +172,7 @@ impl Publisher {
     fn compile(&self, key: &Key) {
         let resource = compile(&self.world, &self.settings, key.kind, &key.name);
         self.metrics.compiled.inc();
-        if self
-            .cache
-            .put(key.clone(), resource.map(|resource| resource.encode()))
-        {
+        if self.cache.put(key.clone(), resource.map(|resource| resource.encode())) {
             self.metrics.published.inc();
         }
     }
@@ -188,16 +180,12 @@ impl Publisher {
     /// Says what is wrong, and for which namespaces the roots are needed.
     fn tell(&mut self, dirty: &Dirty, problems: Vec<Problem>) {
         for (kind, count) in self.world.counts() {
-            let label = KindLabel {
-                kind: kind.as_str(),
-            };
+            let label = KindLabel { kind: kind.as_str() };
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.objects.get_or_create(&label).set(count);
         }
         let problems: BTreeSet<Problem> = problems.into_iter().collect();
-        self.metrics
-            .problems
-            .set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+        self.metrics.problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
         for problem in problems.difference(&self.problems) {
             let effect = match problem.effect {
                 Effect::Rejected => "not applied",

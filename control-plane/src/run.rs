@@ -66,10 +66,7 @@ pub enum StartError {
     #[error(transparent)]
     Watch(#[from] WatchError),
     #[error("listening on {address}: {error}")]
-    Listen {
-        address: SocketAddr,
-        error: io::Error,
-    },
+    Listen { address: SocketAddr, error: io::Error },
 }
 
 /// Starts everything.
@@ -83,10 +80,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     registry.register(|registry| metrics.register(registry));
     let mut tasks = JoinSet::new();
 
-    let root = Arc::new(Root::load_or_make(
-        &config.ca_directory,
-        &config.trust_domain,
-    )?);
+    let root = Arc::new(Root::load_or_make(&config.ca_directory, &config.trust_domain)?);
     let authority = Authority::new(Arc::clone(&root), config.certificate_lifetime.get());
     let certificate = ServerCertificate::new(authority.clone())?;
     let tls = server::tls(&root, Arc::clone(&certificate))?;
@@ -95,10 +89,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
 
     let (report, reports) = watch::channel(Report::default());
     if let Some(path) = config.output.clone() {
-        tasks.spawn(output::run(
-            reports,
-            Directory::new(path, root.trusted_pem()),
-        ));
+        tasks.spawn(output::run(reports, Directory::new(path, root.trusted_pem())));
     }
     let (cache, interest) = Cache::new();
     let roster = Roster::default();
@@ -143,13 +134,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let handler = status_handler(readiness.clone(), registry);
     tasks.spawn(admin::serve_tcp(status_listener, handler, drain));
     tracing::info!(%listen, %status, "started");
-    Ok(ControlPlane {
-        listen,
-        status,
-        readiness,
-        tasks,
-        trigger,
-    })
+    Ok(ControlPlane { listen, status, readiness, tasks, trigger })
 }
 
 impl ControlPlane {
@@ -166,10 +151,7 @@ impl ControlPlane {
 }
 
 fn ads(cache: Cache, config: &Config, roster: Roster, drain: Drain) -> AdsService {
-    let pods = Pods {
-        roster,
-        trust_domain: config.trust_domain.clone(),
-    };
+    let pods = Pods { roster, trust_domain: config.trust_domain.clone() };
     AdsService::until(cache, Arc::new(pods), async move { drain.started().await })
 }
 
@@ -210,10 +192,7 @@ fn answer(request: &Request<Bytes>, readiness: &Readiness, registry: &Registry) 
         "/ready" if readiness.is_ready() => admin::text(StatusCode::OK, "ready\n"),
         "/ready" => {
             let pending = readiness.pending().join(", ");
-            admin::text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready, pending: {pending}\n"),
-            )
+            admin::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
         }
         "/metrics" => {
             let content_type = tulle_runtime::metrics::CONTENT_TYPE;

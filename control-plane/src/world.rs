@@ -119,25 +119,17 @@ impl World {
     /// The Service with this cluster IP. Of several (an address that is just changing hands) the
     /// first by name, so that every replica says the same.
     pub fn service_at(&self, ip: IpAddr) -> Option<&Arc<Service>> {
-        self.services_by_ip
-            .get(&ip)
-            .next()
-            .and_then(|name| self.services.get(name))
+        self.services_by_ip.get(&ip).next().and_then(|name| self.services.get(name))
     }
 
     /// The pod with this address; see [`World::service_at`] for several.
     pub fn pod_at(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
-        self.pods_by_ip
-            .get(&ip)
-            .next()
-            .and_then(|name| self.pods.get(name))
+        self.pods_by_ip.get(&ip).next().and_then(|name| self.pods.get(name))
     }
 
     /// The slices of a Service, by name.
     pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &Arc<EndpointSlice>> {
-        self.slices_by_service
-            .get(service)
-            .filter_map(|name| self.slices.get(name))
+        self.slices_by_service.get(service).filter_map(|name| self.slices.get(name))
     }
 
     /// The Services whose selector matches `pod`, by name.
@@ -212,26 +204,18 @@ impl World {
             dirty.extend(listing.cloned().map(Subject::Service));
         }
         // Endpoints carry the pod's identity: who lists it is touched too.
-        dirty.extend(
-            self.services_by_pod
-                .get(name)
-                .cloned()
-                .map(Subject::Service),
-        );
+        dirty.extend(self.services_by_pod.get(name).cloned().map(Subject::Service));
         dirty.insert(Subject::Namespace(Arc::clone(&name.namespace)));
     }
 
     fn index_pod(&mut self, pod: &Pod, present: bool) {
         let name = &pod.name;
-        self.pods_by_namespace
-            .set(Arc::clone(&name.namespace), name, present);
+        self.pods_by_namespace.set(Arc::clone(&name.namespace), name, present);
         if pod.meshed {
-            self.meshed_by_namespace
-                .set(Arc::clone(&name.namespace), name, present);
+            self.meshed_by_namespace.set(Arc::clone(&name.namespace), name, present);
         }
         for (key, value) in &pod.labels {
-            self.pods_by_label
-                .set((&name.namespace, key, value), name, present);
+            self.pods_by_label.set((&name.namespace, key, value), name, present);
         }
         for ip in own_addresses(pod) {
             self.pods_by_ip.set(ip, name, present);
@@ -250,8 +234,7 @@ impl World {
             }
             // One label of the selector finds all candidates; the full selector is checked on them.
             if let Some((key, value)) = service.selector.first_key_value() {
-                self.selectors
-                    .set((&name.namespace, key, value), name, present);
+                self.selectors.set((&name.namespace, key, value), name, present);
             }
             for pod in self.pods_selected(&name.namespace, &service.selector) {
                 touch_pod(pod, dirty);
@@ -298,8 +281,7 @@ impl World {
             return;
         };
         dirty.insert(Subject::Service(service.clone()));
-        self.slices_by_service
-            .set(service.clone(), &slice.name, present);
+        self.slices_by_service.set(service.clone(), &slice.name, present);
         for endpoint in &slice.endpoints {
             if let Some((pod, _)) = &endpoint.pod {
                 self.services_by_pod.set(pod.clone(), service, present);
@@ -317,11 +299,7 @@ impl World {
         };
         for (tls, present) in changes(&old, new) {
             let whole_mesh = tls.scope == TlsScope::Mesh;
-            let home = if whole_mesh {
-                "".into()
-            } else {
-                Arc::clone(&name.namespace)
-            };
+            let home = if whole_mesh { "".into() } else { Arc::clone(&name.namespace) };
             self.mesh_tls_by_namespace.set(home, name, present);
             if whole_mesh {
                 self.touch_every_pod(dirty);
@@ -363,9 +341,7 @@ fn changes<'a, T>(
     old: &'a Option<Arc<T>>,
     new: Option<&'a Arc<T>>,
 ) -> impl Iterator<Item = (&'a Arc<T>, bool)> {
-    old.iter()
-        .map(|old| (old, false))
-        .chain(new.map(|new| (new, true)))
+    old.iter().map(|old| (old, false)).chain(new.map(|new| (new, true)))
 }
 
 fn touch_pod(pod: &Pod, dirty: &mut Dirty) {
@@ -380,10 +356,7 @@ fn own_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
 }
 
 fn matches(selector: &objects::Labels, pod: &Pod) -> bool {
-    !selector.is_empty()
-        && selector
-            .iter()
-            .all(|(key, value)| pod.labels.get(key) == Some(value))
+    !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
 }
 
 fn specificity(scope: &TlsScope) -> u8 {

@@ -104,13 +104,8 @@ impl Mesh {
             "127.0.0.1:0",
         ]);
         let plane = Box::pin(run::start(config)).await.unwrap();
-        let mesh = Self {
-            directory,
-            token_key,
-            plane,
-        };
-        mesh.eventually("ready", || mesh.plane.readiness.is_ready())
-            .await;
+        let mesh = Self { directory, token_key, plane };
+        mesh.eventually("ready", || mesh.plane.readiness.is_ready()).await;
         mesh
     }
 
@@ -126,10 +121,7 @@ impl Mesh {
     }
 
     fn token(&self, pod: &str, uid: &str) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({
             "aud": ["tulle"], "exp": now + 600, "sub": "system:serviceaccount:shop:reviews",
             "kubernetes.io": {
@@ -151,27 +143,17 @@ impl Mesh {
             tls = tls.identity(identity);
         }
         let address = format!("https://{}", self.plane.listen);
-        Endpoint::from_shared(address)
-            .unwrap()
-            .tls_config(tls)
-            .unwrap()
+        Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap()
     }
 
     async fn enrol(&self, token: &str) -> Result<Identity, tonic::Status> {
         let key = KeyPair::generate().unwrap();
-        let csr = CertificateParams::default()
-            .serialize_request(&key)
-            .unwrap();
-        let mut request = Request::new(IssueRequest {
-            csr: csr.der().to_vec().into(),
-        });
+        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        let mut request = Request::new(IssueRequest { csr: csr.der().to_vec().into() });
         let bearer = format!("Bearer {token}").parse().unwrap();
         request.metadata_mut().insert("authorization", bearer);
         let channel = self.endpoint(None).connect().await.unwrap();
-        let issued = CertificateServiceClient::new(channel)
-            .issue(request)
-            .await?
-            .into_inner();
+        let issued = CertificateServiceClient::new(channel).issue(request).await?.into_inner();
         assert_eq!(issued.roots.len(), 1);
         let leaf = base64::engine::general_purpose::STANDARD.encode(&issued.chain[0]);
         let pem = format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n");
@@ -184,9 +166,7 @@ impl Mesh {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(Duration::from_secs(20), wait)
-            .await
-            .unwrap_or_else(|_| panic!("never: {what}"));
+        timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
     }
 }
 
@@ -199,21 +179,14 @@ struct Proxy {
 
 impl Proxy {
     fn open(endpoint: Endpoint, pod: &str) -> Self {
-        let node = Node {
-            id: pod.to_owned(),
-            version: "test".to_owned(),
-        };
+        let node = Node { id: pod.to_owned(), version: "test".to_owned() };
         let connect = Arc::new(move || {
             let endpoint = endpoint.clone();
             async move { Ok::<Channel, _>(endpoint.connect().await?) }.boxed()
         });
         let (client, handle, events) = Client::new(ClientConfig { node, connect });
         tokio::spawn(client.run());
-        Self {
-            handle,
-            events,
-            known: BTreeMap::new(),
-        }
+        Self { handle, events, known: BTreeMap::new() }
     }
 
     /// Subscribes, and follows the stream until what is known of the resource satisfies `good`.
@@ -226,29 +199,17 @@ impl Proxy {
         self.handle.subscribe(kind, name);
         let key = (kind, name.to_owned());
         let follow = async {
-            while !self
-                .known
-                .get(&key)
-                .is_some_and(|known| good(known.as_ref()))
-            {
+            while !self.known.get(&key).is_some_and(|known| good(known.as_ref())) {
                 let event = self.events.recv().await.unwrap();
                 self.learn(event);
             }
             self.known[&key].clone()
         };
-        timeout(Duration::from_secs(20), follow)
-            .await
-            .unwrap_or_else(|_| panic!("never: {name}"))
+        timeout(Duration::from_secs(20), follow).await.unwrap_or_else(|_| panic!("never: {name}"))
     }
 
     fn learn(&mut self, event: Event) {
-        let Event::Update {
-            kind,
-            changed,
-            removed,
-            ack,
-        } = event
-        else {
+        let Event::Update { kind, changed, removed, ack } = event else {
             return;
         };
         for received in changed {
@@ -276,9 +237,7 @@ impl Proxy {
     }
 
     async fn get(&mut self, kind: Kind, name: &str) -> Resource {
-        self.until(kind, name, |known| known.is_some())
-            .await
-            .unwrap()
+        self.until(kind, name, |known| known.is_some()).await.unwrap()
     }
 }
 
@@ -287,27 +246,15 @@ const CLUSTER: &str = "service/shop/reviews/9080";
 #[tokio::test(flavor = "multi_thread")]
 async fn enrols_serves_and_follows_an_edit() {
     let mesh = Mesh::start().await;
-    let identity = mesh
-        .enrol(&mesh.token("reviews-abc-1", "uid-1"))
-        .await
-        .unwrap();
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
     let mut proxy = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1");
 
     let Resource::Workload(workload) = proxy.get(Kind::Workload, "shop/reviews-abc-1").await else {
         panic!()
     };
-    assert_eq!(
-        workload.identity.as_str(),
-        "spiffe://cluster.local/ns/shop/sa/reviews"
-    );
-    assert_eq!(
-        (&*workload.owner_kind, &*workload.owner_name),
-        ("Deployment", "reviews")
-    );
-    assert_eq!(
-        (workload.ports[0].port, workload.ports[0].protocol),
-        (8080, Protocol::Http)
-    );
+    assert_eq!(workload.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/reviews");
+    assert_eq!((&*workload.owner_kind, &*workload.owner_name), ("Deployment", "reviews"));
+    assert_eq!((workload.ports[0].port, workload.ports[0].protocol), (8080, Protocol::Http));
     assert_eq!(workload.ports[0].services, ["shop/reviews"]);
 
     let Resource::Listener(listener) = proxy.get(Kind::Listener, "10.96.0.7:9080").await else {
@@ -322,19 +269,14 @@ async fn enrols_serves_and_follows_an_edit() {
     let endpoint = &endpoints.endpoints[0];
     assert_eq!(endpoint.address, "10.244.0.9:8080".parse().unwrap());
     assert_eq!(endpoint.identity.as_ref(), Some(&workload.identity));
-    assert_eq!(
-        (endpoint.health, &*endpoint.workload),
-        (Health::Ready, "shop/reviews")
-    );
+    assert_eq!((endpoint.health, &*endpoint.workload), (Health::Ready, "shop/reviews"));
 
     // The pod's own address, and an address that is nobody's.
     let Resource::Listener(pod) = proxy.get(Kind::Listener, "10.244.0.9:8080").await else {
         panic!()
     };
     assert_eq!(pod.route.as_deref(), Some("pod/shop/reviews-abc-1/8080"));
-    proxy
-        .until(Kind::Listener, "10.96.0.99:80", |known| known.is_none())
-        .await;
+    proxy.until(Kind::Listener, "10.96.0.99:80", |known| known.is_none()).await;
 
     // An edit, a file of its own, a broken edit (nothing changes), and its removal.
     mesh.save("shop.yaml", &SHOP.replace("ready: true", "ready: false"));
@@ -346,43 +288,30 @@ async fn enrols_serves_and_follows_an_edit() {
          spec: {mode: Strict}\n",
     );
     let strict = |known: Option<&Resource>| matches!(known, Some(Resource::Workload(w)) if w.default_mtls == MtlsMode::Strict);
-    proxy
-        .until(Kind::Workload, "shop/reviews-abc-1", strict)
-        .await;
+    proxy.until(Kind::Workload, "shop/reviews-abc-1", strict).await;
     mesh.save("shop.yaml", "kind: {");
     let problems = mesh.path("out/status/problems.json");
     let named = || fs::read_to_string(&problems).is_ok_and(|text| text.contains("shop.yaml"));
     mesh.eventually("the broken file is named", named).await;
     assert!(mesh.path("out/shop/tulle-roots.yaml").exists());
     fs::remove_file(mesh.path("yaml/shop.yaml")).unwrap();
-    proxy
-        .until(Kind::Listener, "10.96.0.7:9080", |known| known.is_none())
-        .await;
+    proxy.until(Kind::Listener, "10.96.0.7:9080", |known| known.is_none()).await;
     mesh.plane.run_until(std::future::ready(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refuses_strangers() {
     let mesh = Mesh::start().await;
-    let refused = mesh
-        .enrol(&mesh.token("reviews-abc-1", "uid-0"))
-        .await
-        .unwrap_err();
+    let refused = mesh.enrol(&mesh.token("reviews-abc-1", "uid-0")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().contains("uid"), "{refused}");
 
     // Without a certificate; for another pod.
-    let error = Proxy::open(mesh.endpoint(None), "shop/reviews-abc-1")
-        .disconnected()
-        .await;
+    let error = Proxy::open(mesh.endpoint(None), "shop/reviews-abc-1").disconnected().await;
     assert!(error.contains("no client certificate"), "{error}");
-    let identity = mesh
-        .enrol(&mesh.token("reviews-abc-1", "uid-1"))
-        .await
-        .unwrap();
-    let error = Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/other")
-        .disconnected()
-        .await;
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let error =
+        Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/other").disconnected().await;
     assert!(error.contains("is for pod shop/reviews-abc-1"), "{error}");
     // For a pod that has been replaced.
     mesh.save("shop.yaml", &SHOP.replace("uid-1", "uid-2"));
@@ -391,8 +320,7 @@ async fn refuses_strangers() {
         while mesh.enrol(&token).await.is_err() {}
     };
     timeout(Duration::from_secs(20), replaced()).await.unwrap();
-    let error = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1")
-        .disconnected()
-        .await;
+    let error =
+        Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1").disconnected().await;
     assert!(error.contains("does not exist"), "{error}");
 }

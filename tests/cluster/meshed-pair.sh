@@ -35,7 +35,7 @@ kubectl get --raw /openid/v1/jwks > "$S/keys/jwks.json"
 dump() { kubectl get namespaces,serviceaccounts,pods,services,endpointslices -A -o yaml > "$S/dump.yaml" && { cmp -s "$S/dump.yaml" "$S/objects/all.yaml" || mv "$S/dump.yaml" "$S/objects/all.yaml"; }; }
 dump
 kubectl apply -f "$KT/pair/control-plane.yaml" >/dev/null
-( while sleep 0.2; do dump; for f in "$S"/output/*.yaml; do [ ! -e "$f" ] || kubectl apply -f "$f"; done; done ) >"$S/log/loop.log" 2>&1 & loop=$!
+( while sleep 0.2; do dump; for f in "$S"/output/*/*.yaml; do [ ! -e "$f" ] || kubectl apply -f "$f"; done; done ) >"$S/log/loop.log" 2>&1 & loop=$!
 check "control plane is ready" kubectl -n tulle-system wait --for=condition=Available deploy/tulle-control-plane --timeout=60s
 
 # --- the pair

@@ -31,7 +31,8 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let mut stage = Stage::new(args.control);
     let mut outcomes = Vec::new();
-    for scene in scenes::ALL.iter().filter(|s| args.only.is_empty() || args.only.contains(&s.number))
+    for scene in
+        scenes::ALL.iter().filter(|s| args.only.is_empty() || args.only.contains(&s.number))
     {
         println!("\n── scene {}: {}", scene.number, scene.name);
         let start = Instant::now();

@@ -19,6 +19,10 @@ use crate::scene::Failure;
 
 /// How long a mesh may take until all is ready. A loaded two-core machine takes a fifth of it.
 const READY: Duration = Duration::from_secs(90);
+/// Where `tulle local` keeps what a running mesh needs.
+const STATE: &str = "/run/tulle-local";
+/// Our programs, as the kernel abbreviates their names.
+const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", "tulle-control-p"];
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -33,9 +37,6 @@ pub(crate) struct Mesh {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     pub(crate) pods: Vec<Pod>,
-    /// Process in whose network namespace the bridge is, as this machine numbers it.
-    #[serde(rename = "hostPid")]
-    pub(crate) host_pid: u32,
 }
 
 /// A pod of [`Status`].
@@ -45,7 +46,7 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     pub(crate) ip: Option<String>,
     pub(crate) ready: bool,
-    pub(crate) reason: Option<String>,
+    pub(crate) waiting: Vec<String>,
 }
 
 impl Mesh {
@@ -63,7 +64,7 @@ impl Mesh {
             fs::write(directory.path().join(name), text)?;
         }
         let mesh = Self { name: format!("scenes-{}", std::process::id()), directory };
-        let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--wait=false"]);
+        let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--no-wait"]);
         output_of(up).await?;
         Ok(mesh)
     }
@@ -82,7 +83,7 @@ impl Mesh {
                 .pods
                 .iter()
                 .filter(|p| !p.ready)
-                .map(|p| format!("{}/{}: {}", p.namespace, p.name, p.reason.as_deref().unwrap_or("")))
+                .map(|p| format!("{}/{}: {}", p.namespace, p.name, p.waiting.join("; ")))
                 .collect();
             if late.is_empty() && !status.pods.is_empty() {
                 return Ok(());
@@ -103,8 +104,10 @@ impl Mesh {
     /// The one pod whose name begins with `prefix`.
     pub(crate) async fn pod(&self, namespace: &str, prefix: &str) -> Result<Pod, Failure> {
         let status = self.status().await?;
-        let mut fitting =
-            status.pods.into_iter().filter(|p| p.namespace == namespace && p.name.starts_with(prefix));
+        let mut fitting = status
+            .pods
+            .into_iter()
+            .filter(|p| p.namespace == namespace && p.name.starts_with(prefix));
         match (fitting.next(), fitting.next()) {
             (Some(pod), None) => Ok(pod),
             (None, _) => Err(Failure(format!("there is no pod {namespace}/{prefix}…"))),
@@ -141,7 +144,8 @@ impl Mesh {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let log = self.logs(pod, container).await?;
-            let found = log.lines().rev().filter_map(|l| serde_json::from_str(l).ok()).find(&wanted);
+            let found =
+                log.lines().rev().filter_map(|l| serde_json::from_str(l).ok()).find(&wanted);
             if let Some(line) = found {
                 return Ok(line);
             }
@@ -152,6 +156,11 @@ impl Mesh {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// A process in whose network namespace the mesh's bridge is.
+    pub(crate) fn outer_pid(&self) -> Result<String, Failure> {
+        Ok(fs::read_to_string(Path::new(STATE).join(&self.name).join("runtime.pid"))?)
     }
 
     /// Takes it down.
@@ -175,7 +184,8 @@ pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
         return Ok(text);
     }
     let said = String::from_utf8_lossy(&stderr);
-    let what = command.as_std().get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let what =
+        command.as_std().get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
     Err(Failure(format!("{what}: {status}\n{said}{text}")))
 }
 
@@ -212,12 +222,12 @@ impl Traces {
         for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
             found.insert(format!("mount: {line}"));
         }
-        for entry in fs::read_dir("/run/tulle-local").into_iter().flatten().flatten() {
+        for entry in fs::read_dir(STATE).into_iter().flatten().flatten() {
             found.insert(format!("directory: {}", entry.path().display()));
         }
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            if name.starts_with("tulle") {
+            if PROGRAMS.contains(&name.trim()) {
                 let pid = entry.file_name();
                 found.insert(format!("process: {} {}", pid.to_string_lossy(), name.trim()));
             }

@@ -55,11 +55,7 @@ pub struct Key {
 impl Key {
     /// The key of a resource for our own proxy.
     pub fn new(kind: Kind, name: impl Into<Arc<str>>) -> Self {
-        Self {
-            kind,
-            name: name.into(),
-            dialect: Dialect::Tulle,
-        }
+        Self { kind, name: name.into(), dialect: Dialect::Tulle }
     }
 }
 
@@ -117,12 +113,7 @@ impl Cache {
     /// An empty cache, and the publisher's end of it.
     pub fn new() -> (Self, Interest) {
         let inner = Arc::<Inner>::default();
-        (
-            Self {
-                inner: Arc::clone(&inner),
-            },
-            Interest { inner },
-        )
+        (Self { inner: Arc::clone(&inner) }, Interest { inner })
     }
 
     /// Publishes a resource, or with `None` that there is none of this name. Bytes that are
@@ -150,10 +141,7 @@ impl Cache {
     /// What is published under `key`.
     pub fn get(&self, key: &Key) -> Published {
         let state = self.inner.state.lock();
-        state
-            .slots
-            .get(key)
-            .map_or(Published::Unknown, |slot| slot.published.clone())
+        state.slots.get(key).map_or(Published::Unknown, |slot| slot.published.clone())
     }
 
     /// All keys that the publisher has to keep compiled, in order.
@@ -194,13 +182,7 @@ impl Cache {
         state.last_id += 1;
         let id = state.last_id;
         drop(state);
-        Subscriber {
-            cache: self.clone(),
-            id,
-            dialect,
-            keys: HashSet::new(),
-            inbox: Arc::default(),
-        }
+        Subscriber { cache: self.clone(), id, dialect, keys: HashSet::new(), inbox: Arc::default() }
     }
 }
 
@@ -224,11 +206,7 @@ impl Interest {
         let key = state.reports.pop_front()?;
         state.reported.remove(&key);
         let wanted = state.slots.contains_key(&key);
-        Some(if wanted {
-            Want::Wanted(key)
-        } else {
-            Want::Unwanted(key)
-        })
+        Some(if wanted { Want::Wanted(key) } else { Want::Unwanted(key) })
     }
 }
 
@@ -283,11 +261,7 @@ impl Subscriber {
     }
 
     fn key(&self, kind: Kind, name: &str) -> Key {
-        Key {
-            kind,
-            name: name.into(),
-            dialect: self.dialect,
-        }
+        Key { kind, name: name.into(), dialect: self.dialect }
     }
 }
 
@@ -366,10 +340,7 @@ impl State {
 
 impl Default for Slot {
     fn default() -> Self {
-        Self {
-            published: Published::Unknown,
-            subscribers: BTreeMap::new(),
-        }
+        Self { published: Published::Unknown, subscribers: BTreeMap::new() }
     }
 }
 
@@ -383,13 +354,10 @@ impl Inbox {
 /// The first 64 bits of the content's SHA-256, in hexadecimal digits.
 fn content_version(bytes: &[u8]) -> Version {
     let hash = Sha256::digest(bytes);
-    let text = hash
-        .iter()
-        .take(8)
-        .fold(String::with_capacity(16), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes all text");
-            text
-        });
+    let text = hash.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all text");
+        text
+    });
     Version::new(text)
 }
 
@@ -412,19 +380,14 @@ mod tests {
     #[test]
     fn a_change_reaches_only_those_who_subscribed_and_equal_bytes_nobody() {
         let (cache, _interest) = Cache::new();
-        let (mut one, mut two) = (
-            cache.subscriber(Dialect::Tulle),
-            cache.subscriber(Dialect::Tulle),
-        );
+        let (mut one, mut two) =
+            (cache.subscriber(Dialect::Tulle), cache.subscriber(Dialect::Tulle));
         one.subscribe(Kind::Cluster, "a");
         two.subscribe(Kind::Cluster, "b");
         assert!(one.take_changed().is_empty(), "nothing is known yet");
 
         assert!(cache.put(key("a"), bytes("1")));
-        assert_eq!(
-            one.take_changed(),
-            BTreeSet::from([(Kind::Cluster, "a".into())])
-        );
+        assert_eq!(one.take_changed(), BTreeSet::from([(Kind::Cluster, "a".into())]));
         assert!(!cache.put(key("a"), bytes("1")));
         assert!(one.take_changed().is_empty());
         assert!(two.take_changed().is_empty());

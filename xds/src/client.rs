@@ -114,23 +114,11 @@ impl Client {
     pub fn new(config: ClientConfig) -> (Self, Handle, mpsc::Receiver<Event>) {
         let mut subscription = Subscription::new(config.node.clone());
         subscription.subscribe(Kind::Workload, &config.node.id);
-        let shared = Arc::new(Shared {
-            subscription: Mutex::new(subscription),
-            wake: Notify::new(),
-        });
+        let shared =
+            Arc::new(Shared { subscription: Mutex::new(subscription), wake: Notify::new() });
         let (events, receiver) = mpsc::channel(QUEUE);
-        let handle = Handle {
-            shared: Arc::clone(&shared),
-        };
-        (
-            Self {
-                config,
-                shared,
-                events,
-            },
-            handle,
-            receiver,
-        )
+        let handle = Handle { shared: Arc::clone(&shared) };
+        (Self { config, shared, events }, handle, receiver)
     }
 
     /// Connects, and connects again, until the receiver of events is dropped.
@@ -144,12 +132,7 @@ impl Client {
             self.shared.subscription.lock().disconnected();
             let pause = backoff.next(&mut rand::rng());
             tracing::warn!(%error, retry_in = ?pause, "no stream to the control plane");
-            if self
-                .events
-                .send(Event::Disconnected { error })
-                .await
-                .is_err()
-            {
+            if self.events.send(Event::Disconnected { error }).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -229,19 +212,13 @@ impl Handle {
     /// Wants a resource from now on; nothing happens if it is wanted already. An
     /// [`Event::Update`] brings it, or says in `removed` that it does not exist.
     pub fn subscribe(&self, kind: Kind, name: impl AsRef<str>) {
-        self.shared
-            .subscription
-            .lock()
-            .subscribe(kind, name.as_ref());
+        self.shared.subscription.lock().subscribe(kind, name.as_ref());
         self.shared.wake.notify_one();
     }
 
     /// Does not want it any more. An update that is on its way may still bring it.
     pub fn unsubscribe(&self, kind: Kind, name: impl AsRef<str>) {
-        self.shared
-            .subscription
-            .lock()
-            .unsubscribe(kind, name.as_ref());
+        self.shared.subscription.lock().unsubscribe(kind, name.as_ref());
         self.shared.wake.notify_one();
     }
 }
@@ -304,22 +281,10 @@ struct Shared {
 
 impl Shared {
     fn receive(self: &Arc<Self>, response: crate::protocol::Response) -> Option<Event> {
-        let Update {
-            kind,
-            changed,
-            removed,
-            receipt,
-        } = self.subscription.lock().receive(response)?;
-        let ack = Ack {
-            shared: Arc::clone(self),
-            receipt: Some(receipt),
-        };
-        Some(Event::Update {
-            kind,
-            changed,
-            removed,
-            ack,
-        })
+        let Update { kind, changed, removed, receipt } =
+            self.subscription.lock().receive(response)?;
+        let ack = Ack { shared: Arc::clone(self), receipt: Some(receipt) };
+        Some(Event::Update { kind, changed, removed, ack })
     }
 }
 
@@ -358,8 +323,6 @@ fn status_text(status: &Status) -> String {
 
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
-            .field("node", &self.node)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientConfig").field("node", &self.node).finish_non_exhaustive()
     }
 }

@@ -123,13 +123,8 @@ impl FromStr for SpiffeId {
     fn from_str(text: &str) -> Result<Self, BadSpiffeId> {
         let bad = || BadSpiffeId(text.chars().take(256).collect());
         let mut parts = text.strip_prefix("spiffe://").ok_or_else(bad)?.split('/');
-        let (domain, ns, namespace, sa, account) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        );
+        let (domain, ns, namespace, sa, account) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
         let segment = |part: Option<&str>| {
             part.is_some_and(|s| {
                 !s.is_empty()
@@ -191,13 +186,8 @@ impl Protocol {
 
 impl Kind {
     /// Every kind, in sending order.
-    pub const ALL: [Self; 5] = [
-        Self::Workload,
-        Self::Cluster,
-        Self::Endpoints,
-        Self::Listener,
-        Self::Route,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Workload, Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {

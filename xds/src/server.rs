@@ -126,9 +126,7 @@ impl AdsService {
             sessions: Mutex::default(),
             last_id: AtomicU64::new(0),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// The service for a tonic server.
@@ -138,13 +136,8 @@ impl AdsService {
 
     /// All open streams, oldest first.
     pub fn sessions(&self) -> Vec<SessionStatus> {
-        let open: Vec<_> = self
-            .inner
-            .sessions
-            .lock()
-            .iter()
-            .map(|(&id, open)| (id, Arc::clone(open)))
-            .collect();
+        let open: Vec<_> =
+            self.inner.sessions.lock().iter().map(|(&id, open)| (id, Arc::clone(open))).collect();
         let status = |(id, open): (u64, Arc<Open>)| SessionStatus {
             id,
             caller: open.caller.clone(),
@@ -158,9 +151,7 @@ impl AdsService {
 impl fmt::Debug for AdsService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let streams = self.inner.sessions.lock().len();
-        f.debug_struct("AdsService")
-            .field("streams", &streams)
-            .finish_non_exhaustive()
+        f.debug_struct("AdsService").field("streams", &streams).finish_non_exhaustive()
     }
 }
 
@@ -215,21 +206,17 @@ impl Inner {
         mut requests: Streaming<DeltaDiscoveryRequest>,
         responses: &mpsc::Sender<crate::protocol::Response>,
     ) -> Result<(), Status> {
-        let first = time::timeout(FIRST_REQUEST, requests.message())
-            .await
-            .map_err(|_elapsed| {
+        let first =
+            time::timeout(FIRST_REQUEST, requests.message()).await.map_err(|_elapsed| {
                 Status::deadline_exceeded("no request within 10 s of opening the stream")
             })??;
         let Some(first) = first else { return Ok(()) };
         let first = wire::request(first)?;
         let node = first.node.clone().unwrap_or_default();
-        let caller = self
-            .authorize
-            .authorize(&extensions, &node)
-            .inspect_err(|status| {
-                let node = &node.id;
-                tracing::warn!(node, %status, "a stream was refused");
-            })?;
+        let caller = self.authorize.authorize(&extensions, &node).inspect_err(|status| {
+            let node = &node.id;
+            tracing::warn!(node, %status, "a stream was refused");
+        })?;
         let listed = self.open(caller, node.version);
         let mut stream = Conversation {
             open: &listed.open,
@@ -252,23 +239,10 @@ impl Inner {
     fn open(&self, caller: Caller, version: String) -> Listed<'_> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Mutex::new(Session::new(caller.pod.clone()));
-        let open = Arc::new(Open {
-            caller,
-            version,
-            session,
-        });
+        let open = Arc::new(Open { caller, version, session });
         self.sessions.lock().insert(id, Arc::clone(&open));
-        tracing::info!(
-            stream = id,
-            pod = open.caller.pod,
-            version = open.version,
-            "stream opened"
-        );
-        Listed {
-            inner: self,
-            id,
-            open,
-        }
+        tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");
+        Listed { inner: self, id, open }
     }
 }
 
@@ -282,11 +256,7 @@ struct Listed<'a> {
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.inner.sessions.lock().remove(&self.id);
-        tracing::info!(
-            stream = self.id,
-            pod = self.open.caller.pod,
-            "stream closed"
-        );
+        tracing::info!(stream = self.id, pod = self.open.caller.pod, "stream closed");
     }
 }
 
@@ -301,15 +271,10 @@ impl Conversation<'_> {
     fn take(&mut self, request: Request) -> Result<(), Status> {
         let pod = &self.open.caller.pod;
         let kind = request.kind;
-        let changes = self
-            .open
-            .session
-            .lock()
-            .request(request)
-            .map_err(|violation| {
-                tracing::warn!(pod, %violation, "a stream is closed");
-                Status::from(violation)
-            })?;
+        let changes = self.open.session.lock().request(request).map_err(|violation| {
+            tracing::warn!(pod, %violation, "a stream is closed");
+            Status::from(violation)
+        })?;
         for name in changes.subscribed {
             self.subscriber.subscribe(kind, &name);
         }
@@ -317,21 +282,10 @@ impl Conversation<'_> {
             self.subscriber.unsubscribe(kind, &name);
         }
         for name in changes.refused {
-            tracing::warn!(
-                pod,
-                name,
-                ?kind,
-                "asked for the resource of another pod: refused"
-            );
+            tracing::warn!(pod, name, ?kind, "asked for the resource of another pod: refused");
         }
         for (name, reason) in changes.rejected {
-            tracing::warn!(
-                pod,
-                name,
-                ?kind,
-                reason,
-                "a resource was rejected by its client"
-            );
+            tracing::warn!(pod, name, ?kind, reason, "a resource was rejected by its client");
         }
         self.note_changes();
         Ok(())

@@ -122,12 +122,7 @@ struct InFlight {
 impl Session {
     /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`.
     pub fn new(workload: impl Into<String>) -> Self {
-        Self {
-            workload: workload.into(),
-            next_nonce: 0,
-            subscriptions: 0,
-            kinds: BTreeMap::new(),
-        }
+        Self { workload: workload.into(), next_nonce: 0, subscriptions: 0, kinds: BTreeMap::new() }
     }
 
     /// Takes a request of the client.
@@ -170,18 +165,10 @@ impl Session {
             }
             let has = versions.remove(&name);
             let refused = request.kind == Kind::Workload && name != self.workload;
-            let to = if refused {
-                &mut changes.refused
-            } else {
-                &mut changes.subscribed
-            };
+            let to = if refused { &mut changes.refused } else { &mut changes.subscribed };
             to.push(name.clone());
-            let sent = Sent {
-                last: has.clone().map(Some),
-                accepted: has,
-                refused,
-                ..Sent::default()
-            };
+            let sent =
+                Sent { last: has.clone().map(Some), accepted: has, refused, ..Sent::default() };
             conversation.names.insert(name, sent);
         }
         Ok(changes)
@@ -216,16 +203,8 @@ impl Session {
                 .map(|r| (r.name.clone(), Some(r.version.clone())))
                 .chain(removed.iter().map(|name| (name.clone(), None)))
                 .collect();
-            conversation.in_flight = Some(InFlight {
-                nonce: nonce.clone(),
-                contents,
-            });
-            return Some(Response {
-                kind,
-                nonce,
-                resources,
-                removed,
-            });
+            conversation.in_flight = Some(InFlight { nonce: nonce.clone(), contents });
+            return Some(Response { kind, nonce, resources, removed });
         }
         None
     }
@@ -235,11 +214,7 @@ impl Session {
         let status = |(&kind, conversation): (&Kind, &Conversation)| KindStatus {
             kind,
             waiting: conversation.in_flight.is_some(),
-            names: conversation
-                .names
-                .iter()
-                .map(|(name, sent)| sent.status(name))
-                .collect(),
+            names: conversation.names.iter().map(|(name, sent)| sent.status(name)).collect(),
         };
         self.kinds.iter().map(status).collect()
     }
@@ -253,11 +228,7 @@ impl Conversation {
             let Some(sent) = self.names.get_mut(&name) else {
                 continue;
             };
-            let now = if sent.refused {
-                Published::Absent
-            } else {
-                published(&name)
-            };
+            let now = if sent.refused { Published::Absent } else { published(&name) };
             let (version, bytes) = match now {
                 // It becomes dirty again as soon as it is known.
                 Published::Unknown => continue,
@@ -276,11 +247,7 @@ impl Conversation {
             sent.again = false;
             sent.last = Some(version.clone());
             match (version, bytes) {
-                (Some(version), Some(bytes)) => resources.push(Received {
-                    name,
-                    version,
-                    bytes,
-                }),
+                (Some(version), Some(bytes)) => resources.push(Received { name, version, bytes }),
                 _ => removed.push(name),
             }
         }
@@ -290,10 +257,7 @@ impl Conversation {
     /// Notes the answer to the response in flight; one to another response says nothing. Returns
     /// what was rejected.
     fn answered(&mut self, answer: &Answer) -> Vec<(String, String)> {
-        let Some(flight) = self
-            .in_flight
-            .take_if(|flight| flight.nonce == answer.nonce)
-        else {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.nonce == answer.nonce) else {
             return Vec::new();
         };
         let verdict = Verdict::of(answer.error.as_deref(), &flight);
@@ -301,10 +265,7 @@ impl Conversation {
         for (name, version) in flight.contents {
             let reason = verdict.reason(&name);
             // Unsubscribed and subscribed again in between: the answer is not about this one.
-            let sent = self
-                .names
-                .get_mut(&name)
-                .filter(|s| s.last.as_ref() == Some(&version));
+            let sent = self.names.get_mut(&name).filter(|s| s.last.as_ref() == Some(&version));
             if let Some(sent) = sent {
                 sent.rejected = reason.map(ToOwned::to_owned);
                 if reason.is_none() {
@@ -332,21 +293,13 @@ impl<'a> Verdict<'a> {
             return Self::Accepted;
         };
         let error = bounded(error, MAX_NACK);
-        let names: BTreeSet<&str> = flight
-            .contents
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: BTreeSet<&str> = flight.contents.iter().map(|(name, _)| name.as_str()).collect();
         let named: BTreeMap<_, _> = error
             .lines()
             .filter_map(|line| line.split_once(": "))
             .filter(|(name, _)| names.contains(name))
             .collect();
-        if named.is_empty() {
-            Self::Rejected(error)
-        } else {
-            Self::Some(named)
-        }
+        if named.is_empty() { Self::Rejected(error) } else { Self::Some(named) }
     }
 
     fn reason(&self, name: &str) -> Option<&'a str> {
@@ -386,20 +339,11 @@ mod tests {
 
     fn answer(nonce: &str, error: Option<&str>) -> Request {
         let error = error.map(ToOwned::to_owned);
-        Request {
-            answer: Some(Answer {
-                nonce: nonce.to_owned(),
-                error,
-            }),
-            ..request(&[])
-        }
+        Request { answer: Some(Answer { nonce: nonce.to_owned(), error }), ..request(&[]) }
     }
 
     fn present(size: usize) -> Published {
-        Published::Present {
-            version: Version::new("v1"),
-            bytes: vec![0; size].into(),
-        }
+        Published::Present { version: Version::new("v1"), bytes: vec![0; size].into() }
     }
 
     fn names(response: &Response) -> Vec<&str> {
@@ -414,12 +358,7 @@ mod tests {
         assert_eq!(names(&first), ["a", "b"]);
         session.request(answer(&first.nonce, None)).unwrap();
         assert_eq!(session.next_response(|_, _| present(1)), None);
-        assert!(
-            session.status()[0]
-                .names
-                .iter()
-                .all(|name| name.accepted == name.sent)
-        );
+        assert!(session.status()[0].names.iter().all(|name| name.accepted == name.sent));
     }
 
     #[test]
@@ -427,11 +366,7 @@ mod tests {
         let mut session = Session::new("shop/cart-1");
         session.request(request(&["a", "none"])).unwrap();
         let look = |_, name: &str| {
-            if name == "a" {
-                present(1)
-            } else {
-                Published::Absent
-            }
+            if name == "a" { present(1) } else { Published::Absent }
         };
         let first = session.next_response(look).unwrap();
         session.request(answer(&first.nonce, None)).unwrap();
@@ -448,36 +383,17 @@ mod tests {
         session.request(request(&["a"])).unwrap();
         assert_eq!(session.next_response(|_, _| Published::Unknown), None);
         session.changed(Kind::Cluster, "a");
-        assert_eq!(
-            session
-                .next_response(|_, _| Published::Absent)
-                .unwrap()
-                .removed,
-            ["a"]
-        );
+        assert_eq!(session.next_response(|_, _| Published::Absent).unwrap().removed, ["a"]);
     }
 
     #[test]
     fn versions_of_the_client_spare_it_what_it_has() {
         let mut session = Session::new("shop/cart-1");
         let version = |name: &str, text: &str| (name.to_owned(), Version::new(text));
-        let versions = vec![
-            version("same", "v1"),
-            version("old", "v0"),
-            version("gone", "v1"),
-        ];
-        session
-            .request(Request {
-                versions,
-                ..request(&["same", "old", "gone", "new"])
-            })
-            .unwrap();
+        let versions = vec![version("same", "v1"), version("old", "v0"), version("gone", "v1")];
+        session.request(Request { versions, ..request(&["same", "old", "gone", "new"]) }).unwrap();
         let look = |_, name: &str| {
-            if name == "gone" {
-                Published::Absent
-            } else {
-                present(1)
-            }
+            if name == "gone" { Published::Absent } else { present(1) }
         };
         let response = session.next_response(look).unwrap();
         assert_eq!(names(&response), ["new", "old"]);
@@ -489,13 +405,7 @@ mod tests {
         let mut session = Session::new("shop/cart-1");
         session.request(request(&["a", "b", "c", "d"])).unwrap();
         // Even one that is too large for any message is sent, alone.
-        let look = |_, name: &str| {
-            present(if name == "d" {
-                MAX_PAYLOAD + 1
-            } else {
-                2 << 20
-            })
-        };
+        let look = |_, name: &str| present(if name == "d" { MAX_PAYLOAD + 1 } else { 2 << 20 });
         for expected in ["a", "b", "c", "d"] {
             let response = session.next_response(look).unwrap();
             assert_eq!(names(&response), [expected]);
@@ -509,12 +419,7 @@ mod tests {
     fn kinds_come_in_their_order() {
         let mut session = Session::new("shop/cart-1");
         for kind in Kind::ALL.into_iter().rev() {
-            session
-                .request(Request {
-                    kind,
-                    ..request(&["shop/cart-1"])
-                })
-                .unwrap();
+            session.request(Request { kind, ..request(&["shop/cart-1"]) }).unwrap();
         }
         let next = || session.next_response(|_, _| present(1)).map(|r| r.kind);
         let order: Vec<_> = std::iter::from_fn(next).collect();
@@ -529,20 +434,10 @@ mod tests {
         let stale = session.request(answer("99", Some("no"))).unwrap();
         assert_eq!(stale.rejected, []);
         let text = "x".repeat(2 * MAX_NACK);
-        let all = session
-            .request(answer(&response.nonce, Some(&text)))
-            .unwrap();
+        let all = session.request(answer(&response.nonce, Some(&text))).unwrap();
         assert_eq!(all.rejected.len(), 2);
-        assert!(
-            all.rejected
-                .iter()
-                .all(|(_, reason)| reason.len() == MAX_NACK)
-        );
-        assert_eq!(
-            session.next_response(|_, _| present(1)),
-            None,
-            "not again on this stream"
-        );
+        assert!(all.rejected.iter().all(|(_, reason)| reason.len() == MAX_NACK));
+        assert_eq!(session.next_response(|_, _| present(1)), None, "not again on this stream");
     }
 
     #[test]
@@ -550,12 +445,7 @@ mod tests {
         let mut session = Session::new("shop/cart-1");
         session.request(request(&["a"])).unwrap();
         let unsubscribe = vec!["never".to_owned(), "a".to_owned(), "a".to_owned()];
-        let changes = session
-            .request(Request {
-                unsubscribe,
-                ..request(&[])
-            })
-            .unwrap();
+        let changes = session.request(Request { unsubscribe, ..request(&[]) }).unwrap();
         assert_eq!(changes.unsubscribed, ["a"]);
         assert_eq!(session.subscriptions, 0);
         assert_eq!(session.next_response(|_, _| present(1)), None);
@@ -564,34 +454,19 @@ mod tests {
     #[test]
     fn violations_end_the_stream() {
         let mut session = Session::new("shop/cart-1");
-        assert_eq!(
-            session.request(request(&[])),
-            Err(Violation::Wildcard(Kind::Cluster))
-        );
-        assert_eq!(
-            session.request(request(&["*"])),
-            Err(Violation::Wildcard(Kind::Cluster))
-        );
+        assert_eq!(session.request(request(&[])), Err(Violation::Wildcard(Kind::Cluster)));
+        assert_eq!(session.request(request(&["*"])), Err(Violation::Wildcard(Kind::Cluster)));
         let long = "x".repeat(MAX_NAME + 1);
-        assert_eq!(
-            session.request(request(&[&long])),
-            Err(Violation::LongName(MAX_NAME + 1))
-        );
+        assert_eq!(session.request(request(&[&long])), Err(Violation::LongName(MAX_NAME + 1)));
         let many = (0..=MAX_SUBSCRIPTIONS).map(|n| n.to_string()).collect();
-        let too_many = Request {
-            subscribe: many,
-            ..request(&[])
-        };
+        let too_many = Request { subscribe: many, ..request(&[]) };
         assert_eq!(session.request(too_many), Err(Violation::TooMany));
     }
 
     #[test]
     fn the_workload_of_another_pod_does_not_exist() {
         let mut session = Session::new("shop/cart-1");
-        let both = Request {
-            kind: Kind::Workload,
-            ..request(&["shop/cart-1", "bank/vault-0"])
-        };
+        let both = Request { kind: Kind::Workload, ..request(&["shop/cart-1", "bank/vault-0"]) };
         let changes = session.request(both).unwrap();
         assert_eq!(changes.subscribed, ["shop/cart-1"]);
         assert_eq!(changes.refused, ["bank/vault-0"]);

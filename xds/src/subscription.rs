@@ -105,19 +105,13 @@ impl Subscription {
         self.serial += 1;
         let serial = self.serial;
         let conversation = self.kinds.entry(kind).or_default();
-        conversation
-            .names
-            .entry(name.to_owned())
-            .or_insert_with(|| {
-                // If it was unsubscribed a moment ago, its state is gone here but not there: naming it
-                // again makes the server send it again.
-                conversation.unsubscribe.remove(name);
-                conversation.subscribe.insert(name.to_owned());
-                Held {
-                    serial,
-                    accepted: None,
-                }
-            });
+        conversation.names.entry(name.to_owned()).or_insert_with(|| {
+            // If it was unsubscribed a moment ago, its state is gone here but not there: naming it
+            // again makes the server send it again.
+            conversation.unsubscribe.remove(name);
+            conversation.subscribe.insert(name.to_owned());
+            Held { serial, accepted: None }
+        });
     }
 
     /// Does not want a resource any more, and forgets what it knew of it.
@@ -135,9 +129,7 @@ impl Subscription {
 
     /// Whether a resource is wanted.
     pub fn is_subscribed(&self, kind: Kind, name: &str) -> bool {
-        self.kinds
-            .get(&kind)
-            .is_some_and(|c| c.names.contains_key(name))
+        self.kinds.get(&kind).is_some_and(|c| c.names.contains_key(name))
     }
 
     /// A new stream is open: everything is to be said again, with the versions that we have.
@@ -176,22 +168,13 @@ impl Subscription {
     /// Takes what the server said. Whatever is not subscribed (any more) is left out; `None` if
     /// that is all, and the answer is given here.
     pub fn receive(&mut self, response: Response) -> Option<Update> {
-        let Response {
-            kind,
-            nonce,
-            resources,
-            removed,
-        } = response;
+        let Response { kind, nonce, resources, removed } = response;
         let conversation = self.kinds.entry(kind).or_default();
         let mut contents = Vec::with_capacity(resources.len() + removed.len());
         let mut wanted = |name: &str, version: Option<&Version>| {
             let held = conversation.names.get(name)?;
             let (serial, version) = (held.serial, version.cloned());
-            contents.push(Delivered {
-                name: name.to_owned(),
-                serial,
-                version,
-            });
+            contents.push(Delivered { name: name.to_owned(), serial, version });
             Some(())
         };
         let mut changed = resources;
@@ -199,23 +182,11 @@ impl Subscription {
         let mut gone = removed;
         gone.retain(|name| wanted(name, None).is_some());
         if contents.is_empty() {
-            conversation
-                .answers
-                .push_back(Answer { nonce, error: None });
+            conversation.answers.push_back(Answer { nonce, error: None });
             return None;
         }
-        let receipt = Receipt {
-            kind,
-            stream: self.stream,
-            nonce,
-            contents,
-        };
-        Some(Update {
-            kind,
-            changed,
-            removed: gone,
-            receipt,
-        })
+        let receipt = Receipt { kind, stream: self.stream, nonce, contents };
+        Some(Update { kind, changed, removed: gone, receipt })
     }
 
     /// Answers an update: what is not in `rejected` is in force now. The answer is sent if the
@@ -224,26 +195,15 @@ impl Subscription {
         let Some(conversation) = self.kinds.get_mut(&receipt.kind) else {
             return;
         };
-        for Delivered {
-            name,
-            serial,
-            version,
-        } in receipt.contents
-        {
+        for Delivered { name, serial, version } in receipt.contents {
             let refused = rejected.iter().any(|invalid| invalid.resource == name);
-            let held = conversation
-                .names
-                .get_mut(&name)
-                .filter(|held| held.serial == serial);
+            let held = conversation.names.get_mut(&name).filter(|held| held.serial == serial);
             if let (Some(held), false) = (held, refused) {
                 held.accepted = version;
             }
         }
         if self.connected && receipt.stream == self.stream {
-            let answer = Answer {
-                nonce: receipt.nonce,
-                error: nack_text(rejected),
-            };
+            let answer = Answer { nonce: receipt.nonce, error: nack_text(rejected) };
             conversation.answers.push_back(answer);
         }
     }
@@ -251,19 +211,14 @@ impl Subscription {
     /// The accepted version of every subscribed resource of a kind; `None` while there is none.
     pub fn accepted(&self, kind: Kind) -> impl Iterator<Item = (&str, Option<&Version>)> {
         let names = self.kinds.get(&kind).map(|c| &c.names);
-        names
-            .into_iter()
-            .flatten()
-            .map(|(name, held)| (name.as_str(), held.accepted.as_ref()))
+        names.into_iter().flatten().map(|(name, held)| (name.as_str(), held.accepted.as_ref()))
     }
 }
 
 impl Receipt {
     /// The names in the response.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.contents
-            .iter()
-            .map(|delivered| delivered.name.as_str())
+        self.contents.iter().map(|delivered| delivered.name.as_str())
     }
 }
 
@@ -293,14 +248,7 @@ impl Conversation {
             .filter_map(|name| Some((name.clone(), self.names.get(name)?.accepted.clone()?)))
             .collect();
         self.begun = true;
-        Request {
-            kind,
-            node,
-            subscribe,
-            unsubscribe,
-            versions,
-            answer: self.answers.pop_front(),
-        }
+        Request { kind, node, subscribe, unsubscribe, versions, answer: self.answers.pop_front() }
     }
 }
 
@@ -326,9 +274,7 @@ fn nack_text(rejected: &[Invalid]) -> Option<String> {
         text.push_str(&line(invalid));
         if text.len() > MAX_NACK {
             let count = rejected.len();
-            return Some(format!(
-                "{count} resources were rejected, the first of them {first}"
-            ));
+            return Some(format!("{count} resources were rejected, the first of them {first}"));
         }
     }
     Some(text)
@@ -347,10 +293,8 @@ mod tests {
     use super::*;
 
     fn connected() -> Subscription {
-        let mut client = Subscription::new(Node {
-            id: "shop/cart-1".to_owned(),
-            version: "1".to_owned(),
-        });
+        let mut client =
+            Subscription::new(Node { id: "shop/cart-1".to_owned(), version: "1".to_owned() });
         client.connected();
         client
     }
@@ -370,11 +314,7 @@ mod tests {
     }
 
     fn invalid(name: &str, reason: &str) -> Invalid {
-        Invalid {
-            resource: name.to_owned(),
-            field: "f".to_owned(),
-            reason: reason.to_owned(),
-        }
+        Invalid { resource: name.to_owned(), field: "f".to_owned(), reason: reason.to_owned() }
     }
 
     #[test]
@@ -383,11 +323,7 @@ mod tests {
         assert_eq!(client.next_request(), None);
         client.subscribe(Kind::Cluster, "a");
         client.unsubscribe(Kind::Cluster, "a");
-        assert_eq!(
-            client.next_request(),
-            None,
-            "an empty first request is the wildcard"
-        );
+        assert_eq!(client.next_request(), None, "an empty first request is the wildcard");
 
         client.subscribe(Kind::Listener, "b");
         client.subscribe(Kind::Workload, "shop/cart-1");
@@ -401,11 +337,7 @@ mod tests {
         assert_eq!(client.next_request().unwrap().unsubscribe, ["b"]);
         client.connected();
         assert_eq!(client.next_request().unwrap().kind, Kind::Workload);
-        assert_eq!(
-            client.next_request(),
-            None,
-            "nothing is left of the listeners"
-        );
+        assert_eq!(client.next_request(), None, "nothing is left of the listeners");
     }
 
     #[test]
@@ -415,9 +347,7 @@ mod tests {
             client.subscribe(Kind::Cluster, name);
         }
         assert!(client.next_request().unwrap().versions.is_empty());
-        let update = client
-            .receive(response("1", &["bad", "good", "other"], &["gone"]))
-            .unwrap();
+        let update = client.receive(response("1", &["bad", "good", "other"], &["gone"])).unwrap();
         assert_eq!(update.changed.len(), 2, "nobody asked for the other");
         client.answer(update.receipt, &[invalid("bad", "no")]);
         let nack = client.next_request().unwrap().answer.unwrap();
@@ -454,15 +384,9 @@ mod tests {
         client.unsubscribe(Kind::Cluster, "a");
         client.subscribe(Kind::Cluster, "a");
         client.answer(update.receipt, &[]);
-        assert_eq!(
-            client.accepted(Kind::Cluster).collect::<Vec<_>>(),
-            [("a", None)]
-        );
+        assert_eq!(client.accepted(Kind::Cluster).collect::<Vec<_>>(), [("a", None)]);
         let request = client.next_request().unwrap();
-        assert_eq!(
-            (request.subscribe, request.versions),
-            (vec!["a".to_owned()], Vec::new())
-        );
+        assert_eq!((request.subscribe, request.versions), (vec!["a".to_owned()], Vec::new()));
         assert_eq!(request.answer.unwrap().nonce, "1");
     }
 
@@ -471,19 +395,9 @@ mod tests {
         let mut client = connected();
         client.subscribe(Kind::Cluster, "a");
         client.next_request().unwrap();
-        assert!(
-            client
-                .receive(response("7", &["other"], &["another"]))
-                .is_none()
-        );
+        assert!(client.receive(response("7", &["other"], &["another"])).is_none());
         let answer = client.next_request().unwrap().answer.unwrap();
-        assert_eq!(
-            answer,
-            Answer {
-                nonce: "7".to_owned(),
-                error: None
-            }
-        );
+        assert_eq!(answer, Answer { nonce: "7".to_owned(), error: None });
     }
 
     #[test]
@@ -505,10 +419,7 @@ mod tests {
         assert!(lines[1].starts_with("b: f: éé") && lines[1].len() <= 512);
         let many: Vec<_> = (0..10_000).map(|n| invalid(&n.to_string(), "z")).collect();
         let text = nack_text(&many).unwrap();
-        assert_eq!(
-            text,
-            "10000 resources were rejected, the first of them 0: f: z"
-        );
+        assert_eq!(text, "10000 resources were rejected, the first of them 0: f: z");
         assert_eq!(nack_text(&[]), None);
     }
 }

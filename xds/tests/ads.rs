@@ -30,16 +30,10 @@ struct ByName;
 
 impl Authorize for ByName {
     fn authorize(&self, _: &Extensions, node: &Node) -> Result<Caller, Status> {
-        let (namespace, _) = node
-            .id
-            .split_once('/')
-            .ok_or_else(|| Status::permission_denied("no pod"))?;
+        let (namespace, _) =
+            node.id.split_once('/').ok_or_else(|| Status::permission_denied("no pod"))?;
         let identity = SpiffeId::service_account("cluster.local", namespace, "default");
-        Ok(Caller {
-            pod: node.id.clone(),
-            namespace: namespace.to_owned(),
-            identity,
-        })
+        Ok(Caller { pod: node.id.clone(), namespace: namespace.to_owned(), identity })
     }
 }
 
@@ -61,10 +55,7 @@ impl Bench {
         let address = Arc::new(Mutex::new(address));
         let to = Arc::clone(&address);
         let config = ClientConfig {
-            node: Node {
-                id: pod.to_owned(),
-                version: "1.2.3".to_owned(),
-            },
+            node: Node { id: pod.to_owned(), version: "1.2.3".to_owned() },
             connect: Arc::new(move || {
                 let uri = format!("http://{}", *to.lock());
                 Box::pin(async move {
@@ -75,15 +66,7 @@ impl Bench {
         };
         let (client, handle, events) = Client::new(config);
         tokio::spawn(client.run());
-        Self {
-            cache,
-            interest,
-            address,
-            service,
-            stop: Some(stop),
-            handle,
-            events,
-        }
+        Self { cache, interest, address, service, stop: Some(stop), handle, events }
     }
 
     async fn restart(&mut self) {
@@ -94,26 +77,18 @@ impl Bench {
     }
 
     fn put(&self, kind: Kind, name: &str, text: Option<&str>) {
-        self.cache.put(
-            Key::new(kind, name),
-            text.map(|t| Bytes::from(t.to_owned())),
-        );
+        self.cache.put(Key::new(kind, name), text.map(|t| Bytes::from(t.to_owned())));
     }
 
     /// Waits until the server wants a name, and publishes it.
     async fn publish_wanted(&mut self, kind: Kind, name: &str, text: Option<&str>) {
-        let want = timeout(Duration::from_secs(10), self.interest.recv())
-            .await
-            .unwrap();
+        let want = timeout(Duration::from_secs(10), self.interest.recv()).await.unwrap();
         assert_eq!(want, Want::Wanted(Key::new(kind, name)));
         self.put(kind, name, text);
     }
 
     async fn event(&mut self) -> Event {
-        timeout(Duration::from_secs(20), self.events.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap()
     }
 
     async fn connected(&mut self) {
@@ -129,17 +104,9 @@ impl Bench {
     /// The next update: names and texts, names that are gone.
     async fn update(&mut self) -> (Kind, Vec<(String, String)>, Vec<String>, Ack) {
         match self.event().await {
-            Event::Update {
-                kind,
-                changed,
-                removed,
-                ack,
-            } => {
+            Event::Update { kind, changed, removed, ack } => {
                 let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-                let changed = changed
-                    .iter()
-                    .map(|r| (r.name.clone(), text(&r.bytes)))
-                    .collect();
+                let changed = changed.iter().map(|r| (r.name.clone(), text(&r.bytes))).collect();
                 (kind, changed, removed, ack)
             }
             other => panic!("{other:?}"),
@@ -256,10 +223,7 @@ async fn what_is_rejected_is_known_and_the_rest_is_in_force() {
     let sessions = bench.sessions(known).await;
     let bad = name_status(&sessions, Kind::Cluster, "bad").unwrap();
     assert_eq!(bad.rejected.as_deref(), Some("name: three is odd"));
-    assert!(
-        bad.accepted.is_some() && bad.accepted != bad.sent,
-        "{bad:?}"
-    );
+    assert!(bad.accepted.is_some() && bad.accepted != bad.sent, "{bad:?}");
     let good = name_status(&sessions, Kind::Cluster, "good").unwrap();
     assert_eq!((good.rejected, good.accepted.is_some()), (None, true));
     assert_eq!(good.accepted, good.sent);
@@ -282,9 +246,7 @@ async fn after_a_reconnection_only_differences_come() {
         bench.accept(Kind::Cluster, name, Some("1")).await;
     }
     drop(bench.stop.take());
-    let Event::Disconnected { error } = bench.event().await else {
-        panic!("still connected")
-    };
+    let Event::Disconnected { error } = bench.event().await else { panic!("still connected") };
     assert!(error.contains("shutting down"), "{error}");
     bench.put(Kind::Cluster, "changes", Some("2"));
     bench.put(Kind::Cluster, "goes", None);
@@ -298,11 +260,7 @@ async fn after_a_reconnection_only_differences_come() {
     // Nothing else was sent: the next is the next change.
     bench.put(Kind::Cluster, "same", Some("3"));
     bench.accept(Kind::Cluster, "same", Some("3")).await;
-    assert_eq!(
-        bench.interest.try_recv(),
-        None,
-        "the publisher had nothing to do"
-    );
+    assert_eq!(bench.interest.try_recv(), None, "the publisher had nothing to do");
 }
 
 #[tokio::test]

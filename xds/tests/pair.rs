@@ -86,10 +86,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let (cache, interest) = Cache::new();
-        let node = Node {
-            id: POD.to_owned(),
-            version: "0".to_owned(),
-        };
+        let node = Node { id: POD.to_owned(), version: "0".to_owned() };
         let mut client = Subscription::new(node);
         client.subscribe(Kind::Workload, POD);
         Self {
@@ -119,8 +116,7 @@ impl Pair {
             Step::ServerSends => self.server_sends(),
             Step::ClientTakes => {
                 let response = self.responses.pop_front();
-                self.updates
-                    .extend(response.and_then(|r| self.client.receive(r)));
+                self.updates.extend(response.and_then(|r| self.client.receive(r)));
             }
             Step::ClientAnswers => self.client_answers(),
             Step::Disconnect => self.disconnect(),
@@ -144,8 +140,7 @@ impl Pair {
             Some(content) => self.truth.insert(key, content),
             None => self.truth.remove(&key),
         };
-        self.cache
-            .put(Key::new(kind, name), content.map(|c| Bytes::from(vec![c])));
+        self.cache.put(Key::new(kind, name), content.map(|c| Bytes::from(vec![c])));
     }
 
     fn connect(&mut self) {
@@ -188,14 +183,9 @@ impl Pair {
         }
         let response = session.next_response(|kind, name| subscriber.get(kind, name));
         if let Some(response) = response {
-            let same_kind = self
-                .responses
-                .iter()
-                .filter(|r| r.kind == response.kind)
-                .count();
+            let same_kind = self.responses.iter().filter(|r| r.kind == response.kind).count();
             assert_eq!(same_kind, 0, "one in flight for each kind");
-            self.sent
-                .extend(response.resources.iter().map(|r| r.name.clone()));
+            self.sent.extend(response.resources.iter().map(|r| r.name.clone()));
             self.responses.push_back(response);
         }
     }
@@ -214,8 +204,7 @@ impl Pair {
                     reason: "is bad".to_owned(),
                 });
             } else if self.client.is_subscribed(update.kind, &resource.name) {
-                self.believed
-                    .insert((update.kind, resource.name), Some(content));
+                self.believed.insert((update.kind, resource.name), Some(content));
             }
         }
         for name in update.removed {
@@ -258,10 +247,7 @@ impl Pair {
         for status in session.status() {
             assert!(!status.waiting, "{status:?}");
             for name in status.names {
-                assert!(
-                    self.client.is_subscribed(status.kind, &name.name),
-                    "{name:?}"
-                );
+                assert!(self.client.is_subscribed(status.kind, &name.name), "{name:?}");
                 let key = (status.kind, name.name.clone());
                 let bad = self.truth.get(&key) == Some(&BAD);
                 assert_eq!(name.rejected.is_some(), bad, "{name:?}");

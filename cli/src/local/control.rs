@@ -52,7 +52,9 @@ pub(super) fn serve(
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
             let (overview, commands) = (overview.clone(), commands.clone());
             tokio::spawn(async move {
                 if let Err(error) = answer(stream, overview, commands).await {
@@ -71,10 +73,15 @@ async fn answer(
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
+    BufReader::new(reader.take(MAX_REQUEST))
+        .read_line(&mut line)
+        .await?;
     let request: Request = serde_json::from_str(&line)?;
     if matches!(request, Request::Down) {
-        commands.send(Command::Down).await.map_err(io::Error::other)?;
+        commands
+            .send(Command::Down)
+            .await
+            .map_err(io::Error::other)?;
     }
     loop {
         let now = Arc::clone(&overview.borrow_and_update());
@@ -103,7 +110,9 @@ impl Client {
         let mut text = serde_json::to_vec(&request)?;
         text.push(b'\n');
         stream.write_all(&text).await?;
-        Ok(Self { lines: BufReader::new(stream).lines() })
+        Ok(Self {
+            lines: BufReader::new(stream).lines(),
+        })
     }
 
     /// The next answer; none when the runtime has ended. Cancel safe.
@@ -111,7 +120,9 @@ impl Client {
     /// # Errors
     /// The connection broke, or speaks something else.
     pub(super) async fn next(&mut self) -> io::Result<Option<Overview>> {
-        let Some(line) = self.lines.next_line().await? else { return Ok(None) };
+        let Some(line) = self.lines.next_line().await? else {
+            return Ok(None);
+        };
         Ok(Some(serde_json::from_str(&line)?))
     }
 }

@@ -71,7 +71,10 @@ pub(super) fn watch(directories: Vec<PathBuf>) -> Result<mpsc::Receiver<Content>
 
 fn is_write_end(kind: &notify::EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
-    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+    )
 }
 
 /// Remembers what each file said when it could be read.
@@ -87,16 +90,18 @@ impl Reader {
         for directory in directories {
             let mut files = Vec::new();
             if let Err(error) = files_below(directory, &mut files) {
-                content.problems.push(problem(directory, 0, format!("cannot be read: {error}")));
+                content
+                    .problems
+                    .push(problem(directory, 0, format!("cannot be read: {error}")));
             }
             files.sort();
             for file in files {
                 let (mut documents, problems) = read_file(&file);
                 if !problems.is_empty() {
                     let kept = self.good.remove(&file).unwrap_or_default();
-                    let kept = kept.into_iter().filter(|old| {
-                        !documents.iter().any(|new| identity(new) == identity(old))
-                    });
+                    let kept = kept
+                        .into_iter()
+                        .filter(|old| !documents.iter().any(|new| identity(new) == identity(old)));
                     documents.extend(kept.collect::<Vec<_>>());
                 }
                 content.problems.extend(problems);
@@ -117,14 +122,19 @@ fn identity(document: &Document) -> [Option<&str>; 3] {
 fn files_below(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(".");
         if name.starts_with('.') {
             continue;
         }
         if path.is_dir() {
             files_below(&path, files)?;
-        } else if matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"))
-        {
+        } else if matches!(
+            path.extension().and_then(|e| e.to_str()),
+            Some("yaml" | "yml" | "json")
+        ) {
             files.push(path);
         }
     }
@@ -155,12 +165,29 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Document>, Vec<Note>) {
             Ok(value) if value.get("kind").and_then(Value::as_str) == Some("List") => {
                 let items = value.get("items").and_then(Value::as_array).cloned();
                 let items = items.unwrap_or_default().into_iter();
-                documents.extend(items.map(|value| Document { value, file: path.into(), line }));
+                documents.extend(items.map(|value| Document {
+                    value,
+                    file: path.into(),
+                    line,
+                }));
             }
-            Ok(value) => documents.push(Document { value, file: path.into(), line }),
+            Ok(value) => documents.push(Document {
+                value,
+                file: path.into(),
+                line,
+            }),
             Err(error) => {
-                let at = error.location().map_or(0, |location| location.line() - 1);
-                problems.push(problem(path, line + at, error.to_string()));
+                let at = error
+                    .location()
+                    .map_or(0, |location| location.line().saturating_sub(1));
+                let message = error.to_string();
+                // The line within the document would be taken for the one in the file.
+                let message = message
+                    .split(" at line ")
+                    .next()
+                    .unwrap_or(&message)
+                    .to_owned();
+                problems.push(problem(path, line + at, message));
             }
         }
     }
@@ -186,7 +213,12 @@ fn problem(path: &Path, line: usize, message: String) -> Note {
         0 => path.display().to_string(),
         line => format!("{}:{line}", path.display()),
     };
-    Note { object: String::new(), place, field: None, message }
+    Note {
+        object: String::new(),
+        place,
+        field: None,
+        message,
+    }
 }
 
 #[cfg(test)]
@@ -203,13 +235,22 @@ mod tests {
         let mut names = |text: String| -> (Vec<String>, usize) {
             fs::write(&file, text).unwrap();
             let content = reader.read(&directories);
-            let names = content.documents.iter().map(|d| d.value["metadata"]["name"].to_string());
+            let names = content
+                .documents
+                .iter()
+                .map(|d| d.value["metadata"]["name"].to_string());
             (names.collect(), content.problems.len())
         };
-        assert_eq!(names(object("a") + &object("b")), (vec!["\"a\"".into(), "\"b\"".into()], 0));
+        assert_eq!(
+            names(object("a") + &object("b")),
+            (vec!["\"a\"".into(), "\"b\"".into()], 0)
+        );
         let broken = object("b") + "kind: [\n---\n" + &object("c");
         let after = names(broken);
-        assert_eq!(after, (vec!["\"b\"".into(), "\"c\"".into(), "\"a\"".into()], 1));
+        assert_eq!(
+            after,
+            (vec!["\"b\"".into(), "\"c\"".into(), "\"a\"".into()], 1)
+        );
         assert_eq!(names(object("c")), (vec!["\"c\"".into()], 0));
     }
 

@@ -70,14 +70,18 @@ impl Zone {
             for address in &addresses {
                 zone.reverse.insert(*address, name.clone());
             }
-            zone.hosts.insert(name.clone(), addresses.into_iter().collect());
+            zone.hosts
+                .insert(name.clone(), addresses.into_iter().collect());
             for port in spec.ports.iter().flatten() {
                 let protocol = port.protocol.as_deref();
                 zone.add_port(&name, port.name.as_deref(), protocol, port.port, &name);
             }
         }
         let all = zone.hosts.keys().chain(zone.ports.keys());
-        zone.existing = all.flat_map(|name| parents(name)).map(str::to_owned).collect();
+        zone.existing = all
+            .flat_map(|name| parents(name))
+            .map(str::to_owned)
+            .collect();
         zone
     }
 
@@ -87,10 +91,20 @@ impl Zone {
             if !conditions.ready.unwrap_or(true) {
                 continue;
             }
-            for address in endpoint.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()) {
-                let host = endpoint.hostname.clone().unwrap_or_else(|| dashed(&address));
+            for address in endpoint
+                .addresses
+                .iter()
+                .filter_map(|a| a.parse::<IpAddr>().ok())
+            {
+                let host = endpoint
+                    .hostname
+                    .clone()
+                    .unwrap_or_else(|| dashed(&address));
                 let host = format!("{host}.{service}").to_lowercase();
-                self.hosts.entry(service.to_owned()).or_default().insert(address);
+                self.hosts
+                    .entry(service.to_owned())
+                    .or_default()
+                    .insert(address);
                 self.hosts.entry(host.clone()).or_default().insert(address);
                 self.reverse.insert(address, host.clone());
                 for port in slice.ports.iter().flatten() {
@@ -117,7 +131,10 @@ impl Zone {
         };
         let protocol = protocol.unwrap_or("TCP").to_lowercase();
         let key = format!("_{name}._{protocol}.{service}").to_lowercase();
-        self.ports.entry(key).or_default().insert((number, target.to_owned()));
+        self.ports
+            .entry(key)
+            .or_default()
+            .insert((number, target.to_owned()));
     }
 
     /// Answers a request; `limit` is how many bytes fit (UDP), 0 for no limit.
@@ -170,7 +187,11 @@ impl Zone {
                         query.query_type == RecordType::ANY
                             || data.record_type() == query.query_type
                     });
-                    return (ResponseCode::NoError, wanted.map(record).collect(), Vec::new());
+                    return (
+                        ResponseCode::NoError,
+                        wanted.map(record).collect(),
+                        Vec::new(),
+                    );
                 }
             }
             RecordType::SRV => {
@@ -181,7 +202,11 @@ impl Zone {
             RecordType::PTR => {
                 let host = reverse_address(&query.name).and_then(|ip| self.reverse.get(&ip));
                 if let Some(target) = host.and_then(|host| fqdn(host)) {
-                    return (ResponseCode::NoError, vec![record(RData::PTR(PTR(target)))], vec![]);
+                    return (
+                        ResponseCode::NoError,
+                        vec![record(RData::PTR(PTR(target)))],
+                        vec![],
+                    );
                 }
             }
             _ => {}
@@ -207,7 +232,11 @@ impl Zone {
             let data = RData::SRV(SRV::new(0, 100, *number, target.clone()));
             records.push(Record::from_rdata(query.name.clone(), TTL, data));
             for address in self.hosts.get(host).into_iter().flatten() {
-                extra.push(Record::from_rdata(target.clone(), TTL, address_data(*address)));
+                extra.push(Record::from_rdata(
+                    target.clone(),
+                    TTL,
+                    address_data(*address),
+                ));
             }
         }
         (ResponseCode::NoError, records, extra)
@@ -263,8 +292,13 @@ async fn serve_stream(mut stream: TcpStream, zone: watch::Receiver<Arc<Zone>>) -
         stream.read_exact(&mut bytes).await?;
         let request = Message::from_vec(&bytes).map_err(io::Error::other)?;
         let zone = Arc::clone(&zone.borrow());
-        let answer = zone.answer(&request, 0).to_vec().map_err(io::Error::other)?;
-        stream.write_u16(u16::try_from(answer.len()).map_err(io::Error::other)?).await?;
+        let answer = zone
+            .answer(&request, 0)
+            .to_vec()
+            .map_err(io::Error::other)?;
+        stream
+            .write_u16(u16::try_from(answer.len()).map_err(io::Error::other)?)
+            .await?;
         stream.write_all(&answer).await?;
     }
 }
@@ -282,7 +316,10 @@ fn address_data(address: IpAddr) -> RData {
 
 fn start_of_authority() -> Option<Record> {
     let zone = fqdn("cluster.local")?;
-    let (server, contact) = (fqdn("ns.dns.cluster.local")?, fqdn("hostmaster.cluster.local")?);
+    let (server, contact) = (
+        fqdn("ns.dns.cluster.local")?,
+        fqdn("hostmaster.cluster.local")?,
+    );
     let data = SOA::new(server, contact, 1, 7200, 1800, 86400, TTL);
     Some(Record::from_rdata(zone, TTL, RData::SOA(data)))
 }
@@ -294,7 +331,9 @@ fn dashed(address: &IpAddr) -> String {
 
 /// `a.b.c` → `a.b.c`, `b.c`, `c`.
 fn parents(name: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, rest)| rest))
+    std::iter::successors(Some(name), |name| {
+        name.split_once('.').map(|(_, rest)| rest)
+    })
 }
 
 /// The address of a reverse name (RFC 1035, 3.5; RFC 3596, 2.5).
@@ -332,28 +371,59 @@ mod tests {
         Zone::of(services.iter().map(|(id, s)| (id, s)), &[&slice])
     }
 
-    fn ask(zone: &Zone, name: &str, kind: RecordType, limit: usize) -> (ResponseCode, Vec<String>, bool) {
+    fn ask(
+        zone: &Zone,
+        name: &str,
+        kind: RecordType,
+        limit: usize,
+    ) -> (ResponseCode, Vec<String>, bool) {
         let mut request = Message::query();
         request.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         let response = zone.answer(&request, limit);
-        let answers = response.answers.iter().map(|record| record.data.to_string()).collect();
-        (response.metadata.response_code, answers, response.metadata.truncation)
+        let answers = response
+            .answers
+            .iter()
+            .map(|record| record.data.to_string())
+            .collect();
+        (
+            response.metadata.response_code,
+            answers,
+            response.metadata.truncation,
+        )
     }
 
     #[test]
     fn services_endpoints_and_ports_have_names() {
         let zone = zone();
         let found = |name: &str, kind| ask(&zone, name, kind, 0).1;
-        assert_eq!(found("web.shop.svc.cluster.local.", RecordType::A), ["10.96.1.1"]);
-        assert_eq!(found("WEB.Shop.svc.cluster.local.", RecordType::A), ["10.96.1.1"]);
-        assert_eq!(found("db.shop.svc.cluster.local.", RecordType::A), ["10.244.0.7", "10.244.0.8"]);
-        assert_eq!(found("db-0.db.shop.svc.cluster.local.", RecordType::A), ["10.244.0.7"]);
-        assert_eq!(found("10-244-0-8.db.shop.svc.cluster.local.", RecordType::A), ["10.244.0.8"]);
+        assert_eq!(
+            found("web.shop.svc.cluster.local.", RecordType::A),
+            ["10.96.1.1"]
+        );
+        assert_eq!(
+            found("WEB.Shop.svc.cluster.local.", RecordType::A),
+            ["10.96.1.1"]
+        );
+        assert_eq!(
+            found("db.shop.svc.cluster.local.", RecordType::A),
+            ["10.244.0.7", "10.244.0.8"]
+        );
+        assert_eq!(
+            found("db-0.db.shop.svc.cluster.local.", RecordType::A),
+            ["10.244.0.7"]
+        );
+        assert_eq!(
+            found("10-244-0-8.db.shop.svc.cluster.local.", RecordType::A),
+            ["10.244.0.8"]
+        );
         assert_eq!(
             found("_http._tcp.web.shop.svc.cluster.local.", RecordType::SRV),
             ["0 100 80 web.shop.svc.cluster.local."]
         );
-        assert_eq!(found("_sql._tcp.db.shop.svc.cluster.local.", RecordType::SRV).len(), 2);
+        assert_eq!(
+            found("_sql._tcp.db.shop.svc.cluster.local.", RecordType::SRV).len(),
+            2
+        );
         assert_eq!(
             found("1.1.96.10.in-addr.arpa.", RecordType::PTR),
             ["web.shop.svc.cluster.local."]
@@ -364,10 +434,26 @@ mod tests {
     fn nodata_is_not_nxdomain() {
         let zone = zone();
         for (name, kind, code) in [
-            ("web.shop.svc.cluster.local.", RecordType::AAAA, ResponseCode::NoError),
-            ("shop.svc.cluster.local.", RecordType::A, ResponseCode::NoError),
-            ("none.shop.svc.cluster.local.", RecordType::A, ResponseCode::NXDomain),
-            ("web.shop.svc.cluster.local.shop.svc.cluster.local.", RecordType::A, ResponseCode::NXDomain),
+            (
+                "web.shop.svc.cluster.local.",
+                RecordType::AAAA,
+                ResponseCode::NoError,
+            ),
+            (
+                "shop.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NoError,
+            ),
+            (
+                "none.shop.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NXDomain,
+            ),
+            (
+                "web.shop.svc.cluster.local.shop.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NXDomain,
+            ),
             ("example.org.", RecordType::A, ResponseCode::NXDomain),
         ] {
             assert_eq!(ask(&zone, name, kind, 0), (code, vec![], false), "{name}");
@@ -378,10 +464,16 @@ mod tests {
     fn what_does_not_fit_is_marked_as_cut() {
         let mut zone = zone();
         let many = (0..200).map(|i| IpAddr::from([10, 244, 1, i]));
-        zone.hosts.insert("db.shop.svc.cluster.local".into(), many.collect());
+        zone.hosts
+            .insert("db.shop.svc.cluster.local".into(), many.collect());
         let (_, answers, cut) = ask(&zone, "db.shop.svc.cluster.local.", RecordType::A, 512);
         assert!(cut && answers.is_empty());
-        assert_eq!(ask(&zone, "db.shop.svc.cluster.local.", RecordType::A, 0).1.len(), 200);
+        assert_eq!(
+            ask(&zone, "db.shop.svc.cluster.local.", RecordType::A, 0)
+                .1
+                .len(),
+            200
+        );
     }
 
     proptest::proptest! {

@@ -8,7 +8,13 @@ use serde_json::Value;
 pub(super) fn unhonoured(kind: &str, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     if let Some((_, fields)) = FIELDS.iter().find(|(name, _)| *name == kind) {
-        walk(fields, object, &mut String::new(), &mut String::new(), &mut found);
+        walk(
+            fields,
+            object,
+            &mut String::new(),
+            &mut String::new(),
+            &mut found,
+        );
     }
     found
 }
@@ -30,7 +36,8 @@ fn walk(
                 path.push_str(&format!("{dot}{key}"));
                 if fields.contains(pattern.as_str()) {
                     walk(fields, value, pattern, path, found);
-                } else if !fields.contains(&format!("{}.*", parent(pattern, key))) && !value.is_null()
+                } else if !fields.contains(&format!("{}.*", parent(pattern, key)))
+                    && !value.is_null()
                 {
                     found.push(path.clone());
                 }
@@ -52,16 +59,25 @@ fn walk(
 }
 
 fn parent<'a>(pattern: &'a str, key: &str) -> &'a str {
-    pattern.strip_suffix(key).unwrap_or(pattern).trim_end_matches('.')
+    pattern
+        .strip_suffix(key)
+        .unwrap_or(pattern)
+        .trim_end_matches('.')
 }
 
 static FIELDS: LazyLock<Vec<(&str, HashSet<String>)>> = LazyLock::new(|| {
     let selector = "matchLabels.* matchExpressions[].key matchExpressions[].operator \
                     matchExpressions[].values[]";
     let below = |prefix: &str, fields: &str| -> String {
-        fields.split_whitespace().map(|field| format!("{prefix}.{field} ")).collect()
+        fields
+            .split_whitespace()
+            .map(|field| format!("{prefix}.{field} "))
+            .collect()
     };
-    let pod = format!("metadata.labels.* metadata.annotations.* {}", below("spec", &pod_spec()));
+    let pod = format!(
+        "metadata.labels.* metadata.annotations.* {}",
+        below("spec", &pod_spec())
+    );
     let template = below("spec.template", &pod) + "spec.template.metadata.creationTimestamp";
     let selector = below("spec.selector", selector);
     let deployment = format!(
@@ -109,7 +125,10 @@ fn expand(paths: &str) -> HashSet<String> {
 fn pod_spec() -> String {
     let http = "path port host httpHeaders[].name httpHeaders[].value";
     let below = |prefix: &str, fields: &str| -> String {
-        fields.split_whitespace().map(|field| format!("{prefix}.{field} ")).collect()
+        fields
+            .split_whitespace()
+            .map(|field| format!("{prefix}.{field} "))
+            .collect()
     };
     let probe = format!(
         "exec.command[] tcpSocket.port tcpSocket.host initialDelaySeconds periodSeconds \
@@ -135,7 +154,8 @@ fn pod_spec() -> String {
         probes.concat(),
     );
     let items = "items[].key items[].path items[].mode";
-    let downward = "items[].path items[].mode items[].fieldRef.fieldPath items[].fieldRef.apiVersion";
+    let downward =
+        "items[].path items[].mode items[].fieldRef.fieldPath items[].fieldRef.apiVersion";
     let config_map = format!("name optional {items}");
     format!(
         "restartPolicy terminationGracePeriodSeconds serviceAccountName hostname subdomain nodeName \

@@ -23,8 +23,10 @@ use super::{
 };
 
 /// Gateway of all pods and address of the "node".
-pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(10, 244, 0, 1), Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1));
+pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) = (
+    Ipv4Addr::new(10, 244, 0, 1),
+    Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1),
+);
 
 /// Addresses of one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +60,21 @@ pub(super) struct PodRange {
 
 impl PodRange {
     pub(super) fn new() -> Self {
-        Self { next: FIRST_POD, taken: HashSet::new() }
+        Self {
+            next: FIRST_POD,
+            taken: HashSet::new(),
+        }
     }
 
     /// The next free addresses; none when 65,000 pods run.
     pub(super) fn take(&mut self) -> Option<PodAddresses> {
         for _ in FIRST_POD..LAST_POD {
             let index = self.next;
-            self.next = if index >= LAST_POD { FIRST_POD } else { index + 1 };
+            self.next = if index >= LAST_POD {
+                FIRST_POD
+            } else {
+                index + 1
+            };
             if self.taken.insert(index) {
                 return Some(PodAddresses { index });
             }
@@ -154,7 +163,10 @@ pub(super) async fn connect(
          route add default via {gateway6} dev eth0 onlink\n"
     );
     let mut command = Command::new(&programs.nsenter);
-    command.args(["-t", &pid.to_string(), "-n", "--"]).arg(&programs.ip).args(["-batch", "-"]);
+    command
+        .args(["-t", &pid.to_string(), "-n", "--"])
+        .arg(&programs.ip)
+        .args(["-batch", "-"]);
     run(command, &inner, "addressing a pod").await
 }
 
@@ -205,8 +217,16 @@ pub(super) async fn translate(programs: &Programs, rules: &str) -> Result<(), Ne
 }
 
 async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(), NetworkError> {
-    let tool = command.as_std().get_program().to_string_lossy().into_owned();
-    let failed = |message: String| NetworkError { doing, tool: tool.clone(), message };
+    let tool = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
+    let failed = |message: String| NetworkError {
+        doing,
+        tool: tool.clone(),
+        message,
+    };
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -218,11 +238,16 @@ async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(
         let written = stdin.write_all(input.as_bytes()).await;
         written.map_err(|error| failed(error.to_string()))?;
     }
-    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    let output = child
+        .wait_with_output()
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         Ok(())
     } else {
-        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
     }
 }
 
@@ -244,13 +269,21 @@ pub(super) fn rules<'a>(
                     let [v4, v6] = &mut hairpins;
                     if target.is_ipv4() { v4 } else { v6 }.insert(*target);
                 }
-                translation(&mut translations, (&address, &protocol, port.port), &targets);
+                translation(
+                    &mut translations,
+                    (&address, &protocol, port.port),
+                    &targets,
+                );
             }
         }
     }
     let [hairpin4, hairpin6] = hairpins.map(|addresses| {
         let pairs: Vec<_> = addresses.iter().map(|a| format!("{a} . {a}")).collect();
-        if pairs.is_empty() { String::new() } else { format!("elements = {{ {} }}", pairs.join(", ")) }
+        if pairs.is_empty() {
+            String::new()
+        } else {
+            format!("elements = {{ {} }}", pairs.join(", "))
+        }
     });
     let (range4, range6) = (Family::V4.range(), Family::V6.range());
     // "add, delete, define" is how nft replaces a table that may not exist, in one transaction.
@@ -281,7 +314,10 @@ pub(super) fn rules<'a>(
 fn translation(out: &mut String, (ip, protocol, port): (&IpAddr, &str, i32), to: &[(IpAddr, i32)]) {
     let family = if ip.is_ipv4() { "ip" } else { "ip6" };
     let count = to.len();
-    let choices = to.iter().enumerate().map(|(i, (ip, port))| format!("{i} : {ip} . {port}"));
+    let choices = to
+        .iter()
+        .enumerate()
+        .map(|(i, (ip, port))| format!("{i} : {ip} . {port}"));
     let choices = choices.collect::<Vec<_>>().join(", ");
     // Writing to a String cannot fail.
     let _ = match to {
@@ -311,10 +347,15 @@ fn targets(
     for slice in slices.iter().filter(|slice| belongs(slice, service)) {
         let mut ports = slice.ports.iter().flatten();
         let port = ports.find(|p| p.name.as_deref().unwrap_or("") == port.unwrap_or(""));
-        let Some(number) = port.and_then(|port| port.port) else { continue };
+        let Some(number) = port.and_then(|port| port.port) else {
+            continue;
+        };
         for endpoint in slice.endpoints.iter().flatten() {
             let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let ips = endpoint.addresses.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+            let ips = endpoint
+                .addresses
+                .iter()
+                .filter_map(|ip| ip.parse::<IpAddr>().ok());
             for ip in ips.filter(|ip| ip.is_ipv4() == family_of.is_ipv4()) {
                 if conditions.ready.unwrap_or(true) {
                     ready.insert((ip, number));
@@ -324,13 +365,18 @@ fn targets(
             }
         }
     }
-    if ready.is_empty() { serving } else { ready }.into_iter().collect()
+    if ready.is_empty() { serving } else { ready }
+        .into_iter()
+        .collect()
 }
 
 /// Is this a slice of that Service?
 pub(super) fn belongs(slice: &EndpointSlice, service: &Id) -> bool {
     let metadata = &slice.metadata;
-    let name = metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
+    let name = metadata
+        .labels
+        .as_ref()
+        .and_then(|l| l.get("kubernetes.io/service-name"));
     name == Some(&service.name) && metadata.namespace.as_deref() == Some(&service.namespace)
 }
 

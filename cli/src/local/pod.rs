@@ -105,22 +105,39 @@ impl Handle {
 #[derive(Debug, Clone)]
 struct Process {
     nsenter: PathBuf,
-    pid: u32,
+    /// None if it ended at once.
+    pid: Option<u32>,
     privileges: Vec<String>,
     env: BTreeMap<String, String>,
 }
 
 impl Process {
-    fn new(nsenter: PathBuf, pid: u32, launch: &Launch) -> Self {
+    fn new(nsenter: PathBuf, pid: Option<u32>, launch: &Launch) -> Self {
         let (privileges, env) = (launch.privileges.clone(), launch.env.clone());
-        Self { nsenter, pid, privileges, env }
+        Self {
+            nsenter,
+            pid,
+            privileges,
+            env,
+        }
     }
 
     /// A command in all of the container's namespaces, with its user, rights and variables.
     fn command(&self, argv: &[String]) -> Command {
         let mut command = Command::new(&self.nsenter);
         command
-            .args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "-r", "-w", "--"])
+            .args([
+                "-t",
+                &self.pid.unwrap_or_default().to_string(),
+                "-m",
+                "-p",
+                "-n",
+                "-u",
+                "-i",
+                "-r",
+                "-w",
+                "--",
+            ])
             .args(&self.privileges)
             .arg("--")
             .args(argv)
@@ -165,7 +182,9 @@ impl Shared {
         let mut reports = self.board.subscribe();
         let turn = reports.wait_for(|reports| {
             let later = reports.iter().skip_while(|r| r.name != sidecar).skip(1);
-            later.into_iter().all(|r| r.role == Role::Init || matches!(r.phase, Phase::Ended(_)))
+            later
+                .into_iter()
+                .all(|r| r.role == Role::Init || matches!(r.phase, Phase::Ended(_)))
         });
         // The board lives as long as this does.
         drop(turn.await);
@@ -174,13 +193,18 @@ impl Shared {
 
 /// Where `exec` finds how the container was started.
 pub(super) fn launch_file(state: &State, uid: &str, container: &str) -> PathBuf {
-    state.pod(uid).join("containers").join(format!("{container}.json"))
+    state
+        .pod(uid)
+        .join("containers")
+        .join(format!("{container}.json"))
 }
 
 fn log_file(state: &State, pod: &Pod, container: &str) -> PathBuf {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    state.pod_logs(namespace, name).join(format!("{container}.log"))
+    state
+        .pod_logs(namespace, name)
+        .join(format!("{container}.log"))
 }
 
 /// Runs `pod` (complete, injected, with its uid) on these addresses.
@@ -189,7 +213,14 @@ pub(super) fn start(cx: Arc<Context>, pod: Pod, addresses: PodAddresses) -> Hand
     let (news_sender, news) = watch::channel(News::default());
     tokio::spawn(async move {
         let board = Board::of(&pod);
-        let actor = Actor { cx, pod, addresses, board, goal: goal_receiver, news: news_sender };
+        let actor = Actor {
+            cx,
+            pod,
+            addresses,
+            board,
+            goal: goal_receiver,
+            news: news_sender,
+        };
         actor.live().await;
     });
     Handle { goal, news }
@@ -264,14 +295,25 @@ impl Actor {
             .map_err(SetupError::Anchor)?;
         let mut ready = [0];
         if let Some(stdout) = anchor.stdout.as_mut() {
-            stdout.read_exact(&mut ready).await.map_err(SetupError::Anchor)?;
+            stdout
+                .read_exact(&mut ready)
+                .await
+                .map_err(SetupError::Anchor)?;
         }
-        let pid = anchor.id().ok_or_else(|| SetupError::Anchor(io::Error::other("it ended")))?;
+        let pid = anchor
+            .id()
+            .ok_or_else(|| SetupError::Anchor(io::Error::other("it ended")))?;
         network::connect(programs, pid, self.addresses).await?;
 
         let now = Timestamp::now();
         let reports = self.board.reports();
-        let status = status::status(&reports, Some(self.addresses), None, &PodStatus::default(), &now);
+        let status = status::status(
+            &reports,
+            Some(self.addresses),
+            None,
+            &PodStatus::default(),
+            &now,
+        );
         self.pod.status = Some(status);
         let spec = self.pod.spec.clone().unwrap_or_default();
         let uid = self.pod.metadata.uid.clone().unwrap_or_default();
@@ -281,7 +323,11 @@ impl Actor {
         fs::write(etc.join("resolv.conf"), files::resolv_conf(&self.pod))?;
         fs::write(etc.join("hosts"), files::hosts(&self.pod))?;
         fs::write(etc.join("hostname"), files::hostname(&self.pod) + "\n")?;
-        fs::create_dir_all(log_file(&self.cx.state, &self.pod, "x").parent().unwrap_or(Path::new("/")))?;
+        fs::create_dir_all(
+            log_file(&self.cx.state, &self.pod, "x")
+                .parent()
+                .unwrap_or(Path::new("/")),
+        )?;
         let shared = Shared {
             cx: Arc::clone(&self.cx),
             pod: self.pod.clone(),
@@ -305,7 +351,15 @@ impl Actor {
         let mut keep = |container: &Container, role| {
             kept.push(container.name.clone());
             let (shared, goal) = (Arc::clone(shared), goals.clone());
-            keepers.spawn(Keeper { shared, container: container.clone(), role, goal }.keep());
+            keepers.spawn(
+                Keeper {
+                    shared,
+                    container: container.clone(),
+                    role,
+                    goal,
+                }
+                .keep(),
+            );
         };
         let spec = self.pod.spec.clone().unwrap_or_default();
         let mut failed = false;
@@ -426,7 +480,12 @@ impl Actor {
             let status = status::status(&reports, addresses, message, &news.status, &now);
             let ready = status::ready(&reports);
             let changed = status != news.status || gone != news.gone || reports != news.reports;
-            *news = News { status, reports, ready, gone };
+            *news = News {
+                status,
+                reports,
+                ready,
+                gone,
+            };
             changed
         });
         if changed {
@@ -436,7 +495,10 @@ impl Actor {
 
     fn remove_files(&self, shared: &Shared) {
         let logs = shared.log_file("x");
-        for path in [Some(self.cx.state.pod(shared.uid()).as_path()), logs.parent()] {
+        for path in [
+            Some(self.cx.state.pod(shared.uid()).as_path()),
+            logs.parent(),
+        ] {
             if let Some(path) = path
                 && let Err(error) = fs::remove_dir_all(path)
             {
@@ -450,13 +512,23 @@ impl Actor {
 const REFRESH: Duration = Duration::from_secs(5);
 
 fn refresh(shared: &Shared, maps: &ConfigMaps) -> Result<(), VolumeError> {
-    shared.volumes.lock().refresh(&shared.pod, maps, &shared.cx.signer)
+    shared
+        .volumes
+        .lock()
+        .refresh(&shared.pod, maps, &shared.cx.signer)
 }
 
 /// `terminationGracePeriodSeconds`, 30 s by default.
 pub(super) fn grace(pod: &Pod) -> Duration {
-    let given = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-    Duration::from_secs(given.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30))
+    let given = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.termination_grace_period_seconds);
+    Duration::from_secs(
+        given
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(30),
+    )
 }
 
 /// A log of this size becomes the old log, of which there is one. Processes write to the file itself

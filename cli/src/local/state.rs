@@ -3,7 +3,8 @@
 //! ```text
 //! /run/tulle-local/NAME/
 //!   lock               held by the running mesh (flock): the proof that it lives
-//!   launch.json        what `up` tells the runtime, and the runtime's process id on the host
+//!   launch.json        what `up` tells the runtime
+//!   runtime.pid        process ids of the runtime and of its parent, on the host
 //!   control.sock       commands, one JSON document a line
 //!   runtime.log        what the runtime itself has to say
 //!   objects/           Pod, ReplicaSet, EndpointSlice and Service YAML: written here, read by the control plane
@@ -69,7 +70,9 @@ pub(crate) enum LockError {
 impl State {
     /// The state of the mesh `name`.
     pub(super) fn of(name: &str) -> Self {
-        Self { root: Path::new(ROOT).join(name) }
+        Self {
+            root: Path::new(ROOT).join(name),
+        }
     }
 
     /// The directory itself.
@@ -101,9 +104,22 @@ impl State {
         self.root.join("launch.json")
     }
 
-    /// Process id of the runtime as the host sees it.
-    pub(super) fn host_pid(&self) -> PathBuf {
+    /// Where the process ids of the runtime and of its parent are, as the host sees them.
+    pub(super) fn host_pids(&self) -> PathBuf {
         self.root.join("runtime.pid")
+    }
+
+    /// Process ids of the runtime and of its parent.
+    ///
+    /// # Errors
+    /// The mesh is only just starting, or gone.
+    pub(super) fn read_host_pids(&self) -> io::Result<(u32, u32)> {
+        let text = fs::read_to_string(self.host_pids())?;
+        let mut pids = text.split(' ').map(str::parse);
+        match (pids.next(), pids.next()) {
+            (Some(Ok(runtime)), Some(Ok(parent))) => Ok((runtime, parent)),
+            _ => Err(io::Error::other("runtime.pid holds no process ids")),
+        }
     }
 
     pub(super) fn runtime_log(&self) -> PathBuf {
@@ -131,7 +147,10 @@ impl State {
     /// # Errors
     /// [`LockError::Running`] if a mesh of this name runs.
     pub(super) fn take(&self, name: &str) -> Result<File, LockError> {
-        let io = |source| LockError::Io { path: self.root.clone(), source };
+        let io = |source| LockError::Io {
+            path: self.root.clone(),
+            source,
+        };
         loop {
             fs::create_dir_all(&self.root).map_err(io)?;
             let path = self.root.join("lock");
@@ -145,7 +164,9 @@ impl State {
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Running { name: name.to_owned() });
+                    return Err(LockError::Running {
+                        name: name.to_owned(),
+                    });
                 }
                 Err(TryLockError::Error(error)) => return Err(io(error)),
             }
@@ -205,7 +226,9 @@ impl State {
 /// Names of all meshes that have a state directory.
 pub(super) fn names() -> Vec<String> {
     let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// Writes a file so that a reader sees the old or the new content, never half of it.
@@ -226,7 +249,9 @@ mod tests {
     use super::*;
 
     fn state(dir: &tempfile::TempDir) -> State {
-        State { root: dir.path().join("mesh") }
+        State {
+            root: dir.path().join("mesh"),
+        }
     }
 
     #[test]

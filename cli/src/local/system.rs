@@ -3,13 +3,7 @@
 
 use std::path::Path;
 
-use super::{
-    directory, dns,
-    network::GATEWAY,
-    objects::Document,
-    state::State,
-    token,
-};
+use super::{directory, dns, network::GATEWAY, objects::Document, state::State, token};
 
 /// Namespace of the control plane.
 pub(super) const NAMESPACE: &str = "tulle-system";

@@ -32,7 +32,7 @@ pub(crate) enum UpError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// DIR is no directory.
-    #[error("{path}: {source}; `up` wants a directory with Kubernetes YAML")]
+    #[error("`up` wants a directory with Kubernetes YAML: {path}: {source}")]
     Directory {
         /// What was given.
         path: PathBuf,
@@ -71,22 +71,35 @@ pub(crate) enum UpError {
 /// See [`UpError`].
 pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
     let directory = fs::canonicalize(&args.directory).and_then(|path| {
-        if path.is_dir() { Ok(path) } else { Err(io::Error::other("not a directory")) }
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(io::Error::other("not a directory"))
+        }
     });
     let directory = directory.map_err(|source| {
-        Error::from(UpError::Directory { path: args.directory.clone(), source })
+        Error::from(UpError::Directory {
+            path: args.directory.clone(),
+            source,
+        })
     })?;
     let programs = Programs::find().map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
-    let launch = Launch { name: args.name.name.clone(), directory, programs };
+    let launch = Launch {
+        name: args.name.name.clone(),
+        directory,
+        programs,
+    };
     let mesh = start(&args, &state, &launch, lock).await;
     let outcome = match mesh {
         Ok(mesh) => mesh.follow(&args).await,
         Err(error) => Err(error),
     };
     if !state.is_running() {
-        state.remove().map_err(io_error("removing the state directory"))?;
+        state
+            .remove()
+            .map_err(io_error("removing the state directory"))?;
     }
     Ok(outcome?)
 }
@@ -98,14 +111,10 @@ struct Mesh {
     begun: Instant,
 }
 
-async fn start(
-    args: &UpArgs,
-    state: &State,
-    launch: &Launch,
-    lock: File,
-) -> Result<Mesh, UpError> {
+async fn start(args: &UpArgs, state: &State, launch: &Launch, lock: File) -> Result<Mesh, UpError> {
     let begun = Instant::now();
-    let text = serde_json::to_vec_pretty(launch).map_err(|error| io_error("launch")(error.into()))?;
+    let text =
+        serde_json::to_vec_pretty(launch).map_err(|error| io_error("launch")(error.into()))?;
     write_atomically(&state.launch(), &text).map_err(io_error("writing the launch file"))?;
     let log = File::create(state.runtime_log()).map_err(io_error("making the log"))?;
     let log_too = log.try_clone().map_err(io_error("making the log"))?;
@@ -116,11 +125,21 @@ async fn start(
         Command::new(&programs.unshare)
     } else {
         let mut command = Command::new(&programs.setpriv);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&programs.unshare);
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&programs.unshare);
         command
     };
     let mut child = command
-        .args(["--net", "--pid", "--mount", "--ipc", "--uts", "--fork", "--kill-child"])
+        .args([
+            "--net",
+            "--pid",
+            "--mount",
+            "--ipc",
+            "--uts",
+            "--fork",
+            "--kill-child",
+        ])
         .args(["--mount-proc", "--"])
         .arg(&programs.tulle)
         .args(["local", "runtime", "--name", &launch.name])
@@ -133,8 +152,12 @@ async fn start(
         .spawn()
         .map_err(io_error("starting unshare"))?;
     wait_for_socket(state, &mut child).await?;
-    record_host_pid(state, &child).map_err(io_error("finding the runtime's process"))?;
-    Ok(Mesh { state: state.clone(), child, begun })
+    record_host_pids(state, &child).map_err(io_error("finding the runtime's process"))?;
+    Ok(Mesh {
+        state: state.clone(),
+        child,
+        begun,
+    })
 }
 
 async fn wait_for_socket(state: &State, child: &mut Child) -> Result<(), UpError> {
@@ -151,12 +174,15 @@ async fn wait_for_socket(state: &State, child: &mut Child) -> Result<(), UpError
     Ok(())
 }
 
-/// `exec` enters the mesh through this process.
-fn record_host_pid(state: &State, child: &Child) -> io::Result<()> {
+/// `exec` enters the mesh through the runtime's process; `down` waits for its parent's end.
+fn record_host_pids(state: &State, child: &Child) -> io::Result<()> {
     let parent = child.id().ok_or_else(|| io::Error::other("it has ended"))?;
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-    let pid = children.split_whitespace().next().ok_or_else(|| io::Error::other("no child"))?;
-    write_atomically(&state.host_pid(), pid.as_bytes())
+    let pid = children
+        .split_whitespace()
+        .next()
+        .ok_or_else(|| io::Error::other("no child"))?;
+    write_atomically(&state.host_pids(), format!("{pid} {parent}").as_bytes())
 }
 
 impl Mesh {
@@ -184,7 +210,10 @@ impl Mesh {
             if late && !settled {
                 let waiting = waiting(&last);
                 if args.detach && args.wait() {
-                    return Err(UpError::NotReady { seconds: args.timeout, waiting });
+                    return Err(UpError::NotReady {
+                        seconds: args.timeout,
+                        waiting,
+                    });
                 }
                 progress.late(&waiting);
                 settled = true;
@@ -218,17 +247,27 @@ impl Mesh {
                 }
             }
         }
-        self.child.wait().await.map_err(io_error("waiting for the mesh"))?;
+        self.child
+            .wait()
+            .await
+            .map_err(io_error("waiting for the mesh"))?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// The runtime closed the connection: `down` was called, or it broke.
     async fn ended(mut self) -> Result<ExitCode, UpError> {
-        let status = self.child.wait().await.map_err(io_error("waiting for the mesh"))?;
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(io_error("waiting for the mesh"))?;
         if status.success() {
             return Ok(ExitCode::SUCCESS);
         }
-        Err(UpError::Ended { status, log: end_of(&self.state.runtime_log()) })
+        Err(UpError::Ended {
+            status,
+            log: end_of(&self.state.runtime_log()),
+        })
     }
 }
 
@@ -242,9 +281,16 @@ async fn interrupted() {
 
 /// Who is not ready, and why.
 pub(super) fn waiting(overview: &Overview) -> Vec<String> {
-    let pods = overview.pods.iter().filter(|pod| !pod.ready && pod.phase != "Succeeded");
+    let pods = overview
+        .pods
+        .iter()
+        .filter(|pod| !pod.ready && pod.phase != "Succeeded");
     let pods = pods.map(|pod| {
-        let why = if pod.terminating { "ending".to_owned() } else { pod.waiting.join("; ") };
+        let why = if pod.terminating {
+            "ending".to_owned()
+        } else {
+            pod.waiting.join("; ")
+        };
         format!("pod {}/{}: {why}", pod.namespace, pod.name)
     });
     let problems = overview.problems.iter().map(ToString::to_string);
@@ -254,7 +300,11 @@ pub(super) fn waiting(overview: &Overview) -> Vec<String> {
 fn end_of(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(10).collect();
-    lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
+    lines
+        .into_iter()
+        .rev()
+        .map(|line| format!("  {line}\n"))
+        .collect()
 }
 
 fn io_error(doing: &'static str) -> impl Fn(io::Error) -> UpError {

@@ -70,7 +70,7 @@ mod tests {
         let mut table = Table::new(&["NAME", "X"]);
         table.row(["é\u{1b}[31m".to_owned(), String::new()]);
         table.row(["b".to_owned(), "2".to_owned()]);
-        let lines = ["NAME        X", "é\\u{1b}[31m  -", "b           2", ""];
+        let lines = ["NAME         X", "é\\u{1b}[31m  -", "b            2", ""];
         assert_eq!(table.to_string(), lines.join("\n"));
     }
 }

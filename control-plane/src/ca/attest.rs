@@ -100,19 +100,13 @@ impl Attestor {
     pub fn attest(&self, token: &str) -> Result<Attested, Refusal> {
         let claims = self.verify(token)?;
         let bound = claims.kubernetes.ok_or(Refusal::Unbound)?;
-        let pod = bound
-            .pod
-            .filter(|pod| !pod.uid.is_empty())
-            .ok_or(Refusal::Unbound)?;
+        let pod = bound.pod.filter(|pod| !pod.uid.is_empty()).ok_or(Refusal::Unbound)?;
         let account = bound.serviceaccount.name;
         if claims.sub != format!("system:serviceaccount:{}:{account}", bound.namespace) {
             return Err(Refusal::Subject);
         }
         let name = Name::new(&bound.namespace, pod.name);
-        let member = self
-            .roster
-            .get(&name)
-            .ok_or_else(|| Refusal::NoPod(name.clone()))?;
+        let member = self.roster.get(&name).ok_or_else(|| Refusal::NoPod(name.clone()))?;
         if member.uid != pod.uid {
             return Err(Refusal::OtherPod(name));
         }
@@ -120,11 +114,7 @@ impl Attestor {
             return Err(Refusal::OtherAccount(name, account));
         }
         let identity = SpiffeId::service_account(&self.trust_domain, &bound.namespace, &account);
-        Ok(Attested {
-            identity,
-            pod: name,
-            pod_uid: pod.uid,
-        })
+        Ok(Attested { identity, pod: name, pod_uid: pod.uid })
     }
 
     fn verify(&self, token: &str) -> Result<Claims, Refusal> {

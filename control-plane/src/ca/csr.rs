@@ -41,11 +41,8 @@ pub(super) fn public_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, BadCsr> {
     let info = &csr.certification_request_info;
     let key =
         SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|_unsupported| BadCsr::Key)?;
-    let signed = [
-        &rcgen::PKCS_ECDSA_P256_SHA256,
-        &rcgen::PKCS_ECDSA_P384_SHA384,
-        &rcgen::PKCS_ED25519,
-    ];
+    let signed =
+        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
     if !signed.contains(&rcgen::PublicKeyData::algorithm(&key)) {
         return Err(BadCsr::Key);
     }
@@ -57,9 +54,5 @@ pub(super) fn public_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, BadCsr> {
         ParsedExtension::ParseError { .. } => true,
         _ => false,
     };
-    if extensions.any(asks_ca) {
-        Err(BadCsr::Ca)
-    } else {
-        Ok(key)
-    }
+    if extensions.any(asks_ca) { Err(BadCsr::Ca) } else { Ok(key) }
 }

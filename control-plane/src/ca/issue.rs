@@ -59,10 +59,8 @@ impl Authority {
         let key = csr::public_key(csr)?;
         let mut params = self.leaf();
         params.subject_alt_names = vec![SanType::URI(spiffe(&attested.identity)?)];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let pod = format!("{}/{}", attested.pod, attested.pod_uid);
         let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
         params.custom_extensions = vec![extension];
@@ -167,10 +165,7 @@ mod tests {
     fn authority() -> (tempfile::TempDir, Authority) {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        (
-            directory,
-            Authority::new(Arc::new(root), Duration::from_secs(3600)),
-        )
+        (directory, Authority::new(Arc::new(root), Duration::from_secs(3600)))
     }
 
     fn attested() -> Attested {
@@ -200,14 +195,7 @@ mod tests {
         };
         assert_eq!(*uri, "spiffe://cluster.local/ns/shop/sa/reviews");
         assert!(!parsed.is_ca());
-        assert!(
-            parsed
-                .key_usage()
-                .unwrap()
-                .unwrap()
-                .value
-                .digital_signature()
-        );
+        assert!(parsed.key_usage().unwrap().unwrap().value.digital_signature());
         let usage = parsed.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && usage.server_auth && !usage.any);
         let pod = super::super::peer::read(&leaf).unwrap();
@@ -229,10 +217,7 @@ mod tests {
         assert_eq!(refused(&ca), BadCsr::Ca);
         assert_eq!(refused(b"garbage"), BadCsr::Garbage);
         let mut tampered = request(|_| {});
-        let name = tampered
-            .windows(4)
-            .position(|bytes| bytes == b"evil")
-            .unwrap();
+        let name = tampered.windows(4).position(|bytes| bytes == b"evil").unwrap();
         tampered[name] = b'E';
         assert_eq!(refused(&tampered), BadCsr::Signature);
     }

@@ -48,10 +48,7 @@ pub struct BadKeys {
 impl TokenKeys {
     /// Keys from the file at `path`, which need not be there yet.
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            state: Arc::default(),
-        }
+        Self { path, state: Arc::default() }
     }
 
     /// The keys as they are in the file now. If it cannot be read any more the ones that were read
@@ -62,24 +59,14 @@ impl TokenKeys {
     pub fn current(&self) -> Result<Arc<[TokenKey]>, BadKeys> {
         let mut state = self.state.lock();
         let metadata = std::fs::metadata(&self.path);
-        let stamp = metadata
-            .and_then(|metadata| Ok((metadata.modified()?, metadata.len())))
-            .ok();
+        let stamp = metadata.and_then(|metadata| Ok((metadata.modified()?, metadata.len()))).ok();
         if stamp.is_some() && stamp == state.modified {
             return Ok(Arc::clone(&state.keys));
         }
         match read(&self.path) {
-            Ok(keys) => {
-                *state = State {
-                    modified: stamp,
-                    keys: keys.into(),
-                }
-            }
+            Ok(keys) => *state = State { modified: stamp, keys: keys.into() },
             Err(reason) => {
-                let bad = BadKeys {
-                    path: self.path.clone(),
-                    reason,
-                };
+                let bad = BadKeys { path: self.path.clone(), reason };
                 if state.keys.is_empty() {
                     return Err(bad);
                 }
@@ -92,9 +79,7 @@ impl TokenKeys {
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenKeys")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenKeys").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -129,9 +114,5 @@ fn usable(jwk: &Jwk) -> Option<TokenKey> {
         _ => return None,
     };
     let key = DecodingKey::from_jwk(jwk).ok()?;
-    Some(TokenKey {
-        id: jwk.common.key_id.clone(),
-        algorithm,
-        key,
-    })
+    Some(TokenKey { id: jwk.common.key_id.clone(), algorithm, key })
 }

@@ -22,9 +22,7 @@ pub fn read(certificate: &[u8]) -> Result<Attested, BadPeer> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|_malformed| BadPeer("cannot be read"))?;
     let names = parsed.subject_alternative_name().ok().flatten();
-    let names = names
-        .map(|names| names.value.general_names.as_slice())
-        .unwrap_or_default();
+    let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
     // X.509-SVID, 2: exactly one URI.
     let mut uris = names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
@@ -33,26 +31,18 @@ pub fn read(certificate: &[u8]) -> Result<Attested, BadPeer> {
     let (Some(uri), None) = (uris.next(), uris.next()) else {
         return Err(BadPeer("does not have exactly one URI name"));
     };
-    let identity = uri
-        .parse()
-        .map_err(|_bad| BadPeer("has no SPIFFE id of a ServiceAccount"))?;
+    let identity = uri.parse().map_err(|_bad| BadPeer("has no SPIFFE id of a ServiceAccount"))?;
 
     let oid = Oid::from(&POD_EXTENSION).map_err(|_never| BadPeer("has no pod"))?;
     let extension = parsed.get_extension_unique(&oid).ok().flatten();
     let value = extension.ok_or(BadPeer("does not name its pod"))?.value;
     let text = parse_der_utf8string(value).ok().and_then(|(rest, text)| {
-        rest.is_empty()
-            .then(|| text.as_str().map(str::to_owned).ok())
-            .flatten()
+        rest.is_empty().then(|| text.as_str().map(str::to_owned).ok()).flatten()
     });
     let text = text.ok_or(BadPeer("names its pod in an unknown form"))?;
     let mut parts = text.splitn(3, '/');
     let (Some(namespace), Some(pod), Some(uid)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(BadPeer("names its pod in an unknown form"));
     };
-    Ok(Attested {
-        identity,
-        pod: Name::new(namespace, pod),
-        pod_uid: uid.to_owned(),
-    })
+    Ok(Attested { identity, pod: Name::new(namespace, pod), pod_uid: uid.to_owned() })
 }

@@ -84,10 +84,7 @@ impl Root {
 
     /// Every root that is trusted, as PEM.
     pub fn trusted_pem(&self) -> String {
-        self.trusted
-            .iter()
-            .map(|certificate| pem("CERTIFICATE", certificate))
-            .collect()
+        self.trusted.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
     }
 
     fn make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
@@ -122,10 +119,7 @@ impl Root {
 
     fn load(certificate_path: &Path, key_path: &Path) -> Result<Self, RootError> {
         let read = |path: &Path| {
-            fs::read_to_string(path).map_err(|error| RootError::Io {
-                path: path.to_owned(),
-                error,
-            })
+            fs::read_to_string(path).map_err(|error| RootError::Io { path: path.to_owned(), error })
         };
         let (certificates, key) = (read(certificate_path)?, read(key_path)?);
         let trusted: Vec<_> = CertificateDer::pem_slice_iter(certificates.as_bytes())
@@ -143,19 +137,13 @@ impl Root {
         }
         let issuer = Issuer::from_ca_cert_der(signing, key)
             .map_err(|error| invalid(certificate_path, error.to_string()))?;
-        Ok(Self {
-            issuer,
-            trusted,
-            not_after,
-        })
+        Ok(Self { issuer, trusted, not_after })
     }
 }
 
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root")
-            .field("trusted", &self.trusted.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Root").field("trusted", &self.trusted.len()).finish_non_exhaustive()
     }
 }
 
@@ -169,20 +157,11 @@ fn check(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<OffsetDateTi
     let not_after = parsed.validity().not_after.to_datetime();
     if !parsed.validity().is_valid() {
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
-        return Err(format!(
-            "is valid from {from} to {to} only, which is not now"
-        ));
+        return Err(format!("is valid from {from} to {to} only, which is not now"));
     }
-    let is_ca = parsed
-        .basic_constraints()
-        .ok()
-        .flatten()
-        .is_some_and(|basic| basic.value.ca);
-    let may_sign = parsed
-        .key_usage()
-        .ok()
-        .flatten()
-        .is_none_or(|usage| usage.value.key_cert_sign());
+    let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|basic| basic.value.ca);
+    let may_sign =
+        parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
     if !is_ca || !may_sign {
         return Err("is not a CA's: it needs CA:TRUE and the key usage keyCertSign".to_owned());
     }
@@ -191,11 +170,7 @@ fn check(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<OffsetDateTi
 
 /// Never readable by others, not even for a moment.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -214,10 +189,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 fn invalid(path: &Path, reason: impl Into<String>) -> RootError {
-    RootError::Invalid {
-        path: path.to_owned(),
-        reason: reason.into(),
-    }
+    RootError::Invalid { path: path.to_owned(), reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -225,19 +197,14 @@ mod tests {
     use super::*;
 
     fn refusal(directory: &Path) -> String {
-        Root::load_or_make(directory, "cluster.local")
-            .unwrap_err()
-            .to_string()
+        Root::load_or_make(directory, "cluster.local").unwrap_err().to_string()
     }
 
     #[test]
     fn made_once_and_loaded_again() {
         let directory = tempfile::tempdir().unwrap();
         let made = Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        let mode = fs::metadata(directory.path().join(KEY))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(directory.path().join(KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let loaded = Root::load_or_make(directory.path(), "cluster.local").unwrap();
         assert_eq!(made.trusted(), loaded.trusted());

@@ -31,15 +31,8 @@ impl CertificateService for Certificates {
         request: Request<IssueRequest>,
     ) -> Result<Response<IssueResponse>, Status> {
         let issued = self.answer(&request);
-        let outcome = if issued.is_ok() {
-            Outcome::Issued
-        } else {
-            Outcome::Refused
-        };
-        self.metrics
-            .certificates
-            .get_or_create(&outcome.into())
-            .inc();
+        let outcome = if issued.is_ok() { Outcome::Issued } else { Outcome::Refused };
+        self.metrics.certificates.get_or_create(&outcome.into()).inc();
         issued.map(Response::new).inspect_err(|status| {
             let peer = request.remote_addr().map(|address| address.to_string());
             tracing::warn!(peer, reason = status.message(), "no certificate was issued");
@@ -50,14 +43,11 @@ impl CertificateService for Certificates {
 impl Certificates {
     fn answer(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
         let token = bearer(request.metadata())?;
-        let attested = self
-            .attestor
-            .attest(token)
-            .map_err(|refusal| match refusal {
-                // Ours to put right, not the caller's.
-                Refusal::Keys(_) => Status::unavailable(refusal.to_string()),
-                _ => Status::unauthenticated(refusal.to_string()),
-            })?;
+        let attested = self.attestor.attest(token).map_err(|refusal| match refusal {
+            // Ours to put right, not the caller's.
+            Refusal::Keys(_) => Status::unavailable(refusal.to_string()),
+            _ => Status::unauthenticated(refusal.to_string()),
+        })?;
         let issued = self.authority.workload(&attested, &request.get_ref().csr);
         let leaf = issued.map_err(|error| match error {
             IssueError::Csr(_) => Status::invalid_argument(error.to_string()),
@@ -81,8 +71,5 @@ fn bearer(metadata: &MetadataMap) -> Result<&str, Status> {
     let header = metadata.get("authorization").ok_or_else(missing)?;
     let text = header.to_str().map_err(|_binary| missing())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(missing)?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
-        .ok_or_else(missing)
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).ok_or_else(missing)
 }

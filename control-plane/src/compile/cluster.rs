@@ -16,19 +16,11 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
             let service = world.service(&name)?;
             let protocol = port::declared(service.port(number)?);
             let model = port::service_port(settings, service, number);
-            (
-                Some(model),
-                protocol,
-                port::origin("Service", &name.namespace, &name.name),
-            )
+            (Some(model), protocol, port::origin("Service", &name.namespace, &name.name))
         }
         Target::Pod(name, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&name)?, number);
-            (
-                None,
-                protocol,
-                port::origin("Pod", &name.namespace, &name.name),
-            )
+            (None, protocol, port::origin("Pod", &name.namespace, &name.name))
         }
     };
     Some(Cluster {

@@ -20,18 +20,13 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
             of_service(world, settings, service, &service.port(number)?.name)
         }
         Target::Pod(pod, number) => {
-            let pod = world
-                .pod(&pod)
-                .filter(|pod| !pod.host_network && !pod.ended)?;
+            let pod = world.pod(&pod).filter(|pod| !pod.host_network && !pod.ended)?;
             let address = port::first_address(pod, number);
             let endpoint = |address| endpoint(settings, address, Health::Ready, Some(pod));
             address.map(endpoint).into_iter().collect()
         }
     };
-    Some(Endpoints {
-        name: name.to_owned(),
-        endpoints,
-    })
+    Some(Endpoints { name: name.to_owned(), endpoints })
 }
 
 /// The slices' ports have the names of the Service's ports, and numbers that are already resolved
@@ -71,18 +66,11 @@ fn of_service(
 /// Service's first, unless only the other one has endpoints.
 fn family(service: &Service, slices: &[&std::sync::Arc<EndpointSlice>]) -> bool {
     let has = |v6: bool| {
-        let addresses = slices
-            .iter()
-            .flat_map(|slice| &slice.endpoints)
-            .flat_map(|e| &e.addresses);
+        let addresses = slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|e| &e.addresses);
         addresses.into_iter().any(|ip: &IpAddr| ip.is_ipv6() == v6)
     };
     let preferred = service.cluster_ips.first().is_some_and(IpAddr::is_ipv6);
-    if has(preferred) {
-        preferred
-    } else {
-        !preferred
-    }
+    if has(preferred) { preferred } else { !preferred }
 }
 
 /// The pod behind an endpoint: `Some(None)` if there is none, `None` if it is not known yet. An
@@ -91,19 +79,11 @@ fn family(service: &Service, slices: &[&std::sync::Arc<EndpointSlice>]) -> bool 
 fn pod_behind<'a>(world: &'a World, listed: &SliceEndpoint) -> Option<Option<&'a Pod>> {
     match &listed.pod {
         Some((name, uid)) => {
-            let pod = world
-                .pod(name)
-                .filter(|pod| uid.is_empty() || pod.uid == *uid)?;
+            let pod = world.pod(name).filter(|pod| uid.is_empty() || pod.uid == *uid)?;
             Some(Some(pod))
         }
         // Slices written by hand may name no pod: the address tells.
-        None => Some(
-            listed
-                .addresses
-                .iter()
-                .find_map(|ip| world.pod_at(*ip))
-                .map(|pod| &**pod),
-        ),
+        None => Some(listed.addresses.iter().find_map(|ip| world.pod_at(*ip)).map(|pod| &**pod)),
     }
 }
 
@@ -143,11 +123,7 @@ fn endpoint(
     pod: Option<&Pod>,
 ) -> Endpoint {
     let identity = |pod: &Pod| {
-        SpiffeId::service_account(
-            &settings.trust_domain,
-            &pod.name.namespace,
-            &pod.service_account,
-        )
+        SpiffeId::service_account(&settings.trust_domain, &pod.name.namespace, &pod.service_account)
     };
     Endpoint {
         address,

@@ -19,9 +19,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
     if let Some(service) = world.service_at(address.ip()) {
         return of_service(settings, service, address);
     }
-    world
-        .pod_at(address.ip())
-        .map(|pod| of_pod(world, pod, address))
+    world.pod_at(address.ip()).map(|pod| of_pod(world, pod, address))
 }
 
 fn of_service(settings: &Settings, service: &Service, address: SocketAddr) -> Option<Listener> {
@@ -43,10 +41,7 @@ fn of_pod(world: &World, pod: &Pod, address: SocketAddr) -> Listener {
     let declared = port::declared_on_pod(world, pod, address.port());
     let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
     let target = Target::Pod(pod.name.clone(), address.port());
-    Listener {
-        origin,
-        ..listener(address, declared, &target, None)
-    }
+    Listener { origin, ..listener(address, declared, &target, None) }
 }
 
 fn listener(
@@ -56,21 +51,14 @@ fn listener(
     service: Option<ServicePort>,
 ) -> Listener {
     let target = target.to_string();
-    let backend = |cluster| Backend {
-        cluster,
-        weight: 1,
-        filters: Vec::new(),
-    };
+    let backend = |cluster| Backend { cluster, weight: 1, filters: Vec::new() };
     Listener {
         name: address.to_string(),
         address,
         protocol,
         service,
         route: (protocol != Protocol::Tcp).then(|| target.clone()),
-        backends: (!protocol.is_http())
-            .then(|| backend(target))
-            .into_iter()
-            .collect(),
+        backends: (!protocol.is_http()).then(|| backend(target)).into_iter().collect(),
         origin: port::origin("", "", ""),
     }
 }

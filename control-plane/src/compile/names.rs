@@ -59,9 +59,7 @@ pub(super) fn pod(text: &str) -> Option<Name> {
 
 /// `10.96.0.7:9080`, `[fd00::7]:9080`, in the one way that [`SocketAddr`] writes it.
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
-    text.parse::<SocketAddr>()
-        .ok()
-        .filter(|address| address.to_string() == text)
+    text.parse::<SocketAddr>().ok().filter(|address| address.to_string() == text)
 }
 
 /// What must change for the resource of this kind and name to change; `None` if there can be no
@@ -81,10 +79,7 @@ mod tests {
     #[test]
     fn names_are_read_in_one_way_only() {
         let service = Subject::Service(Name::new("shop", "reviews"));
-        assert_eq!(
-            subject(Kind::Cluster, "service/shop/reviews/80"),
-            Some(service)
-        );
+        assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80"), Some(service));
         assert_eq!(subject(Kind::Cluster, "service/shop/reviews/080"), None);
         assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80/x"), None);
         assert_eq!(subject(Kind::Cluster, "job/shop/reviews/80"), None);

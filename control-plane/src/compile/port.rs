@@ -16,9 +16,7 @@ use crate::world::{
 pub(super) fn declared(port: &ServicePort) -> Protocol {
     let app_protocol = port.app_protocol.as_deref().map(named);
     let prefix = port.name.split('-').next().unwrap_or_default();
-    app_protocol
-        .filter(|known| *known != Protocol::Detect)
-        .unwrap_or_else(|| named(prefix))
+    app_protocol.filter(|known| *known != Protocol::Detect).unwrap_or_else(|| named(prefix))
 }
 
 fn named(protocol: &str) -> Protocol {
@@ -56,11 +54,9 @@ fn named(protocol: &str) -> Protocol {
 pub(super) fn on_pod(target: &TargetPort, pod: &Pod) -> Option<u16> {
     match target {
         TargetPort::Number(number) => Some(*number),
-        TargetPort::Name(name) => pod
-            .ports
-            .iter()
-            .find(|port| port.name == *name)
-            .map(|port| port.port),
+        TargetPort::Name(name) => {
+            pod.ports.iter().find(|port| port.name == *name).map(|port| port.port)
+        }
     }
 }
 
@@ -148,11 +144,7 @@ mod tests {
             ("http", Some("example.com/own"), Protocol::Http),
             ("tcp-x", Some("HTTP"), Protocol::Http),
         ] {
-            assert_eq!(
-                declared(&port(name, app_protocol)),
-                protocol,
-                "{name} {app_protocol:?}"
-            );
+            assert_eq!(declared(&port(name, app_protocol)), protocol, "{name} {app_protocol:?}");
         }
     }
 }

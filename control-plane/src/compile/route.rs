@@ -11,20 +11,15 @@ pub(super) fn compile(world: &World, name: &str) -> Option<RouteConfiguration> {
     let (protocol, origin) = match Target::parse(name)? {
         Target::Service(service, number) => {
             let protocol = port::declared(world.service(&service)?.port(number)?);
-            (
-                protocol,
-                port::origin("Service", &service.namespace, &service.name),
-            )
+            (protocol, port::origin("Service", &service.namespace, &service.name))
         }
         Target::Pod(pod, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&pod)?, number);
             (protocol, port::origin("Pod", &pod.namespace, &pod.name))
         }
     };
-    (protocol != Protocol::Tcp).then(|| RouteConfiguration {
-        name: name.to_owned(),
-        rules: vec![forward(name, origin)],
-    })
+    (protocol != Protocol::Tcp)
+        .then(|| RouteConfiguration { name: name.to_owned(), rules: vec![forward(name, origin)] })
 }
 
 fn forward(cluster: &str, origin: Origin) -> Rule {

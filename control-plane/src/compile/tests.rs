@@ -37,10 +37,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         ips: vec![ip(last)],
         host_network: false,
         ended: false,
-        ports: vec![ContainerPort {
-            name: "web".to_owned(),
-            port: 8080,
-        }],
+        ports: vec![ContainerPort { name: "web".to_owned(), port: 8080 }],
         meshed: true,
         owner: None,
     }
@@ -65,10 +62,7 @@ fn slice(name: &str, service: &str, pod: &Pod) -> EndpointSlice {
     EndpointSlice {
         name: Name::new("shop", name),
         service: Some(Name::new("shop", service)),
-        ports: vec![SlicePort {
-            name: "http".to_owned(),
-            port: 8080,
-        }],
+        ports: vec![SlicePort { name: "http".to_owned(), port: 8080 }],
         endpoints: vec![SliceEndpoint {
             addresses: pod.ips.clone(),
             ready: true,
@@ -105,19 +99,9 @@ fn an_endpoint_without_its_pod_is_left_out() {
     };
     let mut world = world(objects);
     assert_eq!(endpoints(&world), []);
-    let replaced = Pod {
-        uid: "other".to_owned(),
-        ..pod.clone()
-    };
-    world.apply(
-        Event::Apply(Object::Pod(Arc::new(replaced))),
-        &mut Dirty::new(),
-    );
-    assert_eq!(
-        endpoints(&world),
-        [],
-        "a pod that took the name is not the endpoint"
-    );
+    let replaced = Pod { uid: "other".to_owned(), ..pod.clone() };
+    world.apply(Event::Apply(Object::Pod(Arc::new(replaced))), &mut Dirty::new());
+    assert_eq!(endpoints(&world), [], "a pod that took the name is not the endpoint");
     world.apply(Event::Apply(Object::Pod(Arc::new(pod))), &mut Dirty::new());
     let found = endpoints(&world);
     assert_eq!(found[0].health, Health::Ready);
@@ -145,12 +129,7 @@ fn the_most_specific_mesh_tls_wins_field_by_field() {
             Some(Strict),
             &[(8080, Permissive), (9090, Permissive)],
         ),
-        tls(
-            "shop",
-            TlsScope::Pods(labels("web")),
-            None,
-            &[(8080, Strict)],
-        ),
+        tls("shop", TlsScope::Pods(labels("web")), None, &[(8080, Strict)]),
         tls("other", TlsScope::Namespace, Some(Permissive), &[]),
     ]);
     let modes = |world: &World| match get(world, Kind::Workload, "shop/a") {
@@ -165,10 +144,7 @@ fn the_most_specific_mesh_tls_wins_field_by_field() {
     assert_eq!(ports[&8080], MtlsMode::Strict);
     assert_eq!(ports[&9090], MtlsMode::Permissive);
     let name = Name::new("tulle-system", "x");
-    let gone = Event::Delete(ObjectRef {
-        kind: objects::Kind::MeshTls,
-        name,
-    });
+    let gone = Event::Delete(ObjectRef { kind: objects::Kind::MeshTls, name });
     world.apply(gone, &mut Dirty::new());
     assert_eq!(modes(&world).0, MtlsMode::Permissive);
 }
@@ -192,10 +168,7 @@ fn a_declared_protocol_decides_listener_and_route() {
         let world = with(name);
         let listener = listener(&world);
         assert_eq!(listener.protocol, protocol);
-        assert_eq!(
-            (listener.route.is_some(), listener.backends.len()),
-            (route, backends)
-        );
+        assert_eq!((listener.route.is_some(), listener.backends.len()), (route, backends));
         let compiled = get(&world, Kind::Route, "service/shop/web/80").is_some();
         assert_eq!(compiled, route, "{name}");
     }

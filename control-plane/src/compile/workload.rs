@@ -30,10 +30,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         ports: ports(world, pod, &tls),
         default_mtls: tls.default,
         mesh_ranges: mesh_ranges(world, settings),
-        external_traffic: match world
-            .mesh_config()
-            .and_then(|config| config.refuse_external)
-        {
+        external_traffic: match world.mesh_config().and_then(|config| config.refuse_external) {
             Some(true) => ExternalTraffic::Refuse,
             Some(false) | None => ExternalTraffic::Pass,
         },
@@ -60,26 +57,15 @@ pub(super) fn owner(pod: &Pod) -> (String, String) {
 
 pub(super) fn revision(pod: &Pod) -> String {
     let labels = &pod.labels;
-    labels
-        .get(TEMPLATE_HASH)
-        .or_else(|| labels.get(REVISION_HASH))
-        .cloned()
-        .unwrap_or_default()
+    labels.get(TEMPLATE_HASH).or_else(|| labels.get(REVISION_HASH)).cloned().unwrap_or_default()
 }
 
 fn ports(world: &World, pod: &Pod, tls: &Tls) -> Vec<InboundPort> {
     let declared = pod.ports.iter().map(|port| (port.port, BTreeSet::new()));
     let mut services: BTreeMap<u16, BTreeSet<String>> = declared.collect();
     for service in world.services_selecting(pod) {
-        for number in service
-            .ports
-            .iter()
-            .filter_map(|port| port::on_pod(&port.target, pod))
-        {
-            services
-                .entry(number)
-                .or_default()
-                .insert(service.name.to_string());
+        for number in service.ports.iter().filter_map(|port| port::on_pod(&port.target, pod)) {
+            services.entry(number).or_default().insert(service.name.to_string());
         }
     }
     // A mode for a port that nobody declares holds, too.
@@ -117,11 +103,7 @@ impl Tls {
             if let Some(mode) = tls.mode {
                 merged.default = self::mode(mode);
             }
-            merged.ports.extend(
-                tls.ports
-                    .iter()
-                    .map(|(port, mode)| (*port, self::mode(*mode))),
-            );
+            merged.ports.extend(tls.ports.iter().map(|(port, mode)| (*port, self::mode(*mode))));
             if !tls.trust_domains.is_empty() {
                 merged.trust_domains.clone_from(&tls.trust_domains);
             }
@@ -138,23 +120,13 @@ fn mode(mode: objects::MtlsMode) -> MtlsMode {
 }
 
 fn mesh_ranges(world: &World, settings: &Settings) -> Vec<ipnet::IpNet> {
-    let configured = world
-        .mesh_config()
-        .into_iter()
-        .flat_map(|config| &config.mesh_ranges);
-    let all: BTreeSet<_> = settings
-        .mesh_ranges
-        .iter()
-        .chain(configured)
-        .copied()
-        .collect();
+    let configured = world.mesh_config().into_iter().flat_map(|config| &config.mesh_ranges);
+    let all: BTreeSet<_> = settings.mesh_ranges.iter().chain(configured).copied().collect();
     all.into_iter().collect()
 }
 
 fn trust_domains(settings: &Settings, others: Vec<String>) -> Vec<String> {
     let mut all: BTreeSet<_> = others.into_iter().collect();
     all.remove(&settings.trust_domain);
-    std::iter::once(settings.trust_domain.clone())
-        .chain(all)
-        .collect()
+    std::iter::once(settings.trust_domain.clone()).chain(all).collect()
 }

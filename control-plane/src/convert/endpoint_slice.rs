@@ -17,11 +17,7 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let slice: v1::EndpointSlice = typed::read(value, Unknown::Note, faults)?;
-    let service = slice
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(SERVICE_LABEL));
+    let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
     if service.is_none() {
         let reason = format!("has no label {SERVICE_LABEL}, so it belongs to no Service");
         faults.push(Fault::note("metadata.labels", reason));
@@ -31,22 +27,14 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         name: name.clone(),
         service: service.map(|service| Name::new(&name.namespace, service)),
         ports: ports
-            .filter(|(_, port)| {
-                port.protocol
-                    .as_deref()
-                    .is_none_or(|protocol| protocol == "TCP")
-            })
+            .filter(|(_, port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
             .filter_map(|(index, port)| {
                 // Without a number it means "every port" (headless, without selector): not for us.
                 let field = Field::from("ports").index(index).key("port");
                 let number = number(port.port?);
-                let number = number
-                    .map_err(|reason| faults.push(Fault::fatal(field, reason)))
-                    .ok()?;
-                Some(SlicePort {
-                    name: port.name.clone().unwrap_or_default(),
-                    port: number,
-                })
+                let number =
+                    number.map_err(|reason| faults.push(Fault::fatal(field, reason))).ok()?;
+                Some(SlicePort { name: port.name.clone().unwrap_or_default(), port: number })
             })
             .collect(),
         endpoints: slice
@@ -68,13 +56,11 @@ fn endpoint(
     let field = Field::from("endpoints").index(index).key("addresses");
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     let target = endpoint.target_ref.as_ref();
-    let pod = target
-        .filter(|target| target.kind.as_deref() == Some("Pod"))
-        .and_then(|target| {
-            let namespace = target.namespace.as_deref().unwrap_or(&slice.namespace);
-            let name = Name::new(namespace, target.name.as_deref()?);
-            Some((name, target.uid.clone().unwrap_or_default()))
-        });
+    let pod = target.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| {
+        let namespace = target.namespace.as_deref().unwrap_or(&slice.namespace);
+        let name = Name::new(namespace, target.name.as_deref()?);
+        Some((name, target.uid.clone().unwrap_or_default()))
+    });
     // FQDN slices are deprecated and have no addresses that could be dialled: each is named.
     let addresses = endpoint.addresses.iter().enumerate();
     SliceEndpoint {

@@ -57,28 +57,18 @@ const BUILT_IN: &str = " Binding ConfigMap Endpoints Event LimitRange Node Persi
 pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     let refused = |field: &str, reason: String| Recognised::Refused(Fault::fatal(field, reason));
     if kind.is_empty() || api_version.is_empty() {
-        let missing = if kind.is_empty() {
-            "kind"
-        } else {
-            "apiVersion"
-        };
+        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
         return refused("", format!("no Kubernetes object: it has no {missing}"));
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     if let Some((known, right)) = WORLD.iter().find(|(known, _)| known.as_str() == kind) {
         // Another group may have a kind of the same name (Knative's Service): not ours to judge.
         let group_of_known = right.split_once('/').map_or("", |(group, _)| group);
-        return match (
-            *right == api_version,
-            group == group_of_known || is_built_in(group),
-        ) {
+        return match (*right == api_version, group == group_of_known || is_built_in(group)) {
             (true, _) => Recognised::World(*known),
             (false, true) => refused(
                 "apiVersion",
-                format!(
-                    "{kind} is of apiVersion {right}, not {}",
-                    shown(api_version)
-                ),
+                format!("{kind} is of apiVersion {right}, not {}", shown(api_version)),
             ),
             (false, false) => Recognised::Ignored,
         };
@@ -94,9 +84,7 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     }
     let ours = || {
         let kinds = WORLD.iter().map(|(known, _)| known.as_str());
-        kinds
-            .chain(NOT_IN_FORCE.iter().map(|(_, kind)| *kind))
-            .any(|known| known == kind)
+        kinds.chain(NOT_IN_FORCE.iter().map(|(_, kind)| *kind)).any(|known| known == kind)
     };
     if is_built_in(group) && ours() {
         return refused(
@@ -146,35 +134,14 @@ mod tests {
 
     #[test]
     fn names_what_it_cannot_act_on() {
-        assert!(matches!(
-            recognise("v1", "Pod"),
-            Recognised::World(Kind::Pod)
-        ));
+        assert!(matches!(recognise("v1", "Pod"), Recognised::World(Kind::Pod)));
+        assert!(reason("apps/v1", "Service").unwrap().contains("apiVersion v1, not \"apps/v1\""));
         assert!(
-            reason("apps/v1", "Service")
-                .unwrap()
-                .contains("apiVersion v1, not \"apps/v1\"")
+            reason("gateway.networking.k8s.io/v1", "HTTPRoute").unwrap().contains("not in force")
         );
-        assert!(
-            reason("gateway.networking.k8s.io/v1", "HTTPRoute")
-                .unwrap()
-                .contains("not in force")
-        );
-        assert!(
-            reason("gateway.networking.k8s.io/v1", "HTTPRout")
-                .unwrap()
-                .contains("no kind")
-        );
-        assert!(
-            reason("tulle.dev/v1", "MeshTLS")
-                .unwrap()
-                .contains("tulle.dev/v1alpha1")
-        );
-        assert!(
-            reason("v1", "HTTPRoute")
-                .unwrap()
-                .contains("not of apiVersion")
-        );
+        assert!(reason("gateway.networking.k8s.io/v1", "HTTPRout").unwrap().contains("no kind"));
+        assert!(reason("tulle.dev/v1", "MeshTLS").unwrap().contains("tulle.dev/v1alpha1"));
+        assert!(reason("v1", "HTTPRoute").unwrap().contains("not of apiVersion"));
         assert!(reason("v1", "Servise").unwrap().contains("no kind"));
         assert!(reason("", "Pod").unwrap().contains("apiVersion"));
     }

@@ -16,12 +16,7 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
     let config: tulle_api::MeshConfig = read(value, faults)?;
     Some(Object::MeshConfig(Arc::new(MeshConfig {
         name: name.clone(),
-        mesh_ranges: config
-            .spec
-            .mesh_ranges
-            .iter()
-            .map(|cidr| cidr.get())
-            .collect(),
+        mesh_ranges: config.spec.mesh_ranges.iter().map(|cidr| cidr.get()).collect(),
         refuse_external: config
             .spec
             .external_traffic
@@ -40,12 +35,7 @@ pub(super) fn tls(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option
         name: name.clone(),
         scope,
         mode: tls.spec.mode.map(mode),
-        ports: tls
-            .spec
-            .ports
-            .iter()
-            .map(|port| (port.port, mode(port.mode)))
-            .collect(),
+        ports: tls.spec.ports.iter().map(|port| (port.port, mode(port.mode))).collect(),
         trust_domains: tls.spec.trust_domains,
     })))
 }

@@ -13,12 +13,7 @@ use crate::world::objects::{Labels, Namespace, Object, ServiceAccount};
 
 /// The object's name; in namespace `default` if it says none, as kubectl has it.
 pub(super) fn name(value: &Value, kind: Kind) -> Result<Name, Fault> {
-    let text = |pointer| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let name = text("/metadata/name");
     check(name).map_err(|reason| Fault::fatal("metadata.name", reason))?;
     if matches!(kind, Kind::Namespace | Kind::MeshConfig) {
@@ -52,19 +47,13 @@ fn check(name: &str) -> Result<(), String> {
 }
 
 pub(super) fn labels(metadata: &mut ObjectMeta) -> Labels {
-    metadata
-        .labels
-        .take()
-        .map_or_else(BTreeMap::new, |labels| labels.into_iter().collect())
+    metadata.labels.take().map_or_else(BTreeMap::new, |labels| labels.into_iter().collect())
 }
 
 pub(super) fn namespace(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let mut typed: v1::Namespace = typed::read(value, Unknown::Note, faults)?;
     let labels = labels(&mut typed.metadata);
-    Some(Object::Namespace(Arc::new(Namespace {
-        name: name.clone(),
-        labels,
-    })))
+    Some(Object::Namespace(Arc::new(Namespace { name: name.clone(), labels })))
 }
 
 pub(super) fn service_account(
@@ -73,7 +62,5 @@ pub(super) fn service_account(
     faults: &mut Vec<Fault>,
 ) -> Option<Object> {
     let _: v1::ServiceAccount = typed::read(value, Unknown::Note, faults)?;
-    Some(Object::ServiceAccount(Arc::new(ServiceAccount {
-        name: name.clone(),
-    })))
+    Some(Object::ServiceAccount(Arc::new(ServiceAccount { name: name.clone() })))
 }

@@ -23,11 +23,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         return None;
     };
     let status = pod.status.take().unwrap_or_default();
-    let containers = || {
-        spec.containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten())
-    };
+    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
 
     Some(Object::Pod(Arc::new(Pod {
@@ -81,25 +77,12 @@ pub(super) fn address(
 
 /// The sidecar's own ports are the mesh's business, not the application's.
 fn ports(container: &v1::Container) -> Vec<ContainerPort> {
-    let ports = container
-        .ports
-        .iter()
-        .flatten()
-        .filter(|_| container.name != SIDECAR);
+    let ports = container.ports.iter().flatten().filter(|_| container.name != SIDECAR);
     ports
-        .filter(|port| {
-            port.protocol
-                .as_deref()
-                .is_none_or(|protocol| protocol == "TCP")
-        })
+        .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
         .filter_map(|port| {
-            let number = u16::try_from(port.container_port)
-                .ok()
-                .filter(|port| *port > 0)?;
-            Some(ContainerPort {
-                name: port.name.clone().unwrap_or_default(),
-                port: number,
-            })
+            let number = u16::try_from(port.container_port).ok().filter(|port| *port > 0)?;
+            Some(ContainerPort { name: port.name.clone().unwrap_or_default(), port: number })
         })
         .collect()
 }

@@ -18,10 +18,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let external = spec.type_.as_deref() == Some("ExternalName");
 
     let single = spec.cluster_ip.into_iter();
-    let texts = spec
-        .cluster_ips
-        .filter(|ips| !ips.is_empty())
-        .unwrap_or_else(|| single.collect());
+    let texts = spec.cluster_ips.filter(|ips| !ips.is_empty()).unwrap_or_else(|| single.collect());
     let cluster_ips = texts
         .iter()
         .filter(|ip| !external && !ip.is_empty() && *ip != "None")
@@ -34,16 +31,10 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         cluster_ips,
         selector: spec.selector.unwrap_or_default().into_iter().collect(),
         ports: ports
-            .filter(|(_, port)| {
-                port.protocol
-                    .as_deref()
-                    .is_none_or(|protocol| protocol == "TCP")
-            })
+            .filter(|(_, port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
             .filter_map(|(index, port)| {
                 let field = Field::from("spec.ports").index(index);
-                service_port(port)
-                    .map_err(|fault| faults.push(fault.within(&field)))
-                    .ok()
+                service_port(port).map_err(|fault| faults.push(fault.within(&field))).ok()
             })
             .collect(),
         publish_not_ready: spec.publish_not_ready_addresses == Some(true),

@@ -29,23 +29,16 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     };
     // The types ignore what they do not know, so what they would write tells what they took in.
     let understood = serde_json::to_value(&typed).unwrap_or_default();
-    unknown_fields(
-        value,
-        &understood,
-        &Field::default(),
-        &mut |field, value| {
-            // Our own types leave out what is empty, and refuse what they do not know by themselves.
-            if unknown == Unknown::Refuse && is_empty(value) {
-                return;
-            }
-            faults.push(match unknown {
-                Unknown::Note => Fault::note(field, "unknown field; it has no effect"),
-                Unknown::Refuse => {
-                    Fault::fatal(field, "unknown field; remove it or correct its name")
-                }
-            });
-        },
-    );
+    unknown_fields(value, &understood, &Field::default(), &mut |field, value| {
+        // Our own types leave out what is empty, and refuse what they do not know by themselves.
+        if unknown == Unknown::Refuse && is_empty(value) {
+            return;
+        }
+        faults.push(match unknown {
+            Unknown::Note => Fault::note(field, "unknown field; it has no effect"),
+            Unknown::Refuse => Fault::fatal(field, "unknown field; remove it or correct its name"),
+        });
+    });
     Some(typed)
 }
 

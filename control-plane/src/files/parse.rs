@@ -51,11 +51,7 @@ impl Parsed {
             reason: reason.into(),
             effect: Effect::Rejected,
         };
-        Self {
-            problems: vec![problem],
-            unreadable: true,
-            ..Self::default()
-        }
+        Self { problems: vec![problem], unreadable: true, ..Self::default() }
     }
 }
 
@@ -69,18 +65,11 @@ pub fn parse(path: &Path, text: &[u8]) -> Parsed {
     let text = match std::str::from_utf8(text) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
-            let line = 1 + text
-                .iter()
-                .take(error.valid_up_to())
-                .filter(|b| **b == b'\n')
-                .count();
+            let line = 1 + text.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count();
             return Parsed::failed(path, format!("not UTF-8 (line {line}); is it a text file?"));
         }
     };
-    let mut file = File {
-        path,
-        parsed: Parsed::default(),
-    };
+    let mut file = File { path, parsed: Parsed::default() };
     for (index, document) in documents(text).into_iter().enumerate() {
         file.document(&document, index + 1);
     }
@@ -114,17 +103,8 @@ fn documents(text: &str) -> Vec<Document<'_>> {
         lines += 1;
     }
     documents.push((start..at, lines_before));
-    let cut = |(range, lines_before)| {
-        Some(Document {
-            text: text.get(range)?,
-            lines_before,
-        })
-    };
-    documents
-        .into_iter()
-        .filter_map(cut)
-        .filter(|document| !is_blank(document.text))
-        .collect()
+    let cut = |(range, lines_before)| Some(Document { text: text.get(range)?, lines_before });
+    documents.into_iter().filter_map(cut).filter(|document| !is_blank(document.text)).collect()
 }
 
 /// Whether there is nothing but space, comments and directives.
@@ -163,11 +143,8 @@ impl File<'_> {
 
     fn list(&mut self, document: &Document<'_>, number: usize, list: &Value) {
         let Some(items) = list.get("items").and_then(Value::as_array) else {
-            let fault = Fault {
-                field: "items".into(),
-                reason: "is no list".into(),
-                applies: false,
-            };
+            let fault =
+                Fault { field: "items".into(), reason: "is no list".into(), applies: false };
             let problem = self.problem(document, number, &[], "List", fault);
             self.parsed.problems.push(problem);
             return;
@@ -179,12 +156,7 @@ impl File<'_> {
     }
 
     fn object(&mut self, document: &Document<'_>, number: usize, outer: &[Step], value: &Value) {
-        let Outcome {
-            title,
-            reference,
-            object,
-            faults,
-        } = convert::convert(value);
+        let Outcome { title, reference, object, faults } = convert::convert(value);
         let rejected = object.is_none();
         for fault in faults {
             let problem = self.problem(document, number, outer, &title, fault);
@@ -192,11 +164,7 @@ impl File<'_> {
         }
         if let Some(object) = object {
             let line = line_in_file(document, &Field::from(outer.to_vec()));
-            self.parsed.objects.push(Located {
-                object,
-                document: number,
-                line,
-            });
+            self.parsed.objects.push(Located { object, document: number, line });
         }
         self.parsed.rejected.extend(reference.filter(|_| rejected));
     }
@@ -217,29 +185,15 @@ impl File<'_> {
             object: title.to_owned(),
             field: field.to_string(),
             reason: fault.reason,
-            effect: if fault.applies {
-                Effect::Applied
-            } else {
-                Effect::Rejected
-            },
+            effect: if fault.applies { Effect::Applied } else { Effect::Rejected },
         }
     }
 }
 
 /// The line of a field in its file; of the whole document, that of its first content.
 fn line_in_file(document: &Document<'_>, field: &Field) -> usize {
-    let first = || {
-        1 + document
-            .text
-            .lines()
-            .take_while(|line| is_blank(line))
-            .count()
-    };
-    let line = if field.steps().is_empty() {
-        None
-    } else {
-        yaml::line_of(document.text, field)
-    };
+    let first = || 1 + document.text.lines().take_while(|line| is_blank(line)).count();
+    let line = if field.steps().is_empty() { None } else { yaml::line_of(document.text, field) };
     document.lines_before + line.unwrap_or_else(first)
 }
 
@@ -261,11 +215,8 @@ mod tests {
     fn reads_all_documents() {
         let parsed = read(GOOD);
         assert_eq!(parsed.problems, []);
-        let names: Vec<_> = parsed
-            .objects
-            .iter()
-            .map(|o| o.object.reference().to_string())
-            .collect();
+        let names: Vec<_> =
+            parsed.objects.iter().map(|o| o.object.reference().to_string()).collect();
         assert_eq!(names, ["Namespace shop", "Service shop/reviews"]);
         assert_eq!(parsed.objects[1].line, 7);
     }
@@ -292,10 +243,7 @@ mod tests {
     fn names_values_of_the_wrong_type() {
         let parsed = read(&GOOD.replace("port: 9080", "port: many"));
         let problem = &parsed.problems[0];
-        assert_eq!(
-            (problem.field.as_str(), problem.line),
-            ("spec.ports[0].port", Some(16))
-        );
+        assert_eq!((problem.field.as_str(), problem.line), ("spec.ports[0].port", Some(16)));
         assert_eq!(parsed.rejected[0].to_string(), "Service shop/reviews");
     }
 

@@ -31,16 +31,11 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
 /// of temporary file that editors write (`.x.swp`, `#x#`, `x~`, and by their endings `x.yaml.tmp`).
 pub(super) fn is_candidate(path: &Path, root: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let inside = path.strip_prefix(root).unwrap_or(path);
     matches!(extension, Some("yaml" | "yml" | "json"))
         && !name.starts_with('#')
-        && inside
-            .components()
-            .all(|part| !part.as_os_str().as_encoded_bytes().starts_with(b"."))
+        && inside.components().all(|part| !part.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
 /// Reports every file that counts, but for those in folders that stand `apart`. Links to files are followed, links to folders are not, so that
@@ -80,14 +75,7 @@ mod tests {
         let counts = |path: &str| is_candidate(Path::new(path), Path::new("/d/.state"));
         assert!(counts("/d/.state/a.yaml"));
         assert!(counts("/d/.state/x/a.json"));
-        for path in [
-            "a.yaml~",
-            ".a.yaml.swp",
-            ".a.yaml",
-            "#a.yaml",
-            "a.yaml.tmp",
-            ".git/a.yaml",
-        ] {
+        for path in ["a.yaml~", ".a.yaml.swp", ".a.yaml", "#a.yaml", "a.yaml.tmp", ".git/a.yaml"] {
             assert!(!counts(&format!("/d/.state/{path}")), "{path}");
         }
     }

@@ -64,10 +64,7 @@ impl Files {
     pub(super) fn load(&mut self, id: &FileId, parsed: Parsed) -> Vec<Event> {
         let before = self.take(id);
         let mut touched: BTreeSet<ObjectRef> = before.keys().cloned().collect();
-        let mut file = File {
-            problems: parsed.problems,
-            claims: BTreeMap::new(),
-        };
+        let mut file = File { problems: parsed.problems, claims: BTreeMap::new() };
         for (position, located) in parsed.objects.into_iter().enumerate() {
             let reference = located.object.reference();
             let claim = claim(id, position, &located);
@@ -81,10 +78,7 @@ impl Files {
             }
             // Of duplicates in the file, the one that counted.
             if let Some((claim, object)) = claims.into_iter().next() {
-                let remembered = Claim {
-                    remembered: true,
-                    ..claim
-                };
+                let remembered = Claim { remembered: true, ..claim };
                 self.claim(&mut file, reference, remembered, object);
             }
         }
@@ -95,13 +89,7 @@ impl Files {
     /// A file has gone, perhaps only to come back: editors move files away before they write them
     /// anew. Its objects give way to any other that claims to be them.
     pub(super) fn fade(&mut self, id: &FileId) -> Vec<Event> {
-        self.load(
-            id,
-            Parsed {
-                unreadable: true,
-                ..Parsed::default()
-            },
-        )
+        self.load(id, Parsed { unreadable: true, ..Parsed::default() })
     }
 
     /// A file has gone for good.
@@ -117,43 +105,25 @@ impl Files {
 
     /// Everything that is wrong, by file and line.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<_> = self
-            .files
-            .values()
-            .flat_map(|file| &file.problems)
-            .cloned()
-            .collect();
+        let mut problems: Vec<_> =
+            self.files.values().flat_map(|file| &file.problems).cloned().collect();
         for reference in &self.contested {
             let claims = self.claims.get(reference);
-            problems.extend(
-                claims
-                    .into_iter()
-                    .flat_map(|claims| duplicates(reference, claims)),
-            );
+            problems.extend(claims.into_iter().flat_map(|claims| duplicates(reference, claims)));
         }
         problems.sort();
         problems
     }
 
     fn claim(&mut self, file: &mut File, reference: ObjectRef, claim: Claim, object: Object) {
-        file.claims
-            .entry(reference.clone())
-            .or_default()
-            .push(claim.clone());
-        self.claims
-            .entry(reference)
-            .or_default()
-            .insert(claim, object);
+        file.claims.entry(reference.clone()).or_default().push(claim.clone());
+        self.claims.entry(reference).or_default().insert(claim, object);
     }
 
     /// Takes a file out, with the objects that it claimed.
     fn take(&mut self, id: &FileId) -> BTreeMap<ObjectRef, Claims> {
         let mut taken = BTreeMap::new();
-        let claimed = self
-            .files
-            .remove(id)
-            .map(|file| file.claims)
-            .unwrap_or_default();
+        let claimed = self.files.remove(id).map(|file| file.claims).unwrap_or_default();
         for (reference, claims) in claimed {
             let Some(all) = self.claims.get_mut(&reference) else {
                 continue;
@@ -174,19 +144,12 @@ impl Files {
     fn settle(&mut self, touched: BTreeSet<ObjectRef>) -> Vec<Event> {
         let mut events = Vec::new();
         for reference in touched {
-            if self
-                .claims
-                .get(&reference)
-                .is_some_and(|claims| claims.len() > 1)
-            {
+            if self.claims.get(&reference).is_some_and(|claims| claims.len() > 1) {
                 self.contested.insert(reference.clone());
             } else {
                 self.contested.remove(&reference);
             }
-            let winner = self
-                .claims
-                .get(&reference)
-                .and_then(|claims| claims.values().next());
+            let winner = self.claims.get(&reference).and_then(|claims| claims.values().next());
             match winner {
                 Some(winner) if self.in_force.get(&reference) == Some(winner) => {}
                 Some(winner) => {
@@ -247,10 +210,7 @@ mod tests {
     use crate::files::parse::parse;
 
     fn id(directory: usize, path: &str) -> FileId {
-        FileId {
-            directory,
-            path: Path::new(path).into(),
-        }
+        FileId { directory, path: Path::new(path).into() }
     }
 
     fn load(files: &mut Files, id: &FileId, text: &str) -> Vec<String> {
@@ -278,30 +238,16 @@ mod tests {
         let both = namespace("x", "1") + &namespace("y", "1");
         assert_eq!(load(&mut files, &a, &both), ["+x", "+y"]);
         assert_eq!(load(&mut files, &a, &both), [""; 0]);
-        assert_eq!(
-            load(
-                &mut files,
-                &a,
-                &(namespace("x", "2") + &namespace("y", "1"))
-            ),
-            ["+x"]
-        );
+        assert_eq!(load(&mut files, &a, &(namespace("x", "2") + &namespace("y", "1"))), ["+x"]);
         assert_eq!(load(&mut files, &a, &namespace("x", "2")), ["-y"]);
-        assert_eq!(
-            files.remove(&a).iter().map(describe).collect::<Vec<_>>(),
-            ["-x"]
-        );
+        assert_eq!(files.remove(&a).iter().map(describe).collect::<Vec<_>>(), ["-x"]);
     }
 
     #[test]
     fn a_broken_file_keeps_what_it_said() {
         let mut files = Files::default();
         let a = id(0, "a.yaml");
-        load(
-            &mut files,
-            &a,
-            &(namespace("x", "1") + &namespace("y", "1")),
-        );
+        load(&mut files, &a, &(namespace("x", "1") + &namespace("y", "1")));
         let broken = namespace("x", "2") + "---\nkind: {";
         assert_eq!(load(&mut files, &a, &broken), ["+x"]);
         assert_eq!(files.problems().len(), 1);
@@ -312,14 +258,8 @@ mod tests {
     #[test]
     fn the_first_in_a_directory_wins_and_the_other_is_named() {
         let mut files = Files::default();
-        assert_eq!(
-            load(&mut files, &id(0, "b.yaml"), &namespace("x", "b")),
-            ["+x"]
-        );
-        assert_eq!(
-            load(&mut files, &id(0, "a.yaml"), &namespace("x", "a")),
-            ["+x"]
-        );
+        assert_eq!(load(&mut files, &id(0, "b.yaml"), &namespace("x", "b")), ["+x"]);
+        assert_eq!(load(&mut files, &id(0, "a.yaml"), &namespace("x", "a")), ["+x"]);
         let problem = files.problems().remove(0);
         assert_eq!(problem.file, Path::new("b.yaml"));
         assert!(problem.reason.contains("at a.yaml:2"), "{}", problem.reason);
@@ -331,10 +271,7 @@ mod tests {
     fn a_later_directory_wins_without_a_word() {
         let mut files = Files::default();
         load(&mut files, &id(1, "z.yaml"), &namespace("x", "later"));
-        assert_eq!(
-            load(&mut files, &id(0, "a.yaml"), &namespace("x", "earlier")),
-            [""; 0]
-        );
+        assert_eq!(load(&mut files, &id(0, "a.yaml"), &namespace("x", "earlier")), [""; 0]);
         assert_eq!(files.problems(), []);
         files.remove(&id(1, "z.yaml"));
         assert_eq!(files.in_force.len(), 1);
@@ -345,10 +282,7 @@ mod tests {
         let mut files = Files::default();
         load(&mut files, &id(0, "a.yaml"), &namespace("x", "1"));
         assert_eq!(files.fade(&id(0, "a.yaml")), []);
-        assert_eq!(
-            load(&mut files, &id(0, "b.yaml"), &namespace("x", "1")),
-            [""; 0]
-        );
+        assert_eq!(load(&mut files, &id(0, "b.yaml"), &namespace("x", "1")), [""; 0]);
         assert_eq!(files.problems(), []);
         assert_eq!(files.remove(&id(0, "a.yaml")), []);
     }

@@ -31,12 +31,12 @@ pub(super) fn read(text: &str) -> Result<Value, Unreadable> {
         nodes: Cell::new(text.len() / 2 + 100_000),
         bytes: Cell::new(text.len() * 2 + (1 << 20)),
     };
-    Strict(&budget)
-        .deserialize(serde_yaml_ng::Deserializer::from_str(text))
-        .map_err(|error| Unreadable {
+    Strict(&budget).deserialize(serde_yaml_ng::Deserializer::from_str(text)).map_err(|error| {
+        Unreadable {
             line: error.location().map(|location| location.line()),
             reason: without_location(&error.to_string()),
-        })
+        }
+    })
 }
 
 /// The line, from 1, on which `field` stands in the document `text`; of a field that is not there,
@@ -44,19 +44,11 @@ pub(super) fn read(text: &str) -> Result<Value, Unreadable> {
 pub(super) fn line_of(text: &str, field: &Field) -> Option<usize> {
     (0..=field.steps().len()).rev().find_map(|depth| {
         let steps = field.steps().get(..depth)?;
-        let seek = Seek {
-            steps,
-            at_key: false,
-        };
+        let seek = Seek { steps, at_key: false };
         // Arriving is an error, because errors are what carries a location.
-        let error = seek
-            .deserialize(serde_yaml_ng::Deserializer::from_str(text))
-            .err()?;
+        let error = seek.deserialize(serde_yaml_ng::Deserializer::from_str(text)).err()?;
         let arrived = error.to_string().contains(ARRIVED);
-        error
-            .location()
-            .filter(|_| arrived)
-            .map(|location| location.line())
+        error.location().filter(|_| arrived).map(|location| location.line())
     })
 }
 
@@ -64,11 +56,7 @@ pub(super) fn line_of(text: &str, field: &Field) -> Option<usize> {
 const ARRIVED: &str = "\u{1}arrived\u{1}";
 
 fn without_location(message: &str) -> String {
-    message
-        .split(" at line ")
-        .next()
-        .unwrap_or(message)
-        .to_owned()
+    message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
 /// What a document may still grow by.
@@ -79,10 +67,7 @@ struct Budget {
 
 impl Budget {
     fn spend<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
-        let left = (
-            self.nodes.get().checked_sub(1),
-            self.bytes.get().checked_sub(bytes),
-        );
+        let left = (self.nodes.get().checked_sub(1), self.bytes.get().checked_sub(bytes));
         let (Some(nodes), Some(bytes)) = left else {
             return Err(E::custom(
                 "aliases make this document many times larger than its text; write it out",
@@ -131,9 +116,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         self.0.spend(0)?;
         let number = Number::from_f64(value);
-        number
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("not a number that JSON can express"))
+        number.map(Value::Number).ok_or_else(|| E::custom("not a number that JSON can express"))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
@@ -155,9 +138,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = access.next_key::<String>()? {
             self.0.spend(key.len())?;
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "field {key:?} is there twice"
-                )));
+                return Err(A::Error::custom(format_args!("field {key:?} is there twice")));
             }
             let value = access.next_value_seed(self)?;
             map.insert(key, value);
@@ -189,11 +170,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.steps.is_empty() {
-            ARRIVED
-        } else {
-            "another step"
-        })
+        f.write_str(if self.steps.is_empty() { ARRIVED } else { "another step" })
     }
 
     // A scalar is refused by the default methods with "expected ARRIVED" if the steps end here.
@@ -201,11 +178,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         let here = self.steps.is_empty()
             || self.at_key && matches!(self.steps, [Step::Key(key)] if key == text);
-        if here {
-            Err(E::custom(ARRIVED))
-        } else {
-            Ok(())
-        }
+        if here { Err(E::custom(ARRIVED)) } else { Ok(()) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
@@ -220,10 +193,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
                 return Ok(());
             }
         }
-        access.next_element_seed(Seek {
-            steps: rest,
-            at_key: false,
-        })?;
+        access.next_element_seed(Seek { steps: rest, at_key: false })?;
         drain(access)
     }
 
@@ -232,23 +202,14 @@ impl<'de> Visitor<'de> for Seek<'_> {
             return Err(A::Error::custom(ARRIVED));
         };
         if rest.is_empty() {
-            while access
-                .next_key_seed(Seek {
-                    steps: self.steps,
-                    at_key: true,
-                })?
-                .is_some()
-            {
+            while access.next_key_seed(Seek { steps: self.steps, at_key: true })?.is_some() {
                 access.next_value::<IgnoredAny>()?;
             }
             return Ok(());
         }
         while let Some(key) = access.next_key::<String>()? {
             if matches!(step, Step::Key(step) if *step == key) {
-                access.next_value_seed(Seek {
-                    steps: rest,
-                    at_key: false,
-                })?;
+                access.next_value_seed(Seek { steps: rest, at_key: false })?;
             } else {
                 access.next_value::<IgnoredAny>()?;
             }
@@ -274,14 +235,8 @@ mod tests {
         let key = |text: &str| Step::Key(text.to_owned());
         assert_eq!(line(&[key("kind")]), Some(1));
         assert_eq!(line(&[key("spec")]), Some(2));
-        assert_eq!(
-            line(&[key("spec"), key("ports"), Step::Index(0), key("port")]),
-            Some(5)
-        );
-        assert_eq!(
-            line(&[key("spec"), key("ports"), Step::Index(1), key("colour")]),
-            Some(7)
-        );
+        assert_eq!(line(&[key("spec"), key("ports"), Step::Index(0), key("port")]), Some(5));
+        assert_eq!(line(&[key("spec"), key("ports"), Step::Index(1), key("colour")]), Some(7));
         assert_eq!(line(&[key("spec"), key("ports"), Step::Index(1)]), Some(6));
         // Not there: where it would be.
         assert_eq!(line(&[key("spec"), key("selector")]), Some(2));
@@ -290,18 +245,12 @@ mod tests {
     #[test]
     fn refuses_the_same_key_twice() {
         let refused = read("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert!(
-            refused.reason.contains("\"a\" is there twice"),
-            "{refused:?}"
-        );
+        assert!(refused.reason.contains("\"a\" is there twice"), "{refused:?}");
     }
 
     #[test]
     fn keys_are_texts() {
-        assert_eq!(
-            read("{1: x, true: y}").unwrap(),
-            serde_json::json!({"1": "x", "true": "y"})
-        );
+        assert_eq!(read("{1: x, true: y}").unwrap(), serde_json::json!({"1": "x", "true": "y"}));
     }
 
     #[test]
@@ -322,9 +271,6 @@ mod tests {
     #[test]
     fn anchors_are_welcome() {
         let value = read("base: &b {x: 1}\nuse: *b\n").unwrap();
-        assert_eq!(
-            value,
-            serde_json::json!({"base": {"x": 1}, "use": {"x": 1}})
-        );
+        assert_eq!(value, serde_json::json!({"base": {"x": 1}, "use": {"x": 1}}));
     }
 }

@@ -59,11 +59,7 @@ impl Overrides {
             let Some(short) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            let bad = |reason| BadAnnotation {
-                name: name.clone(),
-                value: value.clone(),
-                reason,
-            };
+            let bad = |reason| BadAnnotation { name: name.clone(), value: value.clone(), reason };
             if let Some((option, form)) = REDIRECT.into_iter().find(|(known, _)| *known == short) {
                 let value = form.parse_list(value).map_err(bad)?;
                 overrides.redirect.extend([format!("--{option}"), value]);
@@ -73,9 +69,7 @@ impl Overrides {
                 }
                 overrides.log_level = Some(value.clone());
             } else if name == LABEL {
-                warnings.push(format!(
-                    "annotation {name} does nothing: it must be a label"
-                ));
+                warnings.push(format!("annotation {name} does nothing: it must be a label"));
             } else if name != INJECTED {
                 warnings.push(unknown(name));
             }
@@ -88,25 +82,15 @@ impl Form {
     /// A comma-separated list, checked item by item; without spaces.
     fn parse_list(self, value: &str) -> Result<String, String> {
         if value.trim().is_empty() {
-            return Err(format!(
-                "it is empty; leave it out, or write {}",
-                self.example()
-            ));
+            return Err(format!("it is empty; leave it out, or write {}", self.example()));
         }
-        let items: Result<Vec<String>, String> = value
-            .split(',')
-            .map(|item| self.parse(item.trim()))
-            .collect();
+        let items: Result<Vec<String>, String> =
+            value.split(',').map(|item| self.parse(item.trim())).collect();
         Ok(items?.join(","))
     }
 
     fn parse(self, item: &str) -> Result<String, String> {
-        let wrong = || {
-            format!(
-                "{item:?} is no {self}; write for example {}",
-                self.example()
-            )
-        };
+        let wrong = || format!("{item:?} is no {self}; write for example {}", self.example());
         match self {
             Self::Ports => {
                 let port: u16 = item.parse().ok().ok_or_else(wrong)?;
@@ -121,9 +105,7 @@ impl Form {
                 let range: IpNet = item.parse().ok().ok_or_else(wrong)?;
                 if range.trunc() != range {
                     let meant = range.trunc();
-                    return Err(format!(
-                        "{item} has bits set after its prefix; write {meant}"
-                    ));
+                    return Err(format!("{item} has bits set after its prefix; write {meant}"));
                 }
                 Ok(range.to_string())
             }
@@ -152,10 +134,8 @@ impl fmt::Display for Form {
 /// The warning about an annotation of our prefix that nothing reads.
 fn unknown(name: &str) -> String {
     let known = REDIRECT.iter().map(|(short, _)| format!("{PREFIX}{short}"));
-    let nearest = known
-        .chain([LOG_LEVEL.to_owned()])
-        .map(|known| (edit_distance(&known, name), known))
-        .min();
+    let nearest =
+        known.chain([LOG_LEVEL.to_owned()]).map(|known| (edit_distance(&known, name), known)).min();
     match nearest {
         // Further away it is not a slip of the finger, and a guess would mislead.
         Some((distance, known)) if distance <= 8 => {
@@ -202,11 +182,7 @@ mod tests {
             ("exclude-outbound-ports", "3306", "3306"),
             ("include-inbound-ports", "80,443", "80,443"),
             ("exclude-outbound-cidrs", "192.0.2.0/24", "192.0.2.0/24"),
-            (
-                "include-outbound-cidrs",
-                "10.0.0.0/8,fd00::/8",
-                "10.0.0.0/8,fd00::/8",
-            ),
+            ("include-outbound-cidrs", "10.0.0.0/8,fd00::/8", "10.0.0.0/8,fd00::/8"),
             ("exclude-uids", "1000,0", "1000,0"),
         ] {
             let (overrides, warnings) = parse(&format!("tulle.dev/{name}"), value).expect(name);
@@ -225,18 +201,10 @@ mod tests {
             ("exclude-inbound-ports", "65536", "\"65536\" is no port"),
             ("exclude-inbound-ports", "80,", "\"\" is no port"),
             ("exclude-outbound-ports", " ", "it is empty"),
-            (
-                "exclude-outbound-cidrs",
-                "10.0.0.1",
-                "\"10.0.0.1\" is no address range",
-            ),
+            ("exclude-outbound-cidrs", "10.0.0.1", "\"10.0.0.1\" is no address range"),
             ("include-outbound-cidrs", "10.0.0.1/8", "write 10.0.0.0/8"),
             ("exclude-uids", "root", "\"root\" is no user id"),
-            (
-                "proxy-log-level",
-                "verbose",
-                "one of error, warn, info, debug, trace",
-            ),
+            ("proxy-log-level", "verbose", "one of error, warn, info, debug, trace"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");
@@ -250,26 +218,14 @@ mod tests {
     #[test]
     fn what_is_probably_meant() {
         for (name, warning) in [
-            (
-                "tulle.dev/exclude-inbond-ports",
-                "is tulle.dev/exclude-inbound-ports meant?",
-            ),
-            (
-                "tulle.dev/exclude-inbound-port",
-                "is tulle.dev/exclude-inbound-ports meant?",
-            ),
+            ("tulle.dev/exclude-inbond-ports", "is tulle.dev/exclude-inbound-ports meant?"),
+            ("tulle.dev/exclude-inbound-port", "is tulle.dev/exclude-inbound-ports meant?"),
             ("tulle.dev/log-level", "is tulle.dev/proxy-log-level meant?"),
-            (
-                "tulle.dev/sauerkraut-and-beer",
-                "is unknown and does nothing",
-            ),
+            ("tulle.dev/sauerkraut-and-beer", "is unknown and does nothing"),
             ("tulle.dev/inject", "it must be a label"),
         ] {
             let (_, warnings) = parse(name, "x").expect(name);
-            assert!(
-                warnings.len() == 1 && warnings[0].ends_with(warning),
-                "{warnings:?}"
-            );
+            assert!(warnings.len() == 1 && warnings[0].ends_with(warning), "{warnings:?}");
         }
         for silent in ["tulle.dev/injected", "example.org/exclude-inbound-ports"] {
             assert_eq!(parse(silent, "x"), Ok((Overrides::default(), vec![])));

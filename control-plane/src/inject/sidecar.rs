@@ -105,10 +105,7 @@ pub(super) fn proxy(overrides: &Overrides, settings: &Settings) -> Container {
             run_as_group: Some(PROXY_UID),
             run_as_non_root: Some(true),
             read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                add: None,
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
+            capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
             ..confined()
         }),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -163,10 +160,7 @@ fn environment(overrides: &Overrides, settings: &Settings) -> Vec<EnvVar> {
     let field = |(name, path): (&str, &str)| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: path.to_owned(),
-                api_version: None,
-            }),
+            field_ref: Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None }),
             ..EnvVarSource::default()
         }),
         ..EnvVar::default()
@@ -180,10 +174,7 @@ fn environment(overrides: &Overrides, settings: &Settings) -> Vec<EnvVar> {
     POD_FIELDS
         .into_iter()
         .map(field)
-        .chain([
-            value("TULLE_CONTROL_PLANE", &settings.control_plane),
-            value("TULLE_LOG", level),
-        ])
+        .chain([value("TULLE_CONTROL_PLANE", &settings.control_plane), value("TULLE_LOG", level)])
         .collect()
 }
 

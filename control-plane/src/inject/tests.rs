@@ -38,9 +38,7 @@ spec:
   containers: [{name: app, image: app, ports: [{name: http, containerPort: 9080}]}]
   volumes: [{name: data, emptyDir: {}}]
 ";
-    let Ok(Decision::Injected { pod, warnings }) = decide(yaml) else {
-        panic!("not injected")
-    };
+    let Ok(Decision::Injected { pod, warnings }) = decide(yaml) else { panic!("not injected") };
     assert_eq!(warnings, [""; 0]);
     let text = serde_yaml_ng::to_string(&pod).expect("YAML");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/inject/golden.yaml");
@@ -56,9 +54,7 @@ spec:
 
 #[test]
 fn once_is_enough() {
-    let Ok(Decision::Injected { pod, .. }) = decide(PLAIN) else {
-        panic!("not injected")
-    };
+    let Ok(Decision::Injected { pod, .. }) = decide(PLAIN) else { panic!("not injected") };
     let again = inject(&pod, &labels("enabled"), &Settings::default());
     assert_eq!(again, Ok(Decision::Skipped(Skip::AlreadyInjected)));
 }
@@ -70,11 +66,7 @@ fn labels_decide() {
         (None, None, Some(Skip::NotEnabled)),
         (Some("enabled"), None, None),
         (Some("disabled"), None, Some(Skip::NotEnabled)),
-        (
-            Some("true"),
-            None,
-            Some(Skip::NamespaceLabel("true".to_owned())),
-        ),
+        (Some("true"), None, Some(Skip::NamespaceLabel("true".to_owned()))),
         (Some("enabled"), Some("disabled"), Some(Skip::Disabled)),
         (Some("disabled"), Some("enabled"), None),
         (None, Some("enabled"), None),
@@ -97,33 +89,16 @@ fn labels_decide() {
 #[test]
 fn pods_that_are_left_alone() {
     for (spec, reason) in [
-        (
-            "hostNetwork: true, containers: [{name: app}]",
-            "the node's network",
-        ),
+        ("hostNetwork: true, containers: [{name: app}]", "the node's network"),
         ("os: {name: windows}, containers: [{name: app}]", "Windows"),
-        (
-            "nodeSelector: {kubernetes.io/os: windows}, containers: [{name: app}]",
-            "Windows",
-        ),
-        (
-            "containers: [{name: app}, {name: istio-proxy}]",
-            "Istio (container istio-proxy)",
-        ),
-        (
-            "initContainers: [{name: linkerd-proxy}], containers: [{name: app}]",
-            "Linkerd",
-        ),
+        ("nodeSelector: {kubernetes.io/os: windows}, containers: [{name: app}]", "Windows"),
+        ("containers: [{name: app}, {name: istio-proxy}]", "Istio (container istio-proxy)"),
+        ("initContainers: [{name: linkerd-proxy}], containers: [{name: app}]", "Linkerd"),
         ("containers: [{name: app}, {name: kuma-sidecar}]", "Kuma"),
-        (
-            "initContainers: [{name: tulle-proxy}], containers: [{name: app}]",
-            "a sidecar already",
-        ),
+        ("initContainers: [{name: tulle-proxy}], containers: [{name: app}]", "a sidecar already"),
     ] {
         let decision = decide(&format!("{{metadata: {{}}, spec: {{{spec}}}}}"));
-        let Ok(Decision::Skipped(skip)) = decision else {
-            panic!("{spec}: {decision:?}")
-        };
+        let Ok(Decision::Skipped(skip)) = decision else { panic!("{spec}: {decision:?}") };
         assert!(skip.to_string().contains(reason), "{spec}: {skip}");
     }
 }
@@ -164,9 +139,7 @@ fn pods_that_are_refused() {
 #[test]
 fn warnings_reach_the_caller() {
     let pod = "{metadata: {annotations: {tulle.dev/exclude-uid: '1'}}, spec: {containers: []}}";
-    let Ok(Decision::Injected { warnings, .. }) = decide(pod) else {
-        panic!("not injected")
-    };
+    let Ok(Decision::Injected { warnings, .. }) = decide(pod) else { panic!("not injected") };
     assert_eq!(
         warnings,
         [

@@ -32,11 +32,7 @@ impl Directory {
     }
 
     fn config_map(&self, namespace: &str) -> String {
-        let indented: String = self
-            .roots_pem
-            .lines()
-            .map(|line| format!("    {line}\n"))
-            .collect();
+        let indented: String = self.roots_pem.lines().map(|line| format!("    {line}\n")).collect();
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: tulle-roots\n  \
              namespace: {namespace:?}\ndata:\n  roots.pem: |\n{indented}"
@@ -48,9 +44,7 @@ impl Directory {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let namespace = entry.file_name();
-            let needed = namespace
-                .to_str()
-                .is_some_and(|name| report.namespaces.contains(name));
+            let needed = namespace.to_str().is_some_and(|name| report.namespaces.contains(name));
             let file = entry.path().join(ROOTS);
             if !needed && file.exists() {
                 fs::remove_file(file)?;
@@ -63,10 +57,7 @@ impl Directory {
 impl Output for Directory {
     fn write(&mut self, report: &Report) -> io::Result<()> {
         for namespace in &report.namespaces {
-            replace(
-                &self.path.join(namespace).join(ROOTS),
-                &self.config_map(namespace),
-            )?;
+            replace(&self.path.join(namespace).join(ROOTS), &self.config_map(namespace))?;
         }
         let mut status = serde_json::to_string_pretty(&json!({ "problems": report.problems }))?;
         status.push('\n');

@@ -105,10 +105,7 @@ impl LabelIndex {
 
     /// What is under any of these labels, each once, by name.
     pub(super) fn candidates(&self, namespace: &str, labels: &Labels) -> BTreeSet<&Name> {
-        labels
-            .iter()
-            .flat_map(|(key, value)| self.with(namespace, key, value))
-            .collect()
+        labels.iter().flat_map(|(key, value)| self.with(namespace, key, value)).collect()
     }
 }
 

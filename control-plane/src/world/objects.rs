@@ -28,10 +28,7 @@ pub struct Name {
 impl Name {
     /// `namespace/name`.
     pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
-        Self {
-            namespace: namespace.as_ref().into(),
-            name: name.as_ref().into(),
-        }
+        Self { namespace: namespace.as_ref().into(), name: name.as_ref().into() }
     }
 }
 
@@ -135,10 +132,7 @@ impl Object {
 
     /// Kind and name.
     pub fn reference(&self) -> ObjectRef {
-        ObjectRef {
-            kind: self.kind(),
-            name: self.name().clone(),
-        }
+        ObjectRef { kind: self.kind(), name: self.name().clone() }
     }
 }
 

@@ -177,14 +177,12 @@ mod tests {
         let (trigger, drain) = tulle_runtime::drain::channel();
         let (open, mut opened) = tokio::sync::mpsc::channel(1);
         let counted = limit.clone();
+        let keep = move |stream, _, place| {
+            let kept = open.try_send((stream, place));
+            async move { kept.unwrap() }
+        };
         let server = tokio::spawn(async move {
-            accept(listener, &counted, drain, |stream, _, place| {
-                let open = open.clone();
-                async move {
-                    open.send((stream, place)).await.unwrap();
-                }
-            })
-            .await;
+            accept(listener, &counted, drain, keep).await;
         });
         let _kept = TcpStream::connect(address).await.unwrap();
         let _accepted = opened.recv().await.unwrap();

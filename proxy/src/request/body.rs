@@ -104,7 +104,10 @@ impl Upload {
             let mut source = shared.lock();
             source.attempt += 1;
             source.position = 0;
-            Attempt { source: Arc::clone(shared), number: source.attempt }
+            Attempt {
+                source: Arc::clone(shared),
+                number: source.attempt,
+            }
         }))
     }
 

@@ -90,7 +90,10 @@ fn rewritten(rewrite: &PathRewrite, matched: &PathMatch, uri: &Uri) -> Uri {
             } else {
                 ""
             };
-            let rest = uri.path().strip_prefix(prefix).unwrap_or_else(|| uri.path());
+            let rest = uri
+                .path()
+                .strip_prefix(prefix)
+                .unwrap_or_else(|| uri.path());
             format!("{}{rest}", new.trim_end_matches('/'))
         }
     };

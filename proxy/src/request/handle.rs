@@ -116,7 +116,12 @@ async fn forward(
     target.filters(|_, filters| filter::response(filters, response.headers_mut()));
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);
-    Ok(Reply::Answer(Box::new(Given { response, lease, deadline, upgrade })))
+    Ok(Reply::Answer(Box::new(Given {
+        response,
+        lease,
+        deadline,
+        upgrade,
+    })))
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.

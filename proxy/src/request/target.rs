@@ -162,7 +162,11 @@ fn outbound(
     match &rule.action {
         Action::Forward(backends) => {
             let (backend, cluster) = backend(destination, backends, point)?;
-            let chosen = Some(Chosen { route: Arc::clone(route), rule: index, backend });
+            let chosen = Some(Chosen {
+                route: Arc::clone(route),
+                rule: index,
+                backend,
+            });
             Ok(Target::Forward(Forward { cluster, chosen }))
         }
         Action::Redirect(redirect) => {

@@ -1,106 +1,19 @@
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version, request::Parts};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    client::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{HeaderMap, Request, StatusCode, Version};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tulle_xds::model::{Action, Filter, HeaderModifier, Limits, MtlsMode, Protocol, Redirect};
 
-use super::harness::{CART, Pair, Saw, Told, WEB, forward, nobody};
-
-/// An application that answers with the body that it got, and notes each head.
-async fn echo() -> (SocketAddr, Saw<Parts>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let saw = Saw::default();
-    let noted = Arc::clone(&saw);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let saw = Arc::clone(&noted);
-            tokio::spawn(async move {
-                let answer = |request: Request<Incoming>| {
-                    let (head, body) = request.into_parts();
-                    saw.lock().push(head);
-                    let mut response = Response::new(body);
-                    response
-                        .headers_mut()
-                        .insert("x-tulle-fake", "1".parse().unwrap());
-                    async { Ok::<_, Infallible>(response) }
-                };
-                let mut preface = [0; 4];
-                stream.peek(&mut preface).await.unwrap();
-                let service = service_fn(answer);
-                let io = TokioIo::new(stream);
-                let _ended = if &preface == b"PRI " {
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    http2.serve_connection(io, service).await
-                } else {
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(io, service)
-                        .await
-                };
-            });
-        }
-    });
-    (address, saw)
-}
-
-async fn http1(to: SocketAddr) -> http1::SendRequest<BoxBody<Bytes, Infallible>> {
-    let io = TokioIo::new(TcpStream::connect(to).await.unwrap());
-    let (sender, connection) = http1::handshake(io).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-async fn http2(to: SocketAddr) -> http2::SendRequest<BoxBody<Bytes, Infallible>> {
-    let io = TokioIo::new(TcpStream::connect(to).await.unwrap());
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn full(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Infallible> {
-    Full::new(bytes.into()).boxed()
-}
-
-fn post(body: impl Into<Bytes>) -> Request<BoxBody<Bytes, Infallible>> {
-    Request::post("/p?q=1")
-        .header("host", "cart:80")
-        .body(full(body))
-        .unwrap()
-}
-
-async fn text(response: Response<Incoming>) -> String {
-    String::from_utf8(
-        response
-            .into_body()
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes()
-            .to_vec(),
-    )
-    .unwrap()
-}
-
-/// Sends bytes and reads until the other end closes.
-async fn raw(to: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    let _reset_or_end = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
+use super::{
+    ends::{echo, full, http1, http2, post, raw, text},
+    harness::{CART, Pair, Told, WEB, forward, nobody},
+};
 
 #[tokio::test]
 async fn a_request_crosses_two_sidecars_and_both_logs_name_the_other() {
@@ -431,10 +344,10 @@ async fn a_silent_application_runs_into_the_timeout_and_a_full_cluster_overflows
     let (mut one, mut two) = (http1(pair.outbound).await, http1(pair.outbound).await);
     let silent = one.send_request(post("x"));
     let overflow = async {
-        let (_stream, _) = listener.accept().await.unwrap();
-        two.send_request(post("x")).await.unwrap()
+        let (stream, _) = listener.accept().await.unwrap();
+        (two.send_request(post("x")).await.unwrap(), stream)
     };
-    let (silent, overflow) = tokio::join!(silent, overflow);
+    let (silent, (overflow, _stream)) = tokio::join!(silent, overflow);
     assert_eq!(overflow.headers()["x-tulle-reason"], "overflow");
     let silent = silent.unwrap();
     assert_eq!(silent.status(), StatusCode::GATEWAY_TIMEOUT);

@@ -4,11 +4,15 @@
 //! that the others become idle and are closed. HTTP/2 connections are shared by as many requests
 //! as they may carry; one handshake at a time per endpoint, whose result all that wait share.
 
+mod host;
+
+pub use host::Counted;
+
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +21,8 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use host::Host;
 
 use super::{
     Cluster, EndpointState,
@@ -39,30 +45,6 @@ pub struct Pool {
     hosts: Mutex<HashMap<u64, Arc<Host>>>,
     settings: Settings,
     swept: AtomicBool,
-}
-
-/// The connections to one endpoint.
-#[derive(Debug)]
-struct Host {
-    endpoint: Weak<EndpointState>,
-    idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Vec<Shareable>>,
-    dialing: tokio::sync::Mutex<()>,
-    /// Open connections of either kind.
-    open: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Shareable {
-    sender: http2::SendRequest<RequestBody>,
-    streams: Arc<AtomicUsize>,
-    used: Instant,
 }
 
 /// The HTTP version of a hop.
@@ -91,7 +73,7 @@ pub enum Sender {
     /// An HTTP/1 connection, for this request alone until it is given back.
     Http1(Loan),
     /// A stream of an HTTP/2 connection.
-    Http2(http2::SendRequest<RequestBody>, Stream),
+    Http2(http2::SendRequest<RequestBody>, Counted),
 }
 
 /// An HTTP/1 connection on loan. Dropping it closes the connection; [`give_back`](Self::give_back)
@@ -111,10 +93,6 @@ struct Home {
     /// How many may wait there.
     most: usize,
 }
-
-/// A stream that counts towards its connection's share until it is dropped.
-#[derive(Debug)]
-pub struct Stream(Arc<AtomicUsize>);
 
 /// Which connections will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +134,7 @@ impl Pool {
             }
             Hop::Http1 => {
                 if want == Want::Any
-                    && let Some(sender) = host.idle_sender()
+                    && let Some(sender) = host.idle()
                 {
                     return Ok(self.reused(sender, host, cluster));
                 }
@@ -168,19 +146,19 @@ impl Pool {
 
     fn host(&self, endpoint: &Arc<EndpointState>) -> Arc<Host> {
         let mut hosts = self.hosts.lock();
-        Arc::clone(hosts.entry(endpoint.id()).or_insert_with(|| {
-            Arc::new(Host {
-                endpoint: Arc::downgrade(endpoint),
-                idle: Mutex::default(),
-                shared: Mutex::default(),
-                dialing: tokio::sync::Mutex::default(),
-                open: Arc::default(),
-            })
-        }))
+        Arc::clone(
+            hosts
+                .entry(endpoint.id())
+                .or_insert_with(|| Arc::new(Host::new(endpoint))),
+        )
     }
 
     fn home(&self, host: Arc<Host>, cluster: &Arc<Cluster>) -> Home {
-        Home { host, cluster: Arc::clone(cluster), most: self.settings.max_idle }
+        Home {
+            host,
+            cluster: Arc::clone(cluster),
+            most: self.settings.max_idle,
+        }
     }
 
     fn reused(
@@ -190,7 +168,10 @@ impl Pool {
         cluster: &Arc<Cluster>,
     ) -> Connection {
         let home = Some(self.home(host, cluster));
-        Connection { sender: Sender::Http1(Loan { sender, home }), reused: true }
+        Connection {
+            sender: Sender::Http1(Loan { sender, home }),
+            reused: true,
+        }
     }
 
     /// A new HTTP/1 connection.
@@ -204,7 +185,7 @@ impl Pool {
     ) -> Result<Connection, Error> {
         loop {
             let freed = cluster.limits().freed();
-            let place = connect::place(cluster, host.open.load(Ordering::Relaxed));
+            let place = connect::place(cluster, host.open());
             let Some(place) = place else {
                 // All connections that the limit allows are busy: wait for one, as Envoy does.
                 let _pending = pending(shared, cluster.limits())?;
@@ -214,7 +195,7 @@ impl Pool {
                 {
                     return Err(overflow("no connection became free in time").never_sent());
                 }
-                if let Some(sender) = host.idle_sender().filter(|_| hop == Hop::Http1) {
+                if let Some(sender) = host.idle().filter(|_| hop == Hop::Http1) {
                     return Ok(self.reused(sender, host, cluster));
                 }
                 continue;
@@ -225,7 +206,10 @@ impl Pool {
             let sender = self.handshake_http1(established, &host).await?;
             let home = (hop == Hop::Http1).then(|| self.home(host, cluster));
             let sender = Sender::Http1(Loan { sender, home });
-            return Ok(Connection { sender, reused: false });
+            return Ok(Connection {
+                sender,
+                reused: false,
+            });
         }
     }
 
@@ -241,7 +225,7 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
-        let open = Stream::enter(&host.open);
+        let open = host.opened();
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(error = chain(&error), "an upstream connection ended");
@@ -271,7 +255,7 @@ impl Pool {
         if let Some(connection) = host.stream(STREAMS_PER_CONNECTION) {
             return Ok(connection);
         }
-        let Some(place) = connect::place(cluster, host.open.load(Ordering::Relaxed)) else {
+        let Some(place) = connect::place(cluster, host.open()) else {
             // The connections that there are carry more, and queue what their peer does not allow.
             return host
                 .stream(usize::MAX)
@@ -279,18 +263,7 @@ impl Pool {
         };
         let established = connect::establish(shared, cluster, endpoint, Alpn::H2, place).await?;
         let sender = self.handshake_http2(established, host).await?;
-        let streams = Arc::new(AtomicUsize::new(0));
-        let stream = Stream::enter(&streams);
-        let mut all = host.shared.lock();
-        all.push(Shareable {
-            sender: sender.clone(),
-            streams,
-            used: Instant::now(),
-        });
-        Ok(Connection {
-            sender: Sender::Http2(sender, stream),
-            reused: false,
-        })
+        Ok(host.share(sender))
     }
 
     async fn handshake_http2(
@@ -311,7 +284,7 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
-        let open = Stream::enter(&host.open);
+        let open = host.opened();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = chain(&error), "an upstream connection ended");
@@ -336,50 +309,9 @@ impl Pool {
 
     fn sweep_once(&self, now: Instant) {
         let idle_for = self.settings.idle_timeout;
-        self.hosts.lock().retain(|_, host| {
-            let gone = host.endpoint.strong_count() == 0;
-            let old = |since: Instant| gone || now.duration_since(since) >= idle_for;
-            host.idle
-                .lock()
-                .retain(|idle| !old(idle.since) && !idle.sender.is_closed());
-            host.shared.lock().retain(|c| {
-                let unused = c.streams.load(Ordering::Relaxed) == 0;
-                !(c.sender.is_closed() || (unused && old(c.used)))
-            });
-            !gone || host.open.load(Ordering::Relaxed) > 0
-        });
-    }
-}
-
-impl Host {
-    /// The idle connection that was used last.
-    fn idle_sender(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let mut idle = self.idle.lock();
-        idle.retain(|idle| !idle.sender.is_closed());
-        let index = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(idle.remove(index).sender)
-    }
-
-    /// A stream of the fullest connection that carries fewer than `most`, so that the others
-    /// become idle.
-    fn stream(&self, most: usize) -> Option<Connection> {
-        let mut all = self.shared.lock();
-        all.retain(|connection| !connection.sender.is_closed());
-        let (connection, _) = all
-            .iter_mut()
-            .map(|connection| {
-                let streams = connection.streams.load(Ordering::Relaxed);
-                (connection, streams)
-            })
-            .filter(|(_, streams)| *streams < most)
-            .max_by_key(|(_, streams)| *streams)?;
-        connection.used = Instant::now();
-        let stream = Stream::enter(&connection.streams);
-        let sender = Sender::Http2(connection.sender.clone(), stream);
-        Some(Connection {
-            sender,
-            reused: true,
-        })
+        self.hosts
+            .lock()
+            .retain(|_, host| host.sweep(now, idle_for));
     }
 }
 
@@ -389,27 +321,9 @@ impl Loan {
         if let Some(home) = self.home
             && !self.sender.is_closed()
         {
-            let mut idle = home.host.idle.lock();
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
-            if idle.len() > home.most {
-                idle.remove(0);
-            }
-            drop(idle);
+            home.host.keep(self.sender, home.most);
             home.cluster.limits().notify_freed();
         }
-    }
-}
-
-impl Stream {
-    fn enter(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

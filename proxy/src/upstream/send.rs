@@ -9,7 +9,7 @@ use tulle_xds::model::UpstreamProtocol;
 use super::{
     Active, Cluster, EndpointState,
     limits::Permit,
-    pool::{Connection, Hop, Loan, Sender, Stream, Want},
+    pool::{Connection, Counted, Hop, Loan, Sender, Want},
 };
 use crate::{
     context::Context,
@@ -39,7 +39,7 @@ pub struct Lease {
 #[derive(Debug)]
 enum Held {
     Http1(Loan),
-    Http2 { _stream: Stream },
+    Http2 { _stream: Counted },
 }
 
 /// Why an attempt failed.
@@ -110,7 +110,14 @@ pub async fn once(
         let never_sent = failed.take_message().is_some() || never_processed(failed.error());
         let stale = reused && (never_sent || was_closed(failed.error()));
         let error = failure(&failed.into_error(), endpoint);
-        Failure { error: if never_sent { error.never_sent() } else { error }, stale }
+        Failure {
+            error: if never_sent {
+                error.never_sent()
+            } else {
+                error
+            },
+            stale,
+        }
     })?;
     if meshed && response.headers().contains_key(head::NOT_REACHED) {
         let reason = response.headers().get(head::REASON);
@@ -157,7 +164,10 @@ impl Lease {
 /// What a failed attempt means.
 fn failure(error: &hyper::Error, endpoint: &EndpointState) -> Error {
     if error.is_user() {
-        return Error::new(Reason::Canceled, format!("the client broke off: {}", chain(error)));
+        return Error::new(
+            Reason::Canceled,
+            format!("the client broke off: {}", chain(error)),
+        );
     }
     let detail = format!("{} did not answer: {}", endpoint.address(), chain(error));
     Error::new(Reason::Reset, detail)

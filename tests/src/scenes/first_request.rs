@@ -15,8 +15,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let answer = loop {
         let asked = async {
             let client = mesh.pod("bookstore", "client").await?;
-            mesh.exec(&client, "client", &["curl", "-sS", "-m", "2", "-f", "http://reviews:9080/reviews/1"])
-                .await
+            mesh.exec(
+                &client,
+                "client",
+                &["curl", "-sS", "-m", "2", "-f", "http://reviews:9080/reviews/1"],
+            )
+            .await
         };
         match asked.await {
             Ok(answer) => break answer,

@@ -1,11 +1,11 @@
 //! What can be read on the bridge between two pods, and who the two sides say that they met.
 
-use std::{process::Stdio, time::Duration};
+use std::{fs, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::Command,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -18,6 +18,14 @@ const SECRET: &str = "a-secret-on-the-wire";
 /// A TLS handshake record that says it is a ServerHello, and the extension in which the server
 /// selects TLS 1.3 (RFC 8446, 4.1.3 and 4.2.1): type 43, length 2, version 0x0304.
 const SELECTED_TLS_1_3: [u8; 6] = [0x00, 0x2b, 0x00, 0x02, 0x03, 0x04];
+/// How long a change of policy may take here. Milliseconds are usual.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STRICT: &str = "\
+apiVersion: tulle.dev/v1alpha1
+kind: MeshTLS
+metadata: {name: strict, namespace: bookstore}
+spec: {mode: Strict}
+";
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let mesh = stage.mesh().await?;
@@ -27,7 +35,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     let path = format!("/reviews/1?{SECRET}");
     // A restarted connection, so that the handshake is in the capture.
-    let capture = Capture::start(mesh, &address).await?;
+    let capture = Capture::start(mesh, [&client, &reviews])?.listening().await?;
     for _ in 0..20 {
         get(mesh, &client, &format!("http://{address}:9080{path}")).await?;
     }
@@ -48,8 +56,23 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     prove(met(&received, "client"), || format!("the server's proxy met {}", received["peer"]))?;
 
     let stranger = mesh.pod("outside", "stranger").await?;
-    get(mesh, &stranger, &format!("http://{address}:9080/reviews/1")).await?;
-    Ok(Figures::from([("captured_bytes", f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)))]))
+    let url = format!("http://{address}:9080/reviews/1");
+    get(mesh, &stranger, &url).await?;
+    fs::write(mesh.path("strict.yaml"), STRICT)?;
+    let saved = Instant::now();
+    while get(mesh, &stranger, &url).await.is_ok() {
+        prove(saved.elapsed() < PATIENCE, || "strict, and a stranger still gets through".into())?;
+    }
+    let strict_after = saved.elapsed();
+    get(mesh, &client, &url).await?;
+    fs::remove_file(mesh.path("strict.yaml"))?;
+    while get(mesh, &stranger, &url).await.is_err() {
+        prove(saved.elapsed() < 2 * PATIENCE, || "no longer strict, and still refused".into())?;
+    }
+    Ok(Figures::from([
+        ("captured_bytes", f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX))),
+        ("strict_in_force_after_s", strict_after.as_secs_f64()),
+    ]))
 }
 
 async fn get(mesh: &Mesh, from: &Pod, url: &str) -> Result<String, Failure> {
@@ -63,17 +86,23 @@ struct Capture {
 }
 
 impl Capture {
-    /// Returns once packets are being captured.
-    async fn start(mesh: &Mesh, address: &str) -> Result<Self, Failure> {
-        let pid = mesh.status().await?.host_pid.to_string();
-        let mut process = Command::new("nsenter")
+    fn start(mesh: &Mesh, between: [&Pod; 2]) -> Result<Self, Failure> {
+        let pid = mesh.outer_pid()?;
+        let [one, other] = between.map(|pod| pod.ip.as_deref().unwrap_or_default());
+        let process = Command::new("nsenter")
             .args(["-t", &pid, "-n", "tcpdump", "-i", "tulle0", "-U", "-s", "0", "-w", "-"])
-            .args(["host", address, "and", "tcp"])
+            .args(["tcp", "and", "host", one, "and", "host", other])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let stderr = process.stderr.take().ok_or_else(|| Failure("tcpdump has no stderr".into()))?;
+        Ok(Self { process })
+    }
+
+    /// Returns once packets are being captured.
+    async fn listening(mut self) -> Result<Self, Failure> {
+        let stderr =
+            self.process.stderr.take().ok_or_else(|| Failure("tcpdump has no stderr".into()))?;
         let mut said = BufReader::new(stderr).lines();
         let listening = async {
             while let Some(line) = said.next_line().await? {
@@ -85,7 +114,7 @@ impl Capture {
         };
         let late = |_| Failure("tcpdump did not start in 10 s".into());
         timeout(Duration::from_secs(10), listening).await.map_err(late)??;
-        Ok(Self { process })
+        Ok(self)
     }
 
     /// Ends the capture; everything that was captured.

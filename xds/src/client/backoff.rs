@@ -45,10 +45,7 @@ mod tests {
         for _ in 0..1000 {
             let before = backoff.last;
             let pause = backoff.next(&mut random);
-            assert!(
-                pause >= BASE && pause <= MAX && pause <= before * 3,
-                "{pause:?}"
-            );
+            assert!(pause >= BASE && pause <= MAX && pause <= before * 3, "{pause:?}");
             longest = longest.max(pause);
         }
         assert!(longest > Duration::from_secs(5), "{longest:?}");

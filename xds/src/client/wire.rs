@@ -22,11 +22,7 @@ pub(super) enum BadResponse {
     #[error("the server sent {name:?} of {kind:?} without its message")]
     Empty { kind: Kind, name: String },
     #[error("the server sent {name:?} of {kind:?} with a message of type {url:?}")]
-    WrongType {
-        kind: Kind,
-        name: String,
-        url: String,
-    },
+    WrongType { kind: Kind, name: String, url: String },
 }
 
 pub(super) fn request(request: Request) -> DeltaDiscoveryRequest {
@@ -34,10 +30,7 @@ pub(super) fn request(request: Request) -> DeltaDiscoveryRequest {
         None => (String::new(), None),
         Some(answer) => (answer.nonce, answer.error.map(error_detail)),
     };
-    let versions = request
-        .versions
-        .into_iter()
-        .map(|(name, v)| (name, v.as_str().to_owned()));
+    let versions = request.versions.into_iter().map(|(name, v)| (name, v.as_str().to_owned()));
     DeltaDiscoveryRequest {
         node: request.node.map(node),
         type_url: request.kind.type_url().to_owned(),
@@ -51,11 +44,7 @@ pub(super) fn request(request: Request) -> DeltaDiscoveryRequest {
 }
 
 fn error_detail(message: String) -> rpc::Status {
-    rpc::Status {
-        code: Code::InvalidArgument.into(),
-        message,
-        details: Vec::new(),
-    }
+    rpc::Status { code: Code::InvalidArgument.into(), message, details: Vec::new() }
 }
 
 fn node(node: Node) -> core::Node {
@@ -77,23 +66,10 @@ pub(super) fn response(response: DeltaDiscoveryResponse) -> Result<Response, Bad
             return Err(BadResponse::Empty { kind, name });
         };
         if any.type_url != kind.type_url() {
-            return Err(BadResponse::WrongType {
-                kind,
-                name,
-                url: any.type_url,
-            });
+            return Err(BadResponse::WrongType { kind, name, url: any.type_url });
         }
         let version = Version::new(resource.version);
-        resources.push(Received {
-            name,
-            version,
-            bytes: any.value.into(),
-        });
+        resources.push(Received { name, version, bytes: any.value.into() });
     }
-    Ok(Response {
-        kind,
-        nonce: response.nonce,
-        resources,
-        removed: response.removed_resources,
-    })
+    Ok(Response { kind, nonce: response.nonce, resources, removed: response.removed_resources })
 }

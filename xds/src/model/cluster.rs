@@ -119,10 +119,7 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self {
-            percent: 20.0,
-            min_concurrency: 3,
-        }
+        Self { percent: 20.0, min_concurrency: 3 }
     }
 }
 

@@ -74,10 +74,7 @@ impl Path {
             return;
         }
         let last = self.leave(indent);
-        let field = text
-            .split_once(": ")
-            .map(|(name, _)| name)
-            .filter(|name| is_name(name));
+        let field = text.split_once(": ").map(|(name, _)| name).filter(|name| is_name(name));
         let in_list = matches!(self.0.last(), Some(Level { step: Step::Field(name), .. }) if name.ends_with('['));
         let step = match (field, last) {
             (Some(name), _) if text.ends_with('[') => Step::Field(format!("{name}[")),
@@ -148,15 +145,8 @@ mod tests {
 
     #[test]
     fn the_path_names_fields_and_elements() {
-        let inner = Inner {
-            number: 1,
-            text: Some("a: {".to_owned()),
-        };
-        let base = Outer {
-            list: vec![inner.clone(); 3],
-            one: Some(inner),
-            ..Outer::default()
-        };
+        let inner = Inner { number: 1, text: Some("a: {".to_owned()) };
+        let base = Outer { list: vec![inner.clone(); 3], one: Some(inner), ..Outer::default() };
 
         let mut other = base.clone();
         other.list[1].number = 2;

@@ -70,12 +70,7 @@ impl Endpoints {
     /// [`Invalid`] if the bytes are no such message, it has another name, or it says something that
     /// this type cannot.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, Invalid> {
-        wire::decode(
-            name,
-            bytes,
-            |message| Self::read(name, message),
-            |value, _| value.message(),
-        )
+        wire::decode(name, bytes, |message| Self::read(name, message), |value, _| value.message())
     }
 
     /// Envoy wants endpoints by locality; ours have a zone at most.
@@ -88,10 +83,7 @@ impl Endpoints {
         }
         pb::ClusterLoadAssignment {
             cluster_name: self.name.clone(),
-            endpoints: zones
-                .into_iter()
-                .map(|(zone, members)| locality(zone, &members))
-                .collect(),
+            endpoints: zones.into_iter().map(|(zone, members)| locality(zone, &members)).collect(),
             ..pb::ClusterLoadAssignment::default()
         }
     }
@@ -100,11 +92,7 @@ impl Endpoints {
         let name = wire::same_name(announced, &message.cluster_name)?;
         let mut by_address = BTreeMap::new();
         for (i, group) in message.endpoints.iter().enumerate() {
-            let zone = group
-                .locality
-                .as_ref()
-                .map(|l| l.zone.as_str())
-                .unwrap_or_default();
+            let zone = group.locality.as_ref().map(|l| l.zone.as_str()).unwrap_or_default();
             for (j, member) in group.lb_endpoints.iter().enumerate() {
                 let field = format!("endpoints[{i}].lb_endpoints[{j}]");
                 let endpoint = Endpoint::read(zone, member).at(&field)?;
@@ -113,26 +101,16 @@ impl Endpoints {
                 }
             }
         }
-        Ok(Self {
-            name,
-            endpoints: by_address.into_values().collect(),
-        })
+        Ok(Self { name, endpoints: by_address.into_values().collect() })
     }
 }
 
 fn locality(zone: &str, members: &[&Endpoint]) -> pb::LocalityLbEndpoints {
     // gRPC shares traffic between localities by weight: the sum of those that may get some.
-    let ready = members
-        .iter()
-        .filter(|endpoint| endpoint.health == Health::Ready);
-    let weight = ready.fold(0_u32, |sum, endpoint| {
-        sum.saturating_add(endpoint.weight.max(1))
-    });
+    let ready = members.iter().filter(|endpoint| endpoint.health == Health::Ready);
+    let weight = ready.fold(0_u32, |sum, endpoint| sum.saturating_add(endpoint.weight.max(1)));
     pb::LocalityLbEndpoints {
-        locality: Some(Locality {
-            zone: zone.to_owned(),
-            ..Locality::default()
-        }),
+        locality: Some(Locality { zone: zone.to_owned(), ..Locality::default() }),
         load_balancing_weight: wire::uint(weight.max(1)),
         lb_endpoints: members.iter().map(|endpoint| endpoint.message()).collect(),
         ..pb::LocalityLbEndpoints::default()
@@ -142,11 +120,7 @@ fn locality(zone: &str, members: &[&Endpoint]) -> pb::LocalityLbEndpoints {
 impl Endpoint {
     fn message(&self) -> pb::LbEndpoint {
         let metadata = ours::EndpointMetadata {
-            identity: self
-                .identity
-                .as_ref()
-                .map(|id| id.as_str().to_owned())
-                .unwrap_or_default(),
+            identity: self.identity.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             pod: self.pod.clone(),
             pod_uid: self.pod_uid.clone(),
             workload: self.workload.clone(),
@@ -158,10 +132,8 @@ impl Endpoint {
             Health::Draining => HealthStatus::Draining,
             Health::NotReady => HealthStatus::Unhealthy,
         };
-        let endpoint = pb::Endpoint {
-            address: wire::address(self.address),
-            ..pb::Endpoint::default()
-        };
+        let endpoint =
+            pb::Endpoint { address: wire::address(self.address), ..pb::Endpoint::default() };
         pb::LbEndpoint {
             health_status: health.into(),
             metadata: (metadata != ours::EndpointMetadata::default())
@@ -186,19 +158,12 @@ impl Endpoint {
                 return Err(bad("must be HEALTHY, DRAINING or UNHEALTHY")).at("health_status");
             }
         };
-        let weight = message
-            .load_balancing_weight
-            .at("load_balancing_weight")?
-            .value;
+        let weight = message.load_balancing_weight.at("load_balancing_weight")?.value;
         let metadata: ours::EndpointMetadata =
             wire::read_metadata("EndpointMetadata", message.metadata.as_ref())?;
         let identity = match metadata.identity.as_str() {
             "" => None,
-            text => Some(
-                text.parse()
-                    .map_err(wire::not_an_id)
-                    .at("metadata.identity")?,
-            ),
+            text => Some(text.parse().map_err(wire::not_an_id).at("metadata.identity")?),
         };
         Ok(Self {
             address,

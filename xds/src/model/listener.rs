@@ -76,10 +76,7 @@ impl Listener {
             |message| Self::read(name, message),
             |value, message| {
                 // A label for statistics changes nothing.
-                pb::Listener {
-                    stat_prefix: message.stat_prefix.clone(),
-                    ..value.message()
-                }
+                pb::Listener { stat_prefix: message.stat_prefix.clone(), ..value.message() }
             },
         )
     }
@@ -108,11 +105,7 @@ impl Listener {
             bind_to_port: wire::boolean(false),
             traffic_direction: envoy_types::pb::envoy::config::core::v3::TrafficDirection::Outbound
                 .into(),
-            listener_filters: if detect {
-                vec![http_inspector()]
-            } else {
-                Vec::new()
-            },
+            listener_filters: if detect { vec![http_inspector()] } else { Vec::new() },
             listener_filters_timeout: detect.then_some(DETECTION_TIMEOUT).and_then(wire::duration),
             continue_on_listener_filters_timeout: detect,
             filter_chains,
@@ -134,15 +127,11 @@ impl Listener {
         };
         let router = HttpFilter {
             name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(wire::pack(
-                &Router::default(),
-            ))),
+            config_type: Some(http_filter::ConfigType::TypedConfig(wire::pack(&Router::default()))),
             ..HttpFilter::default()
         };
-        let websocket = UpgradeConfig {
-            upgrade_type: "websocket".to_owned(),
-            ..UpgradeConfig::default()
-        };
+        let websocket =
+            UpgradeConfig { upgrade_type: "websocket".to_owned(), ..UpgradeConfig::default() };
         let manager = HttpConnectionManager {
             stat_prefix: self.name.clone(),
             route_specifier: Some(RouteSpecifier::Rds(rds)),
@@ -184,10 +173,7 @@ impl Listener {
             ..TcpProxy::default()
         };
         pb::FilterChain {
-            filters: vec![network_filter(
-                "envoy.filters.network.tcp_proxy",
-                wire::pack(&proxy),
-            )],
+            filters: vec![network_filter("envoy.filters.network.tcp_proxy", wire::pack(&proxy))],
             ..pb::FilterChain::default()
         }
     }
@@ -216,15 +202,7 @@ impl Listener {
                 .at("filter_chains");
         }
         let origin = wire::read_origin(metadata.origin);
-        Ok(Self {
-            name,
-            address,
-            protocol,
-            service,
-            route,
-            backends,
-            origin,
-        })
+        Ok(Self { name, address, protocol, service, route, backends, origin })
     }
 }
 
@@ -234,12 +212,8 @@ enum Chain {
 }
 
 fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
-    let [
-        pb::Filter {
-            config_type: Some(filter::ConfigType::TypedConfig(config)),
-            ..
-        },
-    ] = chain.filters.as_slice()
+    let [pb::Filter { config_type: Some(filter::ConfigType::TypedConfig(config)), .. }] =
+        chain.filters.as_slice()
     else {
         return Err(bad("must be one filter with typed_config")).at("filters");
     };
@@ -262,11 +236,7 @@ fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
     let backends: Vec<_> = weighted
         .clusters
         .into_iter()
-        .map(|c| Backend {
-            cluster: c.name,
-            weight: c.weight,
-            filters: Vec::new(),
-        })
+        .map(|c| Backend { cluster: c.name, weight: c.weight, filters: Vec::new() })
         .collect();
     for (i, backend) in backends.iter().enumerate() {
         if backend.cluster.is_empty() || backend.weight == 0 {
@@ -284,10 +254,7 @@ fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
 }
 
 fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {
-    pb::Filter {
-        name: name.to_owned(),
-        config_type: Some(filter::ConfigType::TypedConfig(config)),
-    }
+    pb::Filter { name: name.to_owned(), config_type: Some(filter::ConfigType::TypedConfig(config)) }
 }
 
 fn http_inspector() -> pb::ListenerFilter {

@@ -112,13 +112,9 @@ impl Regex {
     /// # Errors
     /// What is wrong with it, or that its program would exceed 256 KiB.
     pub fn new(source: &str) -> Result<Self, regex::Error> {
-        let compiled = regex::RegexBuilder::new(&format!("^(?:{source})$"))
-            .size_limit(256 << 10)
-            .build()?;
-        Ok(Self {
-            source: source.to_owned(),
-            compiled,
-        })
+        let compiled =
+            regex::RegexBuilder::new(&format!("^(?:{source})$")).size_limit(256 << 10).build()?;
+        Ok(Self { source: source.to_owned(), compiled })
     }
 
     /// The expression as written.
@@ -292,11 +288,7 @@ fn as_text_pairs<S: serde::Serializer>(
     pairs: &[(HeaderName, HeaderValue)],
     to: S,
 ) -> Result<S::Ok, S::Error> {
-    to.collect_map(
-        pairs
-            .iter()
-            .map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v.as_bytes()))),
-    )
+    to.collect_map(pairs.iter().map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v.as_bytes()))))
 }
 
 fn as_status<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {

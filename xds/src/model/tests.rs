@@ -191,10 +191,7 @@ fn regex() -> impl Strategy<Value = Regex> {
 }
 
 fn string_match() -> impl Strategy<Value = StringMatch> {
-    prop_oneof![
-        any_text().prop_map(StringMatch::Exact),
-        regex().prop_map(StringMatch::Regex)
-    ]
+    prop_oneof![any_text().prop_map(StringMatch::Exact), regex().prop_map(StringMatch::Regex)]
 }
 
 fn header_name() -> impl Strategy<Value = HeaderName> {
@@ -235,24 +232,15 @@ prop_compose! {
 }
 
 fn modifier() -> impl Strategy<Value = HeaderModifier> {
-    (
-        vec(header(), 0..3),
-        vec(header(), 0..3),
-        vec(header_name(), 0..3),
-    )
+    (vec(header(), 0..3), vec(header(), 0..3), vec(header_name(), 0..3))
         .prop_map(|(set, add, remove)| HeaderModifier { set, add, remove })
-        .prop_filter("not empty", |modifier| {
-            *modifier != HeaderModifier::default()
-        })
+        .prop_filter("not empty", |modifier| *modifier != HeaderModifier::default())
 }
 
 fn header_filters() -> impl Strategy<Value = Vec<Filter>> {
     (option::of(modifier()), option::of(modifier())).prop_map(|(request, response)| {
         let request = request.map(Filter::RequestHeaders);
-        request
-            .into_iter()
-            .chain(response.map(Filter::ResponseHeaders))
-            .collect()
+        request.into_iter().chain(response.map(Filter::ResponseHeaders)).collect()
     })
 }
 
@@ -307,10 +295,7 @@ prop_compose! {
 
 fn redirect(matched: &PathMatch) -> impl Strategy<Value = Redirect> + use<> {
     (
-        option::of(prop::sample::select(vec![
-            "http".to_owned(),
-            "https".to_owned(),
-        ])),
+        option::of(prop::sample::select(vec!["http".to_owned(), "https".to_owned()])),
         option::of(word()),
         option::of(1_u16..),
         path_rewrite(matched),
@@ -318,13 +303,7 @@ fn redirect(matched: &PathMatch) -> impl Strategy<Value = Redirect> + use<> {
     )
         .prop_map(|(scheme, host, port, path, status)| {
             let status = StatusCode::from_u16(status).unwrap();
-            Redirect {
-                scheme,
-                host,
-                port,
-                path,
-                status,
-            }
+            Redirect { scheme, host, port, path, status }
         })
 }
 
@@ -339,45 +318,34 @@ fn rule() -> impl Strategy<Value = Rule> {
         let (path, redirect) = (rewrite(&matches.path), redirect(&matches.path));
         (Just(matches), path, redirect)
     });
-    (
-        parts,
-        header_filters(),
-        forward,
-        origin(),
-        status(200..=599),
-        0..4_u8,
-    )
-        .prop_map(
-            |((matches, rewrite, redirect), mut filters, forward, origin, status, which)| {
-                let mut rule = Rule {
-                    matches,
-                    filters: Vec::new(),
-                    action: Action::Fail(status),
-                    timeouts: Timeouts::default(),
-                    retry: None,
-                    mirrors: Vec::new(),
-                    origin,
-                };
-                match which {
-                    0 => {}
-                    1 => rule.action = Action::Redirect(redirect),
-                    _ => {
-                        let (backends, (request, per_try), retry, mirrors) = forward;
-                        filters.extend(rewrite);
-                        rule.action = Action::Forward(backends);
-                        rule.timeouts = Timeouts { request, per_try };
-                        rule.retry = retry;
-                        let mirror = |(cluster, millionths)| Mirror {
-                            cluster,
-                            millionths,
-                        };
-                        rule.mirrors = mirrors.into_iter().map(mirror).collect();
-                    }
+    (parts, header_filters(), forward, origin(), status(200..=599), 0..4_u8).prop_map(
+        |((matches, rewrite, redirect), mut filters, forward, origin, status, which)| {
+            let mut rule = Rule {
+                matches,
+                filters: Vec::new(),
+                action: Action::Fail(status),
+                timeouts: Timeouts::default(),
+                retry: None,
+                mirrors: Vec::new(),
+                origin,
+            };
+            match which {
+                0 => {}
+                1 => rule.action = Action::Redirect(redirect),
+                _ => {
+                    let (backends, (request, per_try), retry, mirrors) = forward;
+                    filters.extend(rewrite);
+                    rule.action = Action::Forward(backends);
+                    rule.timeouts = Timeouts { request, per_try };
+                    rule.retry = retry;
+                    let mirror = |(cluster, millionths)| Mirror { cluster, millionths };
+                    rule.mirrors = mirrors.into_iter().map(mirror).collect();
                 }
-                rule.filters = filters;
-                rule
-            },
-        )
+            }
+            rule.filters = filters;
+            rule
+        },
+    )
 }
 
 prop_compose! {
@@ -463,10 +431,7 @@ fn what_the_model_cannot_say_is_refused_by_its_field() {
         refused(|m| m.ignore_health_on_host_removal = true),
         "ignore_health_on_host_removal"
     );
-    assert_eq!(
-        refused(|m| m.transport_socket = Some(Default::default())),
-        "transport_socket"
-    );
+    assert_eq!(refused(|m| m.transport_socket = Some(Default::default())), "transport_socket");
     assert_eq!(refused(|m| m.connect_timeout = None), "connect_timeout");
     assert_eq!(refused(|m| m.name = "other".to_owned()), "name");
     assert_eq!(
@@ -474,20 +439,15 @@ fn what_the_model_cannot_say_is_refused_by_its_field() {
         "load_balancing_policy.policies"
     );
     assert_eq!(
-        refused(
-            |m| m.circuit_breakers.as_mut().unwrap().thresholds[0].max_retries =
-                Some(Default::default())
-        ),
+        refused(|m| m.circuit_breakers.as_mut().unwrap().thresholds[0].max_retries =
+            Some(Default::default())),
         "circuit_breakers.thresholds[0].max_retries"
     );
 
     // A label is no behaviour.
     let mut labelled = message;
     labelled.alt_stat_name = "cart".to_owned();
-    assert_eq!(
-        Cluster::decode(&cluster.name, &labelled.encode_to_vec()),
-        Ok(cluster)
-    );
+    assert_eq!(Cluster::decode(&cluster.name, &labelled.encode_to_vec()), Ok(cluster));
 }
 
 #[test]
@@ -525,10 +485,7 @@ fn a_filter_that_is_not_ours_is_refused() {
 #[test]
 fn a_bad_rule_is_named_by_its_index() {
     let rule = Rule {
-        matches: Match {
-            path: PathMatch::Exact("/".to_owned()),
-            ..Match::default()
-        },
+        matches: Match { path: PathMatch::Exact("/".to_owned()), ..Match::default() },
         filters: Vec::new(),
         action: Action::Forward(vec![Backend {
             cluster: "c".to_owned(),
@@ -540,10 +497,7 @@ fn a_bad_rule_is_named_by_its_index() {
         mirrors: Vec::new(),
         origin: Origin::default(),
     };
-    let routes = RouteConfiguration {
-        name: "r".to_owned(),
-        rules: vec![rule.clone(), rule],
-    };
+    let routes = RouteConfiguration { name: "r".to_owned(), rules: vec![rule.clone(), rule] };
     let good = PbRoutes::decode(routes.encode()).unwrap();
 
     let mut message = good.clone();

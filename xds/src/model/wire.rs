@@ -32,10 +32,7 @@ pub(super) type Result<T> = std::result::Result<T, Bad>;
 
 /// `reason`, for a field that the callers name with [`At::at`].
 pub(super) fn bad(reason: impl Into<String>) -> Bad {
-    Bad {
-        path: String::new(),
-        reason: reason.into(),
-    }
+    Bad { path: String::new(), reason: reason.into() }
 }
 
 /// Something that is not there and must be.
@@ -104,11 +101,7 @@ pub(super) fn decode<M: Message + Default + PartialEq + fmt::Debug, T>(
     };
     decoded().map_err(|Bad { path, reason }| Invalid {
         resource: name.to_owned(),
-        field: if path.is_empty() {
-            "message".to_owned()
-        } else {
-            path
-        },
+        field: if path.is_empty() { "message".to_owned() } else { path },
         reason,
     })
 }
@@ -130,10 +123,7 @@ fn nothing_else<M: PartialEq + fmt::Debug>(message: &M, expected: &M) -> Result<
         return Ok(());
     }
     let path = super::difference::first(message, expected);
-    Err(Bad {
-        path,
-        reason: "says something that is not supported here".to_owned(),
-    })
+    Err(Bad { path, reason: "says something that is not supported here".to_owned() })
 }
 
 /// That the announced name is the one in the message.
@@ -141,42 +131,26 @@ pub(super) fn same_name(announced: &str, name: &str) -> Result<String> {
     if announced == name {
         Ok(name.to_owned())
     } else {
-        Err(bad(format!(
-            "is {name:?} in a resource announced as {announced:?}"
-        )))
-        .at("name")
+        Err(bad(format!("is {name:?} in a resource announced as {announced:?}"))).at("name")
     }
 }
 
 pub(super) fn pack<M: Message + Name>(message: &M) -> Any {
-    Any {
-        type_url: M::type_url(),
-        value: message.encode_to_vec(),
-    }
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
 pub(super) fn unpack<M: Message + Name + Default>(any: &Any) -> Result<M> {
     if any.type_url != M::type_url() {
-        return Err(bad(format!(
-            "is a {}; a {} is supported here",
-            any.type_url,
-            M::type_url()
-        )));
+        return Err(bad(format!("is a {}; a {} is supported here", any.type_url, M::type_url())));
     }
     whole(&any.value)
 }
 
 /// Our metadata `message`, whose type is called `name`.
 pub(super) fn metadata(name: &str, message: &impl Message) -> Option<core::Metadata> {
-    let any = Any {
-        type_url: format!("{OURS}{name}"),
-        value: message.encode_to_vec(),
-    };
+    let any = Any { type_url: format!("{OURS}{name}"), value: message.encode_to_vec() };
     let typed_filter_metadata = [(METADATA_KEY.to_owned(), any)].into();
-    Some(core::Metadata {
-        typed_filter_metadata,
-        ..core::Metadata::default()
-    })
+    Some(core::Metadata { typed_filter_metadata, ..core::Metadata::default() })
 }
 
 /// Our metadata of type `name`; without any, that which says nothing.
@@ -189,42 +163,19 @@ pub(super) fn read_metadata<M: Message + Default>(
     };
     let read = match any.type_url.strip_prefix(OURS) {
         Some(found) if found == name => whole(&any.value),
-        _ => Err(bad(format!(
-            "is a {}; a {OURS}{name} is supported here",
-            any.type_url
-        ))),
+        _ => Err(bad(format!("is a {}; a {OURS}{name} is supported here", any.type_url))),
     };
     read.at("metadata.typed_filter_metadata[dev.tulle]")
 }
 
 pub(super) fn origin(origin: &Origin) -> Option<ours::Origin> {
-    let Origin {
-        kind,
-        namespace,
-        name,
-        rule,
-    } = origin.clone();
-    Some(ours::Origin {
-        kind,
-        namespace,
-        name,
-        rule,
-    })
+    let Origin { kind, namespace, name, rule } = origin.clone();
+    Some(ours::Origin { kind, namespace, name, rule })
 }
 
 pub(super) fn read_origin(origin: Option<ours::Origin>) -> Origin {
-    let ours::Origin {
-        kind,
-        namespace,
-        name,
-        rule,
-    } = origin.unwrap_or_default();
-    Origin {
-        kind,
-        namespace,
-        name,
-        rule,
-    }
+    let ours::Origin { kind, namespace, name, rule } = origin.unwrap_or_default();
+    Origin { kind, namespace, name, rule }
 }
 
 pub(super) fn protocol(protocol: Protocol) -> i32 {
@@ -271,14 +222,10 @@ pub(super) fn read_port(number: u32) -> Result<u16> {
 pub(super) fn address(address: SocketAddr) -> Option<core::Address> {
     let socket = core::SocketAddress {
         address: address.ip().to_string(),
-        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
-            address.port().into(),
-        )),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(address.port().into())),
         ..core::SocketAddress::default()
     };
-    Some(core::Address {
-        address: Some(core::address::Address::SocketAddress(socket)),
-    })
+    Some(core::Address { address: Some(core::address::Address::SocketAddress(socket)) })
 }
 
 pub(super) fn read_address(address: Option<&core::Address>) -> Result<SocketAddr> {
@@ -295,10 +242,7 @@ pub(super) fn read_address(address: Option<&core::Address>) -> Result<SocketAddr
     let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
         return Err(missing()).at("socket_address.port_value");
     };
-    Ok(SocketAddr::new(
-        ip,
-        read_port(port).at("socket_address.port_value")?,
-    ))
+    Ok(SocketAddr::new(ip, read_port(port).at("socket_address.port_value")?))
 }
 
 /// "Ask for it on this stream."
@@ -334,8 +278,6 @@ pub(super) fn read_duration(duration: Option<&ProtoDuration>) -> Result<Duration
         (Ok(seconds @ 0..=MAX_SECONDS), Ok(nanos @ 0..=999_999_999)) => {
             Ok(Duration::new(seconds, nanos))
         }
-        _ => Err(bad(format!(
-            "{seconds} s and {nanos} ns is no duration from 0 to 10,000 years"
-        ))),
+        _ => Err(bad(format!("{seconds} s and {nanos} ns is no duration from 0 to 10,000 years"))),
     }
 }

@@ -83,9 +83,7 @@ impl Workload {
 
     /// Whether `address` belongs to the mesh's ranges.
     pub fn in_mesh(&self, address: IpAddr) -> bool {
-        self.mesh_ranges
-            .iter()
-            .any(|range| range.contains(&address))
+        self.mesh_ranges.iter().any(|range| range.contains(&address))
     }
 
     /// The bytes of our message, the same for equal workloads.
@@ -99,12 +97,7 @@ impl Workload {
     /// [`Invalid`] if the bytes are no such message, it has another name, or it says something that
     /// this type cannot.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, Invalid> {
-        wire::decode(
-            name,
-            bytes,
-            |message| Self::read(name, message),
-            |value, _| value.message(),
-        )
+        wire::decode(name, bytes, |message| Self::read(name, message), |value, _| value.message())
     }
 
     fn message(&self) -> ours::Workload {
@@ -132,11 +125,7 @@ impl Workload {
         Ok(Self {
             name: wire::same_name(announced, &message.name)?,
             uid: message.uid,
-            identity: message
-                .identity
-                .parse()
-                .map_err(wire::not_an_id)
-                .at("identity")?,
+            identity: message.identity.parse().map_err(wire::not_an_id).at("identity")?,
             owner_kind: message.owner_kind,
             owner_name: message.owner_name,
             revision: message.revision,
@@ -203,9 +192,7 @@ impl ExternalTraffic {
         match ours::ExternalTraffic::try_from(number) {
             Ok(ours::ExternalTraffic::Pass) => Ok(Self::Pass),
             Ok(ours::ExternalTraffic::Refuse) => Ok(Self::Refuse),
-            Err(_) => Err(bad(format!(
-                "{number} is no choice that this version knows"
-            ))),
+            Err(_) => Err(bad(format!("{number} is no choice that this version knows"))),
         }
     }
 }

@@ -19,10 +19,7 @@ pub(super) fn request(request: DeltaDiscoveryRequest) -> Result<Request, Status>
         let url: String = request.type_url.chars().take(128).collect();
         Status::invalid_argument(format!("resources of type {url:?} are not served here"))
     })?;
-    let unserved = [
-        &request.resource_locators_subscribe,
-        &request.resource_locators_unsubscribe,
-    ];
+    let unserved = [&request.resource_locators_subscribe, &request.resource_locators_unsubscribe];
     if unserved.iter().any(|locators| !locators.is_empty()) {
         return Err(Status::unimplemented(
             "resource locators are not served: use resource_names_subscribe",
@@ -38,9 +35,7 @@ pub(super) fn request(request: DeltaDiscoveryRequest) -> Result<Request, Status>
         node: request.node.map(node),
         subscribe: request.resource_names_subscribe,
         unsubscribe: request.resource_names_unsubscribe,
-        versions: versions
-            .map(|(name, text)| (name, Version::new(text)))
-            .collect(),
+        versions: versions.map(|(name, text)| (name, Version::new(text))).collect(),
         answer,
     })
 }
@@ -50,10 +45,7 @@ fn node(node: core::Node) -> Node {
         Some(UserAgentVersionType::UserAgentVersion(text)) => text,
         Some(UserAgentVersionType::UserAgentBuildVersion(_)) | None => String::new(),
     };
-    Node {
-        id: node.id,
-        version,
-    }
+    Node { id: node.id, version }
 }
 
 pub(super) fn response(response: Response) -> DeltaDiscoveryResponse {
@@ -61,11 +53,7 @@ pub(super) fn response(response: Response) -> DeltaDiscoveryResponse {
     DeltaDiscoveryResponse {
         type_url: url.to_owned(),
         nonce: response.nonce,
-        resources: response
-            .resources
-            .into_iter()
-            .map(|r| resource(url, r))
-            .collect(),
+        resources: response.resources.into_iter().map(|r| resource(url, r)).collect(),
         removed_resources: response.removed,
         ..DeltaDiscoveryResponse::default()
     }
@@ -75,10 +63,7 @@ fn resource(url: &str, received: Received) -> Resource {
     Resource {
         name: received.name,
         version: received.version.as_str().to_owned(),
-        resource: Some(Any {
-            type_url: url.to_owned(),
-            value: received.bytes.into(),
-        }),
+        resource: Some(Any { type_url: url.to_owned(), value: received.bytes.into() }),
         ..Resource::default()
     }
 }

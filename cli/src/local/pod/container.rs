@@ -89,7 +89,11 @@ impl Keeper {
                 (restarts, back_off) = (0, FIRST_BACK_OFF);
             }
             // The first restart is immediate.
-            let wait = if restarts == 0 { Duration::ZERO } else { back_off };
+            let wait = if restarts == 0 {
+                Duration::ZERO
+            } else {
+                back_off
+            };
             self.wait_to_restart(&ended, wait).await;
             if restarts > 0 {
                 back_off = (back_off * 2).min(MAX_BACK_OFF);
@@ -145,13 +149,16 @@ impl Keeper {
         fs::create_dir_all(file.parent().unwrap_or(&file))?;
         let content = serde_json::to_vec(launch).map_err(io::Error::other)?;
         crate::local::state::write_atomically(&file, &content)?;
-        let log = File::options().create(true).append(true).open(shared.log_file(name))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(shared.log_file(name))?;
         // Programs that open /dev/stdout need the right to.
         if let Some(uid) = launch.user() {
             fchown(&log, Some(uid), None)?;
         }
         let programs = &shared.cx.programs;
-        let child = Command::new(&programs.nsenter)
+        let mut child = Command::new(&programs.nsenter)
             .args(["-t", &shared.anchor.to_string(), "-n", "-u", "-i", "--"])
             .arg(&programs.unshare)
             .args(["--mount", "--pid", "--fork", "--kill-child", "--"])
@@ -163,16 +170,26 @@ impl Keeper {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let outer = child.id().ok_or_else(|| io::Error::other("ended at once"))?;
-        let pid = first_child(outer).await?;
+        let outer = child
+            .id()
+            .ok_or_else(|| io::Error::other("ended at once"))?;
+        let pid = tokio::select! {
+            pid = first_child(outer) => Some(pid?),
+            // It did what it had to before anybody could look. The exit status comes again.
+            _ = child.wait() => None,
+        };
         let since = (Instant::now(), Timestamp::now());
         self.update(|report| {
             report.phase = Phase::Running { since: since.1 };
             (report.started, report.ready) = (false, false);
-            report.pid = Some(pid);
+            report.pid = pid;
         });
         let process = Process::new(programs.nsenter.clone(), pid, launch);
-        Ok(Run { child, process, since })
+        Ok(Run {
+            child,
+            process,
+            since,
+        })
     }
 
     async fn watch(&mut self, run: &mut Run, probes: tokio::task::JoinHandle<String>) -> Outcome {
@@ -203,15 +220,20 @@ impl Keeper {
 
     /// Ends the process if it has not ended, and says how it did and whether it was to end for good.
     async fn finish(&mut self, mut run: Run, outcome: Outcome) -> (Ended, bool) {
+        let mut killed = false;
         let (status, why, stopped) = match outcome {
-            Outcome::Exited(status) => {
-                (status, None, matches!(*self.goal.borrow(), Goal::End(_)))
-            }
+            Outcome::Exited(status) => (status, None, matches!(*self.goal.borrow(), Goal::End(_))),
             Outcome::Unhealthy(reason) => {
                 let deadline = Instant::now() + self.shared.grace;
-                (self.end(&mut run, deadline, false).await, Some(reason), false)
+                (
+                    self.end(&mut run, deadline, &mut killed).await,
+                    Some(reason),
+                    false,
+                )
             }
-            Outcome::Stop(deadline) => (self.end(&mut run, deadline, true).await, None, true),
+            Outcome::Stop(deadline) => {
+                (self.end(&mut run, deadline, &mut killed).await, None, true)
+            }
         };
         let (code, signal) = match &status {
             Ok(status) => (status.code(), status.signal()),
@@ -220,7 +242,16 @@ impl Keeper {
                 (None, None)
             }
         };
-        let code = code.unwrap_or_else(|| 128 + signal.unwrap_or(0));
+        // `unshare` passes every signal on but SIGKILL, of which it makes exit status 1.
+        let signal = if killed {
+            Some(Signal::KILL.as_raw())
+        } else {
+            signal
+        };
+        let code = match (code, signal) {
+            (Some(code), None) => code,
+            (_, signal) => 128 + signal.unwrap_or(0),
+        };
         let ended = Ended {
             code,
             signal,
@@ -238,8 +269,17 @@ impl Keeper {
     }
 
     /// The kubelet's order: preStop, (sidecars: when their turn comes,) SIGTERM, SIGKILL.
-    async fn end(&self, run: &mut Run, deadline: Instant, in_turn: bool) -> io::Result<ExitStatus> {
-        let hook = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
+    async fn end(
+        &self,
+        run: &mut Run,
+        deadline: Instant,
+        killed: &mut bool,
+    ) -> io::Result<ExitStatus> {
+        let hook = self
+            .container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.pre_stop.clone());
         let mut deadline = deadline;
         if let Some(hook) = hook {
             tokio::select! {
@@ -253,7 +293,8 @@ impl Keeper {
             }
             deadline = deadline.max(Instant::now() + LAST_CHANCE);
         }
-        if in_turn && self.role == Role::Sidecar {
+        let for_good = matches!(*self.goal.borrow(), Goal::End(_));
+        if for_good && self.role == Role::Sidecar {
             tokio::select! {
                 status = run.child.wait() => return status,
                 () = self.shared.turn_of(&self.container.name) => {}
@@ -266,6 +307,7 @@ impl Keeper {
             () = tokio::time::sleep_until(deadline) => {}
         }
         run.process.signal(Signal::KILL);
+        *killed = true;
         run.child.wait().await
     }
 
@@ -292,13 +334,18 @@ impl Keeper {
 
     async fn wait_to_restart(&mut self, ended: &Ended, wait: Duration) {
         let code = ended.code;
-        let why = ended.message.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-        let message =
-            format!("ended with {code}{why}; next start in {} s", wait.as_secs());
+        let why = ended
+            .message
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" ({why})"));
+        let message = format!("ended with {code}{why}; next start in {} s", wait.as_secs());
         self.update(|report| {
             report.restarts += 1;
             if !wait.is_zero() {
-                report.phase = Phase::Waiting { reason: "CrashLoopBackOff", message };
+                report.phase = Phase::Waiting {
+                    reason: "CrashLoopBackOff",
+                    message,
+                };
             }
         });
         tokio::select! {
@@ -322,24 +369,30 @@ fn never_ran() -> Ended {
 impl Process {
     /// Sends a signal. That the process has gone in the meantime is fine.
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = self
+            .pid
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid
             && let Err(error) = kill_process(pid, signal)
         {
-            tracing::debug!(pid = self.pid, %error, "signal not sent");
+            tracing::debug!(?pid, %error, "signal not sent");
         }
     }
 }
 
 /// The process that `unshare` forks into the new namespaces: there a moment after `unshare` itself.
+/// Waits for ever if it has gone by then: whoever asks looks for that too.
 async fn first_child(parent: u32) -> io::Result<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
-    for _ in 0..2000 {
+    loop {
         let children = fs::read_to_string(&path)?;
-        if let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+        if let Some(pid) = children
+            .split_whitespace()
+            .next()
+            .and_then(|pid| pid.parse().ok())
+        {
             return Ok(pid);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    Err(io::Error::other("the container's process did not appear; see its log"))
 }

@@ -85,13 +85,20 @@ pub(super) fn describe(
     }
     let (uid, privileges) = privileges(&cx.programs.setpriv, pod, container)?;
     let home = if uid == 0 { "/root" } else { "/" };
-    env.entry("HOME".to_owned()).or_insert_with(|| home.to_owned());
+    env.entry("HOME".to_owned())
+        .or_insert_with(|| home.to_owned());
     let security = container.security_context.as_ref();
     Ok(Launch {
         mount_point: cx.state.mount_point(),
         mounts: mounts(cx, pod, container, volumes)?,
-        read_only_root: security.and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
-        working_dir: container.working_dir.clone().unwrap_or_else(|| "/".to_owned()).into(),
+        read_only_root: security
+            .and_then(|s| s.read_only_root_filesystem)
+            .unwrap_or(false),
+        working_dir: container
+            .working_dir
+            .clone()
+            .unwrap_or_else(|| "/".to_owned())
+            .into(),
         privileges,
         argv,
         env,
@@ -111,24 +118,39 @@ fn mounts(
         read_only: false,
     });
     // Under a path that every user may walk, wherever they were built.
-    let programs = [&cx.programs.tulle, &cx.programs.proxy, &cx.programs.control_plane];
+    let programs = [
+        &cx.programs.tulle,
+        &cx.programs.proxy,
+        &cx.programs.control_plane,
+    ];
     let programs = programs.into_iter().map(|program| Bind {
         source: program.clone(),
         target: Path::new("/usr/local/bin").join(program.file_name().unwrap_or_default()),
         read_only: true,
     });
     let mut binds: Vec<Bind> = generated.into_iter().chain(programs).collect();
-    let declared: Vec<_> = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).collect();
+    let declared: Vec<_> = pod
+        .spec
+        .iter()
+        .flat_map(|s| s.volumes.iter().flatten())
+        .collect();
     let first_own = binds.len();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(volume) = declared.iter().find(|volume| volume.name == mount.name) else {
             let name = &mount.name;
-            return Err(LaunchError::Invalid(format!("volumeMounts names no volume: {name}")));
+            return Err(LaunchError::Invalid(format!(
+                "volumeMounts names no volume: {name}"
+            )));
         };
         let mut source = volumes.path(volume);
         if let Some(sub) = &mount.sub_path {
-            if !Path::new(sub).components().all(|c| matches!(c, std::path::Component::Normal(_))) {
-                return Err(LaunchError::Invalid(format!("subPath {sub} leaves its volume")));
+            if !Path::new(sub)
+                .components()
+                .all(|c| matches!(c, std::path::Component::Normal(_)))
+            {
+                return Err(LaunchError::Invalid(format!(
+                    "subPath {sub} leaves its volume"
+                )));
             }
             source.push(sub);
         }
@@ -147,8 +169,20 @@ fn mounts(
 
 /// Capabilities a container has that asks for nothing: what container runtimes give.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "mknod",
-    "net_bind_service", "net_raw", "setfcap", "setgid", "setpcap", "setuid", "sys_chroot",
+    "audit_write",
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "mknod",
+    "net_bind_service",
+    "net_raw",
+    "setfcap",
+    "setgid",
+    "setpcap",
+    "setuid",
+    "sys_chroot",
 ];
 
 /// User id, and the command that gives a process its user and rights.
@@ -158,10 +192,20 @@ fn privileges(
     container: &Container,
 ) -> Result<(i64, Vec<String>), LaunchError> {
     let own = container.security_context.clone().unwrap_or_default();
-    let shared = pod.spec.clone().unwrap_or_default().security_context.unwrap_or_default();
+    let shared = pod
+        .spec
+        .clone()
+        .unwrap_or_default()
+        .security_context
+        .unwrap_or_default();
     let uid = own.run_as_user.or(shared.run_as_user).unwrap_or(0);
     let gid = own.run_as_group.or(shared.run_as_group).unwrap_or(0);
-    if uid == 0 && own.run_as_non_root.or(shared.run_as_non_root).unwrap_or(false) {
+    if uid == 0
+        && own
+            .run_as_non_root
+            .or(shared.run_as_non_root)
+            .unwrap_or(false)
+    {
         return Err(LaunchError::Invalid(
             "runAsNonRoot is true, but the container would run as root: set runAsUser".to_owned(),
         ));
@@ -197,11 +241,15 @@ fn privileges(
 fn capabilities(asked: &Capabilities) -> std::collections::BTreeSet<String> {
     let names = |list: &Option<Vec<String>>| -> Vec<String> {
         let names = list.iter().flatten().map(|name| name.to_lowercase());
-        names.map(|name| name.trim_start_matches("cap_").to_owned()).collect()
+        names
+            .map(|name| name.trim_start_matches("cap_").to_owned())
+            .collect()
     };
     let (add, drop) = (names(&asked.add), names(&asked.drop));
-    let mut kept: std::collections::BTreeSet<String> =
-        DEFAULT_CAPABILITIES.iter().map(|&name| name.to_owned()).collect();
+    let mut kept: std::collections::BTreeSet<String> = DEFAULT_CAPABILITIES
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect();
     if drop.iter().any(|name| name == "all") {
         kept.clear();
     }
@@ -213,7 +261,11 @@ fn capabilities(asked: &Capabilities) -> std::collections::BTreeSet<String> {
 impl Launch {
     /// The user it runs as.
     pub(super) fn user(&self) -> Option<u32> {
-        self.privileges.iter().find_map(|a| a.strip_prefix("--reuid="))?.parse().ok()
+        self.privileges
+            .iter()
+            .find_map(|a| a.strip_prefix("--reuid="))?
+            .parse()
+            .ok()
     }
 
     /// Runs in the container's new namespaces: makes the root file system and becomes the command.
@@ -229,7 +281,8 @@ impl Launch {
         std::env::set_current_dir("/").map_err(|error| failed("entering", "/".as_ref(), error))?;
         let old = Path::new("/").join(OLD_ROOT);
         for bind in &self.mounts {
-            bind.apply(&old).map_err(|error| failed("mounting", &bind.target, error))?;
+            bind.apply(&old)
+                .map_err(|error| failed("mounting", &bind.target, error))?;
         }
         unmount(&old, UnmountFlags::DETACH).map_err(|error| failed("leaving", &old, error))?;
         fs::remove_dir(&old).map_err(|error| failed("removing", &old, error))?;
@@ -266,7 +319,9 @@ impl Launch {
         overlay(Path::new("/"), &root, &base.join("0"))
             .map_err(|error| failed("overlaying", "/".as_ref(), error))?;
         for (index, path) in other_file_systems(base)?.into_iter().enumerate() {
-            let Ok(inside) = path.strip_prefix("/") else { continue };
+            let Ok(inside) = path.strip_prefix("/") else {
+                continue;
+            };
             let target = root.join(inside);
             if let Err(error) = overlay(&path, &target, &base.join((index + 1).to_string())) {
                 // Some file systems cannot lie below an overlay. Seeing them read-only is safe.
@@ -281,7 +336,10 @@ impl Launch {
         let dev = root.join("dev");
         mounted(mount_bind_recursive("/dev", &dev), &dev)?;
         let shm = dev.join("shm");
-        mounted(mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID, c"mode=1777"), &shm)?;
+        mounted(
+            mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID, c"mode=1777"),
+            &shm,
+        )?;
         let sys = root.join("sys");
         mounted(mount_bind_recursive("/sys", &sys), &sys)?;
         let proc = root.join("proc");
@@ -309,7 +367,10 @@ impl Bind {
                 fs::remove_file(&self.target)?;
             }
             fs::create_dir_all(self.target.parent().unwrap_or(Path::new("/")))?;
-            fs::File::options().create(true).append(true).open(&self.target)?;
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(&self.target)?;
         }
         mount_bind_recursive(&source, &self.target)?;
         if self.read_only {
@@ -332,13 +393,24 @@ fn overlay(lower: &Path, target: &Path, work: &Path) -> io::Result<()> {
         escape(&work)?
     );
     let options = CString::new(options).map_err(io::Error::other)?;
-    Ok(mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())?)
+    Ok(mount(
+        "overlay",
+        target,
+        "overlay",
+        MountFlags::empty(),
+        options.as_c_str(),
+    )?)
 }
 
 /// `:` and `,` mean something in the options of an overlay.
 fn escape(path: &Path) -> io::Result<String> {
-    let text = path.to_str().ok_or_else(|| io::Error::other("a path that is not UTF-8"))?;
-    Ok(text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,"))
+    let text = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("a path that is not UTF-8"))?;
+    Ok(text
+        .replace('\\', "\\\\")
+        .replace(':', "\\:")
+        .replace(',', "\\,"))
 }
 
 /// Mount points besides the root that hold files; outer ones first. What is below `/proc`, `/sys`,
@@ -354,7 +426,9 @@ fn other_file_systems(own: &Path) -> Result<Vec<PathBuf>, StartError> {
         .map(PathBuf::from)
         .filter(|point| {
             !point.starts_with(own)
-                && !["/proc", "/sys", "/dev", "/run"].iter().any(|own| point.starts_with(own))
+                && !["/proc", "/sys", "/dev", "/run"]
+                    .iter()
+                    .any(|own| point.starts_with(own))
         })
         .filter(|point| point.is_dir())
         .collect();
@@ -382,7 +456,11 @@ pub(crate) enum StartError {
 }
 
 fn failed(doing: &'static str, path: &Path, error: impl Into<io::Error>) -> StartError {
-    StartError::Io { doing, path: path.to_owned(), source: error.into() }
+    StartError::Io {
+        doing,
+        path: path.to_owned(),
+        source: error.into(),
+    }
 }
 
 #[cfg(test)]
@@ -390,7 +468,10 @@ mod tests {
     use super::*;
 
     fn arguments(pod: &str, container: &str) -> Result<Vec<String>, LaunchError> {
-        let pod = Pod { spec: Some(serde_yaml_ng::from_str(pod).unwrap()), ..Pod::default() };
+        let pod = Pod {
+            spec: Some(serde_yaml_ng::from_str(pod).unwrap()),
+            ..Pod::default()
+        };
         let container = serde_yaml_ng::from_str(container).unwrap();
         privileges("setpriv".as_ref(), &pod, &container).map(|(_, arguments)| arguments)
     }
@@ -399,7 +480,11 @@ mod tests {
     fn users_and_rights() {
         let plain = arguments("{containers: []}", "{name: c}").unwrap();
         assert!(plain.contains(&"--reuid=0".to_owned()));
-        assert!(plain.iter().any(|a| a.starts_with("--bounding-set=-all,+audit_write,+chown")));
+        assert!(
+            plain
+                .iter()
+                .any(|a| a.starts_with("--bounding-set=-all,+audit_write,+chown"))
+        );
 
         let sidecar = arguments(
             "{containers: [], securityContext: {runAsUser: 7, fsGroup: 9}}",
@@ -407,10 +492,21 @@ mod tests {
              allowPrivilegeEscalation: false, capabilities: {drop: [ALL], add: [NET_ADMIN]}}}",
         )
         .unwrap();
-        for argument in ["--reuid=5050", "--groups=9", "--bounding-set=-all,+net_admin", "--no-new-privs"] {
-            assert!(sidecar.contains(&argument.to_owned()), "{argument} in {sidecar:?}");
+        for argument in [
+            "--reuid=5050",
+            "--groups=9",
+            "--bounding-set=-all,+net_admin",
+            "--no-new-privs",
+        ] {
+            assert!(
+                sidecar.contains(&argument.to_owned()),
+                "{argument} in {sidecar:?}"
+            );
         }
-        let root = arguments("{containers: [], securityContext: {runAsNonRoot: true}}", "{name: c}");
+        let root = arguments(
+            "{containers: [], securityContext: {runAsNonRoot: true}}",
+            "{name: c}",
+        );
         assert!(root.unwrap_err().to_string().contains("set runAsUser"));
     }
 }

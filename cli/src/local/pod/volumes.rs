@@ -64,7 +64,12 @@ pub(super) enum VolumeError {
 
 impl Volumes {
     pub(super) fn new(base: PathBuf) -> Self {
-        Self { base, tokens: HashMap::new(), written: HashMap::new(), mounted: Vec::new() }
+        Self {
+            base,
+            tokens: HashMap::new(),
+            written: HashMap::new(),
+            mounted: Vec::new(),
+        }
     }
 
     /// Where a volume is, or the host's path.
@@ -85,18 +90,26 @@ impl Volumes {
         config_maps: &ConfigMaps,
         signer: &Signer,
     ) -> Result<(), VolumeError> {
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let volumes = pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten());
         for volume in volumes {
             let name = volume.name.clone();
-            let io = |source| VolumeError::Io { volume: name.clone(), source };
+            let io = |source| VolumeError::Io {
+                volume: name.clone(),
+                source,
+            };
             if let Some(empty) = &volume.empty_dir {
                 self.empty_dir(pod, &volume.name, empty).map_err(io)?;
             } else if let Some(host) = &volume.host_path {
                 host_path(host).map_err(io)?;
             } else {
                 let payload = self.payload(pod, volume, config_maps, signer);
-                let payload = payload
-                    .map_err(|reason| VolumeError::NotThere { volume: name.clone(), reason })?;
+                let payload = payload.map_err(|reason| VolumeError::NotThere {
+                    volume: name.clone(),
+                    reason,
+                })?;
                 if self.written.get(&volume.name) != Some(&payload) {
                     write_payload(&self.base.join(&volume.name), &payload).map_err(io)?;
                     self.written.insert(volume.name.clone(), payload);
@@ -125,10 +138,19 @@ impl Volumes {
             let limit = empty.size_limit.as_ref().and_then(|limit| bytes(&limit.0));
             let options = limit.map_or_else(String::new, |limit| format!("size={limit}"));
             let options = std::ffi::CString::new(options).unwrap_or_default();
-            mount("tmpfs", &path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?;
+            mount(
+                "tmpfs",
+                &path,
+                "tmpfs",
+                MountFlags::NOSUID | MountFlags::NODEV,
+                options.as_c_str(),
+            )?;
             self.mounted.push(path.clone());
         }
-        let group = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
+        let group = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.security_context.as_ref()?.fs_group);
         let group = group.and_then(|group| u32::try_from(group).ok());
         chown(&path, None, group)?;
         let mode = if group.is_some() { 0o2777 } else { 0o777 };
@@ -148,7 +170,13 @@ impl Volumes {
         if let Some(source) = &volume.config_map {
             let optional = source.optional.unwrap_or(false);
             let mode = mode(source.default_mode);
-            config_map(&mut payload, (&source.name, find(&source.name)), &source.items, optional, mode)?;
+            config_map(
+                &mut payload,
+                (&source.name, find(&source.name)),
+                &source.items,
+                optional,
+                mode,
+            )?;
         } else if let Some(source) = &volume.downward_api {
             let items = source.items.as_deref().unwrap_or_default();
             downward(&mut payload, pod, items, mode(source.default_mode))?;
@@ -157,10 +185,21 @@ impl Volumes {
             for source in projected.sources.iter().flatten() {
                 if let Some(map) = &source.config_map {
                     let optional = map.optional.unwrap_or(false);
-                    config_map(&mut payload, (&map.name, find(&map.name)), &map.items, optional, mode)?;
+                    config_map(
+                        &mut payload,
+                        (&map.name, find(&map.name)),
+                        &map.items,
+                        optional,
+                        mode,
+                    )?;
                 }
                 if let Some(api) = &source.downward_api {
-                    downward(&mut payload, pod, api.items.as_deref().unwrap_or_default(), mode)?;
+                    downward(
+                        &mut payload,
+                        pod,
+                        api.items.as_deref().unwrap_or_default(),
+                        mode,
+                    )?;
                 }
                 if let Some(token) = &source.service_account_token {
                     let text = self.token(pod, &volume.name, token, signer)?;
@@ -168,7 +207,9 @@ impl Volumes {
                 }
             }
         } else {
-            return Err(NotThere("volumes of this type are not available here".to_owned()));
+            return Err(NotThere(
+                "volumes of this type are not available here".to_owned(),
+            ));
         }
         Ok(payload)
     }
@@ -181,7 +222,10 @@ impl Volumes {
         source: &ServiceAccountTokenProjection,
         signer: &Signer,
     ) -> Result<String, NotThere> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let key = (volume.to_owned(), source.path.clone());
         if let Some((token, renew)) = self.tokens.get(&key)
             && now < *renew
@@ -189,8 +233,15 @@ impl Volumes {
             return Ok(token.clone());
         }
         // Kubernetes' default and lower limit.
-        let lifetime = source.expiration_seconds.unwrap_or(3600).max(600).unsigned_abs();
-        let audience = source.audience.as_deref().unwrap_or(crate::local::token::ISSUER);
+        let lifetime = source
+            .expiration_seconds
+            .unwrap_or(3600)
+            .max(600)
+            .unsigned_abs();
+        let audience = source
+            .audience
+            .as_deref()
+            .unwrap_or(crate::local::token::ISSUER);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let bearer = Bearer {
             namespace: &text(&pod.metadata.namespace),
@@ -200,7 +251,8 @@ impl Volumes {
         };
         let token = signer.sign(bearer, audience, now, lifetime);
         let token = token.map_err(|error| NotThere(error.to_string()))?;
-        self.tokens.insert(key, (token.clone(), now + lifetime * 4 / 5));
+        self.tokens
+            .insert(key, (token.clone(), now + lifetime * 4 / 5));
         Ok(token)
     }
 }
@@ -216,11 +268,21 @@ fn config_map(
         let missing = NotThere(format!("ConfigMap {name} is not there"));
         return if optional { Ok(()) } else { Err(missing) };
     };
-    let text = map.data.iter().flatten().map(|(k, v)| (k, v.as_bytes().to_vec()));
-    let binary = map.binary_data.iter().flatten().map(|(k, v)| (k, v.0.clone()));
+    let text = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k, v.as_bytes().to_vec()));
+    let binary = map
+        .binary_data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k, v.0.clone()));
     let data: BTreeMap<_, _> = text.chain(binary).collect();
     let Some(items) = items else {
-        return data.into_iter().try_for_each(|(key, value)| insert(payload, key, value, mode));
+        return data
+            .into_iter()
+            .try_for_each(|(key, value)| insert(payload, key, value, mode));
     };
     for item in items {
         match data.get(&item.key) {
@@ -229,7 +291,12 @@ fn config_map(
                 insert(payload, &item.path, value.clone(), mode)?;
             }
             None if optional => {}
-            None => return Err(NotThere(format!("key {} of ConfigMap {name} is not there", item.key))),
+            None => {
+                return Err(NotThere(format!(
+                    "key {} of ConfigMap {name} is not there",
+                    item.key
+                )));
+            }
         }
     }
     Ok(())
@@ -242,7 +309,9 @@ fn downward(
     default_mode: u32,
 ) -> Result<(), NotThere> {
     for item in items {
-        let Some(field) = &item.field_ref else { continue };
+        let Some(field) = &item.field_ref else {
+            continue;
+        };
         let value = env::field(pod, &field.field_path)
             .ok_or_else(|| NotThere(format!("unknown field {}", field.field_path)))?;
         let mode = item.mode.map_or(default_mode, |own| mode(Some(own)));
@@ -253,16 +322,23 @@ fn downward(
 
 /// Paths of files come from YAML: they must stay inside of the volume.
 fn insert(payload: &mut Payload, path: &str, content: Vec<u8>, mode: u32) -> Result<(), NotThere> {
-    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let inside = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if !inside || path.is_empty() || path.starts_with("..") {
-        return Err(NotThere(format!("path {path} does not stay inside of the volume")));
+        return Err(NotThere(format!(
+            "path {path} does not stay inside of the volume"
+        )));
     }
     payload.insert(path.to_owned(), (content, mode));
     Ok(())
 }
 
 fn mode(given: Option<i32>) -> u32 {
-    given.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o644) & 0o777
+    given
+        .and_then(|mode| u32::try_from(mode).ok())
+        .unwrap_or(0o644)
+        & 0o777
 }
 
 fn write_payload(base: &Path, payload: &Payload) -> io::Result<()> {
@@ -278,8 +354,10 @@ fn write_payload(base: &Path, payload: &Payload) -> io::Result<()> {
     fs::create_dir_all(base.join(&next))?;
     symlink(&next, base.join("..data_next"))?;
     fs::rename(base.join("..data_next"), base.join("..data"))?;
-    let tops: std::collections::BTreeSet<&str> =
-        payload.keys().filter_map(|path| path.split('/').next()).collect();
+    let tops: std::collections::BTreeSet<&str> = payload
+        .keys()
+        .filter_map(|path| path.split('/').next())
+        .collect();
     for entry in fs::read_dir(base)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -300,14 +378,20 @@ fn host_path(host: &HostPathVolumeSource) -> io::Result<()> {
     let path = Path::new(&host.path);
     match host.type_.as_deref() {
         Some("DirectoryOrCreate") => fs::create_dir_all(path),
-        Some("FileOrCreate") => fs::File::options().create(true).append(true).open(path).map(drop),
+        Some("FileOrCreate") => fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map(drop),
         _ => fs::metadata(path).map(drop),
     }
 }
 
 /// `64Mi`, `1G`, `500`: a Kubernetes quantity in bytes.
 fn bytes(quantity: &str) -> Option<u64> {
-    let split = quantity.find(|c: char| !c.is_ascii_digit()).unwrap_or(quantity.len());
+    let split = quantity
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(quantity.len());
     let (number, unit) = quantity.split_at_checked(split)?;
     let factor = match unit {
         "" => 1,
@@ -336,7 +420,13 @@ mod tests {
 
     fn maps(key: &str, value: &str) -> ConfigMaps {
         let data = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        ConfigMaps::from([(Id::new("ns", "m"), ConfigMap { data: Some(data), ..ConfigMap::default() })])
+        ConfigMaps::from([(
+            Id::new("ns", "m"),
+            ConfigMap {
+                data: Some(data),
+                ..ConfigMap::default()
+            },
+        )])
     }
 
     #[test]
@@ -345,7 +435,9 @@ mod tests {
         let signer = Signer::generate().unwrap();
         let pod = pod(serde_json::json!({"name": "v", "configMap": {"name": "m"}}));
         let mut volumes = Volumes::new(dir.path().to_owned());
-        let missing = volumes.refresh(&pod, &ConfigMaps::new(), &signer).unwrap_err();
+        let missing = volumes
+            .refresh(&pod, &ConfigMaps::new(), &signer)
+            .unwrap_err();
         assert_eq!(missing.to_string(), "volume v: ConfigMap m is not there");
 
         volumes.refresh(&pod, &maps("a", "1"), &signer).unwrap();
@@ -370,13 +462,19 @@ mod tests {
         let first = fs::read(dir.path().join("t/token")).unwrap();
         volumes.refresh(&pod, &ConfigMaps::new(), &signer).unwrap();
         assert_eq!(fs::read(dir.path().join("t/token")).unwrap(), first);
-        assert_eq!(fs::read(dir.path().join("t/sub/labels")).unwrap(), b"a=\"b\"");
+        assert_eq!(
+            fs::read(dir.path().join("t/sub/labels")).unwrap(),
+            b"a=\"b\""
+        );
     }
 
     #[test]
     fn paths_stay_inside() {
         for path in ["../x", "/etc/passwd", "a/../../b", "", "..data"] {
-            assert!(insert(&mut Payload::new(), path, vec![], 0).is_err(), "{path}");
+            assert!(
+                insert(&mut Payload::new(), path, vec![], 0).is_err(),
+                "{path}"
+            );
         }
     }
 

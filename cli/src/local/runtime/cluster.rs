@@ -1,10 +1,6 @@
 //! Everything wanted and everything there, in one place; [`Cluster::reconcile`] brings them together.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -100,7 +96,10 @@ impl Member {
     }
 
     fn is_available(&self, min_ready: Duration) -> bool {
-        self.news.ready && self.ready_since.is_some_and(|since| since.elapsed() >= min_ready)
+        self.news.ready
+            && self
+                .ready_since
+                .is_some_and(|since| since.elapsed() >= min_ready)
     }
 }
 
@@ -141,12 +140,14 @@ impl Cluster {
         self.objects = Objects::read(&documents);
         self.content = content;
         self.loaded = true;
-        self.publisher.user_config_maps(self.objects.config_maps.clone());
+        self.publisher
+            .user_config_maps(self.objects.config_maps.clone());
     }
 
     /// The control plane wrote something.
     pub(super) fn produced(&mut self, content: &Content) {
-        self.publisher.produced_config_maps(Objects::read(&content.documents).config_maps);
+        self.publisher
+            .produced_config_maps(Objects::read(&content.documents).config_maps);
     }
 
     /// Everything shall end.
@@ -200,7 +201,10 @@ impl Cluster {
         // The control plane last: others still ask it while they end.
         let others = self.pods.keys().any(|id| id.namespace != system::NAMESPACE);
         let ids: Vec<Id> = self.pods.keys().cloned().collect();
-        for id in ids.iter().filter(|id| !others || id.namespace != system::NAMESPACE) {
+        for id in ids
+            .iter()
+            .filter(|id| !others || id.namespace != system::NAMESPACE)
+        {
             self.end_pod(id);
         }
     }
@@ -208,7 +212,10 @@ impl Cluster {
     fn reconcile_deployments(&mut self) {
         let deployments = self.objects.deployments.clone();
         self.sets.values_mut().for_each(|set| {
-            let gone = set.deployment.as_ref().is_some_and(|id| !deployments.contains_key(id));
+            let gone = set
+                .deployment
+                .as_ref()
+                .is_some_and(|id| !deployments.contains_key(id));
             if gone {
                 set.replicas = 0;
             }
@@ -220,21 +227,30 @@ impl Cluster {
             }
         }
         let orphaned = |set: &Set| {
-            set.deployment.as_ref().is_some_and(|id| !deployments.contains_key(id))
+            set.deployment
+                .as_ref()
+                .is_some_and(|id| !deployments.contains_key(id))
         };
         let pods = &self.pods;
         self.sets.retain(|id, set| {
-            !orphaned(set) || pods.values().any(|member| member.owner.as_ref() == Some(id))
+            !orphaned(set)
+                || pods
+                    .values()
+                    .any(|member| member.owner.as_ref() == Some(id))
         });
     }
 
     fn sets_of(&self, deployment: &Id) -> Vec<deployment::Set> {
-        let sets = self.sets.iter().filter(|(_, set)| set.deployment.as_ref() == Some(deployment));
+        let sets = self
+            .sets
+            .iter()
+            .filter(|(_, set)| set.deployment.as_ref() == Some(deployment));
         let mut sets: Vec<_> = sets
             .map(|(id, set)| {
                 let members = self.pods.values().filter(|m| m.owner.as_ref() == Some(id));
-                let available =
-                    members.clone().filter(|m| m.is_active() && m.is_available(set.min_ready));
+                let available = members
+                    .clone()
+                    .filter(|m| m.is_active() && m.is_available(set.min_ready));
                 let state = deployment::Set {
                     hash: set.hash.clone(),
                     desired: set.replicas,
@@ -254,7 +270,11 @@ impl Cluster {
             deployment::Action::Create { replicas } => {
                 let spec = from.spec.clone().unwrap_or_default();
                 let mut template = spec.template;
-                let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+                let labels = template
+                    .metadata
+                    .get_or_insert_default()
+                    .labels
+                    .get_or_insert_default();
                 labels.insert("pod-template-hash".to_owned(), hash.to_owned());
                 let set = Set {
                     deployment: Some(id.clone()),
@@ -305,9 +325,10 @@ impl Cluster {
         }
         let ids: Vec<Id> = self.sets.keys().cloned().collect();
         for id in ids {
-            let members = self.pods.iter().filter(|(_, member)| {
-                member.owner.as_ref() == Some(&id) && member.is_active()
-            });
+            let members = self
+                .pods
+                .iter()
+                .filter(|(_, member)| member.owner.as_ref() == Some(&id) && member.is_active());
             let members = members.map(|(id, member)| replica_set::Member {
                 name: id.name.clone(),
                 ready: member.news.ready,
@@ -329,7 +350,9 @@ impl Cluster {
     }
 
     fn make_member(&mut self, owner: &Id) {
-        let Some(set) = self.sets.get(owner) else { return };
+        let Some(set) = self.sets.get(owner) else {
+            return;
+        };
         let template = set.template.clone();
         let name = format!("{}-{}", owner.name, safe_name(rand::random(), 5));
         let metadata = template.metadata.unwrap_or_default();
@@ -386,8 +409,10 @@ impl Cluster {
         let namespace = metadata.namespace.clone().unwrap_or_default();
         let id = Id::new(namespace, metadata.name.clone().unwrap_or_default());
         let spec = pod.spec.get_or_insert_default();
-        spec.node_name.get_or_insert_with(|| system::NODE.to_owned());
-        spec.service_account_name.get_or_insert_with(|| "default".to_owned());
+        spec.node_name
+            .get_or_insert_with(|| system::NODE.to_owned());
+        spec.service_account_name
+            .get_or_insert_with(|| "default".to_owned());
         let subject = owner.clone().unwrap_or_else(|| id.clone());
         let labels = self.objects.namespaces.get(&Id::new("", &*id.namespace));
         let labels = labels.and_then(|namespace| namespace.metadata.labels.clone());
@@ -400,7 +425,8 @@ impl Cluster {
         };
         self.rejected.remove(&subject);
         let Some(addresses) = self.range.take() else {
-            self.rejected.insert(subject, "all pod addresses are in use".to_owned());
+            self.rejected
+                .insert(subject, "all pod addresses are in use".to_owned());
             return;
         };
         let handle = pod::start(Arc::clone(&self.cx), pod.clone(), addresses);
@@ -421,9 +447,15 @@ impl Cluster {
     }
 
     fn end_pod(&mut self, id: &Id) {
-        let Some(member) = self.pods.get_mut(id) else { return };
+        let Some(member) = self.pods.get_mut(id) else {
+            return;
+        };
         let grace = pod::grace(&member.pod);
-        let grace = if self.ending { grace.min(DOWN_GRACE) } else { grace };
+        let grace = if self.ending {
+            grace.min(DOWN_GRACE)
+        } else {
+            grace
+        };
         let hurry = self.ending && !member.handle.is_told_within(grace);
         if member.ending.is_none() || hurry {
             member.ending.get_or_insert_with(Timestamp::now);
@@ -442,13 +474,23 @@ impl Cluster {
             .collect();
         let backends: Vec<Backend<'_>> = backends
             .iter()
-            .map(|(pod, ready, terminating)| Backend { pod, ready: *ready, terminating: *terminating })
+            .map(|(pod, ready, terminating)| Backend {
+                pod,
+                ready: *ready,
+                terminating: *terminating,
+            })
             .collect();
-        let made = self.services.iter().flat_map(|(id, s)| endpoints::slices(id, s, &backends));
+        let made = self
+            .services
+            .iter()
+            .flat_map(|(id, s)| endpoints::slices(id, s, &backends));
         let mut slices: BTreeMap<Id, EndpointSlice> = made
             .map(|slice| {
                 let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-                (Id::new(namespace, slice.metadata.name.clone().unwrap_or_default()), slice)
+                (
+                    Id::new(namespace, slice.metadata.name.clone().unwrap_or_default()),
+                    slice,
+                )
             })
             .collect();
         for (id, slice) in &self.objects.slices {
@@ -491,10 +533,21 @@ impl Cluster {
             field: None,
             message: message.to_owned(),
         };
-        let refused = self.refused.iter().map(|r| note(format!("Service {}", r.service), &r.reason));
-        let rejected = self.rejected.iter().map(|(id, why)| note(format!("pods of {id}"), why));
-        let mut problems: Vec<Note> =
-            self.content.problems.iter().chain(&self.objects.problems).cloned().collect();
+        let refused = self
+            .refused
+            .iter()
+            .map(|r| note(format!("Service {}", r.service), &r.reason));
+        let rejected = self
+            .rejected
+            .iter()
+            .map(|(id, why)| note(format!("pods of {id}"), why));
+        let mut problems: Vec<Note> = self
+            .content
+            .problems
+            .iter()
+            .chain(&self.objects.problems)
+            .cloned()
+            .collect();
         problems.extend(refused);
         problems.extend(rejected);
         problems
@@ -514,7 +567,6 @@ impl Member {
 fn min_ready(seconds: Option<i32>) -> Duration {
     Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0))
 }
-
 
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)

@@ -29,11 +29,7 @@ fn issuer() -> Issuer {
         trust_domain: "cluster.local".to_owned(),
         roster,
     };
-    Issuer {
-        directory,
-        key,
-        attestor,
-    }
+    Issuer { directory, key, attestor }
 }
 
 fn pod(account: &str, uid: &str) -> Pod {
@@ -60,10 +56,7 @@ fn jwks(key: &KeyPair, id: &str) -> Value {
 }
 
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn claims() -> Value {
@@ -79,16 +72,8 @@ fn claims() -> Value {
 }
 
 fn sign(key: &KeyPair, claims: &Value) -> String {
-    let header = Header {
-        kid: Some("k1".to_owned()),
-        ..Header::new(Algorithm::ES256)
-    };
-    encode(
-        &header,
-        claims,
-        &EncodingKey::from_ec_der(key.serialized_der()),
-    )
-    .unwrap()
+    let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::ES256) };
+    encode(&header, claims, &EncodingKey::from_ec_der(key.serialized_der())).unwrap()
 }
 
 impl Issuer {
@@ -102,14 +87,8 @@ impl Issuer {
 #[test]
 fn a_good_token_proves_pod_and_account() {
     let issuer = issuer();
-    let attested = issuer
-        .attestor
-        .attest(&sign(&issuer.key, &claims()))
-        .unwrap();
-    assert_eq!(
-        attested.identity.as_str(),
-        "spiffe://cluster.local/ns/shop/sa/reviews"
-    );
+    let attested = issuer.attestor.attest(&sign(&issuer.key, &claims())).unwrap();
+    assert_eq!(attested.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/reviews");
     assert_eq!(attested.pod, Name::new("shop", "reviews-1"));
     assert_eq!(attested.pod_uid, "uid-1");
 }
@@ -118,44 +97,20 @@ fn a_good_token_proves_pod_and_account() {
 fn each_claim_counts() {
     let issuer = issuer();
     let refusal = |change: fn(&mut Value)| issuer.refusal(change);
-    assert!(matches!(
-        refusal(|c| c["aud"] = json!(["api"])),
-        Refusal::Audience(_)
-    ));
-    assert!(matches!(
-        refusal(|c| c["aud"] = Value::Null),
-        Refusal::Audience(_)
-    ));
-    assert!(matches!(
-        refusal(|c| c["iss"] = json!("https://other")),
-        Refusal::Issuer(_)
-    ));
-    assert!(matches!(
-        refusal(|c| c["exp"] = json!(now() - 60)),
-        Refusal::Expired
-    ));
-    assert!(matches!(
-        refusal(|c| c["nbf"] = json!(now() + 60)),
-        Refusal::Early
-    ));
-    assert!(matches!(
-        refusal(|c| c["kubernetes.io"] = Value::Null),
-        Refusal::Unbound
-    ));
-    assert!(matches!(
-        refusal(|c| c["kubernetes.io"]["pod"] = Value::Null),
-        Refusal::Unbound
-    ));
+    assert!(matches!(refusal(|c| c["aud"] = json!(["api"])), Refusal::Audience(_)));
+    assert!(matches!(refusal(|c| c["aud"] = Value::Null), Refusal::Audience(_)));
+    assert!(matches!(refusal(|c| c["iss"] = json!("https://other")), Refusal::Issuer(_)));
+    assert!(matches!(refusal(|c| c["exp"] = json!(now() - 60)), Refusal::Expired));
+    assert!(matches!(refusal(|c| c["nbf"] = json!(now() + 60)), Refusal::Early));
+    assert!(matches!(refusal(|c| c["kubernetes.io"] = Value::Null), Refusal::Unbound));
+    assert!(matches!(refusal(|c| c["kubernetes.io"]["pod"] = Value::Null), Refusal::Unbound));
     let subject = |c: &mut Value| c["sub"] = json!("system:serviceaccount:shop:admin");
     assert!(matches!(issuer.refusal(subject), Refusal::Subject));
     let other = |c: &mut Value| c["kubernetes.io"]["pod"]["uid"] = json!("uid-0");
     assert!(matches!(issuer.refusal(other), Refusal::OtherPod(_)));
     let gone = |c: &mut Value| c["kubernetes.io"]["pod"]["name"] = json!("reviews-0");
     assert!(matches!(issuer.refusal(gone), Refusal::NoPod(_)));
-    assert!(matches!(
-        refusal(|c| c["exp"] = Value::Null),
-        Refusal::Malformed
-    ));
+    assert!(matches!(refusal(|c| c["exp"] = Value::Null), Refusal::Malformed));
 }
 
 #[test]
@@ -173,51 +128,30 @@ fn only_trusted_keys_sign() {
     let issuer = issuer();
     let stranger = KeyPair::generate().unwrap();
     let forged = sign(&stranger, &claims());
-    assert!(matches!(
-        issuer.attestor.attest(&forged).unwrap_err(),
-        Refusal::Signature
-    ));
+    assert!(matches!(issuer.attestor.attest(&forged).unwrap_err(), Refusal::Signature));
     // Without signature, and signed with the public key as if it were a shared secret.
     let parts: Vec<_> = forged.split('.').collect();
     let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
     let unsigned = format!("{none}.{}.", parts[1]);
-    assert!(matches!(
-        issuer.attestor.attest(&unsigned).unwrap_err(),
-        Refusal::Malformed
-    ));
+    assert!(matches!(issuer.attestor.attest(&unsigned).unwrap_err(), Refusal::Malformed));
     let secret = EncodingKey::from_secret(issuer.key.der_bytes());
     let confused = encode(&Header::new(Algorithm::HS256), &claims(), &secret).unwrap();
-    assert!(matches!(
-        issuer.attestor.attest(&confused).unwrap_err(),
-        Refusal::Signature
-    ));
+    assert!(matches!(issuer.attestor.attest(&confused).unwrap_err(), Refusal::Signature));
     for junk in ["", "a.b.c", "..", "\u{0}"] {
-        assert!(matches!(
-            issuer.attestor.attest(junk).unwrap_err(),
-            Refusal::Malformed
-        ));
+        assert!(matches!(issuer.attestor.attest(junk).unwrap_err(), Refusal::Malformed));
     }
 }
 
 #[test]
 fn keys_are_read_anew_and_outlive_a_broken_file() {
     let issuer = issuer();
-    issuer
-        .attestor
-        .attest(&sign(&issuer.key, &claims()))
-        .unwrap();
+    issuer.attestor.attest(&sign(&issuer.key, &claims())).unwrap();
     let next = KeyPair::generate().unwrap();
     let path = issuer.directory.path().join("keys.json");
-    let both = [
-        jwks(&issuer.key, "k1")["keys"][0].clone(),
-        jwks(&next, "k1")["keys"][0].clone(),
-    ];
+    let both = [jwks(&issuer.key, "k1")["keys"][0].clone(), jwks(&next, "k1")["keys"][0].clone()];
     std::fs::write(&path, json!({"keys": both}).to_string()).unwrap();
     issuer.attestor.attest(&sign(&next, &claims())).unwrap();
-    issuer
-        .attestor
-        .attest(&sign(&issuer.key, &claims()))
-        .unwrap();
+    issuer.attestor.attest(&sign(&issuer.key, &claims())).unwrap();
     std::fs::write(&path, "junk").unwrap();
     issuer.attestor.attest(&sign(&next, &claims())).unwrap();
     std::fs::remove_file(&path).unwrap();

@@ -56,10 +56,7 @@ impl Cluster {
             |message| Self::read(name, message),
             |value, message| {
                 // A label for statistics changes nothing.
-                pb::Cluster {
-                    alt_stat_name: message.alt_stat_name.clone(),
-                    ..value.message()
-                }
+                pb::Cluster { alt_stat_name: message.alt_stat_name.clone(), ..value.message() }
             },
         )
     }
@@ -124,10 +121,7 @@ impl Cluster {
             balance: Balance::read(message.load_balancing_policy.as_ref())
                 .at("load_balancing_policy")?,
             limits: breakers.at("circuit_breakers").and_then(Limits::read)?,
-            ejection: ejection
-                .map(Ejection::read)
-                .transpose()
-                .at("outlier_detection")?,
+            ejection: ejection.map(Ejection::read).transpose().at("outlier_detection")?,
             connect_timeout,
             origin: wire::read_origin(metadata.origin),
         })
@@ -149,12 +143,7 @@ impl ServicePort {
             return Ok(None);
         }
         let (namespace, name) = wire::read_pair(service)?;
-        Ok(Some(Self {
-            namespace,
-            name,
-            port: wire::read_port(port)?,
-            host,
-        }))
+        Ok(Some(Self { namespace, name, port: wire::read_port(port)?, host }))
     }
 }
 
@@ -201,10 +190,7 @@ impl Balance {
         let policies = match self {
             Self::LeastRequest { choices } => {
                 let choice_count = wire::uint(choices.clamp(2, 10));
-                let first = LeastRequest {
-                    choice_count,
-                    ..LeastRequest::default()
-                };
+                let first = LeastRequest { choice_count, ..LeastRequest::default() };
                 vec![policy("least_request", &first), fallback]
             }
             Self::RoundRobin => vec![fallback],
@@ -215,10 +201,7 @@ impl Balance {
 
     fn read(message: Option<&pb::LoadBalancingPolicy>) -> wire::Result<Self> {
         let first = message.and_then(|m| m.policies.first()).at("policies")?;
-        let config = first
-            .typed_extension_config
-            .as_ref()
-            .and_then(|c| c.typed_config.as_ref());
+        let config = first.typed_extension_config.as_ref().and_then(|c| c.typed_config.as_ref());
         let config = config.at("policies[0].typed_extension_config")?;
         let read = match &config.type_url {
             url if *url == RoundRobin::type_url() => Ok(Self::RoundRobin),
@@ -245,9 +228,7 @@ impl Limits {
     fn message(&self) -> CircuitBreakers {
         let bound = |limit: Option<u32>| wire::uint(limit.unwrap_or(UNBOUNDED));
         let budget = thresholds::RetryBudget {
-            budget_percent: Some(Percent {
-                value: self.retry_budget.percent.clamp(0.0, 100.0),
-            }),
+            budget_percent: Some(Percent { value: self.retry_budget.percent.clamp(0.0, 100.0) }),
             min_retry_concurrency: wire::uint(self.retry_budget.min_concurrency),
             budget_interval: None,
         };
@@ -258,31 +239,20 @@ impl Limits {
             retry_budget: Some(budget),
             ..Thresholds::default()
         };
-        CircuitBreakers {
-            thresholds: vec![thresholds],
-            ..CircuitBreakers::default()
-        }
+        CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() }
     }
 
     fn read(message: &CircuitBreakers) -> wire::Result<Self> {
         let path = |field| format!("circuit_breakers.thresholds[0].{field}");
-        let first = message
-            .thresholds
-            .first()
-            .at("circuit_breakers.thresholds")?;
+        let first = message.thresholds.first().at("circuit_breakers.thresholds")?;
         let bound = |value: Option<_>, field| -> wire::Result<Option<u32>> {
             let value: envoy_types::pb::google::protobuf::UInt32Value = value.at(&path(field))?;
             Ok(Some(value.value).filter(|&limit| limit != UNBOUNDED))
         };
         let budget = first.retry_budget.as_ref().at(&path("retry_budget"))?;
-        let percent = budget
-            .budget_percent
-            .at(&path("retry_budget.budget_percent"))?
-            .value;
+        let percent = budget.budget_percent.at(&path("retry_budget.budget_percent"))?.value;
         let minimum = budget.min_retry_concurrency;
-        let minimum = minimum
-            .at(&path("retry_budget.min_retry_concurrency"))?
-            .value;
+        let minimum = minimum.at(&path("retry_budget.min_retry_concurrency"))?.value;
         if !(0.0..=100.0).contains(&percent) {
             return Err(bad(format!("{percent} is not between 0 and 100")))
                 .at(&path("retry_budget.budget_percent"));
@@ -291,10 +261,7 @@ impl Limits {
             connections: bound(first.max_connections, "max_connections")?,
             pending: bound(first.max_pending_requests, "max_pending_requests")?,
             requests: bound(first.max_requests, "max_requests")?,
-            retry_budget: RetryBudget {
-                percent,
-                min_concurrency: minimum,
-            },
+            retry_budget: RetryBudget { percent, min_concurrency: minimum },
         })
     }
 }
@@ -325,10 +292,7 @@ impl Ejection {
 
     fn read(message: &OutlierDetection) -> wire::Result<Self> {
         let time = |value: Option<_>, field| wire::read_duration(value.as_ref()).at(field);
-        let max_percent = message
-            .max_ejection_percent
-            .at("max_ejection_percent")?
-            .value;
+        let max_percent = message.max_ejection_percent.at("max_ejection_percent")?.value;
         if max_percent > 100 {
             return Err(bad("must be 100 at most")).at("max_ejection_percent");
         }

@@ -39,12 +39,7 @@ impl RouteConfiguration {
     /// [`Invalid`] if the bytes are no such message, it has another name, or it says something that
     /// this type cannot.
     pub fn decode(name: &str, bytes: &[u8]) -> std::result::Result<Self, Invalid> {
-        wire::decode(
-            name,
-            bytes,
-            |message| Self::read(name, message),
-            |value, _| value.message(),
-        )
+        wire::decode(name, bytes, |message| Self::read(name, message), |value, _| value.message())
     }
 
     fn read(announced: &str, message: &pb::RouteConfiguration) -> Result<Self> {
@@ -53,12 +48,7 @@ impl RouteConfiguration {
             return Err(bad("must be one, for \"*\"")).at("virtual_hosts");
         };
         let rule = |(i, route)| Rule::read(route).at_index("virtual_hosts[0].routes", i);
-        let rules = host
-            .routes
-            .iter()
-            .enumerate()
-            .map(rule)
-            .collect::<Result<_>>()?;
+        let rules = host.routes.iter().enumerate().map(rule).collect::<Result<_>>()?;
         Ok(Self { name, rules })
     }
 }
@@ -74,14 +64,8 @@ impl Rule {
                 .at("match")
                 .and_then(|m| Match::read(m).at("match"))?,
             filters: header_filters(
-                (
-                    &message.request_headers_to_add,
-                    &message.request_headers_to_remove,
-                ),
-                (
-                    &message.response_headers_to_add,
-                    &message.response_headers_to_remove,
-                ),
+                (&message.request_headers_to_add, &message.request_headers_to_remove),
+                (&message.response_headers_to_add, &message.response_headers_to_remove),
             )?,
             action: Action::Forward(Vec::new()),
             timeouts: Timeouts::default(),
@@ -111,21 +95,12 @@ impl Rule {
         };
         let path = "weighted_clusters.clusters";
         let backend = |(i, cluster)| Backend::read(cluster).at_index(path, i);
-        let backends: Vec<Backend> = clusters
-            .clusters
-            .iter()
-            .enumerate()
-            .map(backend)
-            .collect::<Result<_>>()?;
-        let sum: u64 = backends
-            .iter()
-            .map(|backend| u64::from(backend.weight))
-            .sum();
+        let backends: Vec<Backend> =
+            clusters.clusters.iter().enumerate().map(backend).collect::<Result<_>>()?;
+        let sum: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
         if sum == 0 || sum > u32::MAX.into() {
-            return Err(bad(format!(
-                "the sum of weights is {sum}; 1 to 4294967295 is possible"
-            )))
-            .at(path);
+            return Err(bad(format!("the sum of weights is {sum}; 1 to 4294967295 is possible")))
+                .at(path);
         }
         self.action = Action::Forward(backends);
         let host = match &message.host_rewrite_specifier {
@@ -186,10 +161,7 @@ impl Match {
                 .at("path_specifier");
             }
         };
-        let mut matches = Self {
-            path,
-            ..Self::default()
-        };
+        let mut matches = Self { path, ..Self::default() };
         for (i, matcher) in message.headers.iter().enumerate() {
             matches.read_header(matcher).at_index("headers", i)?;
         }
@@ -200,10 +172,7 @@ impl Match {
                 return Err(bad("must be a string_match")).at_index("query_parameters", i);
             };
             let value = StringMatch::read(value).at_index("query_parameters", i)?;
-            matches.query.push(QueryMatch {
-                name: matcher.name.clone(),
-                value,
-            });
+            matches.query.push(QueryMatch { name: matcher.name.clone(), value });
         }
         Ok(matches)
     }
@@ -264,29 +233,16 @@ impl Backend {
             return Err(missing()).at("name");
         }
         let mut filters = header_filters(
-            (
-                &message.request_headers_to_add,
-                &message.request_headers_to_remove,
-            ),
-            (
-                &message.response_headers_to_add,
-                &message.response_headers_to_remove,
-            ),
+            (&message.request_headers_to_add, &message.request_headers_to_remove),
+            (&message.response_headers_to_add, &message.response_headers_to_remove),
         )?;
         if let Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host)) =
             &message.host_rewrite_specifier
         {
-            filters.push(Filter::Rewrite {
-                host: Some(host.clone()),
-                path: None,
-            });
+            filters.push(Filter::Rewrite { host: Some(host.clone()), path: None });
         }
         let weight = message.weight.at("weight")?.value;
-        Ok(Self {
-            cluster: message.name.clone(),
-            weight,
-            filters,
-        })
+        Ok(Self { cluster: message.name.clone(), weight, filters })
     }
 }
 
@@ -294,19 +250,11 @@ impl Backend {
 type Lists<'a> = (&'a [HeaderValueOption], &'a [String]);
 
 fn header_filters(request: Lists<'_>, response: Lists<'_>) -> Result<Vec<Filter>> {
-    let request = read_modifier(
-        request,
-        ["request_headers_to_add", "request_headers_to_remove"],
-    )?;
-    let response = read_modifier(
-        response,
-        ["response_headers_to_add", "response_headers_to_remove"],
-    )?;
+    let request = read_modifier(request, ["request_headers_to_add", "request_headers_to_remove"])?;
+    let response =
+        read_modifier(response, ["response_headers_to_add", "response_headers_to_remove"])?;
     let request = request.map(Filter::RequestHeaders);
-    Ok(request
-        .into_iter()
-        .chain(response.map(Filter::ResponseHeaders))
-        .collect())
+    Ok(request.into_iter().chain(response.map(Filter::ResponseHeaders)).collect())
 }
 
 fn read_modifier(lists: Lists<'_>, fields: [&str; 2]) -> Result<Option<HeaderModifier>> {
@@ -323,9 +271,7 @@ fn read_modifier(lists: Lists<'_>, fields: [&str; 2]) -> Result<Option<HeaderMod
         }
     }
     for (i, name) in lists.1.iter().enumerate() {
-        modifier
-            .remove
-            .push(read_header_name(name).at_index(fields[1], i)?);
+        modifier.remove.push(read_header_name(name).at_index(fields[1], i)?);
     }
     Ok((modifier != HeaderModifier::default()).then_some(modifier))
 }
@@ -338,15 +284,13 @@ fn read_header(option: &HeaderValueOption) -> Result<(HeaderName, HeaderValue)> 
     } else {
         HeaderValue::from_bytes(&header.raw_value)
     };
-    let value = value
-        .map_err(|_invalid| bad("has bytes that a header cannot have"))
-        .at("header.value")?;
+    let value =
+        value.map_err(|_invalid| bad("has bytes that a header cannot have")).at("header.value")?;
     Ok((name, value))
 }
 
 fn read_header_name(name: &str) -> Result<HeaderName> {
-    name.parse()
-        .map_err(|_invalid| bad(format!("{name:?} is no header name")))
+    name.parse().map_err(|_invalid| bad(format!("{name:?} is no header name")))
 }
 
 impl Redirect {
@@ -427,17 +371,11 @@ impl Retry {
 
 impl Mirror {
     fn read(message: &RequestMirrorPolicy) -> Result<Self> {
-        let fraction = message
-            .runtime_fraction
-            .as_ref()
-            .and_then(|f| f.default_value);
+        let fraction = message.runtime_fraction.as_ref().and_then(|f| f.default_value);
         let millionths = fraction.at("runtime_fraction.default_value")?.numerator;
         if message.cluster.is_empty() {
             return Err(missing()).at("cluster");
         }
-        Ok(Self {
-            cluster: message.cluster.clone(),
-            millionths,
-        })
+        Ok(Self { cluster: message.cluster.clone(), millionths })
     }
 }

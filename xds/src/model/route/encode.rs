@@ -109,14 +109,10 @@ impl Rule {
                 continue;
             };
             if let Some(host) = host {
-                action.host_rewrite_specifier = Some(
-                    route_action::HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
-                );
+                action.host_rewrite_specifier =
+                    Some(route_action::HostRewriteSpecifier::HostRewriteLiteral(host.clone()));
             }
-            match path
-                .as_ref()
-                .and_then(|path| path.message(&self.matches.path))
-            {
+            match path.as_ref().and_then(|path| path.message(&self.matches.path)) {
                 None => {}
                 Some(Rewrite::Prefix(prefix)) => action.prefix_rewrite = prefix,
                 Some(Rewrite::Regex(regex)) => action.regex_rewrite = Some(regex),
@@ -178,10 +174,7 @@ impl StringMatch {
             Self::Exact(text) => MatchPattern::Exact(text.clone()),
             Self::Regex(regex) => MatchPattern::SafeRegex(regex.message()),
         };
-        StringMatcher {
-            match_pattern: Some(pattern),
-            ..StringMatcher::default()
-        }
+        StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
     }
 }
 
@@ -192,10 +185,7 @@ impl Regex {
 }
 
 fn regex(source: &str) -> RegexMatcher {
-    RegexMatcher {
-        regex: source.to_owned(),
-        ..RegexMatcher::default()
-    }
+    RegexMatcher { regex: source.to_owned(), ..RegexMatcher::default() }
 }
 
 /// How Envoy says a [`PathRewrite`].
@@ -264,23 +254,15 @@ impl Headers {
         let mut headers = Self::default();
         for filter in filters {
             let (modifier, add, remove) = match filter {
-                Filter::RequestHeaders(modifier) => (
-                    modifier,
-                    &mut headers.request_add,
-                    &mut headers.request_remove,
-                ),
-                Filter::ResponseHeaders(modifier) => (
-                    modifier,
-                    &mut headers.response_add,
-                    &mut headers.response_remove,
-                ),
+                Filter::RequestHeaders(modifier) => {
+                    (modifier, &mut headers.request_add, &mut headers.request_remove)
+                }
+                Filter::ResponseHeaders(modifier) => {
+                    (modifier, &mut headers.response_add, &mut headers.response_remove)
+                }
                 Filter::Rewrite { .. } => continue,
             };
-            let HeaderModifier {
-                set,
-                add: added,
-                remove: removed,
-            } = modifier;
+            let HeaderModifier { set, add: added, remove: removed } = modifier;
             let overwrite = |h| header(h, HeaderAppendAction::OverwriteIfExistsOrAdd);
             let append = |h| header(h, HeaderAppendAction::AppendIfExistsOrAdd);
             add.extend(set.iter().map(overwrite).chain(added.iter().map(append)));
@@ -300,11 +282,7 @@ fn header(
         Err(_) => (String::new(), value.as_bytes().to_vec()),
     };
     HeaderValueOption {
-        header: Some(PbHeaderValue {
-            key: name.as_str().to_owned(),
-            value,
-            raw_value,
-        }),
+        header: Some(PbHeaderValue { key: name.as_str().to_owned(), value, raw_value }),
         append_action: action.into(),
         keep_empty_value: true,
         ..HeaderValueOption::default()
@@ -352,10 +330,7 @@ fn retry_policy(retry: Option<&Retry>, timeouts: Timeouts) -> Option<pb::RetryPo
         return None;
     }
     let policy = retry.map(Retry::message).unwrap_or_default();
-    Some(pb::RetryPolicy {
-        per_try_timeout: timeouts.per_try.and_then(wire::duration),
-        ..policy
-    })
+    Some(pb::RetryPolicy { per_try_timeout: timeouts.per_try.and_then(wire::duration), ..policy })
 }
 
 impl Retry {
@@ -421,10 +396,5 @@ impl Mirror {
 }
 
 fn metadata(origin: &Origin) -> Option<core::Metadata> {
-    wire::metadata(
-        "RouteMetadata",
-        &ours::RouteMetadata {
-            origin: wire::origin(origin),
-        },
-    )
+    wire::metadata("RouteMetadata", &ours::RouteMetadata { origin: wire::origin(origin) })
 }
