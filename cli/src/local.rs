@@ -233,9 +233,7 @@ pub(crate) fn exec_output(
 ///
 /// It must be the first thread, too: a process started by `up` ends with the thread that started it.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(process("starting"))?.block_on(work)
 }
 

@@ -1,7 +1,9 @@
 #!/bin/bash
-# makes images/*.tar: pause, coredns, busybox (static), nettools (iptables, nft, ip, curl from Debian's packages)
+# images.sh: makes the images of pause, coredns, busybox (static) and nettools (iptables, nft, ip, curl from Debian's
+# packages). Does nothing when they are there.
 set -euo pipefail
-KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT"; mkdir -p "$IMAGES"; R=$(mktemp -d); trap 'rm -rf $R' EXIT
+KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT"; [ "$IMAGES/nettools.tar" -ot "$BIN/complete" ] || [ ! -e "$IMAGES/nettools.tar" ] || exit 0
+mkdir -p "$IMAGES"; R=$(mktemp -d); trap 'rm -rf $R' EXIT
 mkdir -p $R/pause $R/coredns; cp $BIN/pause $R/pause/; cp $BIN/coredns $R/coredns/
 bb() { mkdir -p $1/bin $1/tmp $1/etc $1/root $1/run; chmod 1777 $1/tmp; cp /bin/busybox $1/bin/; (cd $1/bin; for a in $(./busybox --list); do case $a in busybox) ;; *) ln -s busybox $a;; esac; done)
   printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' > $1/etc/passwd; printf 'root:x:0:\n' > $1/etc/group; }

@@ -11,10 +11,7 @@ use super::controllers::Labels;
 /// Why a pod that asks for a sidecar cannot have one.
 pub(super) fn admit(pod: Pod, namespace_labels: &Labels) -> Result<Pod, String> {
     match inject(&pod, namespace_labels, &Settings::default()) {
-        Ok(Decision::Injected {
-            pod: injected,
-            warnings,
-        }) => {
+        Ok(Decision::Injected { pod: injected, warnings }) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             for warning in warnings {
                 tracing::warn!(pod = name, warning, "injection");

@@ -48,9 +48,7 @@ impl Programs {
         rights(&mut missing);
         let mut tool = |name: &str, package: &str| {
             in_path(name).unwrap_or_else(|| {
-                missing.push(format!(
-                    "the program `{name}`; on Debian: apt-get install {package}"
-                ));
+                missing.push(format!("the program `{name}`; on Debian: apt-get install {package}"));
                 PathBuf::new()
             })
         };
@@ -63,28 +61,17 @@ impl Programs {
             PathBuf::new()
         });
         let mut ours = |name: &str| {
-            beside(&tulle, name)
-                .or_else(|| in_path(name))
-                .unwrap_or_else(|| {
-                    missing.push(format!(
+            beside(&tulle, name).or_else(|| in_path(name)).unwrap_or_else(|| {
+                missing.push(format!(
                     "the program `{name}`, beside {} or in PATH; build it: cargo build -p {name}",
                     tulle.display()
                 ));
-                    PathBuf::new()
-                })
+                PathBuf::new()
+            })
         };
         let (proxy, control_plane) = (ours("tulle-proxy"), ours("tulle-control-plane"));
         if missing.is_empty() {
-            Ok(Self {
-                unshare,
-                nsenter,
-                setpriv,
-                ip,
-                nft,
-                tulle,
-                proxy,
-                control_plane,
-            })
+            Ok(Self { unshare, nsenter, setpriv, ip, nft, tulle, proxy, control_plane })
         } else {
             Err(Missing { missing })
         }
@@ -96,14 +83,10 @@ impl Programs {
 fn rights(missing: &mut Vec<String>) {
     const SYS_ADMIN: u64 = 1 << 21;
     const NET_ADMIN: u64 = 1 << 12;
-    let effective = fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        });
+    let effective = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    });
     let needed = SYS_ADMIN | NET_ADMIN;
     let root = rustix::process::geteuid().is_root();
     if !root || effective.is_some_and(|effective| effective & needed != needed) {
@@ -120,10 +103,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Tools for administrators are often not in the PATH of others.
     let fallback = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(fallback)
-        .map(|dir| dir.join(name))
-        .find(|p| is_program(p))
+    env::split_paths(&path).chain(fallback).map(|dir| dir.join(name)).find(|p| is_program(p))
 }
 
 fn beside(program: &Path, name: &str) -> Option<PathBuf> {

@@ -73,15 +73,10 @@ async fn answer(
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_REQUEST))
-        .read_line(&mut line)
-        .await?;
+    BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
     let request: Request = serde_json::from_str(&line)?;
     if matches!(request, Request::Down) {
-        commands
-            .send(Command::Down)
-            .await
-            .map_err(io::Error::other)?;
+        commands.send(Command::Down).await.map_err(io::Error::other)?;
     }
     loop {
         let now = Arc::clone(&overview.borrow_and_update());
@@ -110,9 +105,7 @@ impl Client {
         let mut text = serde_json::to_vec(&request)?;
         text.push(b'\n');
         stream.write_all(&text).await?;
-        Ok(Self {
-            lines: BufReader::new(stream).lines(),
-        })
+        Ok(Self { lines: BufReader::new(stream).lines() })
     }
 
     /// The next answer; none when the runtime has ended. Cancel safe.

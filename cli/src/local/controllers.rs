@@ -19,10 +19,7 @@ pub(super) struct Id {
 
 impl Id {
     pub(super) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -39,9 +36,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     let exact = selector.match_labels.iter().flatten();
     let expressions = selector.match_expressions.iter().flatten();
-    exact
-        .into_iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    exact.into_iter().all(|(key, value)| labels.get(key) == Some(value))
         && expressions.into_iter().all(|wanted| {
             let value = labels.get(&wanted.key);
             let listed =

@@ -39,7 +39,7 @@ pub(super) fn watch(directories: Vec<PathBuf>) -> Result<mpsc::Receiver<Content>
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // A full queue says already what there is to say. Reading changes nothing.
         if event.is_ok_and(|event| !event.kind.is_access() || is_write_end(&event.kind)) {
-            let _: Result<(), _> = changed.try_send(());
+            changed.try_send(()).ok();
         }
     })?;
     for directory in &directories {
@@ -71,10 +71,7 @@ pub(super) fn watch(directories: Vec<PathBuf>) -> Result<mpsc::Receiver<Content>
 
 fn is_write_end(kind: &notify::EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
-    matches!(
-        kind,
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-    )
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
 /// Remembers what each file said when it could be read.
@@ -90,9 +87,7 @@ impl Reader {
         for directory in directories {
             let mut files = Vec::new();
             if let Err(error) = files_below(directory, &mut files) {
-                content
-                    .problems
-                    .push(problem(directory, 0, format!("cannot be read: {error}")));
+                content.problems.push(problem(directory, 0, format!("cannot be read: {error}")));
             }
             files.sort();
             for file in files {
@@ -122,19 +117,14 @@ fn identity(document: &Document) -> [Option<&str>; 3] {
 fn files_below(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or(".");
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
         if name.starts_with('.') {
             continue;
         }
         if path.is_dir() {
             files_below(&path, files)?;
-        } else if matches!(
-            path.extension().and_then(|e| e.to_str()),
-            Some("yaml" | "yml" | "json")
-        ) {
+        } else if matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"))
+        {
             files.push(path);
         }
     }
@@ -159,34 +149,20 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Document>, Vec<Note>) {
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
     for (line, part) in split(text) {
         let read = serde_yaml_ng::Value::deserialize(serde_yaml_ng::Deserializer::from_str(&part))
-            .and_then(|yaml| serde_yaml_ng::from_value::<Value>(yaml));
+            .and_then(serde_yaml_ng::from_value::<Value>);
         match read {
             Ok(Value::Null) => {}
             Ok(value) if value.get("kind").and_then(Value::as_str) == Some("List") => {
                 let items = value.get("items").and_then(Value::as_array).cloned();
                 let items = items.unwrap_or_default().into_iter();
-                documents.extend(items.map(|value| Document {
-                    value,
-                    file: path.into(),
-                    line,
-                }));
+                documents.extend(items.map(|value| Document { value, file: path.into(), line }));
             }
-            Ok(value) => documents.push(Document {
-                value,
-                file: path.into(),
-                line,
-            }),
+            Ok(value) => documents.push(Document { value, file: path.into(), line }),
             Err(error) => {
-                let at = error
-                    .location()
-                    .map_or(0, |location| location.line().saturating_sub(1));
+                let at = error.location().map_or(0, |location| location.line().saturating_sub(1));
                 let message = error.to_string();
                 // The line within the document would be taken for the one in the file.
-                let message = message
-                    .split(" at line ")
-                    .next()
-                    .unwrap_or(&message)
-                    .to_owned();
+                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
                 problems.push(problem(path, line + at, message));
             }
         }
@@ -213,12 +189,7 @@ fn problem(path: &Path, line: usize, message: String) -> Note {
         0 => path.display().to_string(),
         line => format!("{}:{line}", path.display()),
     };
-    Note {
-        object: String::new(),
-        place,
-        field: None,
-        message,
-    }
+    Note { object: String::new(), place, field: None, message }
 }
 
 #[cfg(test)]
@@ -235,22 +206,13 @@ mod tests {
         let mut names = |text: String| -> (Vec<String>, usize) {
             fs::write(&file, text).unwrap();
             let content = reader.read(&directories);
-            let names = content
-                .documents
-                .iter()
-                .map(|d| d.value["metadata"]["name"].to_string());
+            let names = content.documents.iter().map(|d| d.value["metadata"]["name"].to_string());
             (names.collect(), content.problems.len())
         };
-        assert_eq!(
-            names(object("a") + &object("b")),
-            (vec!["\"a\"".into(), "\"b\"".into()], 0)
-        );
+        assert_eq!(names(object("a") + &object("b")), (vec!["\"a\"".into(), "\"b\"".into()], 0));
         let broken = object("b") + "kind: [\n---\n" + &object("c");
         let after = names(broken);
-        assert_eq!(
-            after,
-            (vec!["\"b\"".into(), "\"c\"".into(), "\"a\"".into()], 1)
-        );
+        assert_eq!(after, (vec!["\"b\"".into(), "\"c\"".into(), "\"a\"".into()], 1));
         assert_eq!(names(object("c")), (vec!["\"c\"".into()], 0));
     }
 

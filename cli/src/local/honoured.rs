@@ -8,13 +8,7 @@ use serde_json::Value;
 pub(super) fn unhonoured(kind: &str, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     if let Some((_, fields)) = FIELDS.iter().find(|(name, _)| *name == kind) {
-        walk(
-            fields,
-            object,
-            &mut String::new(),
-            &mut String::new(),
-            &mut found,
-        );
+        walk(fields, object, &mut String::new(), &mut String::new(), &mut found);
     }
     found
 }
@@ -59,25 +53,19 @@ fn walk(
 }
 
 fn parent<'a>(pattern: &'a str, key: &str) -> &'a str {
-    pattern
-        .strip_suffix(key)
-        .unwrap_or(pattern)
-        .trim_end_matches('.')
+    pattern.strip_suffix(key).unwrap_or(pattern).trim_end_matches('.')
 }
 
-static FIELDS: LazyLock<Vec<(&str, HashSet<String>)>> = LazyLock::new(|| {
+/// Kinds, each with its fields.
+type Fields = Vec<(&'static str, HashSet<String>)>;
+
+static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     let selector = "matchLabels.* matchExpressions[].key matchExpressions[].operator \
                     matchExpressions[].values[]";
     let below = |prefix: &str, fields: &str| -> String {
-        fields
-            .split_whitespace()
-            .map(|field| format!("{prefix}.{field} "))
-            .collect()
+        fields.split_whitespace().map(|field| format!("{prefix}.{field} ")).collect()
     };
-    let pod = format!(
-        "metadata.labels.* metadata.annotations.* {}",
-        below("spec", &pod_spec())
-    );
+    let pod = format!("metadata.labels.* metadata.annotations.* {}", below("spec", &pod_spec()));
     let template = below("spec.template", &pod) + "spec.template.metadata.creationTimestamp";
     let selector = below("spec.selector", selector);
     let deployment = format!(
@@ -125,10 +113,7 @@ fn expand(paths: &str) -> HashSet<String> {
 fn pod_spec() -> String {
     let http = "path port host httpHeaders[].name httpHeaders[].value";
     let below = |prefix: &str, fields: &str| -> String {
-        fields
-            .split_whitespace()
-            .map(|field| format!("{prefix}.{field} "))
-            .collect()
+        fields.split_whitespace().map(|field| format!("{prefix}.{field} ")).collect()
     };
     let probe = format!(
         "exec.command[] tcpSocket.port tcpSocket.host initialDelaySeconds periodSeconds \

@@ -5,28 +5,23 @@
 //! traffic passes the outer namespace: service addresses are translated there, and the answers find
 //! the way back. Nothing here leaves the mesh: its namespace has no route out.
 
+pub(super) mod rules;
+
 use std::{
-    collections::{BTreeSet, HashSet},
-    fmt::Write as _,
+    collections::HashSet,
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr},
     path::Path,
     process::Stdio,
 };
 
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::{
-    config::Programs,
-    controllers::{Id, services, services::Family},
-};
+use super::{config::Programs, controllers::services::Family};
 
 /// Gateway of all pods and address of the "node".
-pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) = (
-    Ipv4Addr::new(10, 244, 0, 1),
-    Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1),
-);
+pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(10, 244, 0, 1), Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1));
 
 /// Addresses of one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,21 +55,14 @@ pub(super) struct PodRange {
 
 impl PodRange {
     pub(super) fn new() -> Self {
-        Self {
-            next: FIRST_POD,
-            taken: HashSet::new(),
-        }
+        Self { next: FIRST_POD, taken: HashSet::new() }
     }
 
     /// The next free addresses; none when 65,000 pods run.
     pub(super) fn take(&mut self) -> Option<PodAddresses> {
         for _ in FIRST_POD..LAST_POD {
             let index = self.next;
-            self.next = if index >= LAST_POD {
-                FIRST_POD
-            } else {
-                index + 1
-            };
+            self.next = if index >= LAST_POD { FIRST_POD } else { index + 1 };
             if self.taken.insert(index) {
                 return Some(PodAddresses { index });
             }
@@ -163,10 +151,7 @@ pub(super) async fn connect(
          route add default via {gateway6} dev eth0 onlink\n"
     );
     let mut command = Command::new(&programs.nsenter);
-    command
-        .args(["-t", &pid.to_string(), "-n", "--"])
-        .arg(&programs.ip)
-        .args(["-batch", "-"]);
+    command.args(["-t", &pid.to_string(), "-n", "--"]).arg(&programs.ip).args(["-batch", "-"]);
     run(command, &inner, "addressing a pod").await
 }
 
@@ -217,16 +202,8 @@ pub(super) async fn translate(programs: &Programs, rules: &str) -> Result<(), Ne
 }
 
 async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(), NetworkError> {
-    let tool = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
-    let failed = |message: String| NetworkError {
-        doing,
-        tool: tool.clone(),
-        message,
-    };
+    let tool = command.as_std().get_program().to_string_lossy().into_owned();
+    let failed = |message: String| NetworkError { doing, tool: tool.clone(), message };
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -238,146 +215,12 @@ async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(
         let written = stdin.write_all(input.as_bytes()).await;
         written.map_err(|error| failed(error.to_string()))?;
     }
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         Ok(())
     } else {
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
+        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
-}
-
-/// The rules for these Services and slices. The same input gives the same text, so the caller sees
-/// whether there is anything to do.
-pub(super) fn rules<'a>(
-    services: impl Iterator<Item = (&'a Id, &'a Service)>,
-    slices: &[&EndpointSlice],
-) -> String {
-    let mut translations = String::new();
-    let mut hairpins: [BTreeSet<IpAddr>; 2] = Default::default();
-    for (id, service) in services {
-        let Some(spec) = &service.spec else { continue };
-        for address in services::addresses(service) {
-            for port in spec.ports.iter().flatten() {
-                let protocol = port.protocol.as_deref().unwrap_or("TCP").to_lowercase();
-                let targets = targets(id, port.name.as_deref(), &address, slices);
-                for (target, _) in &targets {
-                    let [v4, v6] = &mut hairpins;
-                    if target.is_ipv4() { v4 } else { v6 }.insert(*target);
-                }
-                translation(
-                    &mut translations,
-                    (&address, &protocol, port.port),
-                    &targets,
-                );
-            }
-        }
-    }
-    let [hairpin4, hairpin6] = hairpins.map(|addresses| {
-        let pairs: Vec<_> = addresses.iter().map(|a| format!("{a} . {a}")).collect();
-        if pairs.is_empty() {
-            String::new()
-        } else {
-            format!("elements = {{ {} }}", pairs.join(", "))
-        }
-    });
-    let (range4, range6) = (Family::V4.range(), Family::V6.range());
-    // "add, delete, define" is how nft replaces a table that may not exist, in one transaction.
-    // A pod that reached itself must see the gateway as the caller, or it would answer itself
-    // directly and the answer would not be translated back.
-    format!(
-        "add table inet tulle\n\
-         delete table inet tulle\n\
-         table inet tulle {{\n\
-         set self4 {{ type ipv4_addr . ipv4_addr; {hairpin4} }}\n\
-         set self6 {{ type ipv6_addr . ipv6_addr; {hairpin6} }}\n\
-         chain services {{\n{translations}}}\n\
-         chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}\n\
-         chain output {{ type nat hook output priority -100; jump services; }}\n\
-         chain postrouting {{ type nat hook postrouting priority srcnat;\n\
-         ct status dnat ip saddr . ip daddr @self4 masquerade\n\
-         ct status dnat ip6 saddr . ip6 daddr @self6 masquerade\n}}\n\
-         chain refuse {{\n\
-         ip daddr {range4} reject with icmp type port-unreachable\n\
-         ip6 daddr {range6} reject with icmpv6 type port-unreachable\n}}\n\
-         chain forward {{ type filter hook forward priority filter; jump refuse; }}\n\
-         chain local {{ type filter hook output priority filter;\n\
-         icmpv6 type nd-redirect drop\njump refuse; }}\n\
-         }}\n"
-    )
-}
-
-fn translation(out: &mut String, (ip, protocol, port): (&IpAddr, &str, i32), to: &[(IpAddr, i32)]) {
-    let family = if ip.is_ipv4() { "ip" } else { "ip6" };
-    let count = to.len();
-    let choices = to
-        .iter()
-        .enumerate()
-        .map(|(i, (ip, port))| format!("{i} : {ip} . {port}"));
-    let choices = choices.collect::<Vec<_>>().join(", ");
-    // Writing to a String cannot fail.
-    let _ = match to {
-        [] => Ok(()),
-        [(target, number)] => writeln!(
-            out,
-            "{family} daddr {ip} {protocol} dport {port} dnat {family} to {}",
-            std::net::SocketAddr::new(*target, u16::try_from(*number).unwrap_or_default())
-        ),
-        _ => writeln!(
-            out,
-            "{family} daddr {ip} {protocol} dport {port} dnat {family} to \
-             numgen random mod {count} map {{ {choices} }}"
-        ),
-    };
-}
-
-/// The endpoints of a port: those that are ready, or when none is, those that still serve while they
-/// end.
-fn targets(
-    service: &Id,
-    port: Option<&str>,
-    family_of: &IpAddr,
-    slices: &[&EndpointSlice],
-) -> Vec<(IpAddr, i32)> {
-    let (mut ready, mut serving) = (BTreeSet::new(), BTreeSet::new());
-    for slice in slices.iter().filter(|slice| belongs(slice, service)) {
-        let mut ports = slice.ports.iter().flatten();
-        let port = ports.find(|p| p.name.as_deref().unwrap_or("") == port.unwrap_or(""));
-        let Some(number) = port.and_then(|port| port.port) else {
-            continue;
-        };
-        for endpoint in slice.endpoints.iter().flatten() {
-            let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let ips = endpoint
-                .addresses
-                .iter()
-                .filter_map(|ip| ip.parse::<IpAddr>().ok());
-            for ip in ips.filter(|ip| ip.is_ipv4() == family_of.is_ipv4()) {
-                if conditions.ready.unwrap_or(true) {
-                    ready.insert((ip, number));
-                } else if conditions.serving.unwrap_or(false) {
-                    serving.insert((ip, number));
-                }
-            }
-        }
-    }
-    if ready.is_empty() { serving } else { ready }
-        .into_iter()
-        .collect()
-}
-
-/// Is this a slice of that Service?
-pub(super) fn belongs(slice: &EndpointSlice, service: &Id) -> bool {
-    let metadata = &slice.metadata;
-    let name = metadata
-        .labels
-        .as_ref()
-        .and_then(|l| l.get("kubernetes.io/service-name"));
-    name == Some(&service.name) && metadata.namespace.as_deref() == Some(&service.namespace)
 }
 
 #[cfg(test)]
@@ -392,35 +235,5 @@ mod tests {
         assert_eq!(first.v6().to_string(), "fd00:10:244::2");
         range.free(first);
         assert_ne!(range.take().unwrap(), first);
-    }
-
-    #[test]
-    fn rules_prefer_ready_endpoints_and_name_every_choice() {
-        let service: Service = serde_yaml_ng::from_str(
-            "spec: {clusterIPs: [10.96.1.1, 'fd00:10:96::101'], ports: [{name: web, port: 80}]}",
-        )
-        .unwrap();
-        let slice = |ready: [bool; 2]| -> EndpointSlice {
-            serde_json::from_value(serde_json::json!({
-                "addressType": "IPv4",
-                "metadata": {"namespace": "ns", "labels": {"kubernetes.io/service-name": "s"}},
-                "ports": [{"name": "web", "port": 8080}],
-                "endpoints": [
-                    {"addresses": ["10.244.0.2"], "conditions": {"ready": ready[0], "serving": true}},
-                    {"addresses": ["10.244.0.3"], "conditions": {"ready": ready[1], "serving": true}},
-                ],
-            }))
-            .unwrap()
-        };
-        let id = Id::new("ns", "s");
-        let text = |ready| rules(std::iter::once((&id, &service)), &[&slice(ready)]);
-        assert!(text([true, true]).contains(
-            "ip daddr 10.96.1.1 tcp dport 80 dnat ip to numgen random mod 2 \
-             map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 }"
-        ));
-        assert!(text([true, false]).contains("dport 80 dnat ip to 10.244.0.2:8080\n"));
-        assert!(text([false, false]).contains("mod 2"));
-        assert!(text([true, true]).contains("10.244.0.2 . 10.244.0.2"));
-        assert!(!text([true, true]).contains("ip6 daddr fd00:10:96::101 tcp"));
     }
 }

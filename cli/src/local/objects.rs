@@ -42,10 +42,7 @@ pub(super) struct Note {
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: ", self.place)?;
-        for part in [Some(&self.object), self.field.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        for part in [Some(&self.object), self.field.as_ref()].into_iter().flatten() {
             if !part.is_empty() {
                 write!(f, "{part}: ")?;
             }
@@ -101,11 +98,7 @@ impl Objects {
             _ => text("/metadata/namespace").unwrap_or("default"),
         };
         let id = Id::new(namespace, name);
-        let entry = Entry {
-            document,
-            object: &object,
-            id,
-        };
+        let entry = Entry { document, object: &object, id };
         match (group, kind) {
             ("", "Namespace") => entry.insert(&mut self.namespaces)?,
             ("", "Pod") => entry.insert(&mut self.pods)?,
@@ -126,8 +119,7 @@ impl Objects {
             ("", "ServiceAccount") => {}
             ("gateway.networking.k8s.io" | "tulle.dev", _) => return Ok(()),
             _ => {
-                self.notes
-                    .push(document.note(&object, "this kind has no effect here"));
+                self.notes.push(document.note(&object, "this kind has no effect here"));
                 return Ok(());
             }
         }
@@ -144,9 +136,7 @@ impl Objects {
 fn selects_its_pods(deployment: &Deployment) -> bool {
     deployment.spec.as_ref().is_some_and(|spec| {
         let metadata = spec.template.metadata.as_ref();
-        let labels = metadata
-            .and_then(|metadata| metadata.labels.clone())
-            .unwrap_or_default();
+        let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
         selects(&spec.selector, &labels)
     })
 }
@@ -218,10 +208,6 @@ metadata: {name: p}
             ]
         );
         assert_eq!(objects.problems.len(), 1);
-        assert!(
-            objects.problems[0]
-                .to_string()
-                .starts_with("f.yaml:12: Service s: ")
-        );
+        assert!(objects.problems[0].to_string().starts_with("f.yaml:12: Service s: "));
     }
 }

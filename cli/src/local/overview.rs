@@ -83,20 +83,11 @@ pub(super) struct ServiceLine {
 impl PodLine {
     /// `READY` as kubectl has it: of the containers that stay, how many are ready.
     pub(super) fn ready_of(&self) -> (usize, usize) {
-        let staying = self
-            .containers
-            .iter()
-            .filter(|container| container.role != "init");
-        (
-            staying.clone().filter(|container| container.ready).count(),
-            staying.count(),
-        )
+        let staying = self.containers.iter().filter(|container| container.role != "init");
+        (staying.clone().filter(|container| container.ready).count(), staying.count())
     }
 
     pub(super) fn restarts(&self) -> i32 {
-        self.containers
-            .iter()
-            .map(|container| container.restarts)
-            .sum()
+        self.containers.iter().map(|container| container.restarts).sum()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     io,
 };
 
@@ -26,12 +25,7 @@ pub(super) struct Progress<W> {
 
 impl<W: io::Write> Progress<W> {
     pub(super) fn new(begun: Instant, out: W) -> Self {
-        Self {
-            begun,
-            out,
-            pods: BTreeMap::new(),
-            said: BTreeSet::new(),
-        }
+        Self { begun, out, pods: BTreeMap::new(), said: BTreeSet::new() }
     }
 
     /// Shows what is new.
@@ -43,25 +37,11 @@ impl<W: io::Write> Progress<W> {
             self.pod(&mut text, pod, before);
         }
         let there = |key: &(String, String)| {
-            overview
-                .pods
-                .iter()
-                .any(|pod| pod.namespace == key.0 && pod.name == key.1)
+            overview.pods.iter().any(|pod| pod.namespace == key.0 && pod.name == key.1)
         };
-        let gone: Vec<_> = self
-            .pods
-            .keys()
-            .filter(|key| !there(key))
-            .cloned()
-            .collect();
+        let gone: Vec<_> = self.pods.keys().filter(|key| !there(key)).cloned().collect();
         for key in gone {
-            line(
-                &mut text,
-                &self.clock(),
-                "○",
-                &format!("{}/{}", key.0, key.1),
-                "gone",
-            );
+            line(&mut text, &self.clock(), "○", &format!("{}/{}", key.0, key.1), "gone");
             self.pods.remove(&key);
         }
         for problem in &overview.problems {
@@ -103,18 +83,11 @@ impl<W: io::Write> Progress<W> {
 
     /// Everything is ready for the first time.
     pub(super) fn settled(&mut self, overview: &Overview, name: &str) {
-        let option = if name == "default" {
-            String::new()
-        } else {
-            format!(" --name {name}")
-        };
-        let pods = overview
-            .pods
-            .iter()
-            .filter(|pod| pod.namespace != super::system::NAMESPACE);
+        let option = if name == "default" { String::new() } else { format!(" --name {name}") };
+        let pods = overview.pods.iter().filter(|pod| pod.namespace != super::system::NAMESPACE);
         let example = pods.clone().next().map_or("POD", |pod| pod.name.as_str());
         let text = format!(
-            "\nThe mesh is up: {} pods in {}. Edits in {} apply as they are saved.\n\n\
+            "\nThe mesh is up, {} of your pods, in {}. Edits in {} apply as they are saved.\n\n\
              \x20 tulle local status{option}\n\
              \x20 tulle local logs{option} {example} -f\n\
              \x20 tulle local exec{option} {example} -- sh\n\
@@ -129,33 +102,22 @@ impl<W: io::Write> Progress<W> {
     /// Not everything became ready in time; the mesh goes on trying.
     pub(super) fn late(&mut self, waiting: &[String]) {
         let waiting: String = waiting.iter().map(|text| format!("  {text}\n")).collect();
-        say(
-            &mut self.out,
-            &format!("\nStill waiting, for:\n{waiting}\n"),
-        );
+        say(&mut self.out, &format!("\nStill waiting, for:\n{waiting}\n"));
     }
 
     /// The end begins.
     pub(super) fn ending(&mut self) {
-        say(
-            &mut self.out,
-            "\nEnding the mesh; again ctrl-C ends it at once.\n",
-        );
+        say(&mut self.out, "\nEnding the mesh; again ctrl-C ends it at once.\n");
     }
 
     fn clock(&self) -> String {
         let elapsed = self.begun.elapsed();
-        format!(
-            "{:>4}.{:01} s",
-            elapsed.as_secs(),
-            elapsed.subsec_millis() / 100
-        )
+        format!("{:>4}.{:01} s", elapsed.as_secs(), elapsed.subsec_millis() / 100)
     }
 }
 
 fn line(text: &mut String, clock: &str, sign: &str, name: &str, what: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{clock}  {sign} {name:<52} {what}");
+    *text += &format!("{clock}  {sign} {name:<52} {what}\n");
 }
 
 /// The same field of several objects in one line.
@@ -166,9 +128,7 @@ pub(super) fn gathered(notes: &[Note]) -> Vec<String> {
         by_field.entry(field).or_default().push(note);
     }
     let lines = by_field.into_iter().map(|(field, notes)| {
-        let places = notes
-            .iter()
-            .map(|note| format!("{} ({})", note.object, note.place));
+        let places = notes.iter().map(|note| format!("{} ({})", note.object, note.place));
         format!("{field}: {}", places.collect::<Vec<_>>().join(", "))
     });
     lines.collect()
@@ -188,18 +148,9 @@ mod tests {
             waiting: vec!["app: starting".into()],
             ..PodLine::default()
         };
-        let overview = |pods| Overview {
-            pods,
-            ..Overview::default()
-        };
+        let overview = |pods| Overview { pods, ..Overview::default() };
         let mut progress = Progress::new(Instant::now(), Vec::new());
-        for pods in [
-            vec![pod(false)],
-            vec![pod(true)],
-            vec![pod(true)],
-            vec![pod(false)],
-            vec![],
-        ] {
+        for pods in [vec![pod(false)], vec![pod(true)], vec![pod(true)], vec![pod(false)], vec![]] {
             progress.show(&overview(pods));
         }
         let text = String::from_utf8(progress.out).unwrap();

@@ -74,10 +74,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let (commands, mut commanded) = mpsc::channel(16);
     tokio::spawn(end_on_signal(commands.clone()));
     let served = control::serve(&state.socket(), overviews, commands);
-    served.map_err(|source| RuntimeError::Io {
-        path: state.socket(),
-        source,
-    })?;
+    served.map_err(|source| RuntimeError::Io { path: state.socket(), source })?;
 
     let (config_maps, maps) = watch::channel(Arc::new(ConfigMaps::new()));
     let news = Arc::new(Notify::new());
@@ -89,11 +86,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
         state,
     });
     let system = system::documents(&cx.state, &launch.directory);
-    let out = publish::Outlets {
-        config_maps,
-        zone,
-        overview,
-    };
+    let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
     let mut clock = tokio::time::interval(Duration::from_secs(1));
     loop {

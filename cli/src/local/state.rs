@@ -70,9 +70,7 @@ pub(crate) enum LockError {
 impl State {
     /// The state of the mesh `name`.
     pub(super) fn of(name: &str) -> Self {
-        Self {
-            root: Path::new(ROOT).join(name),
-        }
+        Self { root: Path::new(ROOT).join(name) }
     }
 
     /// The directory itself.
@@ -147,10 +145,7 @@ impl State {
     /// # Errors
     /// [`LockError::Running`] if a mesh of this name runs.
     pub(super) fn take(&self, name: &str) -> Result<File, LockError> {
-        let io = |source| LockError::Io {
-            path: self.root.clone(),
-            source,
-        };
+        let io = |source| LockError::Io { path: self.root.clone(), source };
         loop {
             fs::create_dir_all(&self.root).map_err(io)?;
             let path = self.root.join("lock");
@@ -164,9 +159,7 @@ impl State {
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Running {
-                        name: name.to_owned(),
-                    });
+                    return Err(LockError::Running { name: name.to_owned() });
                 }
                 Err(TryLockError::Error(error)) => return Err(io(error)),
             }
@@ -196,7 +189,7 @@ impl State {
             _ => {}
         }
         // Other meshes may still be there: then it is not empty, and stays.
-        let _: io::Result<()> = fs::remove_dir(ROOT);
+        drop(fs::remove_dir(ROOT));
         Ok(())
     }
 
@@ -226,9 +219,7 @@ impl State {
 /// Names of all meshes that have a state directory.
 pub(super) fn names() -> Vec<String> {
     let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Writes a file so that a reader sees the old or the new content, never half of it.
@@ -249,9 +240,7 @@ mod tests {
     use super::*;
 
     fn state(dir: &tempfile::TempDir) -> State {
-        State {
-            root: dir.path().join("mesh"),
-        }
+        State { root: dir.path().join("mesh") }
     }
 
     #[test]

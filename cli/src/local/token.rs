@@ -39,9 +39,7 @@ pub(crate) struct SignError(String);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -71,11 +69,7 @@ impl Signer {
                 "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": id, "x": x, "y": y,
             }]
         });
-        Ok(Self {
-            key: EncodingKey::from_ec_der(pkcs8.as_ref()),
-            id,
-            public,
-        })
+        Ok(Self { key: EncodingKey::from_ec_der(pkcs8.as_ref()), id, public })
     }
 
     /// The public key as a JWKS (RFC 7517).
@@ -115,12 +109,7 @@ struct Claims {
 }
 
 fn claims(bearer: Bearer<'_>, audience: &str, now: u64, lifetime: u64) -> Claims {
-    let Bearer {
-        namespace,
-        pod,
-        pod_uid,
-        service_account,
-    } = bearer;
+    let Bearer { namespace, pod, pod_uid, service_account } = bearer;
     Claims {
         aud: vec![audience.to_owned()],
         exp: now + lifetime,
@@ -148,9 +137,7 @@ pub(super) fn stable_uid(of: &str) -> String {
         *byte = from;
     }
     // RFC 9562, 5.8: version 8, the bits are ours.
-    uuid::Builder::from_custom_bytes(bytes)
-        .into_uuid()
-        .to_string()
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 #[cfg(test)]
@@ -159,12 +146,8 @@ mod tests {
 
     use super::*;
 
-    const BEARER: Bearer<'_> = Bearer {
-        namespace: "shop",
-        pod: "cart-1",
-        pod_uid: "u-1",
-        service_account: "cart",
-    };
+    const BEARER: Bearer<'_> =
+        Bearer { namespace: "shop", pod: "cart-1", pod_uid: "u-1", service_account: "cart" };
 
     #[test]
     fn a_token_verifies_against_the_published_key_and_says_who_bears_it() {
@@ -178,15 +161,10 @@ mod tests {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_audience(&["tulle"]);
         validation.set_issuer(&[ISSUER]);
-        let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation)
-            .unwrap()
-            .claims;
+        let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap().claims;
 
         assert_eq!(claims["sub"], "system:serviceaccount:shop:cart");
-        assert_eq!(
-            claims["kubernetes.io"]["pod"],
-            json!({"name": "cart-1", "uid": "u-1"})
-        );
+        assert_eq!(claims["kubernetes.io"]["pod"], json!({"name": "cart-1", "uid": "u-1"}));
         assert_eq!(claims["kubernetes.io"]["namespace"], "shop");
         assert_eq!(claims["exp"], now + 600);
 

@@ -71,35 +71,22 @@ pub(crate) enum UpError {
 /// See [`UpError`].
 pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
     let directory = fs::canonicalize(&args.directory).and_then(|path| {
-        if path.is_dir() {
-            Ok(path)
-        } else {
-            Err(io::Error::other("not a directory"))
-        }
+        if path.is_dir() { Ok(path) } else { Err(io::Error::other("not a directory")) }
     });
     let directory = directory.map_err(|source| {
-        Error::from(UpError::Directory {
-            path: args.directory.clone(),
-            source,
-        })
+        Error::from(UpError::Directory { path: args.directory.clone(), source })
     })?;
     let programs = Programs::find().map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
-    let launch = Launch {
-        name: args.name.name.clone(),
-        directory,
-        programs,
-    };
+    let launch = Launch { name: args.name.name.clone(), directory, programs };
     let mesh = start(&args, &state, &launch, lock).await;
     let outcome = match mesh {
         Ok(mesh) => mesh.follow(&args).await,
         Err(error) => Err(error),
     };
     if !state.is_running() {
-        state
-            .remove()
-            .map_err(io_error("removing the state directory"))?;
+        state.remove().map_err(io_error("removing the state directory"))?;
     }
     Ok(outcome?)
 }
@@ -125,21 +112,11 @@ async fn start(args: &UpArgs, state: &State, launch: &Launch, lock: File) -> Res
         Command::new(&programs.unshare)
     } else {
         let mut command = Command::new(&programs.setpriv);
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&programs.unshare);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&programs.unshare);
         command
     };
     let mut child = command
-        .args([
-            "--net",
-            "--pid",
-            "--mount",
-            "--ipc",
-            "--uts",
-            "--fork",
-            "--kill-child",
-        ])
+        .args(["--net", "--pid", "--mount", "--ipc", "--uts", "--fork", "--kill-child"])
         .args(["--mount-proc", "--"])
         .arg(&programs.tulle)
         .args(["local", "runtime", "--name", &launch.name])
@@ -153,11 +130,7 @@ async fn start(args: &UpArgs, state: &State, launch: &Launch, lock: File) -> Res
         .map_err(io_error("starting unshare"))?;
     wait_for_socket(state, &mut child).await?;
     record_host_pids(state, &child).map_err(io_error("finding the runtime's process"))?;
-    Ok(Mesh {
-        state: state.clone(),
-        child,
-        begun,
-    })
+    Ok(Mesh { state: state.clone(), child, begun })
 }
 
 async fn wait_for_socket(state: &State, child: &mut Child) -> Result<(), UpError> {
@@ -178,10 +151,7 @@ async fn wait_for_socket(state: &State, child: &mut Child) -> Result<(), UpError
 fn record_host_pids(state: &State, child: &Child) -> io::Result<()> {
     let parent = child.id().ok_or_else(|| io::Error::other("it has ended"))?;
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-    let pid = children
-        .split_whitespace()
-        .next()
-        .ok_or_else(|| io::Error::other("no child"))?;
+    let pid = children.split_whitespace().next().ok_or_else(|| io::Error::other("no child"))?;
     write_atomically(&state.host_pids(), format!("{pid} {parent}").as_bytes())
 }
 
@@ -210,10 +180,7 @@ impl Mesh {
             if late && !settled {
                 let waiting = waiting(&last);
                 if args.detach && args.wait() {
-                    return Err(UpError::NotReady {
-                        seconds: args.timeout,
-                        waiting,
-                    });
+                    return Err(UpError::NotReady { seconds: args.timeout, waiting });
                 }
                 progress.late(&waiting);
                 settled = true;
@@ -247,27 +214,17 @@ impl Mesh {
                 }
             }
         }
-        self.child
-            .wait()
-            .await
-            .map_err(io_error("waiting for the mesh"))?;
+        self.child.wait().await.map_err(io_error("waiting for the mesh"))?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// The runtime closed the connection: `down` was called, or it broke.
     async fn ended(mut self) -> Result<ExitCode, UpError> {
-        let status = self
-            .child
-            .wait()
-            .await
-            .map_err(io_error("waiting for the mesh"))?;
+        let status = self.child.wait().await.map_err(io_error("waiting for the mesh"))?;
         if status.success() {
             return Ok(ExitCode::SUCCESS);
         }
-        Err(UpError::Ended {
-            status,
-            log: end_of(&self.state.runtime_log()),
-        })
+        Err(UpError::Ended { status, log: end_of(&self.state.runtime_log()) })
     }
 }
 
@@ -281,16 +238,9 @@ async fn interrupted() {
 
 /// Who is not ready, and why.
 pub(super) fn waiting(overview: &Overview) -> Vec<String> {
-    let pods = overview
-        .pods
-        .iter()
-        .filter(|pod| !pod.ready && pod.phase != "Succeeded");
+    let pods = overview.pods.iter().filter(|pod| !pod.ready && pod.phase != "Succeeded");
     let pods = pods.map(|pod| {
-        let why = if pod.terminating {
-            "ending".to_owned()
-        } else {
-            pod.waiting.join("; ")
-        };
+        let why = if pod.terminating { "ending".to_owned() } else { pod.waiting.join("; ") };
         format!("pod {}/{}: {why}", pod.namespace, pod.name)
     });
     let problems = overview.problems.iter().map(ToString::to_string);
@@ -300,11 +250,7 @@ pub(super) fn waiting(overview: &Overview) -> Vec<String> {
 fn end_of(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(10).collect();
-    lines
-        .into_iter()
-        .rev()
-        .map(|line| format!("  {line}\n"))
-        .collect()
+    lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
 }
 
 fn io_error(doing: &'static str) -> impl Fn(io::Error) -> UpError {

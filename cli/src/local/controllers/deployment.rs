@@ -73,27 +73,16 @@ impl Wanted {
         } else {
             let rolling = strategy.rolling_update.unwrap_or_default();
             let quarter = || IntOrString::String("25%".to_owned());
-            let surge = share(
-                &rolling.max_surge.unwrap_or_else(quarter),
-                replicas,
-                Round::Up,
-            );
-            let mut unavailable = share(
-                &rolling.max_unavailable.unwrap_or_else(quarter),
-                replicas,
-                Round::Down,
-            );
+            let surge = share(&rolling.max_surge.unwrap_or_else(quarter), replicas, Round::Up);
+            let mut unavailable =
+                share(&rolling.max_unavailable.unwrap_or_else(quarter), replicas, Round::Down);
             if surge == 0 && unavailable == 0 {
                 // Otherwise nothing could ever move.
                 unavailable = 1;
             }
             Strategy::Rolling { surge, unavailable }
         };
-        Self {
-            replicas,
-            hash: template_hash(&spec.template),
-            strategy,
-        }
+        Self { replicas, hash: template_hash(&spec.template), strategy }
     }
 }
 
@@ -117,11 +106,7 @@ pub(in crate::local) fn plan(wanted: &Wanted, sets: &[Set]) -> Vec<Action> {
     match wanted.strategy {
         Strategy::Recreate => {
             if old.iter().any(|set| set.desired > 0) {
-                return old
-                    .iter()
-                    .filter(|s| s.desired > 0)
-                    .map(|s| scale(s, 0))
-                    .collect();
+                return old.iter().filter(|s| s.desired > 0).map(|s| scale(s, 0)).collect();
             }
             if old.iter().all(|set| set.pods == 0) && new.desired != wanted.replicas {
                 actions.push(scale(new, wanted.replicas));
@@ -135,9 +120,7 @@ pub(in crate::local) fn plan(wanted: &Wanted, sets: &[Set]) -> Vec<Action> {
         }
     }
     let empty = old.iter().filter(|set| set.desired == 0 && set.pods == 0);
-    actions.extend(empty.map(|set| Action::Delete {
-        hash: set.hash.clone(),
-    }));
+    actions.extend(empty.map(|set| Action::Delete { hash: set.hash.clone() }));
     actions
 }
 
@@ -166,36 +149,24 @@ fn shrink_old(min_available: i32, new: &Set, old: &[&Set]) -> Vec<Action> {
         *size -= unhealthy;
         room -= unhealthy;
     }
-    let available: i32 = new.available
-        + old
-            .iter()
-            .map(|set| set.available.min(set.desired))
-            .sum::<i32>();
+    let available: i32 =
+        new.available + old.iter().map(|set| set.available.min(set.desired)).sum::<i32>();
     let mut spare = (available - min_available).max(0).min(room);
     for size in &mut sizes {
         let down = (*size).min(spare);
         *size -= down;
         spare -= down;
     }
-    let changed = sizes
-        .into_iter()
-        .zip(old)
-        .filter(|(size, set)| *size != set.desired);
+    let changed = sizes.into_iter().zip(old).filter(|(size, set)| *size != set.desired);
     changed.map(|(size, set)| scale(set, size)).collect()
 }
 
 fn scale_to_zero(sets: &[Set]) -> Vec<Action> {
-    sets.iter()
-        .filter(|set| set.desired > 0)
-        .map(|set| scale(set, 0))
-        .collect()
+    sets.iter().filter(|set| set.desired > 0).map(|set| scale(set, 0)).collect()
 }
 
 fn scale(set: &Set, replicas: i32) -> Action {
-    Action::Scale {
-        hash: set.hash.clone(),
-        replicas,
-    }
+    Action::Scale { hash: set.hash.clone(), replicas }
 }
 
 #[derive(Clone, Copy)]
@@ -223,14 +194,9 @@ fn share(value: &IntOrString, of: i32, round: Round) -> i32 {
 /// `pod-template-hash`: the same for the same content, whatever its order in the file.
 pub(in crate::local) fn template_hash(template: &PodTemplateSpec) -> String {
     // serde_json's maps are sorted.
-    let canonical = serde_json::to_value(template)
-        .unwrap_or_default()
-        .to_string();
+    let canonical = serde_json::to_value(template).unwrap_or_default().to_string();
     let digest = Sha256::digest(canonical);
-    let seed = digest
-        .iter()
-        .take(16)
-        .fold(0u128, |sum, byte| sum << 8 | u128::from(*byte));
+    let seed = digest.iter().take(16).fold(0u128, |sum, byte| sum << 8 | u128::from(*byte));
     safe_name(seed, 10)
 }
 
@@ -240,48 +206,25 @@ mod tests {
 
     fn rolling(replicas: i32, surge: i32, unavailable: i32) -> Wanted {
         let strategy = Strategy::Rolling { surge, unavailable };
-        Wanted {
-            replicas,
-            hash: "new".into(),
-            strategy,
-        }
+        Wanted { replicas, hash: "new".into(), strategy }
     }
 
     fn set(hash: &str, desired: i32, available: i32) -> Set {
-        Set {
-            hash: hash.into(),
-            desired,
-            pods: desired,
-            available,
-        }
+        Set { hash: hash.into(), desired, pods: desired, available }
     }
 
     fn to(hash: &str, replicas: i32) -> Action {
-        Action::Scale {
-            hash: hash.into(),
-            replicas,
-        }
+        Action::Scale { hash: hash.into(), replicas }
     }
 
     #[test]
     fn percentages_round_as_kubernetes_rounds_them() {
         let percent = |text: &str| IntOrString::String(text.into());
-        for (text, of, up, down) in [
-            ("25%", 1, 1, 0),
-            ("25%", 3, 1, 0),
-            ("25%", 4, 1, 1),
-            ("25%", 10, 3, 2),
-        ] {
-            assert_eq!(
-                share(&percent(text), of, Round::Up),
-                up,
-                "{text} of {of} up"
-            );
-            assert_eq!(
-                share(&percent(text), of, Round::Down),
-                down,
-                "{text} of {of} down"
-            );
+        for (text, of, up, down) in
+            [("25%", 1, 1, 0), ("25%", 3, 1, 0), ("25%", 4, 1, 1), ("25%", 10, 3, 2)]
+        {
+            assert_eq!(share(&percent(text), of, Round::Up), up, "{text} of {of} up");
+            assert_eq!(share(&percent(text), of, Round::Down), down, "{text} of {of} down");
         }
         assert_eq!(share(&IntOrString::Int(2), 10, Round::Up), 2);
     }
@@ -290,12 +233,7 @@ mod tests {
     fn steps_of_a_rollout() {
         // (what is wanted, what is there, what to do)
         let table = [
-            (
-                "first",
-                rolling(3, 1, 0),
-                vec![],
-                vec![Action::Create { replicas: 3 }],
-            ),
+            ("first", rolling(3, 1, 0), vec![], vec![Action::Create { replicas: 3 }]),
             (
                 "surge",
                 rolling(3, 1, 0),
@@ -332,30 +270,15 @@ mod tests {
                 vec![set("old", 2, 2), set("new", 0, 0)],
                 vec![to("old", 1)],
             ),
-            (
-                "scale down",
-                rolling(1, 1, 0),
-                vec![set("new", 3, 3)],
-                vec![to("new", 1)],
-            ),
-            (
-                "scale up",
-                rolling(5, 2, 1),
-                vec![set("new", 3, 3)],
-                vec![to("new", 5)],
-            ),
+            ("scale down", rolling(1, 1, 0), vec![set("new", 3, 3)], vec![to("new", 1)]),
+            ("scale up", rolling(5, 2, 1), vec![set("new", 3, 3)], vec![to("new", 5)]),
             (
                 "done",
                 rolling(3, 1, 0),
                 vec![set("old", 0, 0), set("new", 3, 3)],
                 vec![Action::Delete { hash: "old".into() }],
             ),
-            (
-                "nothing to do",
-                rolling(3, 1, 0),
-                vec![set("new", 3, 3)],
-                vec![],
-            ),
+            ("nothing to do", rolling(3, 1, 0), vec![set("new", 3, 3)], vec![]),
         ];
         for (name, wanted, sets, actions) in table {
             assert_eq!(plan(&wanted, &sets), actions, "{name}");
@@ -364,16 +287,9 @@ mod tests {
 
     #[test]
     fn recreate_waits_until_the_old_pods_are_gone() {
-        let wanted = Wanted {
-            replicas: 2,
-            hash: "new".into(),
-            strategy: Strategy::Recreate,
-        };
+        let wanted = Wanted { replicas: 2, hash: "new".into(), strategy: Strategy::Recreate };
         assert_eq!(plan(&wanted, &[set("old", 2, 2)]), vec![to("old", 0)]);
-        let ending = Set {
-            pods: 2,
-            ..set("old", 0, 0)
-        };
+        let ending = Set { pods: 2, ..set("old", 0, 0) };
         assert_eq!(plan(&wanted, std::slice::from_ref(&ending)), vec![]);
         let gone = Set { pods: 0, ..ending };
         assert_eq!(plan(&wanted, &[gone]), vec![Action::Create { replicas: 2 }]);

@@ -32,26 +32,18 @@ pub(in crate::local) fn slices(
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
-    let Some(selector) = spec
-        .selector
-        .as_ref()
-        .filter(|selector| !selector.is_empty())
-    else {
+    let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {
         return Vec::new();
     };
     let families = spec.ip_families.iter().flatten();
-    let families: Vec<Family> = families
-        .map(|f| if f == "IPv6" { Family::V6 } else { Family::V4 })
-        .collect();
+    let families: Vec<Family> =
+        families.map(|f| if f == "IPv6" { Family::V6 } else { Family::V4 }).collect();
     let ports: Vec<ServicePort> = spec.ports.clone().unwrap_or_default();
     let publish_all = spec.publish_not_ready_addresses.unwrap_or(false);
     let mut slices = Vec::new();
     for family in families {
-        let mut groups: BTreeMap<Vec<Option<i32>>, Vec<Endpoint>> = BTreeMap::new();
-        for backend in pods
-            .iter()
-            .filter(|backend| chosen(selector, id, backend.pod))
-        {
+        let mut groups: BTreeMap<Numbers, Vec<Endpoint>> = BTreeMap::new();
+        for backend in pods.iter().filter(|backend| chosen(selector, id, backend.pod)) {
             let Some(address) = address(backend.pod, family) else {
                 continue;
             };
@@ -70,23 +62,20 @@ pub(in crate::local) fn slices(
     slices
 }
 
+/// A pod's ports, in the order of the Service's; none where it has no port of that name.
+type Numbers = Vec<Option<i32>>;
+
 fn chosen(selector: &Labels, service: &Id, pod: &Pod) -> bool {
     let metadata = &pod.metadata;
     let labels = metadata.labels.as_ref();
     metadata.namespace.as_deref() == Some(&service.namespace)
-        && selector
-            .iter()
-            .all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
+        && selector.iter().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
 }
 
 fn address(pod: &Pod, family: Family) -> Option<String> {
     let ips = pod.status.as_ref()?.pod_ips.as_ref()?;
     let mut ips = ips.iter().map(|ip| &ip.ip);
-    ips.find(|ip| {
-        ip.parse::<IpAddr>()
-            .is_ok_and(|ip| Family::of(&ip) == family)
-    })
-    .cloned()
+    ips.find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| Family::of(&ip) == family)).cloned()
 }
 
 /// The port that the pod listens on for this port of the Service.
@@ -113,11 +102,7 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
 }
 
 fn endpoint(service: &Id, backend: &Backend<'_>, address: String, publish_all: bool) -> Endpoint {
-    let Backend {
-        pod,
-        ready,
-        terminating,
-    } = *backend;
+    let Backend { pod, ready, terminating } = *backend;
     let spec = pod.spec.as_ref();
     let subdomain = spec.and_then(|spec| spec.subdomain.as_deref());
     let hostname = spec.and_then(|spec| spec.hostname.clone());
@@ -145,27 +130,16 @@ fn slice(
     id: &Id,
     family: Family,
     index: usize,
-    (ports, numbers): (&[ServicePort], &[Option<i32>]),
+    (ports, numbers): (&[ServicePort], &Numbers),
     endpoints: Vec<Endpoint>,
 ) -> EndpointSlice {
-    let suffix = if index == 0 {
-        String::new()
-    } else {
-        format!("-{index}")
-    };
-    let ports = ports
-        .iter()
-        .zip(numbers)
-        .filter(|(_, number)| number.is_some());
+    let suffix = if index == 0 { String::new() } else { format!("-{index}") };
+    let ports = ports.iter().zip(numbers).filter(|(_, number)| number.is_some());
     EndpointSlice {
         address_type: family.name().to_owned(),
         endpoints: Some(endpoints),
         metadata: ObjectMeta {
-            name: Some(format!(
-                "{}-{}{suffix}",
-                id.name,
-                family.name().to_lowercase()
-            )),
+            name: Some(format!("{}-{}{suffix}", id.name, family.name().to_lowercase())),
             namespace: Some(id.namespace.clone()),
             labels: Some(Labels::from([
                 ("kubernetes.io/service-name".to_owned(), id.name.clone()),
@@ -216,9 +190,7 @@ mod tests {
     fn conditions(slice: &EndpointSlice) -> Vec<(bool, bool, bool)> {
         let endpoints = slice.endpoints.iter().flatten();
         let conditions = endpoints.map(|endpoint| endpoint.conditions.clone().unwrap());
-        conditions
-            .map(|c| (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap()))
-            .collect()
+        conditions.map(|c| (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap())).collect()
     }
 
     #[test]
@@ -226,11 +198,7 @@ mod tests {
         let (a, b) = (pod("a", "10.244.0.2", 80), pod("b", "10.244.0.3", 80));
         let (c, mut stranger) = (pod("c", "10.244.0.4", 80), pod("d", "10.244.0.9", 80));
         stranger.metadata.namespace = Some("other".into());
-        let backend = |pod, ready, terminating| Backend {
-            pod,
-            ready,
-            terminating,
-        };
+        let backend = |pod, ready, terminating| Backend { pod, ready, terminating };
         let pods = [
             backend(&a, true, false),
             backend(&b, false, false),
@@ -242,47 +210,25 @@ mod tests {
         assert_eq!(slices_now.len(), 1);
         assert_eq!(
             conditions(&slices_now[0]),
-            [
-                (true, true, false),
-                (false, false, false),
-                (false, true, true)
-            ]
+            [(true, true, false), (false, false, false), (false, true, true)]
         );
         let endpoints = slices_now[0].endpoints.as_ref().unwrap();
         assert_eq!(endpoints[0].hostname.as_deref(), Some("a"));
-        assert_eq!(
-            endpoints[0].target_ref.as_ref().unwrap().name.as_deref(),
-            Some("a")
-        );
+        assert_eq!(endpoints[0].target_ref.as_ref().unwrap().name.as_deref(), Some("a"));
 
         let all = slices(&id, &service(", publishNotReadyAddresses: true"), &pods);
         assert_eq!(
             conditions(&all[0]),
-            [
-                (true, true, false),
-                (true, false, false),
-                (true, true, true)
-            ]
+            [(true, true, false), (true, false, false), (true, true, true)]
         );
     }
 
     #[test]
     fn a_named_port_is_resolved_in_each_pod() {
         let (a, b) = (pod("a", "10.244.0.2", 8080), pod("b", "10.244.0.3", 9090));
-        let backend = |pod| Backend {
-            pod,
-            ready: true,
-            terminating: false,
-        };
-        let slices = slices(
-            &Id::new("ns", "s"),
-            &service(""),
-            &[backend(&a), backend(&b)],
-        );
-        let ports: Vec<_> = slices
-            .iter()
-            .map(|s| s.ports.as_ref().unwrap()[0].port)
-            .collect();
+        let backend = |pod| Backend { pod, ready: true, terminating: false };
+        let slices = slices(&Id::new("ns", "s"), &service(""), &[backend(&a), backend(&b)]);
+        let ports: Vec<_> = slices.iter().map(|s| s.ports.as_ref().unwrap()[0].port).collect();
         assert_eq!(ports, [Some(8080), Some(9090)]);
         assert_eq!(slices[1].metadata.name.as_deref(), Some("s-ipv4-1"));
     }

@@ -38,29 +38,16 @@ mod tests {
     use super::*;
 
     fn member(name: &str, ready: bool, age_rank: u64) -> Member {
-        Member {
-            name: name.into(),
-            ready,
-            age_rank,
-        }
+        Member { name: name.into(), ready, age_rank }
     }
 
     #[test]
     fn creates_what_is_missing_and_ends_the_least_useful() {
-        let members = || {
-            vec![
-                member("a", true, 1),
-                member("b", false, 2),
-                member("c", true, 3),
-            ]
-        };
+        let members = || vec![member("a", true, 1), member("b", false, 2), member("c", true, 3)];
         assert_eq!(plan(3, members()), None);
         assert_eq!(plan(5, members()), Some(Action::Create(2)));
         assert_eq!(plan(2, members()), Some(Action::End(vec!["b".into()])));
-        assert_eq!(
-            plan(1, members()),
-            Some(Action::End(vec!["b".into(), "c".into()]))
-        );
+        assert_eq!(plan(1, members()), Some(Action::End(vec!["b".into(), "c".into()])));
         assert_eq!(plan(-1, vec![]), None);
     }
 }

@@ -36,9 +36,8 @@ impl Allocator {
         self.taken.retain(|_, owner| declared.contains_key(owner));
         let mut refused = Vec::new();
         // Who asks for an address by name comes before who takes any.
-        let (asking, others): (Vec<_>, Vec<_>) = declared
-            .into_iter()
-            .partition(|(_, service)| !asked_for(service).is_empty());
+        let (asking, others): (Vec<_>, Vec<_>) =
+            declared.into_iter().partition(|(_, service)| !asked_for(service).is_empty());
         let filled = asking
             .into_iter()
             .chain(others)
@@ -59,12 +58,7 @@ impl Allocator {
         }
         let families = families(spec);
         spec.ip_family_policy.get_or_insert_with(|| {
-            if families.len() == 2 {
-                "RequireDualStack"
-            } else {
-                "SingleStack"
-            }
-            .to_owned()
+            if families.len() == 2 { "RequireDualStack" } else { "SingleStack" }.to_owned()
         });
         if is_headless(spec) {
             spec.cluster_ips = Some(vec!["None".to_owned()]);
@@ -73,44 +67,29 @@ impl Allocator {
             for family in &families {
                 match self.address(id, *family, spec) {
                     Ok(address) => addresses.push(address.to_string()),
-                    Err(reason) => refused.push(Refused {
-                        service: id.clone(),
-                        reason,
-                    }),
+                    Err(reason) => refused.push(Refused { service: id.clone(), reason }),
                 }
             }
             spec.cluster_ip = addresses.first().cloned();
             spec.cluster_ips = Some(addresses);
         }
-        spec.ip_families = Some(
-            families
-                .iter()
-                .map(|family| family.name().to_owned())
-                .collect(),
-        );
+        spec.ip_families = Some(families.iter().map(|family| family.name().to_owned()).collect());
         service
     }
 
     fn address(&mut self, id: &Id, family: Family, spec: &ServiceSpec) -> Result<IpAddr, String> {
         let asked = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-        let asked = asked
-            .filter_map(|text| text.parse().ok())
-            .find(|a| Family::of(a) == family);
+        let asked = asked.filter_map(|text| text.parse().ok()).find(|a| Family::of(a) == family);
         if let Some(address) = asked {
             return self.claim(id, address, family);
         }
-        if let Some((address, _)) = self
-            .taken
-            .iter()
-            .find(|(address, owner)| *owner == id && Family::of(address) == family)
+        if let Some((address, _)) =
+            self.taken.iter().find(|(address, owner)| *owner == id && Family::of(address) == family)
         {
             return Ok(*address);
         }
         let digest = Sha256::digest(id.to_string());
-        let seed = digest
-            .iter()
-            .take(8)
-            .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let seed = digest.iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         let free = (0..u64::from(u16::MAX))
             .map(|step| family.nth(seed.wrapping_add(step)))
             .find(|address| !self.taken.contains_key(address))
@@ -127,12 +106,11 @@ impl Allocator {
             ));
         }
         match self.taken.get(&address) {
-            Some(owner) if owner != id => Err(format!(
-                "spec.clusterIP {address} belongs to Service {owner} already"
-            )),
+            Some(owner) if owner != id => {
+                Err(format!("spec.clusterIP {address} belongs to Service {owner} already"))
+            }
             _ => {
-                self.taken
-                    .retain(|a, owner| owner != id || Family::of(a) != family);
+                self.taken.retain(|a, owner| owner != id || Family::of(a) != family);
                 self.taken.insert(address, id.clone());
                 Ok(address)
             }
@@ -147,10 +125,7 @@ pub(in crate::local) fn is_headless(spec: &ServiceSpec) -> bool {
 
 /// The addresses of a filled Service.
 pub(in crate::local) fn addresses(service: &Service) -> Vec<IpAddr> {
-    let ips = service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.cluster_ips.iter().flatten());
+    let ips = service.spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten());
     ips.filter_map(|ip| ip.parse().ok()).collect()
 }
 
@@ -169,13 +144,7 @@ fn families(spec: &ServiceSpec) -> Vec<Family> {
         .ip_families
         .iter()
         .flatten()
-        .map(|name| {
-            if name == "IPv6" {
-                Family::V6
-            } else {
-                Family::V4
-            }
-        })
+        .map(|name| if name == "IPv6" { Family::V6 } else { Family::V4 })
         .chain(asked.filter_map(|text| text.parse().ok().map(|ip| Family::of(&ip))))
         .fold(Vec::new(), |mut families, family| {
             if !families.contains(&family) {
@@ -186,16 +155,10 @@ fn families(spec: &ServiceSpec) -> Vec<Family> {
     if families.is_empty() {
         families.push(Family::V4);
     }
-    let dual = matches!(
-        spec.ip_family_policy.as_deref(),
-        Some("PreferDualStack" | "RequireDualStack")
-    );
+    let dual =
+        matches!(spec.ip_family_policy.as_deref(), Some("PreferDualStack" | "RequireDualStack"));
     if dual && families.len() == 1 {
-        families.push(if families == [Family::V4] {
-            Family::V6
-        } else {
-            Family::V4
-        });
+        families.push(if families == [Family::V4] { Family::V6 } else { Family::V4 });
     }
     families
 }
@@ -209,11 +172,7 @@ pub(in crate::local) enum Family {
 
 impl Family {
     pub(in crate::local) fn of(address: &IpAddr) -> Self {
-        if address.is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     /// As Kubernetes spells it.
@@ -260,24 +219,17 @@ mod tests {
 
     fn service(yaml: &str) -> Service {
         let spec = serde_yaml_ng::from_str(yaml).unwrap();
-        Service {
-            spec: Some(spec),
-            ..Service::default()
-        }
+        Service { spec: Some(spec), ..Service::default() }
     }
 
     fn fill(
         allocator: &mut Allocator,
         services: &[(&str, &str)],
     ) -> (Vec<Vec<String>>, Vec<Refused>) {
-        let services: Vec<(Id, Service)> = services
-            .iter()
-            .map(|(n, yaml)| (Id::new("ns", *n), service(yaml)))
-            .collect();
+        let services: Vec<(Id, Service)> =
+            services.iter().map(|(n, yaml)| (Id::new("ns", *n), service(yaml))).collect();
         let (filled, refused) = allocator.fill(services.iter().map(|(id, s)| (id, s)));
-        let ips = filled
-            .into_values()
-            .map(|s| s.spec.unwrap().cluster_ips.unwrap_or_default());
+        let ips = filled.into_values().map(|s| s.spec.unwrap().cluster_ips.unwrap_or_default());
         (ips.collect(), refused)
     }
 
@@ -288,10 +240,7 @@ mod tests {
         assert_ne!(first[0], first[1]);
         assert_eq!(fill(&mut allocator, &[("a", "{}"), ("b", "{}")]).0, first);
         assert_eq!(fill(&mut allocator, &[("b", "{}")]).0[0], first[1]);
-        assert_eq!(
-            fill(&mut Allocator::default(), &[("a", "{}")]).0[0],
-            first[0]
-        );
+        assert_eq!(fill(&mut Allocator::default(), &[("a", "{}")]).0[0], first[0]);
     }
 
     #[test]

@@ -59,6 +59,16 @@ struct Run {
     since: (Instant, Timestamp),
 }
 
+/// The task that probes a process. Readiness goes on being probed while the container ends, as the
+/// kubelet does it; an address that may soon be another pod's is not.
+struct Probing(tokio::task::JoinHandle<String>);
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 enum Outcome {
     Exited(io::Result<ExitStatus>),
     Unhealthy(String),
@@ -77,10 +87,10 @@ impl Keeper {
                 process: run.process.clone(),
                 board: self.shared.board.clone(),
             };
-            let probes = tokio::spawn(probe::follow(target));
-            let outcome = self.watch(&mut run, probes).await;
+            let mut probing = Probing(tokio::spawn(probe::follow(target)));
+            let outcome = self.watch(&mut run, &mut probing).await;
             let ran_for = run.since.0.elapsed();
-            let (ended, stopped) = self.finish(run, outcome).await;
+            let (ended, stopped) = self.finish(run, outcome, probing).await;
             if stopped || !self.restarts_after(&ended) {
                 self.update(|report| report.phase = Phase::Ended(ended));
                 return;
@@ -89,11 +99,7 @@ impl Keeper {
                 (restarts, back_off) = (0, FIRST_BACK_OFF);
             }
             // The first restart is immediate.
-            let wait = if restarts == 0 {
-                Duration::ZERO
-            } else {
-                back_off
-            };
+            let wait = if restarts == 0 { Duration::ZERO } else { back_off };
             self.wait_to_restart(&ended, wait).await;
             if restarts > 0 {
                 back_off = (back_off * 2).min(MAX_BACK_OFF);
@@ -104,7 +110,7 @@ impl Keeper {
         self.update(|report| {
             if !matches!(report.phase, Phase::Ended(_)) {
                 let last = report.last.clone();
-                report.phase = Phase::Ended(last.unwrap_or_else(|| never_ran()));
+                report.phase = Phase::Ended(last.unwrap_or_else(never_ran));
             }
         });
     }
@@ -114,7 +120,7 @@ impl Keeper {
     }
 
     /// Starts the process as soon as everything it refers to is there. None when it shall not run.
-    async fn start(&mut self) -> Option<Run> {
+    async fn start(&self) -> Option<Run> {
         let mut config_maps = self.shared.cx.config_maps.clone();
         let mut goal = self.goal.clone();
         loop {
@@ -149,10 +155,7 @@ impl Keeper {
         fs::create_dir_all(file.parent().unwrap_or(&file))?;
         let content = serde_json::to_vec(launch).map_err(io::Error::other)?;
         crate::local::state::write_atomically(&file, &content)?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(shared.log_file(name))?;
+        let log = File::options().create(true).append(true).open(shared.log_file(name))?;
         // Programs that open /dev/stdout need the right to.
         if let Some(uid) = launch.user() {
             fchown(&log, Some(uid), None)?;
@@ -170,9 +173,7 @@ impl Keeper {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let outer = child
-            .id()
-            .ok_or_else(|| io::Error::other("ended at once"))?;
+        let outer = child.id().ok_or_else(|| io::Error::other("ended at once"))?;
         let pid = tokio::select! {
             pid = first_child(outer) => Some(pid?),
             // It did what it had to before anybody could look. The exit status comes again.
@@ -185,56 +186,41 @@ impl Keeper {
             report.pid = pid;
         });
         let process = Process::new(programs.nsenter.clone(), pid, launch);
-        Ok(Run {
-            child,
-            process,
-            since,
-        })
+        Ok(Run { child, process, since })
     }
 
-    async fn watch(&mut self, run: &mut Run, probes: tokio::task::JoinHandle<String>) -> Outcome {
-        let abort = probes.abort_handle();
-        let mut unhealthy = std::pin::pin!(probes);
-        let outcome = loop {
+    async fn watch(&mut self, run: &mut Run, probing: &mut Probing) -> Outcome {
+        loop {
             tokio::select! {
                 biased;
-                status = run.child.wait() => break Outcome::Exited(status),
+                status = run.child.wait() => return Outcome::Exited(status),
                 changed = self.goal.changed() => {
                     if changed.is_err() {
-                        break Outcome::Stop(Instant::now());
+                        return Outcome::Stop(Instant::now());
                     }
                     if let Goal::End(deadline) = *self.goal.borrow_and_update() {
-                        break Outcome::Stop(deadline);
+                        return Outcome::Stop(deadline);
                     }
                 }
-                Ok(reason) = &mut unhealthy => break Outcome::Unhealthy(reason),
+                Ok(reason) = &mut probing.0 => return Outcome::Unhealthy(reason),
             }
-        };
-        // Readiness goes on being probed while the container ends, as the kubelet does it; health
-        // does not matter any more. A container that has ended is not probed.
-        if matches!(outcome, Outcome::Exited(_) | Outcome::Unhealthy(_)) {
-            abort.abort();
         }
-        outcome
     }
 
     /// Ends the process if it has not ended, and says how it did and whether it was to end for good.
-    async fn finish(&mut self, mut run: Run, outcome: Outcome) -> (Ended, bool) {
+    async fn finish(&self, mut run: Run, outcome: Outcome, probing: Probing) -> (Ended, bool) {
         let mut killed = false;
         let (status, why, stopped) = match outcome {
             Outcome::Exited(status) => (status, None, matches!(*self.goal.borrow(), Goal::End(_))),
             Outcome::Unhealthy(reason) => {
                 let deadline = Instant::now() + self.shared.grace;
-                (
-                    self.end(&mut run, deadline, &mut killed).await,
-                    Some(reason),
-                    false,
-                )
+                (self.end(&mut run, deadline, &mut killed).await, Some(reason), false)
             }
             Outcome::Stop(deadline) => {
                 (self.end(&mut run, deadline, &mut killed).await, None, true)
             }
         };
+        drop(probing);
         let (code, signal) = match &status {
             Ok(status) => (status.code(), status.signal()),
             Err(error) => {
@@ -243,11 +229,7 @@ impl Keeper {
             }
         };
         // `unshare` passes every signal on but SIGKILL, of which it makes exit status 1.
-        let signal = if killed {
-            Some(Signal::KILL.as_raw())
-        } else {
-            signal
-        };
+        let signal = if killed { Some(Signal::KILL.as_raw()) } else { signal };
         let code = match (code, signal) {
             (Some(code), None) => code,
             (_, signal) => 128 + signal.unwrap_or(0),
@@ -275,11 +257,7 @@ impl Keeper {
         deadline: Instant,
         killed: &mut bool,
     ) -> io::Result<ExitStatus> {
-        let hook = self
-            .container
-            .lifecycle
-            .as_ref()
-            .and_then(|l| l.pre_stop.clone());
+        let hook = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
         let mut deadline = deadline;
         if let Some(hook) = hook {
             tokio::select! {
@@ -334,18 +312,12 @@ impl Keeper {
 
     async fn wait_to_restart(&mut self, ended: &Ended, wait: Duration) {
         let code = ended.code;
-        let why = ended
-            .message
-            .as_ref()
-            .map_or_else(String::new, |why| format!(" ({why})"));
+        let why = ended.message.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
         let message = format!("ended with {code}{why}; next start in {} s", wait.as_secs());
         self.update(|report| {
             report.restarts += 1;
             if !wait.is_zero() {
-                report.phase = Phase::Waiting {
-                    reason: "CrashLoopBackOff",
-                    message,
-                };
+                report.phase = Phase::Waiting { reason: "CrashLoopBackOff", message };
             }
         });
         tokio::select! {
@@ -369,9 +341,7 @@ fn never_ran() -> Ended {
 impl Process {
     /// Sends a signal. That the process has gone in the meantime is fine.
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .pid
-            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = self.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid
             && let Err(error) = kill_process(pid, signal)
         {
@@ -386,11 +356,7 @@ async fn first_child(parent: u32) -> io::Result<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
     loop {
         let children = fs::read_to_string(&path)?;
-        if let Some(pid) = children
-            .split_whitespace()
-            .next()
-            .and_then(|pid| pid.parse().ok())
-        {
+        if let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
             return Ok(pid);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -35,10 +35,7 @@ pub(super) fn variables(
         let prefix = source.prefix.as_deref().unwrap_or("");
         let map = config_map(pod, &reference.name, config_maps);
         if map.is_none() && !reference.optional.unwrap_or(false) {
-            return Err(NotThere(format!(
-                "ConfigMap {} is not there",
-                reference.name
-            )));
+            return Err(NotThere(format!("ConfigMap {} is not there", reference.name)));
         }
         for (key, value) in map.iter().flat_map(|map| map.data.iter().flatten()) {
             all.insert(format!("{prefix}{key}"), value.clone());
@@ -58,11 +55,7 @@ pub(super) fn command_line(
     container: &Container,
     variables: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let parts = container
-        .command
-        .iter()
-        .flatten()
-        .chain(container.args.iter().flatten());
+    let parts = container.command.iter().flatten().chain(container.args.iter().flatten());
     parts.map(|part| expand(part, variables)).collect()
 }
 
@@ -73,17 +66,11 @@ fn value(
     config_maps: &ConfigMaps,
 ) -> Result<Option<String>, NotThere> {
     let Some(source) = &variable.value_from else {
-        return Ok(Some(expand(
-            variable.value.as_deref().unwrap_or(""),
-            so_far,
-        )));
+        return Ok(Some(expand(variable.value.as_deref().unwrap_or(""), so_far)));
     };
     if let Some(reference) = &source.field_ref {
         return field(pod, &reference.field_path).map(Some).ok_or_else(|| {
-            NotThere(format!(
-                "env {}: unknown field {}",
-                variable.name, reference.field_path
-            ))
+            NotThere(format!("env {}: unknown field {}", variable.name, reference.field_path))
         });
     }
     let Some(reference) = &source.config_map_key_ref else {
@@ -93,9 +80,7 @@ fn value(
     let found = map.and_then(|map| map.data.as_ref()?.get(&reference.key).cloned());
     if found.is_none() && !reference.optional.unwrap_or(false) {
         let (name, key) = (&reference.name, &reference.key);
-        return Err(NotThere(format!(
-            "key {key} of ConfigMap {name} is not there"
-        )));
+        return Err(NotThere(format!("key {key} of ConfigMap {name} is not there")));
     }
     Ok(found)
 }
@@ -114,18 +99,10 @@ pub(super) fn field(pod: &Pod, path: &str) -> Option<String> {
     let (metadata, spec, status) = (&pod.metadata, pod.spec.as_ref()?, pod.status.as_ref());
     let in_map = |map: &Option<BTreeMap<String, String>>, rest: &str| {
         let key = rest.strip_prefix("['")?.strip_suffix("']")?;
-        Some(
-            map.as_ref()
-                .and_then(|map| map.get(key))
-                .cloned()
-                .unwrap_or_default(),
-        )
+        Some(map.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default())
     };
     let all = |map: &Option<BTreeMap<String, String>>| {
-        let lines = map
-            .iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={value:?}"));
+        let lines = map.iter().flatten().map(|(key, value)| format!("{key}={value:?}"));
         lines.collect::<Vec<_>>().join("\n")
     };
     Some(match path {
@@ -157,10 +134,7 @@ pub(super) fn field(pod: &Pod, path: &str) -> Option<String> {
 
 /// The pod's ServiceAccount; everyone has one.
 pub(in crate::local) fn service_account(pod: &Pod) -> &str {
-    let name = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.service_account_name.as_deref());
+    let name = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
     name.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
@@ -175,9 +149,7 @@ fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
             rest = after;
             continue;
         }
-        let reference = after
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'));
+        let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
         match reference.and_then(|(name, tail)| Some((variables.get(name)?, tail))) {
             Some((value, tail)) => {
                 out.push_str(value);
@@ -268,10 +240,7 @@ env:
 
     #[test]
     fn labels_as_a_file() {
-        assert_eq!(
-            field(&pod(), "metadata.labels").unwrap(),
-            "app=\"a\"\nb=\"c\""
-        );
+        assert_eq!(field(&pod(), "metadata.labels").unwrap(), "app=\"a\"\nb=\"c\"");
         assert_eq!(field(&pod(), "spec.unknown"), None);
     }
 }

@@ -7,9 +7,7 @@ use crate::local::dns;
 /// Name of the machine inside of the pod; a host name has at most 63 characters.
 pub(super) fn hostname(pod: &Pod) -> String {
     let given = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-    let name = given
-        .or_else(|| pod.metadata.name.clone())
-        .unwrap_or_default();
+    let name = given.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     name.chars().take(63).collect()
 }
 
@@ -35,10 +33,7 @@ pub(super) fn resolv_conf(pod: &Pod) -> String {
         options.retain(|(known, _)| *known != name);
         options.push((name, option.value));
     }
-    let mut text: String = servers
-        .iter()
-        .map(|server| format!("nameserver {server}\n"))
-        .collect();
+    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     if !searches.is_empty() {
         text.push_str(&format!("search {}\n", searches.join(" ")));
     }
@@ -47,10 +42,7 @@ pub(super) fn resolv_conf(pod: &Pod) -> String {
             Some(value) => format!("{name}:{value}"),
             None => name,
         });
-        text.push_str(&format!(
-            "options {}\n",
-            options.collect::<Vec<_>>().join(" ")
-        ));
+        text.push_str(&format!("options {}\n", options.collect::<Vec<_>>().join(" ")));
     }
     text
 }
@@ -65,23 +57,12 @@ pub(super) fn hosts(pod: &Pod) -> String {
         Some(sub) => format!("{name}.{sub}.{namespace}.svc.cluster.local\t{name}"),
         None => name,
     };
-    let status = pod
-        .status
-        .iter()
-        .flat_map(|status| status.pod_ips.iter().flatten());
+    let status = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
     for ip in status {
         text.push_str(&format!("{}\t{names}\n", ip.ip));
     }
-    for alias in spec
-        .iter()
-        .flat_map(|spec| spec.host_aliases.iter().flatten())
-    {
-        let names = alias
-            .hostnames
-            .iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>();
+    for alias in spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten()) {
+        let names = alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>();
         text.push_str(&format!("{}\t{}\n", alias.ip, names.join("\t")));
     }
     text
@@ -112,10 +93,7 @@ mod tests {
             "containers": [], "dnsPolicy": "None",
             "dnsConfig": {"nameservers": ["1.2.3.4"], "options": [{"name": "ndots", "value": "1"}, {"name": "edns0"}]},
         });
-        assert_eq!(
-            resolv_conf(&pod(by_hand)),
-            "nameserver 1.2.3.4\noptions ndots:1 edns0\n"
-        );
+        assert_eq!(resolv_conf(&pod(by_hand)), "nameserver 1.2.3.4\noptions ndots:1 edns0\n");
     }
 
     #[test]

@@ -8,24 +8,17 @@
 //! The root file system is the machine's, seen through an overlay: a container may write anywhere, and
 //! nothing of it reaches the machine. Mount points that the machine lacks are made in the overlay.
 
+mod root;
+
 use std::{
     collections::BTreeMap,
-    ffi::CString,
-    fs, io,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use k8s_openapi::api::core::v1::{Capabilities, Container, Pod};
-use rustix::{
-    mount::{
-        MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
-    },
-    process::pivot_root,
-};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::root::StartError;
 use super::{ConfigMaps, Context, env, env::NotThere, volumes::Volumes};
 
 /// Everything the helper needs; a file of the pod's directory, also read by `tulle local exec`.
@@ -85,20 +78,13 @@ pub(super) fn describe(
     }
     let (uid, privileges) = privileges(&cx.programs.setpriv, pod, container)?;
     let home = if uid == 0 { "/root" } else { "/" };
-    env.entry("HOME".to_owned())
-        .or_insert_with(|| home.to_owned());
+    env.entry("HOME".to_owned()).or_insert_with(|| home.to_owned());
     let security = container.security_context.as_ref();
     Ok(Launch {
         mount_point: cx.state.mount_point(),
         mounts: mounts(cx, pod, container, volumes)?,
-        read_only_root: security
-            .and_then(|s| s.read_only_root_filesystem)
-            .unwrap_or(false),
-        working_dir: container
-            .working_dir
-            .clone()
-            .unwrap_or_else(|| "/".to_owned())
-            .into(),
+        read_only_root: security.and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
+        working_dir: container.working_dir.clone().unwrap_or_else(|| "/".to_owned()).into(),
         privileges,
         argv,
         env,
@@ -118,39 +104,24 @@ fn mounts(
         read_only: false,
     });
     // Under a path that every user may walk, wherever they were built.
-    let programs = [
-        &cx.programs.tulle,
-        &cx.programs.proxy,
-        &cx.programs.control_plane,
-    ];
+    let programs = [&cx.programs.tulle, &cx.programs.proxy, &cx.programs.control_plane];
     let programs = programs.into_iter().map(|program| Bind {
         source: program.clone(),
         target: Path::new("/usr/local/bin").join(program.file_name().unwrap_or_default()),
         read_only: true,
     });
     let mut binds: Vec<Bind> = generated.into_iter().chain(programs).collect();
-    let declared: Vec<_> = pod
-        .spec
-        .iter()
-        .flat_map(|s| s.volumes.iter().flatten())
-        .collect();
+    let declared: Vec<_> = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).collect();
     let first_own = binds.len();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(volume) = declared.iter().find(|volume| volume.name == mount.name) else {
             let name = &mount.name;
-            return Err(LaunchError::Invalid(format!(
-                "volumeMounts names no volume: {name}"
-            )));
+            return Err(LaunchError::Invalid(format!("volumeMounts names no volume: {name}")));
         };
         let mut source = volumes.path(volume);
         if let Some(sub) = &mount.sub_path {
-            if !Path::new(sub)
-                .components()
-                .all(|c| matches!(c, std::path::Component::Normal(_)))
-            {
-                return Err(LaunchError::Invalid(format!(
-                    "subPath {sub} leaves its volume"
-                )));
+            if !Path::new(sub).components().all(|c| matches!(c, std::path::Component::Normal(_))) {
+                return Err(LaunchError::Invalid(format!("subPath {sub} leaves its volume")));
             }
             source.push(sub);
         }
@@ -192,20 +163,10 @@ fn privileges(
     container: &Container,
 ) -> Result<(i64, Vec<String>), LaunchError> {
     let own = container.security_context.clone().unwrap_or_default();
-    let shared = pod
-        .spec
-        .clone()
-        .unwrap_or_default()
-        .security_context
-        .unwrap_or_default();
+    let shared = pod.spec.clone().unwrap_or_default().security_context.unwrap_or_default();
     let uid = own.run_as_user.or(shared.run_as_user).unwrap_or(0);
     let gid = own.run_as_group.or(shared.run_as_group).unwrap_or(0);
-    if uid == 0
-        && own
-            .run_as_non_root
-            .or(shared.run_as_non_root)
-            .unwrap_or(false)
-    {
+    if uid == 0 && own.run_as_non_root.or(shared.run_as_non_root).unwrap_or(false) {
         return Err(LaunchError::Invalid(
             "runAsNonRoot is true, but the container would run as root: set runAsUser".to_owned(),
         ));
@@ -241,15 +202,11 @@ fn privileges(
 fn capabilities(asked: &Capabilities) -> std::collections::BTreeSet<String> {
     let names = |list: &Option<Vec<String>>| -> Vec<String> {
         let names = list.iter().flatten().map(|name| name.to_lowercase());
-        names
-            .map(|name| name.trim_start_matches("cap_").to_owned())
-            .collect()
+        names.map(|name| name.trim_start_matches("cap_").to_owned()).collect()
     };
     let (add, drop) = (names(&asked.add), names(&asked.drop));
-    let mut kept: std::collections::BTreeSet<String> = DEFAULT_CAPABILITIES
-        .iter()
-        .map(|&name| name.to_owned())
-        .collect();
+    let mut kept: std::collections::BTreeSet<String> =
+        DEFAULT_CAPABILITIES.iter().map(|&name| name.to_owned()).collect();
     if drop.iter().any(|name| name == "all") {
         kept.clear();
     }
@@ -261,205 +218,7 @@ fn capabilities(asked: &Capabilities) -> std::collections::BTreeSet<String> {
 impl Launch {
     /// The user it runs as.
     pub(super) fn user(&self) -> Option<u32> {
-        self.privileges
-            .iter()
-            .find_map(|a| a.strip_prefix("--reuid="))?
-            .parse()
-            .ok()
-    }
-
-    /// Runs in the container's new namespaces: makes the root file system and becomes the command.
-    /// Returns only on failure.
-    ///
-    /// # Errors
-    /// The first thing the kernel refused.
-    pub(in crate::local) fn become_container(self) -> Result<std::convert::Infallible, StartError> {
-        let new_root = self.make_root()?;
-        let old = new_root.join(OLD_ROOT);
-        fs::create_dir(&old).map_err(|error| failed("making", &old, error))?;
-        pivot_root(&new_root, &old).map_err(|error| failed("entering", &new_root, error))?;
-        std::env::set_current_dir("/").map_err(|error| failed("entering", "/".as_ref(), error))?;
-        let old = Path::new("/").join(OLD_ROOT);
-        for bind in &self.mounts {
-            bind.apply(&old)
-                .map_err(|error| failed("mounting", &bind.target, error))?;
-        }
-        unmount(&old, UnmountFlags::DETACH).map_err(|error| failed("leaving", &old, error))?;
-        fs::remove_dir(&old).map_err(|error| failed("removing", &old, error))?;
-        if self.read_only_root {
-            mount_remount("/", MountFlags::BIND | MountFlags::RDONLY, c"")
-                .map_err(|error| failed("closing", "/".as_ref(), error))?;
-        } else {
-            fs::create_dir_all(&self.working_dir)
-                .map_err(|error| failed("making", &self.working_dir, error))?;
-        }
-        let (program, arguments) = self.privileges.split_first().ok_or(StartError::Empty)?;
-        let error = Command::new(program)
-            .args(arguments)
-            .arg("--")
-            .args(&self.argv)
-            .env_clear()
-            .envs(&self.env)
-            .current_dir(&self.working_dir)
-            .exec();
-        Err(failed("starting", program.as_ref(), error))
-    }
-
-    /// Overlays over the root and every other file system of the machine; fresh `/proc`, `/run` and
-    /// `/dev/shm`.
-    fn make_root(&self) -> Result<PathBuf, StartError> {
-        let base = &self.mount_point;
-        let plain = MountFlags::empty();
-        let mounted = |result: rustix::io::Result<()>, path: &Path| {
-            result.map_err(|error| failed("mounting", path, error))
-        };
-        mounted(mount("tmpfs", base, "tmpfs", plain, c"mode=755"), base)?;
-        let root = base.join("root");
-        fs::create_dir(&root).map_err(|error| failed("making", &root, error))?;
-        overlay(Path::new("/"), &root, &base.join("0"))
-            .map_err(|error| failed("overlaying", "/".as_ref(), error))?;
-        for (index, path) in other_file_systems(base)?.into_iter().enumerate() {
-            let Ok(inside) = path.strip_prefix("/") else {
-                continue;
-            };
-            let target = root.join(inside);
-            if let Err(error) = overlay(&path, &target, &base.join((index + 1).to_string())) {
-                // Some file systems cannot lie below an overlay. Seeing them read-only is safe.
-                let seen = mount_bind(&path, &target).and_then(|()| {
-                    mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, c"")
-                });
-                if seen.is_err() {
-                    tracing::debug!(path = %path.display(), %error, "not visible in the container");
-                }
-            }
-        }
-        let dev = root.join("dev");
-        mounted(mount_bind_recursive("/dev", &dev), &dev)?;
-        let shm = dev.join("shm");
-        mounted(
-            mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID, c"mode=1777"),
-            &shm,
-        )?;
-        let sys = root.join("sys");
-        mounted(mount_bind_recursive("/sys", &sys), &sys)?;
-        let proc = root.join("proc");
-        mounted(mount("proc", &proc, "proc", plain, None), &proc)?;
-        let run = root.join("run");
-        mounted(mount("tmpfs", &run, "tmpfs", plain, c"mode=755"), &run)?;
-        Ok(root)
-    }
-}
-
-/// Where the machine's root is while the mounts are made.
-const OLD_ROOT: &str = ".machine";
-
-impl Bind {
-    fn apply(&self, old_root: &Path) -> io::Result<()> {
-        let source = old_root.join(self.source.strip_prefix("/").unwrap_or(&self.source));
-        let kind = fs::metadata(&source).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.source.display()))
-        })?;
-        if kind.is_dir() {
-            fs::create_dir_all(&self.target)?;
-        } else {
-            // A link that leads out of what the container sees (systemd's resolv.conf) gives way.
-            if fs::symlink_metadata(&self.target).is_ok_and(|m| m.is_symlink()) {
-                fs::remove_file(&self.target)?;
-            }
-            fs::create_dir_all(self.target.parent().unwrap_or(Path::new("/")))?;
-            fs::File::options()
-                .create(true)
-                .append(true)
-                .open(&self.target)?;
-        }
-        mount_bind_recursive(&source, &self.target)?;
-        if self.read_only {
-            mount_remount(&self.target, MountFlags::BIND | MountFlags::RDONLY, c"")?;
-        }
-        Ok(())
-    }
-}
-
-fn overlay(lower: &Path, target: &Path, work: &Path) -> io::Result<()> {
-    let (upper, work) = (work.join("upper"), work.join("work"));
-    fs::create_dir_all(&upper)?;
-    fs::create_dir_all(&work)?;
-    // The upper directory's mode becomes that of the overlay's root.
-    fs::set_permissions(&upper, fs::metadata(lower)?.permissions())?;
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        escape(lower)?,
-        escape(&upper)?,
-        escape(&work)?
-    );
-    let options = CString::new(options).map_err(io::Error::other)?;
-    Ok(mount(
-        "overlay",
-        target,
-        "overlay",
-        MountFlags::empty(),
-        options.as_c_str(),
-    )?)
-}
-
-/// `:` and `,` mean something in the options of an overlay.
-fn escape(path: &Path) -> io::Result<String> {
-    let text = path
-        .to_str()
-        .ok_or_else(|| io::Error::other("a path that is not UTF-8"))?;
-    Ok(text
-        .replace('\\', "\\\\")
-        .replace(':', "\\:")
-        .replace(',', "\\,"))
-}
-
-/// Mount points besides the root that hold files; outer ones first. What is below `/proc`, `/sys`,
-/// `/dev` and `/run` is the container's own.
-fn other_file_systems(own: &Path) -> Result<Vec<PathBuf>, StartError> {
-    let path = Path::new("/proc/self/mountinfo");
-    let table = fs::read_to_string(path).map_err(|error| failed("reading", path, error))?;
-    let mut paths: Vec<PathBuf> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        // Spaces and the like are octal there; such mount points are rare, and left out.
-        .filter(|point| *point != "/" && !point.contains('\\'))
-        .map(PathBuf::from)
-        .filter(|point| {
-            !point.starts_with(own)
-                && !["/proc", "/sys", "/dev", "/run"]
-                    .iter()
-                    .any(|own| point.starts_with(own))
-        })
-        .filter(|point| point.is_dir())
-        .collect();
-    paths.sort();
-    paths.dedup();
-    Ok(paths)
-}
-
-/// The kernel refused to start a container.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// While doing this.
-    #[error("{doing} {path}: {source}")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The description names no program.
-    #[error("nothing to start")]
-    Empty,
-}
-
-fn failed(doing: &'static str, path: &Path, error: impl Into<io::Error>) -> StartError {
-    StartError::Io {
-        doing,
-        path: path.to_owned(),
-        source: error.into(),
+        self.privileges.iter().find_map(|a| a.strip_prefix("--reuid="))?.parse().ok()
     }
 }
 
@@ -468,10 +227,7 @@ mod tests {
     use super::*;
 
     fn arguments(pod: &str, container: &str) -> Result<Vec<String>, LaunchError> {
-        let pod = Pod {
-            spec: Some(serde_yaml_ng::from_str(pod).unwrap()),
-            ..Pod::default()
-        };
+        let pod = Pod { spec: Some(serde_yaml_ng::from_str(pod).unwrap()), ..Pod::default() };
         let container = serde_yaml_ng::from_str(container).unwrap();
         privileges("setpriv".as_ref(), &pod, &container).map(|(_, arguments)| arguments)
     }
@@ -480,11 +236,7 @@ mod tests {
     fn users_and_rights() {
         let plain = arguments("{containers: []}", "{name: c}").unwrap();
         assert!(plain.contains(&"--reuid=0".to_owned()));
-        assert!(
-            plain
-                .iter()
-                .any(|a| a.starts_with("--bounding-set=-all,+audit_write,+chown"))
-        );
+        assert!(plain.iter().any(|a| a.starts_with("--bounding-set=-all,+audit_write,+chown")));
 
         let sidecar = arguments(
             "{containers: [], securityContext: {runAsUser: 7, fsGroup: 9}}",
@@ -492,21 +244,13 @@ mod tests {
              allowPrivilegeEscalation: false, capabilities: {drop: [ALL], add: [NET_ADMIN]}}}",
         )
         .unwrap();
-        for argument in [
-            "--reuid=5050",
-            "--groups=9",
-            "--bounding-set=-all,+net_admin",
-            "--no-new-privs",
-        ] {
-            assert!(
-                sidecar.contains(&argument.to_owned()),
-                "{argument} in {sidecar:?}"
-            );
+        for argument in
+            ["--reuid=5050", "--groups=9", "--bounding-set=-all,+net_admin", "--no-new-privs"]
+        {
+            assert!(sidecar.contains(&argument.to_owned()), "{argument} in {sidecar:?}");
         }
-        let root = arguments(
-            "{containers: [], securityContext: {runAsNonRoot: true}}",
-            "{name: c}",
-        );
+        let root =
+            arguments("{containers: [], securityContext: {runAsNonRoot: true}}", "{name: c}");
         assert!(root.unwrap_err().to_string().contains("set runAsUser"));
     }
 }

@@ -137,10 +137,7 @@ struct Rounds {
 impl Rounds {
     fn new(probe: &Probe) -> Self {
         let delay = seconds(probe.initial_delay_seconds, 0);
-        Self {
-            next: Instant::now() + delay,
-            period: seconds(probe.period_seconds, 10),
-        }
+        Self { next: Instant::now() + delay, period: seconds(probe.period_seconds, 10) }
     }
 
     async fn next(&mut self) {
@@ -158,15 +155,11 @@ async fn once(target: &Target, probe: &Probe) -> Result<(), String> {
     let limit = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let (container, address) = (&target.container, target.address);
     if let Some(action) = &probe.http_get {
-        within(limit, http_get(container, address, action)).await
+        within(limit, Box::pin(http_get(container, address, action))).await
     } else if let Some(action) = &probe.tcp_socket {
         let host = action.host.as_deref();
-        within(limit, async {
-            connect(container, address, host, &action.port)
-                .await
-                .map(drop)
-        })
-        .await
+        within(limit, async { connect(container, address, host, &action.port).await.map(drop) })
+            .await
     } else if let Some(action) = &probe.exec {
         within(limit, exec(&target.process, action)).await
     } else {
@@ -180,9 +173,7 @@ async fn within(
     action: impl Future<Output = Result<(), String>>,
 ) -> Result<(), String> {
     let out_of_time = || format!("no answer within {} s", limit.as_secs());
-    tokio::time::timeout(limit, action)
-        .await
-        .unwrap_or_else(|_| Err(out_of_time()))
+    tokio::time::timeout(limit, action).await.unwrap_or_else(|_| Err(out_of_time()))
 }
 
 async fn connect(
@@ -193,9 +184,7 @@ async fn connect(
 ) -> Result<TcpStream, String> {
     let port = number(container, port).ok_or_else(|| format!("unknown port {port:?}"))?;
     let host = host.map_or_else(|| address.to_string(), str::to_owned);
-    TcpStream::connect((host.as_str(), port))
-        .await
-        .map_err(|error| format!("port {port}: {error}"))
+    TcpStream::connect((host.as_str(), port)).await.map_err(|error| format!("port {port}: {error}"))
 }
 
 fn number(container: &Container, port: &IntOrString) -> Option<u16> {
@@ -204,9 +193,7 @@ fn number(container: &Container, port: &IntOrString) -> Option<u16> {
         IntOrString::String(name) => {
             let mut ports = container.ports.iter().flatten();
             let found = ports.find(|port| port.name.as_deref() == Some(name));
-            u16::try_from(found?.container_port)
-                .ok()
-                .or_else(|| name.parse().ok())
+            u16::try_from(found?.container_port).ok().or_else(|| name.parse().ok())
         }
     }
 }
@@ -220,17 +207,10 @@ pub(super) async fn http_get(
     let stream = connect(container, address, action.host.as_deref(), &action.port).await?;
     let peer = stream.peer_addr().map_err(|error| error.to_string())?;
     let path = action.path.as_deref().unwrap_or("/");
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = http::Request::get(&path).header("user-agent", "kube-probe/tulle-local");
     let headers = action.http_headers.iter().flatten();
-    if !headers
-        .clone()
-        .any(|header| header.name.eq_ignore_ascii_case("host"))
-    {
+    if !headers.clone().any(|header| header.name.eq_ignore_ascii_case("host")) {
         request = request.header("host", peer.to_string());
     }
     for header in headers {
@@ -262,23 +242,11 @@ pub(super) async fn http_get(
 pub(super) async fn exec(process: &Process, action: &ExecAction) -> Result<(), String> {
     let argv: Vec<String> = action.command.clone().unwrap_or_default();
     let mut command = process.command(&argv);
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let output = child
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| error.to_string())?;
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = child.kill_on_drop(true).output().await.map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "{} ended with {}: {}",
-        argv.join(" "),
-        output.status,
-        said.trim()
-    ))
+    Err(format!("{} ended with {}: {}", argv.join(" "), output.status, said.trim()))
 }

@@ -29,10 +29,7 @@ pub(in crate::local) enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::local) enum Phase {
     /// Not started, or between two starts.
-    Waiting {
-        reason: &'static str,
-        message: String,
-    },
+    Waiting { reason: &'static str, message: String },
     /// Its process runs.
     Running { since: Timestamp },
     /// It ended and will not be started again.
@@ -82,14 +79,9 @@ impl Board {
             let role = init_role(&container);
             report(&container, role)
         });
-        let apps = spec
-            .containers
-            .iter()
-            .map(|container| report(container, Role::App));
+        let apps = spec.containers.iter().map(|container| report(container, Role::App));
         let reports = init.chain(apps).collect();
-        Self {
-            reports: Arc::new(watch::Sender::new(reports)),
-        }
+        Self { reports: Arc::new(watch::Sender::new(reports)) }
     }
 
     pub(super) fn update(&self, name: &str, change: impl FnOnce(&mut Report)) {
@@ -121,19 +113,12 @@ pub(super) fn init_role(container: &Container) -> Role {
 }
 
 fn report(container: &Container, role: Role) -> Report {
-    let reason = if role == Role::App {
-        "PodInitializing"
-    } else {
-        "ContainerCreating"
-    };
+    let reason = if role == Role::App { "PodInitializing" } else { "ContainerCreating" };
     Report {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         role,
-        phase: Phase::Waiting {
-            reason,
-            message: String::new(),
-        },
+        phase: Phase::Waiting { reason, message: String::new() },
         started: false,
         ready: false,
         not_ready_because: None,
@@ -145,23 +130,18 @@ fn report(container: &Container, role: Role) -> Report {
 
 /// Are all init containers done, and all sidecars started?
 pub(super) fn initialized(reports: &[Report]) -> bool {
-    reports
-        .iter()
-        .all(|report| match (report.role, &report.phase) {
-            (Role::Init, Phase::Ended(ended)) => ended.code == 0,
-            (Role::Init, _) => false,
-            (Role::Sidecar, _) => report.started,
-            (Role::App, _) => true,
-        })
+    reports.iter().all(|report| match (report.role, &report.phase) {
+        (Role::Init, Phase::Ended(ended)) => ended.code == 0,
+        (Role::Init, _) => false,
+        (Role::Sidecar, _) => report.started,
+        (Role::App, _) => true,
+    })
 }
 
 /// Are all containers that have to be ready so?
 pub(in crate::local) fn ready(reports: &[Report]) -> bool {
     let running = |report: &Report| matches!(report.phase, Phase::Running { .. });
-    reports
-        .iter()
-        .filter(|r| r.role != Role::Init)
-        .all(|r| r.ready && running(r))
+    reports.iter().filter(|r| r.role != Role::Init).all(|r| r.ready && running(r))
         && initialized(reports)
 }
 
@@ -170,20 +150,13 @@ pub(in crate::local) fn phase(reports: &[Report]) -> &'static str {
     let failed = |report: &Report| matches!(&report.phase, Phase::Ended(ended) if ended.code != 0);
     let ended = |report: &Report| matches!(report.phase, Phase::Ended(_));
     let mut apps = reports.iter().filter(|report| report.role == Role::App);
-    if reports
-        .iter()
-        .any(|report| report.role == Role::Init && failed(report))
-    {
+    if reports.iter().any(|report| report.role == Role::Init && failed(report)) {
         return "Failed";
     }
     let begun =
         |report: &Report| report.restarts > 0 || !matches!(report.phase, Phase::Waiting { .. });
     if apps.clone().all(ended) {
-        if apps.any(failed) {
-            "Failed"
-        } else {
-            "Succeeded"
-        }
+        if apps.any(failed) { "Failed" } else { "Succeeded" }
     } else if apps.all(begun) && initialized(reports) {
         "Running"
     } else {
@@ -204,13 +177,9 @@ pub(in crate::local) fn why_not_ready(reports: &[Report]) -> Vec<String> {
                     (true, (*reason).to_owned())
                 }
                 Phase::Waiting { reason, message } => (false, format!("{reason}: {message}")),
-                Phase::Running { .. } => (
-                    false,
-                    report
-                        .not_ready_because
-                        .clone()
-                        .unwrap_or_else(|| "starting".into()),
-                ),
+                Phase::Running { .. } => {
+                    (false, report.not_ready_because.clone().unwrap_or_else(|| "starting".into()))
+                }
                 Phase::Ended(ended) => (false, format!("ended with {}", ended.code)),
             };
             (idle, format!("{}: {text}", report.name))
@@ -235,26 +204,19 @@ pub(super) fn status(
     let why = why_not_ready(reports).join("; ");
     let condition = |type_: &str, holds: bool, message: &str| {
         let status = if holds { "True" } else { "False" };
-        let before = previous
-            .conditions
-            .iter()
-            .flatten()
-            .find(|c| c.type_ == type_);
-        let since = before
-            .filter(|c| c.status == status)
-            .and_then(|c| c.last_transition_time.clone());
+        let before = previous.conditions.iter().flatten().find(|c| c.type_ == type_);
+        let since =
+            before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
         PodCondition {
             type_: type_.to_owned(),
             status: status.to_owned(),
-            last_transition_time: since.or_else(|| Some(Time(*now))),
+            last_transition_time: since.or(Some(Time(*now))),
             message: (!holds && !message.is_empty()).then(|| message.to_owned()),
             ..PodCondition::default()
         }
     };
     let of = |init: bool| -> Option<Vec<ContainerStatus>> {
-        let wanted = reports
-            .iter()
-            .filter(|report| (report.role != Role::App) == init);
+        let wanted = reports.iter().filter(|report| (report.role != Role::App) == init);
         let statuses: Vec<_> = wanted.map(container_status).collect();
         (!statuses.is_empty()).then_some(statuses)
     };
@@ -270,13 +232,11 @@ pub(super) fn status(
         ]),
         host_ip: Some(GATEWAY.0.to_string()),
         host_ips: Some(
-            [GATEWAY.0.to_string(), GATEWAY.1.to_string()]
-                .map(|ip| HostIP { ip })
-                .into(),
+            [GATEWAY.0.to_string(), GATEWAY.1.to_string()].map(|ip| HostIP { ip }).into(),
         ),
         pod_ip: ips.as_ref().map(|[v4, _]| v4.clone()),
         pod_ips: ips.map(|ips| ips.map(|ip| PodIP { ip }).into()),
-        start_time: previous.start_time.clone().or_else(|| Some(Time(*now))),
+        start_time: previous.start_time.clone().or(Some(Time(*now))),
         init_container_statuses: of(true),
         container_statuses: of(false),
         ..PodStatus::default()
@@ -299,9 +259,7 @@ fn container_status(report: &Report) -> ContainerStatus {
                 ..ContainerState::default()
             },
             Phase::Running { since } => ContainerState {
-                running: Some(ContainerStateRunning {
-                    started_at: Some(Time(*since)),
-                }),
+                running: Some(ContainerStateRunning { started_at: Some(Time(*since)) }),
                 ..ContainerState::default()
             },
             Phase::Ended(ended) => terminated(ended),
@@ -351,20 +309,13 @@ mod tests {
     #[test]
     fn a_pod_goes_through_its_phases() {
         let board = Board::of(&pod());
-        let state = || {
-            (
-                phase(&board.reports()),
-                initialized(&board.reports()),
-                ready(&board.reports()),
-            )
-        };
+        let state =
+            || (phase(&board.reports()), initialized(&board.reports()), ready(&board.reports()));
         assert_eq!(state(), ("Pending", false, false));
         board.update("i", |r| r.phase = ended(0));
         assert_eq!(state(), ("Pending", false, false));
         let run = |r: &mut Report| {
-            r.phase = Phase::Running {
-                since: Timestamp::UNIX_EPOCH,
-            };
+            r.phase = Phase::Running { since: Timestamp::UNIX_EPOCH };
             (r.started, r.ready) = (true, true);
         };
         board.update("s", run);
@@ -383,11 +334,7 @@ mod tests {
     #[test]
     fn who_only_waits_for_others_says_nothing() {
         let board = Board::of(&pod());
-        board.update("i", |r| {
-            r.phase = Phase::Running {
-                since: Timestamp::UNIX_EPOCH,
-            }
-        });
+        board.update("i", |r| r.phase = Phase::Running { since: Timestamp::UNIX_EPOCH });
         assert_eq!(why_not_ready(&board.reports()), ["i: starting"]);
     }
 

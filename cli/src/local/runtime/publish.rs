@@ -15,7 +15,7 @@ use super::cluster::{Cluster, Member};
 use crate::local::{
     controllers::{Id, Labels, services},
     dns::Zone,
-    network,
+    network::{self, rules},
     objects::Note,
     overview::{ContainerLine, DeploymentLine, Overview, PodLine, ServiceLine},
     pod::{
@@ -46,7 +46,7 @@ impl View {
         let slices: Vec<_> = cluster.slices.values().collect();
         Self {
             files: files(cluster),
-            rules: network::rules(cluster.services.iter(), &slices),
+            rules: rules::text(cluster.services.iter(), &slices),
             zone: Zone::of(cluster.services.iter(), &slices),
             overview: overview(cluster),
         }
@@ -113,14 +113,12 @@ impl Publisher {
                 }
             }
         }
-        view.overview
-            .problems
-            .extend(self.fault.iter().map(|fault| Note {
-                object: "the mesh's network".to_owned(),
-                place: view.overview.name.clone(),
-                field: None,
-                message: fault.clone(),
-            }));
+        view.overview.problems.extend(self.fault.iter().map(|fault| Note {
+            object: "the mesh's network".to_owned(),
+            place: view.overview.name.clone(),
+            field: None,
+            message: fault.clone(),
+        }));
         self.out.zone.send_if_modified(|zone| {
             let changed = **zone != view.zone;
             *zone = Arc::new(view.zone);
@@ -158,12 +156,7 @@ impl Publisher {
 fn files(cluster: &Cluster) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut add = |order: u8, kind: &str, version: &str, id: &Id, object: &dyn ErasedObject| {
-        let name = format!(
-            "{order}-{}_{}_{}.yaml",
-            kind.to_lowercase(),
-            id.namespace,
-            id.name
-        );
+        let name = format!("{order}-{}_{}_{}.yaml", kind.to_lowercase(), id.namespace, id.name);
         match object.yaml(version, kind) {
             Ok(text) => {
                 files.insert(name, text);
@@ -172,13 +165,7 @@ fn files(cluster: &Cluster) -> BTreeMap<String, String> {
         }
     };
     for (id, set) in &cluster.sets {
-        add(
-            1,
-            "ReplicaSet",
-            "apps/v1",
-            id,
-            &replica_set(cluster, id, set),
-        );
+        add(1, "ReplicaSet", "apps/v1", id, &replica_set(cluster, id, set));
     }
     for (id, member) in &cluster.pods {
         add(2, "Pod", "v1", id, &member.object());
@@ -213,20 +200,12 @@ impl<T: Serialize> ErasedObject for T {
 }
 
 fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> ReplicaSet {
-    let members: Vec<&Member> = cluster
-        .pods
-        .values()
-        .filter(|member| member.owner.as_ref() == Some(id))
-        .collect();
+    let members: Vec<&Member> =
+        cluster.pods.values().filter(|member| member.owner.as_ref() == Some(id)).collect();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let ready = number(members.iter().filter(|member| member.news.ready).count());
-    let labels: Labels = set
-        .template
-        .metadata
-        .clone()
-        .unwrap_or_default()
-        .labels
-        .unwrap_or_default();
+    let labels: Labels =
+        set.template.metadata.clone().unwrap_or_default().labels.unwrap_or_default();
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(id.name.clone()),
@@ -247,10 +226,7 @@ fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> Replica
         },
         spec: Some(ReplicaSetSpec {
             replicas: Some(set.replicas),
-            selector: LabelSelector {
-                match_labels: Some(labels),
-                ..LabelSelector::default()
-            },
+            selector: LabelSelector { match_labels: Some(labels), ..LabelSelector::default() },
             template: Some(set.template.clone()),
             ..ReplicaSetSpec::default()
         }),
@@ -263,45 +239,24 @@ fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> Replica
 }
 
 fn overview(cluster: &Cluster) -> Overview {
-    let deployments = cluster
-        .progress()
-        .into_iter()
-        .map(|(id, wanted, ready, old)| DeploymentLine {
-            namespace: id.namespace,
-            name: id.name,
-            wanted,
-            ready,
-            old,
-        });
+    let deployments = cluster.progress().into_iter().map(|(id, wanted, ready, old)| {
+        DeploymentLine { namespace: id.namespace, name: id.name, wanted, ready, old }
+    });
     let deployments: Vec<_> = deployments.collect();
-    let pods: Vec<PodLine> = cluster
-        .pods
-        .iter()
-        .map(|(id, member)| pod_line(id, member))
-        .collect();
+    let pods: Vec<PodLine> = cluster.pods.iter().map(|(id, member)| pod_line(id, member)).collect();
     let done = |pod: &PodLine| pod.ready || pod.phase == "Succeeded";
     let settled = cluster.loaded
         && cluster.rejected.is_empty()
-        && deployments
-            .iter()
-            .all(|d| d.ready >= d.wanted && d.old == 0)
+        && deployments.iter().all(|d| d.ready >= d.wanted && d.old == 0)
         && pods.iter().all(|pod| done(pod) && !pod.terminating)
-        && cluster
-            .objects
-            .pods
-            .keys()
-            .all(|id| cluster.pods.contains_key(id));
+        && cluster.objects.pods.keys().all(|id| cluster.pods.contains_key(id));
     Overview {
         name: cluster.name.clone(),
         directory: cluster.directory.clone(),
         settled,
         deployments,
         pods,
-        services: cluster
-            .services
-            .iter()
-            .map(|(id, s)| service_line(cluster, id, s))
-            .collect(),
+        services: cluster.services.iter().map(|(id, s)| service_line(cluster, id, s)).collect(),
         problems: cluster.problems(),
         not_honoured: cluster.objects.notes.clone(),
         remarks: vec![
@@ -316,11 +271,7 @@ fn pod_line(id: &Id, member: &Member) -> PodLine {
     let metadata: &Pod = &member.pod;
     let status = &member.news.status;
     let done = member.news.ready || status.phase.as_deref() == Some("Succeeded");
-    let mut waiting = if done {
-        vec![]
-    } else {
-        why_not_ready(&member.news.reports)
-    };
+    let mut waiting = if done { vec![] } else { why_not_ready(&member.news.reports) };
     if let Some(message) = &status.message {
         waiting = vec![message.clone()];
     }
@@ -344,9 +295,7 @@ fn pod_line(id: &Id, member: &Member) -> PodLine {
         ready: member.news.ready,
         terminating: member.ending.is_some(),
         ip: status.pod_ip.clone().unwrap_or_default(),
-        ready_after_ms: member
-            .ready_after
-            .and_then(|after| u64::try_from(after.as_millis()).ok()),
+        ready_after_ms: member.ready_after.and_then(|after| u64::try_from(after.as_millis()).ok()),
         waiting,
         containers: containers.collect(),
     }
@@ -358,32 +307,19 @@ fn service_line(
     service: &k8s_openapi::api::core::v1::Service,
 ) -> ServiceLine {
     // A pod of two families is one endpoint.
-    let family = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ip_families.as_ref()?.first());
+    let family = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref()?.first());
     let slices = cluster.slices.values().filter(|slice| {
-        network::belongs(slice, id) && family.is_none_or(|family| *family == slice.address_type)
+        rules::belongs(slice, id) && family.is_none_or(|family| *family == slice.address_type)
     });
     let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
     let ready = endpoints.filter(|endpoint| {
-        endpoint
-            .conditions
-            .as_ref()
-            .and_then(|conditions| conditions.ready)
-            .unwrap_or(true)
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
     });
-    let ports = service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten());
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     ServiceLine {
         namespace: id.namespace.clone(),
         name: id.name.clone(),
-        addresses: services::addresses(service)
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        addresses: services::addresses(service).iter().map(ToString::to_string).collect(),
         ports: ports.map(|port| port.port).collect(),
         ready_endpoints: ready.count(),
     }
