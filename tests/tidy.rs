@@ -45,7 +45,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("dashmap", &["proxy/src/upstream"]),
-    ("rcgen", &["proxy/src/tls", "control-plane/src/ca", "control-plane/tests"]),
+    ("rcgen", &["proxy/src/tls", "proxy/src/tests", "control-plane/src/ca", "control-plane/tests"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
 ];
@@ -96,10 +96,10 @@ fn unsafe_code_is_in_the_socket_room_alone() {
 #[test]
 fn rooms_are_not_named_after_crates_and_files_are_readable() {
     for (path, code) in sources() {
-        let generated = path.starts_with("proto/src/generated");
+        let exempt = path.starts_with("proto/src/generated") || path.ends_with("/tests.rs");
         let lines =
             code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
-        assert!(generated || lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
+        assert!(exempt || lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
         assert!(!path.ends_with("/mod.rs"), "{path}: write foo.rs beside foo/");
     }
 }

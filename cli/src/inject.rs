@@ -79,15 +79,9 @@ pub(crate) enum Error {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut sources = Vec::new();
     for path in &args.files {
-        let file = if path == Path::new("-") {
-            "stdin".to_owned()
-        } else {
-            path.display().to_string()
-        };
-        let text = read(path).map_err(|source| Error::Read {
-            file: file.clone(),
-            source,
-        })?;
+        let file =
+            if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+        let text = read(path).map_err(|source| Error::Read { file: file.clone(), source })?;
         sources.push((file, text));
     }
     let output = transform(&sources, args).map_err(Error::Documents)?;
@@ -133,29 +127,19 @@ fn transform(sources: &[(String, String)], args: &Args) -> Result<Output, Vec<St
                 Ok(Outcome { injected, notes }) => {
                     changed |= injected;
                     let name = format!("{}: {}", document.place, part.object);
-                    output.notes.extend(
-                        notes
-                            .iter()
-                            .map(|(kind, note)| format!("{kind}: {name}: {note}")),
-                    );
+                    output
+                        .notes
+                        .extend(notes.iter().map(|(kind, note)| format!("{kind}: {name}: {note}")));
                 }
                 Err(reason) => {
                     errors.push(format!("{}: {}: {reason}", document.place, part.object));
                 }
             }
         }
-        let text = if changed {
-            serialize(&value, &mut errors)
-        } else {
-            document.text
-        };
+        let text = if changed { serialize(&value, &mut errors) } else { document.text };
         append(&mut output.yaml, &text);
     }
-    if errors.is_empty() {
-        Ok(output)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(output) } else { Err(errors) }
 }
 
 fn settings(args: &Args) -> Settings {
@@ -172,11 +156,7 @@ fn settings(args: &Args) -> Settings {
 fn namespaces(documents: &[Document]) -> BTreeMap<String, BTreeMap<String, String>> {
     let labels = |namespace: &Value| -> Option<_> {
         let name = namespace.get("metadata")?.get("name")?.as_str()?.to_owned();
-        let labels = namespace
-            .get("metadata")?
-            .get("labels")
-            .cloned()
-            .unwrap_or_default();
+        let labels = namespace.get("metadata")?.get("labels").cloned().unwrap_or_default();
         Some((name, serde_yaml_ng::from_value(labels).unwrap_or_default()))
     };
     documents
@@ -217,10 +197,7 @@ impl Context {
             Plan::Inject(additions) => {
                 part.add(&additions)?;
                 let warnings = additions.warnings.into_iter();
-                Ok(Outcome {
-                    injected: true,
-                    notes: warnings.map(|w| ("warning", w)).collect(),
-                })
+                Ok(Outcome { injected: true, notes: warnings.map(|w| ("warning", w)).collect() })
             }
         }
     }

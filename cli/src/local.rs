@@ -36,6 +36,7 @@ mod state;
 mod system;
 mod token;
 mod up;
+mod verdict;
 
 use std::{
     future::Future,

@@ -64,7 +64,8 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        {
             return ExitCode::SUCCESS;
         }
         let message = error.to_string();

@@ -111,12 +111,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
 fn ask(args: &ConfigArgs, path: &str) -> Result<Value, Error> {
     let pod = &args.pod;
     let answer = local::exec_output(&args.name, pod, PROXY, &["tulle-proxy", "ctl", path])
-        .map_err(|source| Error::Ask {
-            pod: pod.clone(),
-            source: Box::new(source),
-        })?;
-    serde_json::from_str(&answer).map_err(|source| Error::Answer {
-        pod: pod.clone(),
-        source,
-    })
+        .map_err(|source| Error::Ask { pod: pod.clone(), source: Box::new(source) })?;
+    serde_json::from_str(&answer).map_err(|source| Error::Answer { pod: pod.clone(), source })
 }

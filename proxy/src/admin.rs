@@ -46,10 +46,7 @@ impl Admin {
             (&Method::GET, "/metrics") => {
                 answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.render())
             }
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "there is GET /ready and GET /metrics\n",
-            ),
+            _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
         }
     }
 
@@ -79,10 +76,7 @@ impl Admin {
             return text(StatusCode::OK, "ready\n");
         }
         let pending = pending.join("; ");
-        text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready, pending: {pending}\n"),
-        )
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
     }
 
     fn set_filter(&self, filter: &[u8]) -> Response<Bytes> {
@@ -131,12 +125,9 @@ pub async fn call(
         socket: socket.display().to_string(),
         reason: reason.to_string(),
     };
-    let io = UnixStream::connect(socket)
-        .await
-        .map_err(|e| unanswered(&e))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(|e| unanswered(&e))?;
+    let io = UnixStream::connect(socket).await.map_err(|e| unanswered(&e))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(io)).await.map_err(|e| unanswered(&e))?;
     let connection = tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
@@ -144,17 +135,9 @@ pub async fn call(
         .header(http::header::HOST, "tulle-proxy")
         .body(Full::<Bytes>::default())
         .map_err(|e| unanswered(&e))?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|e| unanswered(&e))?;
+    let response = sender.send_request(request).await.map_err(|e| unanswered(&e))?;
     let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(|e| unanswered(&e))?
-        .to_bytes();
+    let body = response.into_body().collect().await.map_err(|e| unanswered(&e))?.to_bytes();
     connection.abort();
     Ok((status, body))
 }

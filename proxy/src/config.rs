@@ -76,10 +76,8 @@ impl Config {
     fn read(from: &Environment<impl Fn(&str) -> Option<String>>) -> Result<Self, BadConfig> {
         let host_and_port = "TULLE_CONTROL_PLANE";
         let address = from.text(host_and_port, "tulle-control-plane.tulle-system.svc:15010");
-        let (host, port) = split_address(&address).map_err(|problem| BadConfig {
-            variable: "TULLE_CONTROL_PLANE",
-            problem,
-        })?;
+        let (host, port) = split_address(&address)
+            .map_err(|problem| BadConfig { variable: "TULLE_CONTROL_PLANE", problem })?;
         let secrets = "/var/run/secrets/tulle";
         Ok(Self {
             pod: Pod {
@@ -92,17 +90,12 @@ impl Config {
             control_plane: ControlPlane {
                 host,
                 port,
-                name: from.text(
-                    "TULLE_CONTROL_PLANE_NAME",
-                    "tulle-control-plane.tulle-system.svc",
-                ),
+                name: from.text("TULLE_CONTROL_PLANE_NAME", "tulle-control-plane.tulle-system.svc"),
                 roots_file: from
                     .text("TULLE_ROOTS_FILE", &format!("{secrets}/roots/roots.pem"))
                     .into(),
             },
-            token_file: from
-                .text("TULLE_TOKEN_FILE", &format!("{secrets}/token/token"))
-                .into(),
+            token_file: from.text("TULLE_TOKEN_FILE", &format!("{secrets}/token/token")).into(),
             admin_socket: from.text("TULLE_ADMIN_SOCKET", ADMIN_SOCKET).into(),
             workers: from.parsed("TULLE_WORKERS", default_workers())?,
             log: from.text("TULLE_LOG", "info"),
@@ -124,9 +117,7 @@ impl Pod {
 
 /// The admin socket of the proxy in this container.
 pub fn admin_socket() -> PathBuf {
-    Environment(variable)
-        .text("TULLE_ADMIN_SOCKET", ADMIN_SOCKET)
-        .into()
+    Environment(variable).text("TULLE_ADMIN_SOCKET", ADMIN_SOCKET).into()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -145,9 +136,7 @@ struct Environment<F>(F);
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
     /// An empty variable is one that is not set.
     fn get(&self, variable: &str) -> Option<String> {
-        (self.0)(variable)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        (self.0)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     fn text(&self, variable: &str, default: &str) -> String {
@@ -165,35 +154,26 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     where
         T: FromStr<Err: Display>,
     {
-        self.get(variable)
-            .map_or(Ok(default), |value| parse(variable, &value))
+        self.get(variable).map_or(Ok(default), |value| parse(variable, &value))
     }
 
     fn list<T>(&self, variable: &'static str) -> Result<Vec<T>, BadConfig>
     where
         T: FromStr<Err: Display>,
     {
-        self.required(variable)?
-            .split(',')
-            .map(|item| parse(variable, item.trim()))
-            .collect()
+        self.required(variable)?.split(',').map(|item| parse(variable, item.trim())).collect()
     }
 }
 
 fn parse<T: FromStr<Err: Display>>(variable: &'static str, value: &str) -> Result<T, BadConfig> {
-    value.parse().map_err(|e| BadConfig {
-        variable,
-        problem: format!("{value:?}: {e}"),
-    })
+    value.parse().map_err(|e| BadConfig { variable, problem: format!("{value:?}: {e}") })
 }
 
 /// `HOST:PORT`, an IPv6 address in brackets.
 fn split_address(address: &str) -> Result<(String, u16), String> {
     let wrong = || format!("{address:?} is not HOST:PORT (an IPv6 address goes in brackets)");
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port
-        .parse()
-        .map_err(|e| format!("{port:?} is no port: {e}"))?;
+    let port = port.parse().map_err(|e| format!("{port:?} is no port: {e}"))?;
     let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
     if host.is_empty() || bare_ipv6 {
         return Err(wrong());
@@ -224,10 +204,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.pod.full_name(), "shop/web-0");
         assert_eq!(config.pod.addresses.len(), 2);
-        assert_eq!(
-            config.control_plane.host,
-            "tulle-control-plane.tulle-system.svc"
-        );
+        assert_eq!(config.control_plane.host, "tulle-control-plane.tulle-system.svc");
         assert_eq!(config.control_plane.port, 15010);
         assert!(config.workers.get() <= MOST_WORKERS);
     }
@@ -235,26 +212,10 @@ mod tests {
     #[test]
     fn bad_values_name_their_variable() {
         let cases = [
-            (
-                "TULLE_POD_NAME",
-                " ",
-                "it is not set; injection sets it from the pod's fields",
-            ),
-            (
-                "TULLE_POD_IPS",
-                "10.0.0.1,x",
-                "\"x\": invalid IP address syntax",
-            ),
-            (
-                "TULLE_WORKERS",
-                "0",
-                "\"0\": number would be zero for non-zero type",
-            ),
-            (
-                "TULLE_INBOUND_PORT",
-                "70000",
-                "\"70000\": number too large to fit in target type",
-            ),
+            ("TULLE_POD_NAME", " ", "it is not set; injection sets it from the pod's fields"),
+            ("TULLE_POD_IPS", "10.0.0.1,x", "\"x\": invalid IP address syntax"),
+            ("TULLE_WORKERS", "0", "\"0\": number would be zero for non-zero type"),
+            ("TULLE_INBOUND_PORT", "70000", "\"70000\": number too large to fit in target type"),
             (
                 "TULLE_CONTROL_PLANE",
                 "fd00::1:15010",
@@ -263,13 +224,7 @@ mod tests {
         ];
         for (variable, value, problem) in cases {
             let error = read(&[(variable, value)]).unwrap_err();
-            assert_eq!(
-                error,
-                BadConfig {
-                    variable,
-                    problem: problem.to_owned()
-                }
-            );
+            assert_eq!(error, BadConfig { variable, problem: problem.to_owned() });
         }
     }
 

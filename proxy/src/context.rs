@@ -99,11 +99,7 @@ impl Settings {
     /// The source address for the application at `destination`.
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         let (v4, v6) = self.application_source?;
-        Some(if destination.is_ipv4() {
-            v4.into()
-        } else {
-            v6.into()
-        })
+        Some(if destination.is_ipv4() { v4.into() } else { v6.into() })
     }
 }
 
@@ -147,9 +143,7 @@ impl std::ops::Deref for Context {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

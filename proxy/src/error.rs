@@ -123,12 +123,7 @@ impl Error {
     /// An error. `detail` says what happened where, and what to do next; it goes to the log and
     /// never to a client.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            reason,
-            status: None,
-            detail: detail.into(),
-            never_sent: false,
-        }
+        Self { reason, status: None, detail: detail.into(), never_sent: false }
     }
 
     /// The same error, answered with another status than its reason's.

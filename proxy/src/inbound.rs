@@ -56,23 +56,11 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     };
     let workload = cx.store.current().workload.clone();
     let application = cx.locals.at(destination, &cx.settings);
-    let side = Side::Inbound {
-        peer: None,
-        application,
-    };
-    let connection = Connection {
-        cx,
-        client,
-        destination,
-        side,
-    };
+    let side = Side::Inbound { peer: None, application };
+    let connection = Connection { cx, client, destination, side };
     let Some(workload) = workload else {
         let detail = "the control plane has not said what this workload is";
-        return stream::refuse(
-            &connection,
-            stream,
-            &Error::new(Reason::ControlPlane, detail),
-        );
+        return stream::refuse(&connection, stream, &Error::new(Reason::ControlPlane, detail));
     };
     let port = Port::of(&workload, destination.port());
     let mut client = Prefixed::new(stream);
@@ -126,9 +114,7 @@ async fn first(
     };
     let dial = stream::dial_cluster(connection, Arc::clone(application));
     let patience = Patience { grace, within };
-    let first = detect::first_to_speak(client, dial, takes, patience)
-        .await
-        .map_err(broke_off)?;
+    let first = detect::first_to_speak(client, dial, takes, patience).await.map_err(broke_off)?;
     let is_sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
     if !is_sidecar {
         let http = matches!(first, First::Client(_));
@@ -159,10 +145,7 @@ async fn meshed(
         }
     };
     let application = cx.locals.at(connection.destination, &cx.settings);
-    connection.side = Side::Inbound {
-        peer: Some(peer),
-        application: Arc::clone(&application),
-    };
+    connection.side = Side::Inbound { peer: Some(peer), application: Arc::clone(&application) };
     let port = Port::of(workload, connection.destination.port());
     match alpn {
         Alpn::H2 => Box::pin(serve::http2(Arc::new(connection), client, drain)).await,
@@ -181,14 +164,8 @@ async fn meshed(
 impl Port {
     fn of(workload: &Workload, number: u16) -> Self {
         match workload.port(number) {
-            Some(port) => Self {
-                protocol: port.protocol,
-                mtls: port.mtls,
-            },
-            None => Self {
-                protocol: Protocol::Detect,
-                mtls: workload.default_mtls,
-            },
+            Some(port) => Self { protocol: port.protocol, mtls: port.mtls },
+            None => Self { protocol: Protocol::Detect, mtls: workload.default_mtls },
         }
     }
 }

@@ -45,12 +45,7 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
         }
     };
     let resolution = cx.store.resolve(destination).await;
-    let connection = Arc::new(Connection {
-        cx,
-        client,
-        destination,
-        side: Side::Outbound,
-    });
+    let connection = Arc::new(Connection { cx, client, destination, side: Side::Outbound });
     match resolution {
         Resolution::Mesh(to) => Box::pin(mesh(connection, &to, stream, drain)).await,
         Resolution::External => Box::pin(stream::external(&connection, stream)).await,
@@ -66,12 +61,9 @@ async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, 
     let settings = &connection.cx.settings;
     let mut client = Prefixed::new(stream);
     let first = match to.listener.protocol {
-        Protocol::Tcp => First::Opaque(
-            None,
-            stream::dial_backend(&connection, to)
-                .await
-                .map(Prefixed::new),
-        ),
+        Protocol::Tcp => {
+            First::Opaque(None, stream::dial_backend(&connection, to).await.map(Prefixed::new))
+        }
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
             return serve::declared(connection, client, drain).await;
         }
@@ -79,15 +71,8 @@ async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, 
             let seen = connection.cx.seen.http_at(connection.destination);
             // Where HTTP was spoken last, a connection to the server would most likely be for
             // nothing.
-            let grace = if seen {
-                Duration::from_millis(100)
-            } else {
-                Duration::ZERO
-            };
-            let patience = Patience {
-                grace,
-                within: settings.detect_timeout,
-            };
+            let grace = if seen { Duration::from_millis(100) } else { Duration::ZERO };
+            let patience = Patience { grace, within: settings.detect_timeout };
             let dial = stream::dial_backend(&connection, to);
             match detect::first_to_speak(&mut client, dial, Spoken::is_http, patience).await {
                 Ok(first) => first,

@@ -122,26 +122,18 @@ pub fn run(options: &Options) -> Result<(), RedirectError> {
     if ipv6 {
         // Deprecated from the start, so that the kernel never chooses it by itself; without
         // duplicate detection, so that it can be used at once.
-        add_source(
-            &format!("{SOURCE_V6}/128"),
-            &["preferred_lft", "0", "nodad"],
-        )?;
+        add_source(&format!("{SOURCE_V6}/128"), &["preferred_lft", "0", "nodad"])?;
     }
     let nft = match pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
         Ok(()) => return Ok(()),
         Err(failed) => failed.to_string(),
     };
-    with_iptables(options, ipv6).map_err(|failed| RedirectError::Rules {
-        nft,
-        iptables: failed.to_string(),
-    })
+    with_iptables(options, ipv6)
+        .map_err(|failed| RedirectError::Rules { nft, iptables: failed.to_string() })
 }
 
 fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
-    let families = [
-        ("iptables-restore", Family::V4),
-        ("ip6tables-restore", Family::V6),
-    ];
+    let families = [("iptables-restore", Family::V4), ("ip6tables-restore", Family::V6)];
     for (tool, family) in families {
         if family == Family::V6 && !ipv6 {
             continue;
@@ -150,11 +142,7 @@ fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
             // Fails when this runs for the first time.
             let _first = pipe(tool, &["--noflush", "--wait"], &removal).is_err();
         }
-        pipe(
-            tool,
-            &["--noflush", "--wait"],
-            &iptables::script(options, family),
-        )?;
+        pipe(tool, &["--noflush", "--wait"], &iptables::script(options, family))?;
     }
     Ok(())
 }
@@ -166,10 +154,8 @@ fn ipv6_is_on(switch: &Path) -> bool {
 
 fn add_source(address: &str, how: &[&str]) -> Result<(), RedirectError> {
     // In a fresh network namespace lo is down, and so is what comes after.
-    let steps: [&[&str]; 2] = [
-        &["link", "set", "lo", "up"],
-        &[&["addr", "replace", address, "dev", "lo"], how].concat(),
-    ];
+    let steps: [&[&str]; 2] =
+        [&["link", "set", "lo", "up"], &[&["addr", "replace", address, "dev", "lo"], how].concat()];
     for arguments in steps {
         pipe("ip", arguments, "").map_err(|failed| RedirectError::Address {
             address: address.to_owned(),
@@ -227,11 +213,7 @@ impl Options {
     /// Users whose connections are never redirected, the sidecar's own first.
     fn direct_uids(&self) -> Vec<u32> {
         let mut uids = vec![self.proxy_uid];
-        uids.extend(
-            self.exclude_uids
-                .iter()
-                .filter(|uid| **uid != self.proxy_uid),
-        );
+        uids.extend(self.exclude_uids.iter().filter(|uid| **uid != self.proxy_uid));
         uids
     }
 }
@@ -240,13 +222,9 @@ impl Family {
     /// Ranges that never belong to a mesh: this host, link-local, multicast, broadcast.
     fn untouched(self) -> &'static [&'static str] {
         match self {
-            Self::V4 => &[
-                "0.0.0.0/8",
-                "127.0.0.0/8",
-                "169.254.0.0/16",
-                "224.0.0.0/4",
-                "255.255.255.255",
-            ],
+            Self::V4 => {
+                &["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255"]
+            }
             Self::V6 => &["::1", "fe80::/10", "ff00::/8"],
         }
     }
@@ -261,11 +239,7 @@ impl Family {
     /// Those of `ranges` that are of this family, as text.
     fn of(self, ranges: &[IpNet]) -> Vec<String> {
         let same = |range: &&IpNet| matches!(range, IpNet::V4(_)) == (self == Self::V4);
-        ranges
-            .iter()
-            .filter(same)
-            .map(ToString::to_string)
-            .collect()
+        ranges.iter().filter(same).map(ToString::to_string).collect()
     }
 
     fn source(self) -> String {

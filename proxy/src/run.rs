@@ -64,10 +64,7 @@ pub enum RunError {
     #[error(
         "cannot listen on {address}: {error}; is another proxy running in this pod, or is the address not (yet) the pod's?"
     )]
-    Listen {
-        address: SocketAddr,
-        error: io::Error,
-    },
+    Listen { address: SocketAddr, error: io::Error },
     #[error("cannot listen on the admin socket {}: {error}; is its folder mounted and writable?", .path.display())]
     AdminSocket { path: PathBuf, error: io::Error },
     #[error("cannot start: {0}")]
@@ -82,9 +79,7 @@ pub enum RunError {
 /// What keeps it from starting. Once it listens it goes on: what is missing then shows in `/ready`.
 pub fn run(config: Config) -> Result<(), RunError> {
     let filter = log::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Box::pin(serve(config, filter)))
 }
 
@@ -99,25 +94,13 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let registry = Registry::default();
     let metrics = Metrics::new(&registry);
     let settings = Settings::default();
-    let shared = Shared::new(
-        store.clone(),
-        certs.clone(),
-        Lines::stdout(),
-        metrics,
-        settings,
-    );
+    let shared = Shared::new(store.clone(), certs.clone(), Lines::stdout(), metrics, settings);
     let (inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
     let draining = Draining::new(readiness.clone());
     let drained = tokio::spawn(draining.clone().run(inbound, DRAIN_DEADLINE));
-    let admin = Admin {
-        readiness,
-        metrics: registry,
-        store,
-        certs,
-        draining: draining.clone(),
-        filter,
-    };
+    let admin =
+        Admin { readiness, metrics: registry, store, certs, draining: draining.clone(), filter };
     let _admin_ends_last = serve_admin(&config, admin)?;
 
     let (end, ended) = watch::channel(());
@@ -154,10 +137,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
 fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
     let certs = Certs::new();
     let (client, handle, events) = client::Client::new(client::ClientConfig {
-        node: Node {
-            id: config.pod.full_name(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        node: Node { id: config.pod.full_name(), version: env!("CARGO_PKG_VERSION").to_owned() },
         connect: connector(config.control_plane.clone(), certs.clone()),
     });
     let enrolment = Enrolment {
@@ -234,18 +214,13 @@ struct Addresses {
 impl Addresses {
     /// Outbound on loopback only: a stranger must not borrow this pod's identity.
     fn of(config: &Config) -> Self {
-        let Ports {
-            outbound, inbound, ..
-        } = config.ports;
+        let Ports { outbound, inbound, .. } = config.ports;
         let mut loopback: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
         if has_ipv6() {
             loopback.push(Ipv6Addr::LOCALHOST.into());
         }
         let on = |ips: &[IpAddr], port| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        Self {
-            outbound: on(&loopback, outbound),
-            inbound: on(&config.pod.addresses, inbound),
-        }
+        Self { outbound: on(&loopback, outbound), inbound: on(&config.pod.addresses, inbound) }
     }
 }
 
@@ -267,28 +242,19 @@ impl Worker {
     /// Returns once it listens.
     async fn start(self) -> Result<thread::JoinHandle<()>, RunError> {
         let (listening, listens) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("worker".to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                match runtime {
-                    Ok(runtime) => runtime.block_on(self.work(listening)),
-                    Err(error) => drop(listening.send(Err(error.into()))),
-                }
-            })?;
+        let thread = thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(self.work(listening)),
+                Err(error) => drop(listening.send(Err(error.into()))),
+            }
+        })?;
         listens.await.map_err(|_dropped| RunError::Worker)??;
         Ok(thread)
     }
 
     async fn work(self, listening: oneshot::Sender<Result<(), RunError>>) {
-        let Self {
-            shared,
-            addresses,
-            drains: (outbound_drain, inbound_drain),
-            mut ended,
-        } = self;
+        let Self { shared, addresses, drains: (outbound_drain, inbound_drain), mut ended } = self;
         let bound = bind_all(&addresses.outbound)
             .and_then(|outbound| Ok((outbound, bind_all(&addresses.inbound)?)));
         let (outbound, inbound) = match bound {
@@ -317,10 +283,7 @@ impl Worker {
 
 fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RunError> {
     let listen = |address: &SocketAddr| {
-        bind(*address).map_err(|error| RunError::Listen {
-            address: *address,
-            error,
-        })
+        bind(*address).map_err(|error| RunError::Listen { address: *address, error })
     };
     addresses.iter().map(listen).collect()
 }

@@ -77,10 +77,7 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
         };
         let Some(place) = connect::place(&cluster, usize::MAX) else {
             shared.metrics.rejected("connections");
-            return Err(Error::new(
-                Reason::Overflow,
-                "the limit of connections is reached",
-            ));
+            return Err(Error::new(Reason::Overflow, "the limit of connections is reached"));
         };
         tried.push(endpoint.id());
         let active = endpoint.enter();
@@ -89,22 +86,11 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
         let error = match Box::pin(connecting).await {
             Ok(Established { io, place }) => {
                 let (_active, _place) = (active, place);
-                return Ok(Server {
-                    io,
-                    cluster,
-                    endpoint,
-                    attempts,
-                    _active,
-                    _place,
-                });
+                return Ok(Server { io, cluster, endpoint, attempts, _active, _place });
             }
             Err(error) => error,
         };
-        let left = cluster
-            .endpoints()
-            .eligible()
-            .iter()
-            .any(|e| !tried.contains(&e.id()));
+        let left = cluster.endpoints().eligible().iter().any(|e| !tried.contains(&e.id()));
         if !left || tried.len() >= MOST_TRIES {
             return Err(error);
         }
@@ -119,10 +105,7 @@ where
     let mut record = connection.record();
     let mut server = server;
     server.get_ref().describe(&mut record);
-    let copied = Copied {
-        sent: record.received(),
-        received: record.sent(),
-    };
+    let copied = Copied { sent: record.received(), received: record.sent() };
     match copy::both_ways(&mut client, &mut server, &copied).await {
         Ok(()) => record.finish(),
         Err((side, error)) => {
@@ -152,10 +135,7 @@ pub async fn external(connection: &Connection, client: TcpStream) {
         }
     };
     let mut client = client;
-    let copied = Copied {
-        sent: record.received(),
-        received: record.sent(),
-    };
+    let copied = Copied { sent: record.received(), received: record.sent() };
     match copy::both_ways(&mut client, &mut server, &copied).await {
         Ok(()) => record.finish(),
         Err((side, error)) => {

@@ -59,9 +59,7 @@ impl Alpn {
 
     /// The protocol with this name on the wire; `None` for everybody else's.
     pub fn from_wire(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|alpn| alpn.as_str().as_bytes() == name)
+        Self::ALL.into_iter().find(|alpn| alpn.as_str().as_bytes() == name)
     }
 }
 

@@ -79,8 +79,7 @@ impl Cluster {
     /// keeps its load and its connections, whatever its health or weight.
     pub fn set_endpoints(&self, endpoints: model::Endpoints) {
         let old = self.endpoints.load_full();
-        self.endpoints
-            .store(Arc::new(EndpointSet::new(endpoints, Some(&old))));
+        self.endpoints.store(Arc::new(EndpointSet::new(endpoints, Some(&old))));
     }
 
     /// The settings in force.
@@ -136,26 +135,14 @@ pub struct EndpointSet {
 
 impl EndpointSet {
     fn new(told: model::Endpoints, old: Option<&Self>) -> Self {
-        let all: Vec<_> = told
-            .endpoints
-            .into_iter()
-            .map(|e| EndpointState::next(e, old))
-            .collect();
-        let with = |health| {
-            all.iter()
-                .filter(move |e| e.told().health == health)
-                .cloned()
-        };
+        let all: Vec<_> = told.endpoints.into_iter().map(|e| EndpointState::next(e, old)).collect();
+        let with = |health| all.iter().filter(move |e| e.told().health == health).cloned();
         let mut eligible: Vec<_> = with(model::Health::Ready).collect();
         if eligible.is_empty() {
             eligible = with(model::Health::Draining).collect();
         }
         let candidates = Candidates::new(eligible.iter().map(|e| e.told().weight));
-        Self {
-            all,
-            eligible,
-            candidates,
-        }
+        Self { all, eligible, candidates }
     }
 
     /// All endpoints, whatever their health.

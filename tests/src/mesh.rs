@@ -160,7 +160,8 @@ impl Mesh {
 
     /// A process in whose network namespace the mesh's bridge is.
     pub(crate) fn outer_pid(&self) -> Result<String, Failure> {
-        Ok(fs::read_to_string(Path::new(STATE).join(&self.name).join("runtime.pid"))?)
+        let pids = fs::read_to_string(Path::new(STATE).join(&self.name).join("runtime.pid"))?;
+        Ok(pids.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
     /// Takes it down.

@@ -13,19 +13,11 @@ struct Workload {
 }
 
 const fn workload(version: &'static str, kind: &'static str) -> Workload {
-    Workload {
-        version,
-        kind,
-        path: &["spec", "template"],
-    }
+    Workload { version, kind, path: &["spec", "template"] }
 }
 
 const WORKLOADS: [Workload; 8] = [
-    Workload {
-        version: "v1",
-        kind: "Pod",
-        path: &[],
-    },
+    Workload { version: "v1", kind: "Pod", path: &[] },
     workload("v1", "ReplicationController"),
     workload("apps/v1", "Deployment"),
     workload("apps/v1", "StatefulSet"),
@@ -102,11 +94,7 @@ fn split(stream: &str) -> Vec<String> {
 pub(super) fn pod_parts<'a>(value: &'a mut Value, default_namespace: &str) -> Vec<PodPart<'a>> {
     if is_list(value) {
         let items = value.get_mut("items").and_then(Value::as_sequence_mut);
-        return items
-            .into_iter()
-            .flatten()
-            .flat_map(|v| pod_parts(v, default_namespace))
-            .collect();
+        return items.into_iter().flatten().flat_map(|v| pod_parts(v, default_namespace)).collect();
     }
     let found = WORKLOADS.iter().find(|w| is(value, w.version, w.kind));
     let Some(Workload { kind, path, .. }) = found else {
@@ -124,11 +112,7 @@ pub(super) fn pod_parts<'a>(value: &'a mut Value, default_namespace: &str) -> Ve
     let pod = path.iter().try_fold(value, |value, key| value.get_mut(key));
     let pod = pod.and_then(Value::as_mapping_mut);
     pod.into_iter()
-        .map(|pod| PodPart {
-            object: object.clone(),
-            namespace: namespace.clone(),
-            pod,
-        })
+        .map(|pod| PodPart { object: object.clone(), namespace: namespace.clone(), pod })
         .collect()
 }
 
@@ -142,11 +126,7 @@ pub(super) fn objects_of_kind<'a>(value: &'a Value, version: &str, kind: &str) -
             .flat_map(|v| objects_of_kind(v, version, kind))
             .collect();
     }
-    if is(value, version, kind) {
-        vec![value]
-    } else {
-        Vec::new()
-    }
+    if is(value, version, kind) { vec![value] } else { Vec::new() }
 }
 
 fn is(value: &Value, version: &str, kind: &str) -> bool {
@@ -188,9 +168,7 @@ impl PodPart<'_> {
 }
 
 fn values<T: Serialize>(list: &[T]) -> Result<Vec<Value>, String> {
-    list.iter()
-        .map(|item| serde_yaml_ng::to_value(item).map_err(|e| e.to_string()))
-        .collect()
+    list.iter().map(|item| serde_yaml_ng::to_value(item).map_err(|e| e.to_string())).collect()
 }
 
 /// The mapping under `key`, made if it is absent.
@@ -226,10 +204,7 @@ mod tests {
             ("a: 1\n", vec!["a: 1\n"]),
             ("---\na: 1\n---\nb: 2\n", vec!["a: 1\n", "b: 2\n"]),
             ("# first\n---\na: 1", vec!["# first\n", "a: 1"]),
-            (
-                "a: |\n  ---\n  x\n--- # c\nb: 2\n...\n",
-                vec!["a: |\n  ---\n  x\n", "# c\nb: 2\n"],
-            ),
+            ("a: |\n  ---\n  x\n--- # c\nb: 2\n...\n", vec!["a: |\n  ---\n  x\n", "# c\nb: 2\n"]),
             ("a: ---b\n---b: 1\n", vec!["a: ---b\n---b: 1\n"]),
             ("a: 1\r\n---\r\nb: 2\r\n", vec!["a: 1\r\n", "b: 2\r\n"]),
         ] {

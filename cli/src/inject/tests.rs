@@ -15,12 +15,8 @@ fn injected(yaml: &str) -> Vec<String> {
     for mut document in documents {
         for part in document::pod_parts(&mut document.value, "default") {
             let spec: PodSpec = part.read("spec").expect("a spec");
-            let names: Vec<String> = spec
-                .init_containers
-                .into_iter()
-                .flatten()
-                .map(|c| c.name)
-                .collect();
+            let names: Vec<String> =
+                spec.init_containers.into_iter().flatten().map(|c| c.name).collect();
             found.push(format!("{} {}", part.object, names.join(",")));
         }
     }
@@ -59,12 +55,7 @@ fn all_workloads() {
     // Once more changes nothing.
     let again = run(&output.yaml, &[]).expect("nothing to do");
     assert_eq!(again.yaml, output.yaml);
-    assert!(
-        again
-            .notes
-            .iter()
-            .all(|n| n.ends_with("not injected: it has a sidecar already"))
-    );
+    assert!(again.notes.iter().all(|n| n.ends_with("not injected: it has a sidecar already")));
 }
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {containers: [{name: app}]}\n";
@@ -83,10 +74,7 @@ fn namespaces_in_the_input_decide() {
         ]
     );
     let output = run(&yaml, &["--inject-all"]).expect("injected");
-    assert_eq!(
-        injected(&output.yaml),
-        ["Pod shop/p tulle-redirect,tulle-proxy"]
-    );
+    assert_eq!(injected(&output.yaml), ["Pod shop/p tulle-redirect,tulle-proxy"]);
 }
 
 #[test]
@@ -97,10 +85,7 @@ fn everything_else_is_untouched() {
     // A field that is not known yet, and the order of keys, survive injection.
     let pod = POD.replace("spec: {", "spec: {zebra: {new: true}, apple: 1, ");
     let output = run(&pod, &[]).expect("injected").yaml;
-    assert!(
-        output.contains("  zebra:\n    new: true\n  apple: 1\n  containers:"),
-        "{output}"
-    );
+    assert!(output.contains("  zebra:\n    new: true\n  apple: 1\n  containers:"), "{output}");
 }
 
 #[test]
@@ -121,14 +106,9 @@ fn settings_arrive() {
 
 #[test]
 fn errors_name_file_document_and_object() {
-    let bad_annotation = POD.replace(
-        "namespace: shop",
-        "annotations: {tulle.dev/exclude-uids: root}",
-    );
-    let yaml = format!(
-        "a: [\n---\n{bad_annotation}---\n{}",
-        POD.replace("[{name: app}]", "7")
-    );
+    let bad_annotation =
+        POD.replace("namespace: shop", "annotations: {tulle.dev/exclude-uids: root}");
+    let yaml = format!("a: [\n---\n{bad_annotation}---\n{}", POD.replace("[{name: app}]", "7"));
     let errors = run(&yaml, &[]).expect_err("three errors");
     assert_eq!(errors.len(), 3, "{errors:?}");
     assert!(errors[0].starts_with("in.yaml: document 1: "), "{errors:?}");
@@ -140,10 +120,7 @@ fn errors_name_file_document_and_object() {
 
 #[test]
 fn warnings_are_notes() {
-    let pod = POD.replace(
-        "namespace: shop",
-        "annotations: {tulle.dev/exclude-uid: '1'}",
-    );
+    let pod = POD.replace("namespace: shop", "annotations: {tulle.dev/exclude-uid: '1'}");
     let notes = run(&pod, &[]).expect("injected").notes;
     assert!(
         notes[0].starts_with("warning: in.yaml: document 1: Pod default/p: annotation"),

@@ -7,13 +7,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Section, table::Table};
 
-const SECTIONS: [Section; 5] = [
-    Section::Listeners,
-    Section::Routes,
-    Section::Clusters,
-    Section::Endpoints,
-    Section::Certs,
-];
+const SECTIONS: [Section; 5] =
+    [Section::Listeners, Section::Routes, Section::Clusters, Section::Endpoints, Section::Certs];
 
 /// One section, or all of them with headings.
 pub(super) fn render(dump: &Value, section: Option<Section>) -> String {
@@ -25,11 +20,7 @@ pub(super) fn render(dump: &Value, section: Option<Section>) -> String {
             Section::Endpoints => endpoints(dump),
             Section::Certs => certs(dump),
         };
-        if table.is_empty() {
-            "(none)\n".to_owned()
-        } else {
-            table.to_string()
-        }
+        if table.is_empty() { "(none)\n".to_owned() } else { table.to_string() }
     };
     match section {
         Some(section) => body(section),
@@ -91,9 +82,7 @@ fn routes(dump: &Value) -> Table {
 }
 
 fn clusters(dump: &Value) -> Table {
-    let headings = [
-        "CLUSTER", "PROTOCOL", "BALANCE", "LIMITS", "EJECTION", "FROM",
-    ];
+    let headings = ["CLUSTER", "PROTOCOL", "BALANCE", "LIMITS", "EJECTION", "FROM"];
     let mut table = Table::new(&headings);
     for (name, cluster) in all_clusters(dump) {
         let settings = &cluster["cluster"];
@@ -114,16 +103,8 @@ fn clusters(dump: &Value) -> Table {
 }
 
 fn endpoints(dump: &Value) -> Table {
-    let headings = [
-        "CLUSTER",
-        "ADDRESS",
-        "POD",
-        "HEALTH",
-        "USED",
-        "IN FLIGHT",
-        "WEIGHT",
-        "IDENTITY",
-    ];
+    let headings =
+        ["CLUSTER", "ADDRESS", "POD", "HEALTH", "USED", "IN FLIGHT", "WEIGHT", "IDENTITY"];
     let mut table = Table::new(&headings);
     for (name, cluster) in all_clusters(dump) {
         for state in items(&cluster["endpoints"]) {
@@ -137,11 +118,7 @@ fn endpoints(dump: &Value) -> Table {
                 text(&endpoint["address"]),
                 text(&endpoint["pod"]),
                 text(&endpoint["health"]),
-                if state["eligible"] == true {
-                    "yes".to_owned()
-                } else {
-                    "no".to_owned()
-                },
+                if state["eligible"] == true { "yes".to_owned() } else { "no".to_owned() },
                 text(&state["active"]),
                 text(&endpoint["weight"]),
                 identity,
@@ -162,11 +139,7 @@ fn certs(dump: &Value) -> Table {
         table.row(["certificate".to_owned(), "(none yet)".to_owned()]);
         return table;
     }
-    for (what, key) in [
-        ("identity", "identity"),
-        ("pod", "pod"),
-        ("serial number", "serial"),
-    ] {
+    for (what, key) in [("identity", "identity"), ("pod", "pod"), ("serial number", "serial")] {
         table.row([what.to_owned(), text(&certificate[key])]);
     }
     for (what, key) in [("valid from", "not_before"), ("valid until", "not_after")] {
@@ -175,10 +148,7 @@ fn certs(dump: &Value) -> Table {
     for root in items(&certificate["roots"]) {
         let [subject, sha256] = ["subject", "sha256"].map(|key| text(&root[key]));
         let until = instant(&root["not_after"]);
-        table.row([
-            "root".to_owned(),
-            format!("{subject}, valid until {until}, SHA-256 {sha256}"),
-        ]);
+        table.row(["root".to_owned(), format!("{subject}, valid until {until}, SHA-256 {sha256}")]);
     }
     table
 }
@@ -205,31 +175,17 @@ fn matches(matches: &Value) -> String {
     }
     for (what, key) in [("header", "headers"), ("query", "query")] {
         all.extend(items(&matches[key]).map(|m| {
-            let sign = if m["value"]["Regex"].is_null() {
-                "="
-            } else {
-                "~"
-            };
-            let value = entries(&m["value"])
-                .next()
-                .map(|(_, v)| text(v))
-                .unwrap_or_default();
+            let sign = if m["value"]["Regex"].is_null() { "=" } else { "~" };
+            let value = entries(&m["value"]).next().map(|(_, v)| text(v)).unwrap_or_default();
             format!("{what} {}{sign}{value}", text(&m["name"]))
         }));
     }
-    if all.is_empty() {
-        "everything".to_owned()
-    } else {
-        all.join(", ")
-    }
+    if all.is_empty() { "everything".to_owned() } else { all.join(", ") }
 }
 
 fn then(rule: &Value) -> String {
     let action = &rule["action"];
-    let mut then = match entries(action)
-        .next()
-        .map(|(name, value)| (name.as_str(), value))
-    {
+    let mut then = match entries(action).next().map(|(name, value)| (name.as_str(), value)) {
         Some(("Forward", to)) => backends(to),
         Some(("Fail", status)) => format!("answer {status}"),
         Some(("Redirect", to)) => format!("redirect {}", to["status"]),
@@ -237,17 +193,11 @@ fn then(rule: &Value) -> String {
     };
     let filters = items(&rule["filters"]).count();
     if filters > 0 {
-        then.push_str(&format!(
-            ", after {filters} filter{}",
-            if filters == 1 { "" } else { "s" }
-        ));
+        then.push_str(&format!(", after {filters} filter{}", if filters == 1 { "" } else { "s" }));
     }
     for mirror in items(&rule["mirrors"]) {
         let percent = mirror["millionths"].as_f64().unwrap_or_default() / 10_000.0;
-        then.push_str(&format!(
-            ", {percent}% mirrored to {}",
-            text(&mirror["cluster"])
-        ));
+        then.push_str(&format!(", {percent}% mirrored to {}", text(&mirror["cluster"])));
     }
     then
 }
@@ -272,14 +222,7 @@ fn retry(retry: &Value) -> String {
         return String::new();
     }
     let statuses = list(&retry["statuses"]);
-    let on = [
-        statuses,
-        if retry["on_reset"] == true {
-            "reset".to_owned()
-        } else {
-            String::new()
-        },
-    ];
+    let on = [statuses, if retry["on_reset"] == true { "reset".to_owned() } else { String::new() }];
     let on: Vec<String> = on.into_iter().filter(|s| !s.is_empty()).collect();
     format!("{}x on {}", text(&retry["attempts"]), on.join(", "))
 }
@@ -292,13 +235,10 @@ fn balance(balance: &Value) -> String {
 }
 
 fn ejection(ejection: &Value) -> String {
-    let causes = [
-        ("consecutive_5xx", "5xx"),
-        ("consecutive_local_failures", "local failures"),
-    ]
-    .into_iter()
-    .filter(|(key, _)| !ejection[key].is_null())
-    .map(|(key, name)| format!("{} {name}", ejection[key]));
+    let causes = [("consecutive_5xx", "5xx"), ("consecutive_local_failures", "local failures")]
+        .into_iter()
+        .filter(|(key, _)| !ejection[key].is_null())
+        .map(|(key, name)| format!("{} {name}", ejection[key]));
     causes.collect::<Vec<_>>().join(" or ")
 }
 
@@ -307,14 +247,8 @@ fn origin(origin: &Value) -> String {
     let [kind, namespace, name, rule] =
         ["kind", "namespace", "name", "rule"].map(|key| text(&origin[key]));
     let slash = if namespace.is_empty() { "" } else { "/" };
-    let rule = if rule.is_empty() {
-        rule
-    } else {
-        format!(" (rule {rule})")
-    };
-    format!("{kind} {namespace}{slash}{name}{rule}")
-        .trim()
-        .to_owned()
+    let rule = if rule.is_empty() { rule } else { format!(" (rule {rule})") };
+    format!("{kind} {namespace}{slash}{name}{rule}").trim().to_owned()
 }
 
 fn service(service: &Value) -> String {
@@ -342,11 +276,8 @@ fn duration(duration: &Value) -> String {
 
 /// Seconds since 1970 as RFC 3339.
 fn instant(seconds: &Value) -> String {
-    let at = seconds
-        .as_i64()
-        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-    at.and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| text(seconds))
+    let at = seconds.as_i64().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| text(seconds))
 }
 
 fn list(value: &Value) -> String {
@@ -439,18 +370,13 @@ root           CN=root, valid until 1970-01-02T00:00:00Z, SHA-256 ab
 ";
         // Widths are the table's own business; its words are ours.
         let words = |text: &str| -> Vec<Vec<String>> {
-            text.lines()
-                .map(|l| l.split_whitespace().map(str::to_owned).collect())
-                .collect()
+            text.lines().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect()
         };
         assert_eq!(words(&render(&dump(), None)), words(expected));
     }
 
     #[test]
     fn one_section_of_a_proxy_that_knows_nothing() {
-        assert_eq!(
-            render(&json!({"destinations": {}}), Some(Section::Routes)),
-            "(none)\n"
-        );
+        assert_eq!(render(&json!({"destinations": {}}), Some(Section::Routes)), "(none)\n");
     }
 }

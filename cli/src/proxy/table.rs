@@ -9,15 +9,12 @@ pub(super) struct Table {
 impl Table {
     /// A table with these headings.
     pub(super) fn new(headings: &[&str]) -> Self {
-        Self {
-            rows: vec![headings.iter().map(|h| (*h).to_owned()).collect()],
-        }
+        Self { rows: vec![headings.iter().map(|h| (*h).to_owned()).collect()] }
     }
 
     /// Adds a row; an empty cell becomes `-`, so that columns can be told apart by awk too.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows
-            .push(cells.into_iter().map(|cell| printable(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -42,13 +39,8 @@ fn printable(cell: &str) -> String {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |i| {
-            self.rows
-                .iter()
-                .filter_map(|r| r.get(i))
-                .map(|c: &String| c.chars().count())
-                .max()
-        };
+        let width =
+            |i| self.rows.iter().filter_map(|r| r.get(i)).map(|c: &String| c.chars().count()).max();
         let widths: Vec<usize> = (0..columns).map(|i| width(i).unwrap_or(0)).collect();
         for row in &self.rows {
             let mut line = String::new();

@@ -95,11 +95,7 @@ impl Table {
             return Err(Full);
         }
         let used = LastUsed::new(now);
-        let entry = Address {
-            listener: Told::Nothing,
-            destination: None,
-            used,
-        };
+        let entry = Address { listener: Told::Nothing, destination: None, used };
         self.addresses.insert(address, entry);
         Ok(())
     }
@@ -170,10 +166,7 @@ impl Table {
             }
             Kind::Endpoints => {
                 if let Some(slot) = self.clusters.get_mut(name) {
-                    slot.take_endpoints(Endpoints {
-                        name: name.to_owned(),
-                        endpoints: Vec::new(),
-                    });
+                    slot.take_endpoints(Endpoints { name: name.to_owned(), endpoints: Vec::new() });
                 }
             }
         }
@@ -221,8 +214,7 @@ impl Table {
     /// let go could not come back.
     pub(super) fn let_go(&mut self, now: u64) {
         let before = self.addresses.len();
-        self.addresses
-            .retain(|_, entry| now.saturating_sub(entry.used.seconds()) < IDLE);
+        self.addresses.retain(|_, entry| now.saturating_sub(entry.used.seconds()) < IDLE);
         let mut absent: Vec<_> = self
             .addresses
             .iter()
@@ -240,13 +232,9 @@ impl Table {
 
     /// Makes room by the least recently used address that leads nowhere.
     fn evict_one(&mut self) -> bool {
-        let idle = self
-            .addresses
-            .iter()
-            .filter(|(_, entry)| entry.destination.is_none());
-        let oldest = idle
-            .min_by_key(|(_, entry)| entry.used.seconds())
-            .map(|(address, _)| *address);
+        let idle = self.addresses.iter().filter(|(_, entry)| entry.destination.is_none());
+        let oldest =
+            idle.min_by_key(|(_, entry)| entry.used.seconds()).map(|(address, _)| *address);
         let Some(oldest) = oldest else { return false };
         self.addresses.remove(&oldest);
         self.changed = true;
@@ -258,25 +246,14 @@ impl Table {
         let mut wanted = BTreeSet::new();
         for (address, entry) in &self.addresses {
             wanted.insert((Kind::Listener, address.to_string()));
-            let in_force = entry
-                .destination
-                .as_ref()
-                .map(|d| (&d.listener, d.route.as_deref()));
+            let in_force = entry.destination.as_ref().map(|d| (&d.listener, d.route.as_deref()));
             let next = if let Told::Is(listener) = &entry.listener {
-                Some((
-                    listener,
-                    route_of(listener, &self.routes).map(|route| &**route),
-                ))
+                Some((listener, route_of(listener, &self.routes).map(|route| &**route)))
             } else {
                 None
             };
             for (listener, route) in in_force.into_iter().chain(next) {
-                wanted.extend(
-                    listener
-                        .route
-                        .iter()
-                        .map(|name| (Kind::Route, name.clone())),
-                );
+                wanted.extend(listener.route.iter().map(|name| (Kind::Route, name.clone())));
                 for name in clusters_of(listener, route) {
                     wanted.insert((Kind::Cluster, name.to_owned()));
                     wanted.insert((Kind::Endpoints, name.to_owned()));
@@ -288,9 +265,8 @@ impl Table {
         self.clusters.retain(|name, _| has(Kind::Cluster, name));
         let gone = self.subscribed.difference(&wanted).cloned();
         let new = wanted.difference(&self.subscribed).cloned();
-        let mut effects: Vec<_> = gone
-            .map(|(kind, name)| Effect::Unsubscribe(kind, name))
-            .collect();
+        let mut effects: Vec<_> =
+            gone.map(|(kind, name)| Effect::Unsubscribe(kind, name)).collect();
         for (kind, name) in new {
             match kind {
                 Kind::Route => drop(self.routes.insert(name.clone(), Told::Nothing)),
@@ -366,9 +342,7 @@ impl Destination {
             _ => false,
         };
         let same = |(name, cluster): (&String, &Arc<Cluster>)| {
-            self.clusters
-                .get(name)
-                .is_some_and(|old| Arc::ptr_eq(old, cluster))
+            self.clusters.get(name).is_some_and(|old| Arc::ptr_eq(old, cluster))
         };
         self.listener == *listener
             && same_route
@@ -379,12 +353,7 @@ impl Destination {
 
 impl ClusterSlot {
     fn new() -> Self {
-        Self {
-            exists: Told::Nothing,
-            settings: None,
-            endpoints: None,
-            live: None,
-        }
+        Self { exists: Told::Nothing, settings: None, endpoints: None, live: None }
     }
 
     fn take_settings(&mut self, settings: model::Cluster) {
@@ -426,17 +395,11 @@ fn clusters_of<'a>(
     listener: &'a Listener,
     route: Option<&'a RouteConfiguration>,
 ) -> impl Iterator<Item = &'a str> {
-    let opaque = listener
-        .backends
-        .iter()
-        .map(|backend| backend.cluster.as_str());
+    let opaque = listener.backends.iter().map(|backend| backend.cluster.as_str());
     let rules = route.into_iter().flat_map(|route| &route.rules);
     let http = rules.flat_map(|rule| {
-        let forward = if let Action::Forward(backends) = &rule.action {
-            &backends[..]
-        } else {
-            &[]
-        };
+        let forward =
+            if let Action::Forward(backends) = &rule.action { &backends[..] } else { &[] };
         let backends = forward.iter().map(|backend| backend.cluster.as_str());
         backends.chain(rule.mirrors.iter().map(|mirror| mirror.cluster.as_str()))
     });

@@ -38,9 +38,7 @@ impl Asker {
     /// Resolves when the snapshot holds the answer, however long that takes.
     pub(super) async fn ask(&self, address: SocketAddr) -> Result<(), Refused> {
         let (answered, answer) = oneshot::channel();
-        self.0
-            .try_send(Question { address, answered })
-            .map_err(|_full| Refused)?;
+        self.0.try_send(Question { address, answered }).map_err(|_full| Refused)?;
         answer.await.map_err(|_dropped| Refused)
     }
 }

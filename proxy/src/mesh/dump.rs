@@ -26,11 +26,8 @@ pub fn dump(mesh: &Mesh) -> Value {
 }
 
 fn destination_json(destination: &Destination) -> Value {
-    let clusters: BTreeMap<_, _> = destination
-        .clusters
-        .iter()
-        .map(|(name, cluster)| (name, cluster_json(cluster)))
-        .collect();
+    let clusters: BTreeMap<_, _> =
+        destination.clusters.iter().map(|(name, cluster)| (name, cluster_json(cluster))).collect();
     json!({
         "listener": destination.listener,
         "route": destination.route.as_deref(),

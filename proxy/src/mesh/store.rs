@@ -49,14 +49,7 @@ impl Store {
             started: Instant::now(),
         });
         let (asker, questions) = Asker::new();
-        (
-            Self {
-                shared: Arc::clone(&shared),
-                asker,
-            },
-            Publisher { shared },
-            questions,
-        )
+        (Self { shared: Arc::clone(&shared), asker }, Publisher { shared }, questions)
     }
 
     /// The snapshot in force. A request reads it once.
@@ -91,9 +84,7 @@ impl Store {
                 return known;
             }
             match self.asker.ask(address).await {
-                Ok(()) => self
-                    .known(address)
-                    .unwrap_or(Resolution::Refused(Reason::ControlPlane)),
+                Ok(()) => self.known(address).unwrap_or(Resolution::Refused(Reason::ControlPlane)),
                 Err(Refused) => Resolution::Refused(Reason::ControlPlane),
             }
         };
@@ -200,11 +191,7 @@ mod tests {
 
     fn mesh(generation: u64, external: ExternalTraffic) -> Mesh {
         let workload = Some(Arc::new(workload(external)));
-        Mesh {
-            generation,
-            workload,
-            ..Mesh::default()
-        }
+        Mesh { generation, workload, ..Mesh::default() }
     }
 
     async fn resolved(store: &Store, address: &str) -> String {
@@ -215,23 +202,12 @@ mod tests {
     async fn outside_costs_no_question() {
         let (store, publisher, mut questions) = Store::new();
         publisher.publish(mesh(1, ExternalTraffic::Pass));
-        let own = [
-            "127.0.0.1:80",
-            "[::1]:80",
-            "10.244.0.7:80",
-            "[::ffff:127.0.0.1]:80",
-        ];
-        for address in own
-            .into_iter()
-            .chain(["192.0.2.1:443", "[2001:db8::1]:443"])
-        {
+        let own = ["127.0.0.1:80", "[::1]:80", "10.244.0.7:80", "[::ffff:127.0.0.1]:80"];
+        for address in own.into_iter().chain(["192.0.2.1:443", "[2001:db8::1]:443"]) {
             assert_eq!(resolved(&store, address).await, "External", "{address}");
         }
         publisher.publish(mesh(2, ExternalTraffic::Refuse));
-        assert_eq!(
-            resolved(&store, "192.0.2.1:443").await,
-            "Refused(ExternalRefused)"
-        );
+        assert_eq!(resolved(&store, "192.0.2.1:443").await, "Refused(ExternalRefused)");
         assert_eq!(resolved(&store, "10.244.0.7:80").await, "External");
         assert!(questions.try_recv().is_err());
     }
@@ -240,18 +216,12 @@ mod tests {
     async fn inside_waits_a_second_and_fails_closed() {
         let (store, publisher, mut questions) = Store::new();
         let begun = Instant::now();
-        assert_eq!(
-            resolved(&store, "10.96.0.7:80").await,
-            "Refused(ControlPlane)"
-        );
+        assert_eq!(resolved(&store, "10.96.0.7:80").await, "Refused(ControlPlane)");
         assert!(begun.elapsed() >= PATIENCE, "before the first workload");
 
         publisher.publish(mesh(1, ExternalTraffic::Pass));
         let begun = Instant::now();
-        assert_eq!(
-            resolved(&store, "[::ffff:10.96.0.7]:80").await,
-            "Refused(ControlPlane)"
-        );
+        assert_eq!(resolved(&store, "[::ffff:10.96.0.7]:80").await, "Refused(ControlPlane)");
         assert!(begun.elapsed() >= PATIENCE, "no answer");
         let question = questions.recv().await.unwrap();
         assert_eq!(question.address, "10.96.0.7:80".parse().unwrap());
@@ -262,17 +232,11 @@ mod tests {
         });
         let question = questions.recv().await.unwrap();
         let mut answer = mesh(2, ExternalTraffic::Pass);
-        answer.listeners.insert(
-            question.address,
-            Lookup::Absent(super::super::LastUsed::new(0)),
-        );
+        answer.listeners.insert(question.address, Lookup::Absent(super::super::LastUsed::new(0)));
         publisher.publish(answer);
         question.answered.send(()).unwrap();
         assert_eq!(asking.await.unwrap(), "Refused(NoEndpoint)");
-        assert_eq!(
-            resolved(&store, "10.96.0.7:80").await,
-            "Refused(NoEndpoint)"
-        );
+        assert_eq!(resolved(&store, "10.96.0.7:80").await, "Refused(NoEndpoint)");
         assert!(questions.try_recv().is_err(), "the answer is remembered");
     }
 
@@ -282,10 +246,7 @@ mod tests {
         publisher.publish(mesh(1, ExternalTraffic::Pass));
         drop(questions);
         let begun = Instant::now();
-        assert_eq!(
-            resolved(&store, "10.96.0.7:80").await,
-            "Refused(ControlPlane)"
-        );
+        assert_eq!(resolved(&store, "10.96.0.7:80").await, "Refused(ControlPlane)");
         assert!(begun.elapsed() < PATIENCE);
     }
 }

@@ -100,12 +100,7 @@ impl Sync {
                     workload.because(error);
                 }
             }
-            Event::Update {
-                kind,
-                changed,
-                removed,
-                ack,
-            } => {
+            Event::Update { kind, changed, removed, ack } => {
                 self.updated(kind, changed, removed, ack);
             }
         }
@@ -133,10 +128,7 @@ impl Sync {
 
     fn asked(&mut self, question: Question) {
         let Question { address, answered } = question;
-        match self
-            .table
-            .want(address, self.publisher.now(), self.connected)
-        {
+        match self.table.want(address, self.publisher.now(), self.connected) {
             Ok(()) => self.waiting.entry(address).or_default().push(answered),
             Err(_full) => {
                 tracing::warn!(%address, "too many destinations at once, refusing another one");
@@ -163,17 +155,9 @@ impl Sync {
             self.publisher.publish(mesh);
         }
         let current = self.publisher.current();
-        let answered: Vec<_> = self
-            .waiting
-            .keys()
-            .filter(|a| current.listeners.contains_key(a))
-            .copied()
-            .collect();
-        for waiter in answered
-            .into_iter()
-            .filter_map(|a| self.waiting.remove(&a))
-            .flatten()
-        {
+        let answered: Vec<_> =
+            self.waiting.keys().filter(|a| current.listeners.contains_key(a)).copied().collect();
+        for waiter in answered.into_iter().filter_map(|a| self.waiting.remove(&a)).flatten() {
             // A receiver that is gone has stopped waiting.
             let _gone = waiter.send(()).is_err();
         }
@@ -196,9 +180,7 @@ impl Gate {
             self.hold = None;
         } else {
             let readiness = &self.readiness;
-            self.hold
-                .get_or_insert_with(|| readiness.block("hold"))
-                .because(hold);
+            self.hold.get_or_insert_with(|| readiness.block("hold")).because(hold);
         }
     }
 

@@ -97,15 +97,11 @@ mod tests {
     #[tokio::test]
     async fn a_direct_hit_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let kernel = Capture::original_destination().find(&stream);
         assert!(kernel.is_err());
-        let own = Capture::new(|stream| stream.local_addr())
-            .find(&stream)
-            .unwrap_err();
+        let own = Capture::new(|stream| stream.local_addr()).find(&stream).unwrap_err();
         assert_eq!(own.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -65,35 +65,14 @@ where
     let mut up = OneWay::default();
     let mut down = OneWay::default();
     std::future::poll_fn(|cx| {
-        let sent = up
-            .poll(cx, client, server, &copied.sent)
-            .map_err(|(end, error)| {
-                (
-                    if end == End::Reader {
-                        Side::Client
-                    } else {
-                        Side::Server
-                    },
-                    error,
-                )
-            })?;
+        let sent = up.poll(cx, client, server, &copied.sent).map_err(|(end, error)| {
+            (if end == End::Reader { Side::Client } else { Side::Server }, error)
+        })?;
         let received =
-            down.poll(cx, server, client, &copied.received)
-                .map_err(|(end, error)| {
-                    (
-                        if end == End::Reader {
-                            Side::Server
-                        } else {
-                            Side::Client
-                        },
-                        error,
-                    )
-                })?;
-        if sent.is_ready() && received.is_ready() {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
+            down.poll(cx, server, client, &copied.received).map_err(|(end, error)| {
+                (if end == End::Reader { Side::Server } else { Side::Client }, error)
+            })?;
+        if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }
@@ -228,9 +207,7 @@ mod tests {
     async fn a_failure_names_its_side() {
         let (_client, mut near) = duplex(64);
         let mut far = broken_connection();
-        let error = both_ways(&mut near, &mut far, &Copied::default())
-            .await
-            .unwrap_err();
+        let error = both_ways(&mut near, &mut far, &Copied::default()).await.unwrap_err();
         assert!(matches!(error.0, Side::Server));
     }
 

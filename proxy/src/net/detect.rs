@@ -119,9 +119,7 @@ pub async fn client<C: AsyncRead + Unpin>(
             }
         }
     };
-    timeout(within, decide)
-        .await
-        .unwrap_or(Ok(Some(Spoken::Opaque)))
+    timeout(within, decide).await.unwrap_or(Ok(Some(Spoken::Opaque)))
 }
 
 /// Who spoke first on a connection, and what is known by then.
@@ -271,10 +269,7 @@ mod tests {
     }
 
     const WITHIN: Duration = Duration::from_millis(20);
-    const PATIENCE: Patience = Patience {
-        grace: Duration::from_millis(2),
-        within: WITHIN,
-    };
+    const PATIENCE: Patience = Patience { grace: Duration::from_millis(2), within: WITHIN };
 
     #[tokio::test]
     async fn a_server_that_speaks_first_is_heard() {
@@ -285,9 +280,7 @@ mod tests {
         let first = first_to_speak(&mut Prefixed::new(near), dial, Spoken::is_http, PATIENCE)
             .await
             .unwrap();
-        let First::Opaque(None, Ok(mut far)) = first else {
-            panic!("{first:?}")
-        };
+        let First::Opaque(None, Ok(mut far)) = first else { panic!("{first:?}") };
         let mut greeting = [0; 11];
         far.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"220 hello\r\n");
@@ -318,9 +311,7 @@ mod tests {
     async fn a_client_that_stops_within_its_first_line_is_opaque() {
         let (mut client, near) = duplex(64);
         client.write_all(b"GET /").await.unwrap();
-        let spoken = self::client(&mut Prefixed::new(near), WITHIN)
-            .await
-            .unwrap();
+        let spoken = self::client(&mut Prefixed::new(near), WITHIN).await.unwrap();
         assert_eq!(spoken, Some(Spoken::Opaque));
     }
 

@@ -20,20 +20,13 @@ pub async fn dial(
     source: Option<IpAddr>,
     within: Duration,
 ) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.bind(SocketAddr::new(source, 0))?;
     }
     let connected = timeout(within, socket.connect(address)).await;
     let stream = connected.unwrap_or_else(|_elapsed| {
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer within {within:?}"),
-        ))
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {within:?}")))
     })?;
     stream.set_nodelay(true)?;
     Ok(stream)

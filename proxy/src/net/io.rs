@@ -20,10 +20,7 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     /// A stream of which nothing was read yet.
     pub fn new(inner: S) -> Self {
-        Self {
-            seen: BytesMut::new(),
-            inner,
-        }
+        Self { seen: BytesMut::new(), inner }
     }
 
     /// What was looked at and not yet read.

@@ -24,11 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// What the kernel says, for example that the address is taken by another process.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -119,11 +115,7 @@ pub struct Place(Arc<AtomicUsize>);
 impl ConnectionLimit {
     /// At most `most` at once.
     pub fn new(most: usize) -> Self {
-        Self {
-            open: Arc::default(),
-            refused: Arc::default(),
-            most,
-        }
+        Self { open: Arc::default(), refused: Arc::default(), most }
     }
 
     /// How many are open.

@@ -22,16 +22,8 @@ pub(super) fn script(options: &Options, family: Family) -> String {
     let mut lines = vec!["*nat".to_owned()];
     lines.extend(JUMPS.map(|(_, ours)| format!(":{ours} - [0:0]")));
     lines.extend(JUMPS.map(|(chain, ours)| format!("-A {chain} -j {ours}")));
-    lines.extend(
-        output(options, family)
-            .into_iter()
-            .map(|rule| format!("-A {OUTPUT} {rule}")),
-    );
-    lines.extend(
-        prerouting(options)
-            .into_iter()
-            .map(|rule| format!("-A {PREROUTING} {rule}")),
-    );
+    lines.extend(output(options, family).into_iter().map(|rule| format!("-A {OUTPUT} {rule}")));
+    lines.extend(prerouting(options).into_iter().map(|rule| format!("-A {PREROUTING} {rule}")));
     lines.push("COMMIT".to_owned());
     lines.join("\n") + "\n"
 }
@@ -62,18 +54,14 @@ fn output(options: &Options, family: Family) -> Vec<String> {
         rules.push(format!("-p tcp -j REDIRECT --to-ports {outbound}"));
     }
     for range in family.of(&options.include_outbound_cidrs) {
-        rules.push(format!(
-            "-d {range} -p tcp -j REDIRECT --to-ports {outbound}"
-        ));
+        rules.push(format!("-d {range} -p tcp -j REDIRECT --to-ports {outbound}"));
     }
     rules
 }
 
 fn prerouting(options: &Options) -> Vec<String> {
-    let mut rules = vec![
-        "-i lo -j RETURN".to_owned(),
-        "-m addrtype ! --dst-type LOCAL -j RETURN".to_owned(),
-    ];
+    let mut rules =
+        vec!["-i lo -j RETURN".to_owned(), "-m addrtype ! --dst-type LOCAL -j RETURN".to_owned()];
     rules.extend(inbound(options, "-p tcp"));
     rules
 }
@@ -84,16 +72,9 @@ fn inbound(options: &Options, condition: &str) -> Vec<String> {
     let direct = options.direct_inbound();
     let target = format!("-j DNAT --to-destination :{}", options.inbound_port);
     if options.include_inbound_ports.is_empty() {
-        let excluded = direct
-            .iter()
-            .map(|port| format!("{condition} --dport {port} -j RETURN"));
+        let excluded = direct.iter().map(|port| format!("{condition} --dport {port} -j RETURN"));
         return excluded.chain([format!("{condition} {target}")]).collect();
     }
-    let chosen = options
-        .include_inbound_ports
-        .iter()
-        .filter(|port| !direct.contains(port));
-    chosen
-        .map(|port| format!("{condition} --dport {port} {target}"))
-        .collect()
+    let chosen = options.include_inbound_ports.iter().filter(|port| !direct.contains(port));
+    chosen.map(|port| format!("{condition} --dport {port} {target}")).collect()
 }

@@ -8,11 +8,7 @@ use super::{Family, Options};
 /// IPv6 refuses even the table that could hold both.
 pub(super) fn script(options: &Options, ipv6: bool) -> String {
     let table = if ipv6 { "inet tulle" } else { "ip tulle" };
-    let families: &[Family] = if ipv6 {
-        &[Family::V4, Family::V6]
-    } else {
-        &[Family::V4]
-    };
+    let families: &[Family] = if ipv6 { &[Family::V4, Family::V6] } else { &[Family::V4] };
     // Named before it is deleted: deleting what is not there would fail.
     format!(
         "table {table} {{}}\n\
@@ -52,10 +48,7 @@ fn output(options: &Options, families: &[Family]) -> Vec<String> {
         rules.push(format!("tcp dport 53 redirect to :{dns}"));
     }
     if !options.exclude_outbound_ports.is_empty() {
-        rules.push(format!(
-            "tcp dport {} return",
-            set(&options.exclude_outbound_ports)
-        ));
+        rules.push(format!("tcp dport {} return", set(&options.exclude_outbound_ports)));
     }
     for family in families {
         let ip = family.keyword();
@@ -71,9 +64,7 @@ fn output(options: &Options, families: &[Family]) -> Vec<String> {
     for family in families {
         let ip = family.keyword();
         for range in family.of(&options.include_outbound_cidrs) {
-            rules.push(format!(
-                "{ip} daddr {range} meta l4proto tcp redirect to :{outbound}"
-            ));
+            rules.push(format!("{ip} daddr {range} meta l4proto tcp redirect to :{outbound}"));
         }
     }
     rules
@@ -84,11 +75,7 @@ fn prerouting(options: &Options) -> Vec<String> {
         "iifname \"lo\" return".to_owned(),
         // What a pod only forwards is not its own.
         "fib daddr type != local return".to_owned(),
-        format!(
-            "{} dnat to :{}",
-            selected_inbound(options),
-            options.inbound_port
-        ),
+        format!("{} dnat to :{}", selected_inbound(options), options.inbound_port),
     ]
 }
 
@@ -98,10 +85,7 @@ fn selected_inbound(options: &Options) -> String {
     if options.include_inbound_ports.is_empty() {
         return format!("tcp dport != {}", set(direct));
     }
-    let chosen = options
-        .include_inbound_ports
-        .iter()
-        .filter(|port| !direct.contains(port));
+    let chosen = options.include_inbound_ports.iter().filter(|port| !direct.contains(port));
     format!("tcp dport {}", set(chosen))
 }
 

@@ -77,10 +77,7 @@ table ip tulle {
 #[test]
 fn only_included_inbound_ports() {
     let script = nft::script(&options("--include-inbound-ports 8080,15021"), true);
-    assert!(
-        script.contains("\t\ttcp dport { 8080 } dnat to :15006\n"),
-        "{script}"
-    );
+    assert!(script.contains("\t\ttcp dport { 8080 } dnat to :15006\n"), "{script}");
 }
 
 #[test]
@@ -116,10 +113,7 @@ COMMIT
 
 #[test]
 fn flags_that_make_no_sense() {
-    for flags in [
-        "--exclude-outbound-cidrs 10.0.0.1/33",
-        "--exclude-inbound-ports 70000",
-    ] {
+    for flags in ["--exclude-outbound-cidrs 10.0.0.1/33", "--exclude-inbound-ports 70000"] {
         let parsed = Arguments::try_parse_from(["redirect"].into_iter().chain(flags.split(' ')));
         assert!(parsed.is_err(), "{flags}");
     }
@@ -133,11 +127,7 @@ fn the_kernel_takes_the_rules_twice() {
         let [first, here, second, there] = run;
         let shell = format!("{first} {here} {second} {there}\n{script}EOF\n{script}EOF\n");
         let done = pipe("unshare", &["-n", "sh", "-c", &shell], "");
-        assert!(
-            done.is_ok(),
-            "{} (root is needed)\n{script}",
-            done.unwrap_err()
-        );
+        assert!(done.is_ok(), "{} (root is needed)\n{script}", done.unwrap_err());
     };
     let cases = [
         "",
@@ -150,13 +140,7 @@ fn the_kernel_takes_the_rules_twice() {
         for ipv6 in [true, false] {
             inside("nft -f -", &nft::script(&options, ipv6));
         }
-        inside(
-            "iptables-restore --noflush",
-            &iptables::script(&options, Family::V4),
-        );
-        inside(
-            "ip6tables-restore --noflush",
-            &iptables::script(&options, Family::V6),
-        );
+        inside("iptables-restore --noflush", &iptables::script(&options, Family::V4));
+        inside("ip6tables-restore --noflush", &iptables::script(&options, Family::V6));
     }
 }

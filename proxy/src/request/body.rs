@@ -93,9 +93,7 @@ impl Upload {
 
     /// Whether another attempt can send all of it.
     pub fn is_replayable(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|source| source.lock().replayable)
+        self.0.as_ref().is_none_or(|source| source.lock().replayable)
     }
 
     /// The body of the next attempt; that of the one before ends with an error.
@@ -104,10 +102,7 @@ impl Upload {
             let mut source = shared.lock();
             source.attempt += 1;
             source.position = 0;
-            Attempt {
-                source: Arc::clone(shared),
-                number: source.attempt,
-            }
+            Attempt { source: Arc::clone(shared), number: source.attempt }
         }))
     }
 
@@ -137,8 +132,7 @@ impl Source {
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.received
-                .fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         if !self.replayable {
             return;
@@ -223,23 +217,13 @@ struct Open {
 impl ResponseBody {
     /// A body that the proxy wrote, or none.
     pub fn own(content: Option<Bytes>, record: Record) -> Self {
-        let open = Open {
-            record,
-            lease: None,
-            deadline: None,
-        };
-        Self {
-            content: Content::Own(content),
-            open: Some(Box::new(open)),
-        }
+        let open = Open { record, lease: None, deadline: None };
+        Self { content: Content::Own(content), open: Some(Box::new(open)) }
     }
 
     /// No body, of a response whose record does not close with it.
     pub fn empty() -> Self {
-        Self {
-            content: Content::Own(None),
-            open: None,
-        }
+        Self { content: Content::Own(None), open: None }
     }
 
     /// An endpoint's. At `deadline` it is broken off.
@@ -249,15 +233,8 @@ impl ResponseBody {
         lease: Lease,
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Self {
-        let open = Open {
-            record,
-            lease: Some(lease),
-            deadline,
-        };
-        Self {
-            content: Content::Upstream(body),
-            open: Some(Box::new(open)),
-        }
+        let open = Open { record, lease: Some(lease), deadline };
+        Self { content: Content::Upstream(body), open: Some(Box::new(open)) }
     }
 
     /// Ends well: the record closes, the connection is kept.
@@ -281,9 +258,7 @@ impl ResponseBody {
 impl Open {
     fn count(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.record
-                .sent()
-                .fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.record.sent().fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         if let Some(trailers) = frame.trailers_ref() {
             grpc_status(trailers).inspect(|&status| self.record.grpc_status(status));
@@ -307,10 +282,7 @@ impl Body for ResponseBody {
         if let Some(deadline) = self.open.as_mut().and_then(|open| open.deadline.as_mut())
             && deadline.as_mut().poll(cx).is_ready()
         {
-            let error = Error::new(
-                Reason::Timeout,
-                "the request's time ran out in its response",
-            );
+            let error = Error::new(Reason::Timeout, "the request's time ran out in its response");
             return Poll::Ready(Some(Err(self.fail(error))));
         }
         let polled = match &mut self.content {

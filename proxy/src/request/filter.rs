@@ -39,27 +39,12 @@ pub fn redirect(
     port: u16,
 ) -> (StatusCode, Option<HeaderValue>) {
     let scheme = redirect.scheme.as_deref().unwrap_or("http");
-    let own = head
-        .headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default();
-    let host = redirect
-        .host
-        .as_deref()
-        .unwrap_or_else(|| without_port(own));
+    let own = head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let host = redirect.host.as_deref().unwrap_or_else(|| without_port(own));
     let well_known = if scheme == "https" { 443 } else { 80 };
-    let kept = if redirect.scheme.is_some() {
-        well_known
-    } else {
-        port
-    };
+    let kept = if redirect.scheme.is_some() { well_known } else { port };
     let port = redirect.port.unwrap_or(kept);
-    let port = if port == well_known {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
+    let port = if port == well_known { String::new() } else { format!(":{port}") };
     let uri = match &redirect.path {
         Some(path) => rewritten(path, matched, &head.uri),
         None => head.uri.clone(),
@@ -85,15 +70,8 @@ fn rewritten(rewrite: &PathRewrite, matched: &PathMatch, uri: &Uri) -> Uri {
     let path = match rewrite {
         PathRewrite::Full(path) => path.clone(),
         PathRewrite::Prefix(new) => {
-            let prefix = if let PathMatch::Prefix(prefix) = matched {
-                prefix.as_str()
-            } else {
-                ""
-            };
-            let rest = uri
-                .path()
-                .strip_prefix(prefix)
-                .unwrap_or_else(|| uri.path());
+            let prefix = if let PathMatch::Prefix(prefix) = matched { prefix.as_str() } else { "" };
+            let rest = uri.path().strip_prefix(prefix).unwrap_or_else(|| uri.path());
             format!("{}{rest}", new.trim_end_matches('/'))
         }
     };
@@ -119,13 +97,7 @@ mod tests {
     use super::*;
 
     fn head(uri: &str) -> Parts {
-        Request::builder()
-            .uri(uri)
-            .header("host", "a:9080")
-            .body(())
-            .unwrap()
-            .into_parts()
-            .0
+        Request::builder().uri(uri).header("host", "a:9080").body(()).unwrap().into_parts().0
     }
 
     #[test]
@@ -142,10 +114,7 @@ mod tests {
             assert_eq!(rewritten(&rewrite, &prefix, &from.parse().unwrap()), to);
         }
         let full = PathRewrite::Full("/new".into());
-        assert_eq!(
-            rewritten(&full, &prefix, &"/xyz/d?q".parse().unwrap()),
-            "/new?q"
-        );
+        assert_eq!(rewritten(&full, &prefix, &"/xyz/d?q".parse().unwrap()), "/new?q");
     }
 
     #[test]
@@ -166,26 +135,16 @@ mod tests {
                 .to_owned()
         };
         assert_eq!(location(&to), "http://a:9080/p?q");
-        let https = Redirect {
-            scheme: Some("https".into()),
-            ..to.clone()
-        };
+        let https = Redirect { scheme: Some("https".into()), ..to.clone() };
         assert_eq!(location(&https), "https://a/p?q");
-        let elsewhere = Redirect {
-            host: Some("b".into()),
-            port: Some(80),
-            ..to
-        };
+        let elsewhere = Redirect { host: Some("b".into()), port: Some(80), ..to };
         assert_eq!(location(&elsewhere), "http://b/p?q");
     }
 
     #[test]
     fn headers_are_set_then_added_then_removed() {
         let pair = |name: &'static str, value: &'static str| {
-            (
-                http::HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         let change = HeaderModifier {
             set: vec![pair("host", "b"), pair("x-gone", "1")],
@@ -193,11 +152,7 @@ mod tests {
             remove: vec![http::HeaderName::from_static("x-gone")],
         };
         let mut head = head("/");
-        request(
-            &[Filter::RequestHeaders(change)],
-            &PathMatch::default(),
-            &mut head,
-        );
+        request(&[Filter::RequestHeaders(change)], &PathMatch::default(), &mut head);
         assert_eq!(head.headers["host"], "b");
         assert_eq!(head.headers.get_all("x-a").iter().count(), 2);
         assert!(!head.headers.contains_key("x-gone"));
@@ -205,12 +160,7 @@ mod tests {
 
     #[test]
     fn ports_are_cut_off_hosts_of_all_kinds() {
-        for (host, name) in [
-            ("a:1", "a"),
-            ("a", "a"),
-            ("[::1]:1", "[::1]"),
-            ("[::1]", "[::1]"),
-        ] {
+        for (host, name) in [("a:1", "a"), ("a", "a"), ("[::1]:1", "[::1]"), ("[::1]", "[::1]")] {
             assert_eq!(without_port(host), name);
         }
     }

@@ -63,11 +63,7 @@ async fn forward(
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
     record.request(&head);
-    let received = head::receive(
-        &mut head,
-        connection.peer().is_some(),
-        connection.destination,
-    )?;
+    let received = head::receive(&mut head, connection.peer().is_some(), connection.destination)?;
     record.version(received.version);
 
     let target = match target::find(connection, &mut head, record).await? {
@@ -76,39 +72,18 @@ async fn forward(
     };
     target.filters(|path, filters| filter::request(filters, path, &mut head));
 
-    let place = target
-        .cluster
-        .limits()
-        .take(Bound::Requests)
-        .map_err(|full| {
-            connection.cx.metrics.rejected(full.what.as_str());
-            Error::new(Reason::Overflow, full.to_string()).never_sent()
-        })?;
+    let place = target.cluster.limits().take(Bound::Requests).map_err(|full| {
+        connection.cx.metrics.rejected(full.what.as_str());
+        Error::new(Reason::Overflow, full.to_string()).never_sent()
+    })?;
     let deadline = target.timeout().map(|within| Instant::now() + within);
     let upload = Upload::new(body, record.received());
     let (version, upgrade) = (received.version, received.upgrade);
-    let message = Message {
-        head,
-        version,
-        upgrade: upgrade.clone(),
-        upload,
-    };
-    let attempts = retry::run(
-        &connection.cx,
-        &target.cluster,
-        target.rule(),
-        &message,
-        record,
-    );
-    let Answer {
-        mut response,
-        lease,
-        endpoint,
-    } = match deadline {
+    let message = Message { head, version, upgrade: upgrade.clone(), upload };
+    let attempts = retry::run(&connection.cx, &target.cluster, target.rule(), &message, record);
+    let Answer { mut response, lease, endpoint } = match deadline {
         None => attempts.await?,
-        Some(deadline) => timeout_at(deadline, attempts)
-            .await
-            .map_err(out_of_time)??,
+        Some(deadline) => timeout_at(deadline, attempts).await.map_err(out_of_time)??,
     };
 
     let from_sidecar = endpoint.told().identity.is_some();
@@ -116,22 +91,12 @@ async fn forward(
     target.filters(|_, filters| filter::response(filters, response.headers_mut()));
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);
-    Ok(Reply::Answer(Box::new(Given {
-        response,
-        lease,
-        deadline,
-        upgrade,
-    })))
+    Ok(Reply::Answer(Box::new(Given { response, lease, deadline, upgrade })))
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.
 fn give(given: Given, mut record: Record) -> Response<ResponseBody> {
-    let Given {
-        mut response,
-        lease,
-        deadline,
-        upgrade,
-    } = given;
+    let Given { mut response, lease, deadline, upgrade } = given;
     record.status(response.status());
     if let Some(status) = grpc_status(response.headers()) {
         record.grpc_status(status);
@@ -148,8 +113,5 @@ fn give(given: Given, mut record: Record) -> Response<ResponseBody> {
 }
 
 fn out_of_time(_elapsed: tokio::time::error::Elapsed) -> Error {
-    Error::new(
-        Reason::Timeout,
-        "the rule's time for the request ran out before its response began",
-    )
+    Error::new(Reason::Timeout, "the rule's time for the request ran out before its response began")
 }

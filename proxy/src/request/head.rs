@@ -102,10 +102,7 @@ pub fn set_upgrade(headers: &mut HeaderMap, protocol: &HeaderValue) {
 
 /// Whether the message is gRPC (`application/grpc`, `application/grpc+proto`, …, not gRPC-Web).
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
@@ -182,13 +179,8 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lists = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    lists
-        .flat_map(|list| list.split(',').map(str::trim))
-        .filter(|option| !option.is_empty())
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    lists.flat_map(|list| list.split(',').map(str::trim)).filter(|option| !option.is_empty())
 }
 
 /// RFC 9110, 7.6.1: what `Connection` lists, and what is known to be for one connection. `TE:
@@ -206,20 +198,15 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     if let Some(te) = headers.remove(header::TE)
-        && te.to_str().is_ok_and(|te| {
-            te.split(',')
-                .any(|c| c.trim().eq_ignore_ascii_case("trailers"))
-        })
+        && te
+            .to_str()
+            .is_ok_and(|te| te.split(',').any(|c| c.trim().eq_ignore_ascii_case("trailers")))
     {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        HTTP2_SETTINGS,
-    ] {
+    for name in
+        [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS]
+    {
         headers.remove(name);
     }
 }
@@ -263,17 +250,9 @@ mod tests {
     fn heads_that_can_be_read_in_two_ways_are_refused() {
         for headers in [
             &[("host", "a"), ("host", "b")][..],
-            &[
-                ("host", "a"),
-                ("content-length", "1"),
-                ("content-length", "1"),
-            ],
+            &[("host", "a"), ("content-length", "1"), ("content-length", "1")],
             &[("host", "a"), ("content-length", "+1")],
-            &[
-                ("host", "a"),
-                ("content-length", "1"),
-                ("transfer-encoding", "chunked"),
-            ],
+            &[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")],
             &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
             &[("host", "user@a")],
             &[("host", "a/b")],
@@ -323,15 +302,9 @@ mod tests {
     #[test]
     fn only_a_sidecar_may_say_what_the_client_spoke() {
         for (from_sidecar, version) in [(true, Version::HTTP_11), (false, Version::HTTP_2)] {
-            let mut head = head(
-                Version::HTTP_2,
-                "http://a/",
-                &[("x-tulle-http-version", "1.1")],
-            );
+            let mut head = head(Version::HTTP_2, "http://a/", &[("x-tulle-http-version", "1.1")]);
             assert_eq!(
-                receive(&mut head, from_sidecar, FALLBACK.parse().unwrap())
-                    .unwrap()
-                    .version,
+                receive(&mut head, from_sidecar, FALLBACK.parse().unwrap()).unwrap().version,
                 version
             );
             assert!(!head.headers.contains_key(HTTP_VERSION));
@@ -341,23 +314,13 @@ mod tests {
     #[test]
     fn a_websocket_is_an_upgrade_and_h2c_is_not() {
         let upgrade = |protocol: &str| {
-            let headers = [
-                ("host", "a"),
-                ("connection", "keep-alive, Upgrade"),
-                ("upgrade", protocol),
-            ];
-            receive(
-                &mut head(Version::HTTP_11, "/", &headers),
-                false,
-                FALLBACK.parse().unwrap(),
-            )
-            .unwrap()
-            .upgrade
+            let headers =
+                [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", protocol)];
+            receive(&mut head(Version::HTTP_11, "/", &headers), false, FALLBACK.parse().unwrap())
+                .unwrap()
+                .upgrade
         };
-        assert_eq!(
-            upgrade("websocket"),
-            Some(HeaderValue::from_static("websocket"))
-        );
+        assert_eq!(upgrade("websocket"), Some(HeaderValue::from_static("websocket")));
         assert_eq!(upgrade("h2c"), None);
     }
 

@@ -21,10 +21,7 @@ pub struct Manner {
 impl Manner {
     /// How the client of `request` wants to be told.
     pub fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            grpc: head::is_grpc(request.headers()),
-            version: request.version(),
-        }
+        Self { grpc: head::is_grpc(request.headers()), version: request.version() }
     }
 }
 
@@ -40,10 +37,7 @@ pub fn error(
     let (status, content) = if manner.grpc {
         (StatusCode::OK, None)
     } else {
-        (
-            error.status(),
-            Some(Bytes::from(format!("tulle: {reason}\n"))),
-        )
+        (error.status(), Some(Bytes::from(format!("tulle: {reason}\n"))))
     };
     record.status(status);
     record.fail(error);
@@ -55,14 +49,8 @@ pub fn error(
     let headers = response.headers_mut();
     headers.insert(head::REASON, HeaderValue::from_static(reason.as_str()));
     if manner.grpc {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
-        headers.insert(
-            "grpc-status",
-            HeaderValue::from(u16::from(reason.grpc_status())),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(u16::from(reason.grpc_status())));
         headers.insert("grpc-message", HeaderValue::from_static(reason.as_str()));
     } else {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -35,30 +35,18 @@ pub async fn run(
     message: &Message,
     record: &mut Record,
 ) -> Result<Answer, Error> {
-    let mut tries = Tries {
-        rule,
-        tried: Vec::new(),
-        want: Want::Any,
-        unsent: 0,
-        retries: 0,
-    };
+    let mut tries = Tries { rule, tried: Vec::new(), want: Want::Any, unsent: 0, retries: 0 };
     // Held while an attempt is a retry: the budget counts retries in flight.
     let mut _retrying = None;
     loop {
-        let endpoint = cluster
-            .pick(&tries.tried)
-            .ok_or_else(|| nothing_there(cluster))?;
+        let endpoint = cluster.pick(&tries.tried).ok_or_else(|| nothing_there(cluster))?;
         tries.tried.push(endpoint.id());
         record.attempt(cluster, &endpoint);
         let attempt = send::once(cx, cluster, &endpoint, tries.want, message);
         let result = bounded(rule.and_then(|rule| rule.timeouts.per_try), attempt).await;
         let next = tries.next(cluster, message, &result);
         let Some(Again { pause, permit }) = next else {
-            cx.metrics.attempt(if result.is_ok() {
-                Outcome::Ok
-            } else {
-                Outcome::Failed
-            });
+            cx.metrics.attempt(if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
             message.upload.settle();
             return result.map_err(|failure| failure.error);
         };
@@ -101,10 +89,7 @@ impl Tries<'_> {
         if let Err(failure) = result
             && self.for_free(cluster, message, failure)
         {
-            return Some(Again {
-                pause: None,
-                permit: None,
-            });
+            return Some(Again { pause: None, permit: None });
         }
         let retry = self.rule?.retry.as_ref()?;
         let wanted = is_idempotent(&message.head.method)
@@ -116,10 +101,7 @@ impl Tries<'_> {
         let pause = backoff(retry, self.retries);
         self.retries += 1;
         self.want = Want::Any;
-        Some(Again {
-            pause: Some(pause),
-            permit: Some(permit),
-        })
+        Some(Again { pause: Some(pause), permit: Some(permit) })
     }
 
     /// Whether the server did nothing with the request, so that another attempt does no harm.
@@ -136,11 +118,7 @@ impl Tries<'_> {
             self.want = Want::Fresh;
             return true;
         }
-        cluster
-            .endpoints()
-            .eligible()
-            .iter()
-            .any(|e| !self.tried.contains(&e.id()))
+        cluster.endpoints().eligible().iter().any(|e| !self.tried.contains(&e.id()))
     }
 }
 
@@ -153,10 +131,7 @@ async fn bounded(
     };
     timeout(within, attempt).await.unwrap_or_else(|_elapsed| {
         let detail = format!("no answer within {within:?}, the time for one try");
-        Err(Failure {
-            error: Error::new(Reason::Timeout, detail),
-            stale: false,
-        })
+        Err(Failure { error: Error::new(Reason::Timeout, detail), stale: false })
     })
 }
 
@@ -180,10 +155,7 @@ fn is_retried(retry: &Retry, result: &Result<Answer, Failure>) -> bool {
 /// Exponential with full jitter:
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 fn backoff(retry: &Retry, earlier: u32) -> Duration {
-    let most = retry
-        .base_backoff
-        .saturating_mul(1 << earlier.min(16))
-        .min(retry.max_backoff);
+    let most = retry.base_backoff.saturating_mul(1 << earlier.min(16)).min(retry.max_backoff);
     most.mul_f64(rand::rng().random_range(0.0..=1.0))
 }
 

@@ -10,10 +10,7 @@ use tulle_xds::model::{Backend, Match, PathMatch, RouteConfiguration, StringMatc
 
 /// The index of the first rule that matches.
 pub fn find(route: &RouteConfiguration, head: &Parts) -> Option<usize> {
-    route
-        .rules
-        .iter()
-        .position(|rule| matches(&rule.matches, head))
+    route.rules.iter().position(|rule| matches(&rule.matches, head))
 }
 
 /// The index of the backend at `point`, which is uniform over all of `u32`: each backend is as wide as its
@@ -31,26 +28,16 @@ pub fn choose(backends: &[Backend], point: u32) -> Option<usize> {
 
 fn matches(rule: &Match, head: &Parts) -> bool {
     path(&rule.path, head.uri.path())
-        && rule
-            .method
-            .as_ref()
-            .is_none_or(|method| *method == head.method)
-        && rule
-            .headers
-            .iter()
-            .all(|m| header(&m.name, &m.value, &head.headers))
-        && rule
-            .query
-            .iter()
-            .all(|m| query(&m.name, &m.value, head.uri.query().unwrap_or_default()))
+        && rule.method.as_ref().is_none_or(|method| *method == head.method)
+        && rule.headers.iter().all(|m| header(&m.name, &m.value, &head.headers))
+        && rule.query.iter().all(|m| query(&m.name, &m.value, head.uri.query().unwrap_or_default()))
 }
 
 fn path(rule: &PathMatch, path: &str) -> bool {
     match rule {
         PathMatch::Exact(exact) => path == exact,
         PathMatch::Prefix(prefix) => {
-            path.strip_prefix(prefix.as_str())
-                .is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            path.strip_prefix(prefix.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
                 || prefix.is_empty()
         }
         PathMatch::Regex(regex) => regex.is_match(path),
@@ -58,10 +45,7 @@ fn path(rule: &PathMatch, path: &str) -> bool {
 }
 
 fn header(name: &HeaderName, rule: &StringMatch, headers: &HeaderMap) -> bool {
-    let mut values = headers
-        .get_all(name)
-        .iter()
-        .map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let mut values = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()));
     let Some(first) = values.next() else {
         return false;
     };
@@ -70,13 +54,9 @@ fn header(name: &HeaderName, rule: &StringMatch, headers: &HeaderMap) -> bool {
 }
 
 fn query(name: &str, rule: &StringMatch, query: &str) -> bool {
-    let pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let value = pairs
-        .into_iter()
-        .find(|(n, _)| decoded(n) == name)
-        .map(|(_, value)| decoded(value));
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let value =
+        pairs.into_iter().find(|(n, _)| decoded(n) == name).map(|(_, value)| decoded(value));
     value.is_some_and(|value| text(rule, &value))
 }
 
@@ -175,9 +155,8 @@ mod tests {
             filters: Vec::new(),
         };
         let backends = [backend("a", 0), backend("b", 1), backend("c", 3)];
-        let count = (0..1000u32)
-            .filter(|i| choose(&backends, i * (u32::MAX / 1000)) == Some(1))
-            .count();
+        let count =
+            (0..1000u32).filter(|i| choose(&backends, i * (u32::MAX / 1000)) == Some(1)).count();
         assert!((249..=252).contains(&count), "{count}");
         assert_eq!(choose(&backends[..1], 7), None);
         let huge = [backend("a", 1), backend("b", u32::MAX - 1)];

@@ -144,9 +144,7 @@ fn answer(
 fn note(connection: &Connection, ended: hyper::Result<()>) {
     match ended {
         Err(error) if error.is_parse() => {
-            connection
-                .record()
-                .fail(&Error::new(Reason::Protocol, chain(&error)));
+            connection.record().fail(&Error::new(Reason::Protocol, chain(&error)));
         }
         Err(error) => tracing::debug!(error = chain(&error), "a client connection ended"),
         Ok(()) => {}

@@ -81,10 +81,7 @@ pub async fn find(
         Side::Inbound { peer, application } => {
             inbound(connection, peer.as_ref(), head)?;
             let cluster = Arc::clone(application);
-            Ok(Target::Forward(Forward {
-                cluster,
-                chosen: None,
-            }))
+            Ok(Target::Forward(Forward { cluster, chosen: None }))
         }
         Side::Outbound => match connection.cx.store.resolve(connection.destination).await {
             Resolution::Mesh(destination) => outbound(connection, &destination, head, record),
@@ -125,14 +122,9 @@ fn inbound(connection: &Connection, peer: Option<&Peer>, head: &mut Parts) -> Re
         ));
     };
     let port = connection.destination.port();
-    let mtls = workload
-        .port(port)
-        .map_or(workload.default_mtls, |port| port.mtls);
+    let mtls = workload.port(port).map_or(workload.default_mtls, |port| port.mtls);
     if peer.is_none() && mtls == MtlsMode::Strict {
-        return Err(Error::new(
-            Reason::Denied,
-            format!("port {port} wants mTLS (MeshTLS strict)"),
-        ));
+        return Err(Error::new(Reason::Denied, format!("port {port} wants mTLS (MeshTLS strict)")));
     }
     head::set_client_cert(&mut head.headers, workload.identity.as_str(), peer);
     Ok(())
@@ -148,10 +140,7 @@ fn outbound(
     let Some(route) = &destination.route else {
         // The port was declared opaque after the connection had begun.
         let (_, cluster) = backend(destination, &destination.listener.backends, point)?;
-        return Ok(Target::Forward(Forward {
-            cluster,
-            chosen: None,
-        }));
+        return Ok(Target::Forward(Forward { cluster, chosen: None }));
     };
     let Some(index) = route::find(route, head) else {
         let detail = format!("no rule of {} matches", route.name);
@@ -162,11 +151,7 @@ fn outbound(
     match &rule.action {
         Action::Forward(backends) => {
             let (backend, cluster) = backend(destination, backends, point)?;
-            let chosen = Some(Chosen {
-                route: Arc::clone(route),
-                rule: index,
-                backend,
-            });
+            let chosen = Some(Chosen { route: Arc::clone(route), rule: index, backend });
             Ok(Target::Forward(Forward { cluster, chosen }))
         }
         Action::Redirect(redirect) => {

@@ -32,16 +32,9 @@ pub fn carry(
                 return;
             }
         };
-        let copied = Copied {
-            sent: record.received(),
-            received: record.sent(),
-        };
-        let done = copy::both_ways(
-            &mut TokioIo::new(client),
-            &mut TokioIo::new(server),
-            &copied,
-        )
-        .await;
+        let copied = Copied { sent: record.received(), received: record.sent() };
+        let done =
+            copy::both_ways(&mut TokioIo::new(client), &mut TokioIo::new(server), &copied).await;
         match done {
             Ok(()) => record.finish(),
             Err((side, error)) => record.fail(&side.failure(&error)),

@@ -44,18 +44,12 @@ impl Draining {
     /// Not begun.
     pub fn new(readiness: Readiness) -> Self {
         let state = Arc::new(watch::Sender::new(DrainState::Serving));
-        Self {
-            state,
-            readiness,
-            not_ready: Arc::default(),
-        }
+        Self { state, readiness, not_ready: Arc::default() }
     }
 
     /// Begins: the proxy is not ready from now on. Again does nothing.
     pub fn start(&self) {
-        self.not_ready
-            .lock()
-            .get_or_insert_with(|| self.readiness.block("draining"));
+        self.not_ready.lock().get_or_insert_with(|| self.readiness.block("draining"));
         self.state.send_if_modified(|state| {
             let begins = *state == DrainState::Serving;
             if begins {
@@ -74,10 +68,7 @@ impl Draining {
     /// done or took as long as `deadline`.
     pub async fn run(self, mut inbound: Trigger, deadline: Duration) {
         let mut state = self.state.subscribe();
-        let begun = state
-            .wait_for(|state| *state != DrainState::Serving)
-            .await
-            .is_ok();
+        let begun = state.wait_for(|state| *state != DrainState::Serving).await.is_ok();
         debug_assert!(begun, "this handle keeps the sender");
         tracing::info!(?deadline, "draining inbound traffic");
         inbound.start();
@@ -114,10 +105,7 @@ mod tests {
         let (trigger, _stuck) = drain::channel();
         let draining = Draining::new(Readiness::new());
         draining.start();
-        draining
-            .clone()
-            .run(trigger, Duration::from_millis(1))
-            .await;
+        draining.clone().run(trigger, Duration::from_millis(1)).await;
         assert_eq!(draining.state(), DrainState::Drained);
     }
 }

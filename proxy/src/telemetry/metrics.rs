@@ -13,9 +13,8 @@ use tulle_runtime::metrics::Registry;
 use super::record::{Direction, Record};
 
 /// Upper bounds of the duration buckets, in seconds.
-const BUCKETS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Series that are kept apart; what comes beyond is counted as service and peer `other`.
 const MOST_SERIES: usize = 4096;
@@ -179,27 +178,18 @@ impl Metrics {
             Outcome::Retried => "retried",
             Outcome::Failed => "failed",
         };
-        self.0
-            .attempts
-            .get_or_create(&AttemptLabels { outcome })
-            .inc();
+        self.0.attempts.get_or_create(&AttemptLabels { outcome }).inc();
     }
 
     /// Counts one TLS handshake with another proxy, as its `client` or `server` side.
     pub fn handshake(&self, side: &'static str, succeeded: bool) {
         let result = if succeeded { "ok" } else { "failed" };
-        self.0
-            .handshakes
-            .get_or_create(&HandshakeLabels { side, result })
-            .inc();
+        self.0.handshakes.get_or_create(&HandshakeLabels { side, result }).inc();
     }
 
     /// Counts one refusal because `limit` was reached.
     pub fn rejected(&self, limit: &'static str) {
-        self.0
-            .rejected
-            .get_or_create(&RejectedLabels { limit })
-            .inc();
+        self.0.rejected.get_or_create(&RejectedLabels { limit }).inc();
     }
 
     /// Counts a request that ended.
@@ -209,11 +199,7 @@ impl Metrics {
         let known = self.0.http.read().get(&key).cloned();
         let series = known.unwrap_or_else(|| {
             let mut kept = self.0.http.write();
-            let key = if kept.len() < MOST_SERIES {
-                key
-            } else {
-                self.0.fold(key)
-            };
+            let key = if kept.len() < MOST_SERIES { key } else { self.0.fold(key) };
             let series = family.get_or_create(&http_labels(&key)).clone();
             kept.insert(key, series.clone());
             series
@@ -228,11 +214,7 @@ impl Metrics {
         let known = self.0.tcp.read().get(&key).cloned();
         let series = known.unwrap_or_else(|| {
             let mut kept = self.0.tcp.write();
-            let key = if kept.len() < MOST_SERIES {
-                key
-            } else {
-                self.0.fold(key)
-            };
+            let key = if kept.len() < MOST_SERIES { key } else { self.0.fold(key) };
             let labels = tcp_labels(&key);
             let series = Tcp {
                 opened: self.0.tcp_opened.get_or_create(&labels).clone(),
@@ -258,12 +240,7 @@ impl Inner {
 
     fn fold(&self, key: Key) -> Key {
         self.folded.inc();
-        Key {
-            peer: None,
-            service: Some("other".into()),
-            route: None,
-            ..key
-        }
+        Key { peer: None, service: Some("other".into()), route: None, ..key }
     }
 }
 
@@ -271,11 +248,7 @@ fn http_labels(key: &Key) -> HttpLabels {
     HttpLabels {
         service: text(key.service.as_deref()),
         tulle_peer: text(key.peer.as_ref().map(|id| id.as_str())),
-        tulle_route: key
-            .route
-            .as_ref()
-            .map(super::record::route_text)
-            .unwrap_or_default(),
+        tulle_route: key.route.as_ref().map(super::record::route_text).unwrap_or_default(),
         http_response_status_code: key.status,
         error_type: key.error,
         tls: if key.tls { "true" } else { "false" },

@@ -113,10 +113,8 @@ impl Record {
 
     /// This is a request with this head.
     pub fn request(&mut self, head: &http::request::Parts) {
-        let host = head
-            .headers
-            .get(http::header::HOST)
-            .map(|h| String::from_utf8_lossy(h.as_bytes()));
+        let host =
+            head.headers.get(http::header::HOST).map(|h| String::from_utf8_lossy(h.as_bytes()));
         let host = host.or_else(|| head.uri.authority().map(|a| Cow::Borrowed(a.as_str())));
         self.request = Some(RequestPart {
             version: head.version,
@@ -202,11 +200,7 @@ impl Record {
     }
 
     pub(super) fn key(&self) -> Key {
-        let status = self
-            .request
-            .as_ref()
-            .and_then(|r| r.status)
-            .map_or(0, |s| s.as_u16());
+        let status = self.request.as_ref().and_then(|r| r.status).map_or(0, |s| s.as_u16());
         Key {
             direction: self.direction,
             peer: self.peer.clone(),
@@ -219,10 +213,7 @@ impl Record {
     }
 
     fn origin(&self) -> Option<&Origin> {
-        self.rule
-            .as_ref()
-            .and_then(|(route, rule)| route.rules.get(*rule))
-            .map(|r| &r.origin)
+        self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule)).map(|r| &r.origin)
     }
 
     fn protocol(&self) -> &'static str {
@@ -238,9 +229,7 @@ impl Record {
     fn line(&self, seconds: f64) -> Vec<u8> {
         let request = self.request.as_ref();
         let line = Line {
-            time: OffsetDateTime::now_utc()
-                .format(&Rfc3339)
-                .unwrap_or_default(),
+            time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             direction: self.direction,
             protocol: self.protocol(),
             method: request.map(|r| r.method.as_str()),
@@ -311,12 +300,7 @@ struct Line<'a> {
 
 /// `KIND/NAMESPACE/NAME`, with `#RULE` if the origin is a part of the object.
 pub(super) fn route_text(origin: &Origin) -> String {
-    let Origin {
-        kind,
-        namespace,
-        name,
-        rule,
-    } = origin;
+    let Origin { kind, namespace, name, rule } = origin;
     let hash = if rule.is_empty() { "" } else { "#" };
     format!("{kind}/{namespace}/{name}{hash}{rule}")
 }
@@ -324,15 +308,7 @@ pub(super) fn route_text(origin: &Origin) -> String {
 /// What strangers sent, without control characters: a log is read in terminals.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
-        text.chars()
-            .map(|c| {
-                if c.is_control() {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    c
-                }
-            })
-            .collect()
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
     } else {
         Cow::Borrowed(text)
     }
@@ -341,20 +317,14 @@ fn printable(text: &str) -> Cow<'_, str> {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            self.note(&Error::new(
-                Reason::Canceled,
-                "the client went away before the end",
-            ));
+            self.note(&Error::new(Reason::Canceled, "the client went away before the end"));
         }
         let seconds = self.started.elapsed().as_secs_f64();
         if self.request.is_some() {
             self.shared.metrics.http(self, seconds);
         } else {
             let (received, sent) = (&self.received, &self.sent);
-            let bytes = (
-                received.load(Ordering::Relaxed),
-                sent.load(Ordering::Relaxed),
-            );
+            let bytes = (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed));
             self.shared.metrics.tcp(self, bytes.0, bytes.1);
         }
         self.shared.lines.write(self.line(seconds));
@@ -363,9 +333,7 @@ impl Drop for Record {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record")
-            .field("direction", &self.direction)
-            .finish_non_exhaustive()
+        f.debug_struct("Record").field("direction", &self.direction).finish_non_exhaustive()
     }
 }
 

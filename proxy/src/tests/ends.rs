@@ -38,9 +38,7 @@ pub(super) async fn echo() -> (SocketAddr, Saw<Parts>) {
                     let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     http2.serve_connection(io, service).await
                 } else {
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(io, service)
-                        .await
+                    hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
                 };
             });
         }
@@ -55,9 +53,7 @@ fn answered(
     let (head, body) = request.into_parts();
     saw.lock().push(head);
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert("x-tulle-fake", "1".parse().unwrap());
+    response.headers_mut().insert("x-tulle-fake", "1".parse().unwrap());
     Ok(response)
 }
 
@@ -80,23 +76,11 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Infallible> {
 }
 
 pub(super) fn post(body: impl Into<Bytes>) -> Request<BoxBody<Bytes, Infallible>> {
-    Request::post("/p?q=1")
-        .header("host", "cart:80")
-        .body(full(body))
-        .unwrap()
+    Request::post("/p?q=1").header("host", "cart:80").body(full(body)).unwrap()
 }
 
 pub(super) async fn text(response: Response<Incoming>) -> String {
-    String::from_utf8(
-        response
-            .into_body()
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes()
-            .to_vec(),
-    )
-    .unwrap()
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 /// Sends bytes and reads until the other end closes.

@@ -108,12 +108,7 @@ impl Pair {
         let (shared, client, drain) =
             sidecar(&authority, WEB, captured, client_mesh(told, &inbound));
         tokio::spawn(outbound::serve(Context::new(shared), listener, drain));
-        Self {
-            outbound,
-            inbound,
-            client,
-            server,
-        }
+        Self { outbound, inbound, client, server }
     }
 }
 
@@ -137,44 +132,24 @@ fn sidecar(
     let settings = context::Settings {
         capture: Capture::new(move |stream| {
             let local = stream.local_addr()?;
-            captured
-                .get(&local)
-                .copied()
-                .ok_or_else(|| io::ErrorKind::NotFound.into())
+            captured.get(&local).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
         }),
         application_source: None,
         ..context::Settings::default()
     };
-    let lines = Lines::to(Parsed {
-        lines,
-        rest: Vec::new(),
-    });
+    let lines = Lines::to(Parsed { lines, rest: Vec::new() });
     let metrics = Metrics::new(&Registry::default());
     let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);
     let (trigger, drain) = drain::channel();
-    (
-        shared,
-        Sidecar {
-            records,
-            _trigger: trigger,
-        },
-        drain,
-    )
+    (shared, Sidecar { records, _trigger: trigger }, drain)
 }
 
 /// What the client's proxy was told.
 fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
-    let meshed = inbound
-        .iter()
-        .map(|address| (address, Some(CART.parse().unwrap())));
+    let meshed = inbound.iter().map(|address| (address, Some(CART.parse().unwrap())));
     let plain = told.plain.iter().map(|address| (address, None));
-    let endpoints = meshed
-        .chain(plain)
-        .map(|(address, identity)| endpoint(*address, identity));
-    let endpoints = Endpoints {
-        name: CLUSTER.to_owned(),
-        endpoints: endpoints.collect(),
-    };
+    let endpoints = meshed.chain(plain).map(|(address, identity)| endpoint(*address, identity));
+    let endpoints = Endpoints { name: CLUSTER.to_owned(), endpoints: endpoints.collect() };
     let settings = Settings {
         name: CLUSTER.to_owned(),
         service: None,
@@ -196,10 +171,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         backends: vec![backend()],
         origin: Origin::default(),
     };
-    let route = RouteConfiguration {
-        name: CLUSTER.to_owned(),
-        rules: told.rules,
-    };
+    let route = RouteConfiguration { name: CLUSTER.to_owned(), rules: told.rules };
     let cluster = Arc::new(Cluster::new(settings, endpoints));
     let destination = Destination {
         listener,
@@ -224,21 +196,13 @@ fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
     };
     let ports = applications.iter().map(port).collect();
     let workload = Some(Arc::new(workload(CART, ports, told.mtls)));
-    Mesh {
-        generation: 1,
-        workload,
-        listeners: HashMap::new(),
-    }
+    Mesh { generation: 1, workload, listeners: HashMap::new() }
 }
 
 const CLUSTER: &str = "service/shop/cart/80";
 
 pub(super) fn backend() -> Backend {
-    Backend {
-        cluster: CLUSTER.to_owned(),
-        weight: 1,
-        filters: Vec::new(),
-    }
+    Backend { cluster: CLUSTER.to_owned(), weight: 1, filters: Vec::new() }
 }
 
 /// The rule that forwards everything.
@@ -250,10 +214,7 @@ pub(super) fn forward() -> Rule {
         timeouts: Timeouts::default(),
         retry: None,
         mirrors: Vec::new(),
-        origin: Origin {
-            kind: "Service".into(),
-            ..Origin::default()
-        },
+        origin: Origin { kind: "Service".into(), ..Origin::default() },
     }
 }
 
@@ -307,24 +268,14 @@ impl Authority {
         let certs = Certs::new();
         let chain = vec![leaf.der().to_vec()];
         let roots = vec![self.0.der().to_vec()];
-        certs
-            .install(Material {
-                chain,
-                key: key.serialize_der(),
-                roots,
-            })
-            .unwrap();
+        certs.install(Material { chain, key: key.serialize_der(), roots }).unwrap();
         certs
     }
 }
 
 /// An address at which nobody listens.
 pub(super) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// Sends each line as the JSON that it is.

@@ -45,19 +45,9 @@ async fn a_server_speaks_first_on_a_port_that_declares_nothing() {
     for _ in 0..2 {
         talk(pair.outbound).await;
         let (out, inn) = (pair.client.record().await, pair.server.record().await);
-        assert_eq!(
-            (&out["peer"], &inn["peer"]),
-            (&CART.into(), &WEB.into()),
-            "{out} {inn}"
-        );
-        assert_eq!(
-            (&out["protocol"], &out["reason"]),
-            (&"tcp".into(), &serde_json::Value::Null)
-        );
-        assert_eq!(
-            (&out["bytes_received"], &out["bytes_sent"]),
-            (&8.into(), &19.into())
-        );
+        assert_eq!((&out["peer"], &inn["peer"]), (&CART.into(), &WEB.into()), "{out} {inn}");
+        assert_eq!((&out["protocol"], &out["reason"]), (&"tcp".into(), &serde_json::Value::Null));
+        assert_eq!((&out["bytes_received"], &out["bytes_sent"]), (&8.into(), &19.into()));
     }
     // And for a client outside of the mesh.
     talk(pair.inbound[0]).await;
@@ -68,10 +58,7 @@ async fn a_server_speaks_first_on_a_port_that_declares_nothing() {
 async fn a_declared_opaque_port_carries_what_looks_like_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let application = listener.local_addr().unwrap();
-    let told = Told {
-        protocol: Protocol::Tcp,
-        ..Told::default()
-    };
+    let told = Told { protocol: Protocol::Tcp, ..Told::default() };
     let pair = Pair::new(&[application], told).await;
     let mut client = TcpStream::connect(pair.outbound).await.unwrap();
     client.write_all(b"GET / HTTP/9.9\r\n").await.unwrap();
@@ -83,11 +70,7 @@ async fn a_declared_opaque_port_carries_what_looks_like_http() {
 
 #[tokio::test]
 async fn where_nobody_listens_the_connection_is_reset() {
-    let told = Told {
-        protocol: Protocol::Tcp,
-        plain: vec![nobody().await],
-        ..Told::default()
-    };
+    let told = Told { protocol: Protocol::Tcp, plain: vec![nobody().await], ..Told::default() };
     let mut pair = Pair::new(&[], told).await;
     let mut client = TcpStream::connect(pair.outbound).await.unwrap();
     assert!(client.read_u8().await.is_err());

@@ -107,9 +107,7 @@ impl Certs {
             current: ArcSwapOption::empty(),
             installed: watch::Sender::new(0),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// Puts a certificate in force: the next handshake uses it, open connections stay.
@@ -144,9 +142,7 @@ impl Certs {
 
     /// Time from now until the certificate ends; zero if it has, or there is none.
     pub fn remaining(&self) -> Duration {
-        let end = self
-            .current()
-            .map_or(0, |current| current.identity.not_after);
+        let end = self.current().map_or(0, |current| current.identity.not_after);
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).unwrap_or(0));
         end.duration_since(SystemTime::now()).unwrap_or_default()
     }
@@ -170,17 +166,9 @@ impl Current {
     fn new(material: Material, provider: &Arc<CryptoProvider>) -> Result<Self, BadCertificate> {
         let leaf = material.chain.first().ok_or(BadIdentity::Missing)?;
         let identity = Identity::read(leaf)?;
-        let root_info = material
-            .roots
-            .iter()
-            .filter_map(|der| RootInfo::read(der))
-            .collect();
+        let root_info = material.roots.iter().filter_map(|der| RootInfo::read(der)).collect();
         let roots = root_store(material.roots)?;
-        let chain = material
-            .chain
-            .into_iter()
-            .map(CertificateDer::from)
-            .collect();
+        let chain = material.chain.into_iter().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(material.key));
         let key = CertifiedKey::from_der(chain, key, provider)?;
         let key = Arc::new(SingleCertAndKey::from(key));
@@ -199,14 +187,7 @@ impl Current {
         }
         let clients = clients.try_into().expect("one for each ALPN");
         let server = server_config(&key, &roots, provider)?;
-        Ok(Self {
-            identity,
-            key,
-            roots,
-            server,
-            clients,
-            root_info,
-        })
+        Ok(Self { identity, key, roots, server, clients, root_info })
     }
 
     pub(super) fn client(&self, alpn: Alpn) -> Arc<ClientConfig> {
@@ -239,16 +220,10 @@ pub(super) fn root_store(roots: Vec<Vec<u8>>) -> Result<Arc<RootCertStore>, BadC
     let all = roots.len();
     let (_, bad) = store.add_parsable_certificates(roots.into_iter().map(CertificateDer::from));
     if bad > 0 {
-        tracing::warn!(
-            bad,
-            all,
-            "some root certificates cannot be read and are not trusted"
-        );
+        tracing::warn!(bad, all, "some root certificates cannot be read and are not trusted");
     }
     if store.is_empty() {
-        return Err(BadCertificate::Roots(format!(
-            "{bad} of {all} cannot be read"
-        )));
+        return Err(BadCertificate::Roots(format!("{bad} of {all} cannot be read")));
     }
     Ok(Arc::new(store))
 }
@@ -259,11 +234,7 @@ impl RootInfo {
         let hash = digest(&SHA256, der);
         Some(Self {
             subject: certificate.subject().to_string(),
-            sha256: hash
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            sha256: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
             not_after: certificate.validity().not_after.timestamp(),
         })
     }

@@ -27,17 +27,12 @@ where
 {
     let current = certs.current().ok_or(Error::NoCertificate)?;
     let connector = TlsConnector::from(current.client(alpn));
-    let wrong = |found| Error::WrongIdentity {
-        expected: expect.clone(),
-        found,
-    };
+    let wrong = |found| Error::WrongIdentity { expected: expect.clone(), found };
     let connecting = connector.connect(verify::server_name(expect), io);
-    let stream = connecting
-        .await
-        .map_err(|error| match verify::cause::<Unexpected>(&error) {
-            Some(Unexpected(found)) => wrong(found.clone()),
-            None => Error::Handshake(error),
-        })?;
+    let stream = connecting.await.map_err(|error| match verify::cause::<Unexpected>(&error) {
+        Some(Unexpected(found)) => wrong(found.clone()),
+        None => Error::Handshake(error),
+    })?;
     let connection = stream.get_ref().1;
     // A resumed session skips the verifier: what it remembers is looked at again.
     let identity = Identity::of_peer(connection.peer_certificates())?;

@@ -59,22 +59,11 @@ pub enum ConnectError {
     #[error(
         "cannot connect to {address}: {error}; is the control plane running, and does a NetworkPolicy let us through?"
     )]
-    Tcp {
-        address: SocketAddr,
-        error: io::Error,
-    },
+    Tcp { address: SocketAddr, error: io::Error },
     #[error("{address} is not trusted as {name}: {error}; the roots in {} may be of another installation", .file.display())]
-    Untrusted {
-        address: SocketAddr,
-        name: String,
-        file: PathBuf,
-        error: io::Error,
-    },
+    Untrusted { address: SocketAddr, name: String, file: PathBuf, error: io::Error },
     #[error("TLS with {address}: {error}; is this the control plane's gRPC port?")]
-    Tls {
-        address: SocketAddr,
-        error: io::Error,
-    },
+    Tls { address: SocketAddr, error: io::Error },
     #[error("gRPC: {0}")]
     Channel(#[from] tonic::transport::Error),
     #[error("this proxy has no certificate yet")]
@@ -91,9 +80,7 @@ impl ControlPlane {
         let io = Box::pin(self.handshake(certs, who)).await?;
         let mut io = Some(TokioIo::new(io));
         let connector = tower::service_fn(move |_| {
-            let io = io
-                .take()
-                .ok_or_else(|| io::Error::other("the connection has ended"));
+            let io = io.take().ok_or_else(|| io::Error::other("the connection has ended"));
             async move { io }
         });
         // The scheme is tonic's business with TLS of its own; ours is below it.
@@ -114,17 +101,10 @@ impl ControlPlane {
         let connecting = Box::pin(timeout(STEP, connector.connect(name, tcp)));
         let late = |_elapsed| Err(io::ErrorKind::TimedOut.into());
         connecting.await.unwrap_or_else(late).map_err(|error| {
-            let tls = error
-                .get_ref()
-                .and_then(|e| e.downcast_ref::<rustls::Error>());
+            let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
             if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
                 let (name, file) = (self.name.clone(), self.roots_file.clone());
-                return ConnectError::Untrusted {
-                    address,
-                    name,
-                    file,
-                    error,
-                };
+                return ConnectError::Untrusted { address, name, file, error };
             }
             ConnectError::Tls { address, error }
         })
@@ -144,10 +124,8 @@ impl ControlPlane {
     }
 
     fn tls(&self, certs: &Certs, who: As) -> Result<ClientConfig, ConnectError> {
-        let bad_roots = |reason: String| ConnectError::Roots {
-            file: self.roots_file.clone(),
-            reason,
-        };
+        let bad_roots =
+            |reason: String| ConnectError::Roots { file: self.roots_file.clone(), reason };
         let file = self.read_roots().map_err(|e| bad_roots(e.to_string()))?;
         let current = certs.current();
         let mut roots = (*root_store(file).map_err(|e| bad_roots(e.to_string()))?).clone();
@@ -199,8 +177,5 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
 }
 
 fn unresolved(host: &str, reason: &dyn std::fmt::Display) -> ConnectError {
-    ConnectError::Resolve {
-        host: host.to_owned(),
-        reason: reason.to_string(),
-    }
+    ConnectError::Resolve { host: host.to_owned(), reason: reason.to_string() }
 }

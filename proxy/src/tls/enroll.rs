@@ -89,16 +89,12 @@ impl Enrolment {
 
     /// One certificate.
     async fn enrol(&self) -> Result<(), EnrolError> {
-        let token = fs::read_to_string(&self.token_file).map_err(|error| EnrolError::Token {
-            file: self.token_file.clone(),
-            error,
-        })?;
+        let token = fs::read_to_string(&self.token_file)
+            .map_err(|error| EnrolError::Token { file: self.token_file.clone(), error })?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let csr = CertificateParams::default().serialize_request(&key)?;
         let channel = Box::pin(self.control_plane.connect(&self.certs, As::Nobody)).await?;
-        let mut request = Request::new(IssueRequest {
-            csr: csr.der().to_vec().into(),
-        });
+        let mut request = Request::new(IssueRequest { csr: csr.der().to_vec().into() });
         let mut bearer = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim())).map_err(
             |_invalid| EnrolError::Token {
                 file: self.token_file.clone(),
@@ -123,10 +119,7 @@ impl Enrolment {
     /// Returns when the next certificate is due.
     async fn until_due(&self, roots: Option<Vec<Vec<u8>>>) {
         // Half of what is left, not of the whole: NotBefore lies in the past because clocks differ.
-        let mut left = self
-            .certs
-            .remaining()
-            .mul_f64(rand::rng().random_range(0.45..0.55));
+        let mut left = self.certs.remaining().mul_f64(rand::rng().random_range(0.45..0.55));
         while !left.is_zero() {
             let step = left.min(LOOK);
             sleep(step).await;

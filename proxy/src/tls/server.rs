@@ -30,15 +30,9 @@ where
         return Err(Error::Expired);
     }
     let peer = identity.peer;
-    if !trust_domains
-        .iter()
-        .any(|domain| domain == peer.id.trust_domain())
-    {
+    if !trust_domains.iter().any(|domain| domain == peer.id.trust_domain()) {
         return Err(Error::WrongTrustDomain { found: peer.id });
     }
-    let alpn = connection
-        .alpn_protocol()
-        .and_then(Alpn::from_wire)
-        .ok_or(Error::NoAlpn)?;
+    let alpn = connection.alpn_protocol().and_then(Alpn::from_wire).ok_or(Error::NoAlpn)?;
     Ok((Stream(Box::new(TlsStream::Server(stream))), peer, alpn))
 }

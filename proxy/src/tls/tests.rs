@@ -27,10 +27,7 @@ impl Authority {
         pod.extend(b"shop/web-0/12a");
         params
             .custom_extensions
-            .push(CustomExtension::from_oid_content(
-                &[1, 3, 6, 1, 4, 1, 58888, 1, 1],
-                pod,
-            ));
+            .push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 58888, 1, 1], pod));
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.0).unwrap();
         Material {
@@ -54,10 +51,8 @@ fn id(text: &str) -> SpiffeId {
     text.parse().unwrap()
 }
 
-type Ends = (
-    Result<Stream<DuplexStream>, Error>,
-    Result<(Stream<DuplexStream>, Peer, Alpn), Error>,
-);
+type Ends =
+    (Result<Stream<DuplexStream>, Error>, Result<(Stream<DuplexStream>, Peer, Alpn), Error>);
 
 /// One handshake: the client expects `expect`, the server accepts domain `cluster.local`.
 async fn shake(client: &Certs, server: &Certs, expect: &str, alpn: Alpn) -> Ends {
@@ -95,13 +90,7 @@ async fn two_workloads_meet_and_know_one_another() {
             let (client, server) = shake(&web, &cart, CART, alpn).await;
             client.unwrap();
             let (_, peer, chosen) = server.unwrap();
-            assert_eq!(
-                peer,
-                Peer {
-                    id: id(WEB),
-                    pod: Some("shop/web-0".to_owned())
-                }
-            );
+            assert_eq!(peer, Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()) });
             assert_eq!(chosen, alpn);
         }
     }
@@ -132,10 +121,7 @@ async fn the_key_exchange_is_hybrid_and_the_version_is_1_3() {
         assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
         kinds.push(connection.handshake_kind().unwrap());
     }
-    assert_eq!(
-        kinds,
-        [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]
-    );
+    assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
 }
 
 #[tokio::test]
@@ -158,9 +144,7 @@ async fn strangers_are_refused() {
     let good = authority.certs(CART);
     let issued = |uris: &[&str], minutes| {
         let certs = Certs::new();
-        certs
-            .install(authority.issue(uris, minutes))
-            .map(|()| certs)
+        certs.install(authority.issue(uris, minutes)).map(|()| certs)
     };
     let elsewhere = "spiffe://elsewhere.example/ns/shop/sa/web";
     // Signed by nobody we know, though it trusts us.
@@ -169,11 +153,7 @@ async fn strangers_are_refused() {
     material.roots.push(authority.0.der().to_vec());
     unsigned.install(material).unwrap();
     let cases = [
-        (
-            "another trust domain",
-            issued(&[elsewhere], 60).unwrap(),
-            "trust domain is not accepted",
-        ),
+        ("another trust domain", issued(&[elsewhere], 60).unwrap(), "trust domain is not accepted"),
         ("expired", issued(&[WEB], -1).unwrap(), "expired"),
         ("another authority", unsigned, "invalid peer certificate"),
     ];
@@ -183,21 +163,14 @@ async fn strangers_are_refused() {
         assert!(error.contains(reason), "{case}: {error}");
     }
     // The same from the client's side.
-    for (case, server) in [
-        ("expired", issued(&[CART], -1).unwrap()),
-        ("authority", other.certs(CART)),
-    ] {
+    for (case, server) in
+        [("expired", issued(&[CART], -1).unwrap()), ("authority", other.certs(CART))]
+    {
         let (client, _) = shake(&good, &server, CART, Alpn::Tcp).await;
-        assert!(
-            matches!(client, Err(Error::Handshake(_))),
-            "{case}: {client:?}"
-        );
+        assert!(matches!(client, Err(Error::Handshake(_))), "{case}: {client:?}");
     }
     for uris in [&[WEB, CART][..], &[], &["https://example.com/"]] {
-        assert!(
-            matches!(issued(uris, 60), Err(BadCertificate::Identity(_))),
-            "{uris:?}"
-        );
+        assert!(matches!(issued(uris, 60), Err(BadCertificate::Identity(_))), "{uris:?}");
     }
 }
 
@@ -211,14 +184,8 @@ async fn a_renewed_certificate_is_used_by_the_next_handshake() {
     // The other authority is the next root: both are trusted while they overlap.
     let next = Authority::new();
     let both = vec![authority.0.der().to_vec(), next.0.der().to_vec()];
-    let renewed = |uri| Material {
-        roots: both.clone(),
-        ..next.issue(&[uri], 60)
-    };
-    let overlapping = Material {
-        roots: both.clone(),
-        ..authority.issue(&[CART], 60)
-    };
+    let renewed = |uri| Material { roots: both.clone(), ..next.issue(&[uri], 60) };
+    let overlapping = Material { roots: both.clone(), ..authority.issue(&[CART], 60) };
     cart.install(overlapping).unwrap();
     web.install(renewed(WEB)).unwrap();
     let (client, server) = shake(&web, &cart, CART, Alpn::H2).await;
@@ -230,14 +197,8 @@ async fn a_renewed_certificate_is_used_by_the_next_handshake() {
 
     // A certificate that cannot be used changes nothing.
     let serial = web.info().unwrap().serial;
-    let wrong_key = Material {
-        key: next.issue(&[WEB], 60).key,
-        ..renewed(WEB)
-    };
-    assert!(matches!(
-        web.install(wrong_key),
-        Err(BadCertificate::Key(_))
-    ));
+    let wrong_key = Material { key: next.issue(&[WEB], 60).key, ..renewed(WEB) };
+    assert!(matches!(web.install(wrong_key), Err(BadCertificate::Key(_))));
     assert_eq!(web.info().unwrap().serial, serial);
     assert!(!format!("{:?}", renewed(WEB)).contains("key: ["));
 }

@@ -72,19 +72,11 @@ impl Identity {
         let unreadable = |e: &dyn fmt::Display| BadIdentity::Unreadable(e.to_string());
         let (_, certificate) =
             X509Certificate::from_der(certificate).map_err(|e| unreadable(&e))?;
-        let names = certificate
-            .subject_alternative_name()
-            .map_err(|e| unreadable(&e))?;
+        let names = certificate.subject_alternative_name().map_err(|e| unreadable(&e))?;
         let uris: Vec<&str> = names
             .iter()
             .flat_map(|names| &names.value.general_names)
-            .filter_map(|name| {
-                if let GeneralName::URI(uri) = name {
-                    Some(*uri)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
             .collect();
         let [uri] = uris[..] else {
             return Err(BadIdentity::Names(uris.len()));
@@ -97,10 +89,7 @@ impl Identity {
             .transpose()?;
         let validity = certificate.validity();
         Ok(Self {
-            peer: Peer {
-                id: uri.parse()?,
-                pod,
-            },
+            peer: Peer { id: uri.parse()?, pod },
             serial: certificate.serial.to_str_radix(16),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
@@ -124,9 +113,8 @@ fn pod_name(der: &[u8]) -> Option<String> {
     let text = text.string();
     let (pod, uid) = text.rsplit_once('/')?;
     let (namespace, name) = pod.split_once('/')?;
-    let well_formed = [namespace, name, uid]
-        .iter()
-        .all(|part| !part.is_empty() && !part.contains('/'));
+    let well_formed =
+        [namespace, name, uid].iter().all(|part| !part.is_empty() && !part.contains('/'));
     well_formed.then(|| pod.to_owned())
 }
 
@@ -155,10 +143,7 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn new(roots: Arc<RootCertStore>, provider: &CryptoProvider) -> Arc<Self> {
-        Arc::new(Self {
-            roots,
-            algorithms: provider.signature_verification_algorithms,
-        })
+        Arc::new(Self { roots, algorithms: provider.signature_verification_algorithms })
     }
 }
 
@@ -193,9 +178,7 @@ impl ServerCertVerifier for Servers {
         _cert: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(TlsError::General(
-            "TLS 1.2 is not spoken between sidecars".to_owned(),
-        ))
+        Err(TlsError::General("TLS 1.2 is not spoken between sidecars".to_owned()))
     }
 
     fn verify_tls13_signature(
@@ -242,9 +225,7 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, TlsError> {
-        let verified = self
-            .chain
-            .verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
         Identity::read(end_entity).map_err(other)?;
         Ok(verified)
     }
@@ -308,18 +289,8 @@ mod tests {
             der.extend(text.as_bytes());
             der
         };
-        assert_eq!(
-            pod_name(&der("shop/web-0/12ab")),
-            Some("shop/web-0".to_owned())
-        );
-        for bad in [
-            "shop/web-0",
-            "shop//12ab",
-            "/web/12ab",
-            "shop/web/",
-            "a/b/c/d",
-            "",
-        ] {
+        assert_eq!(pod_name(&der("shop/web-0/12ab")), Some("shop/web-0".to_owned()));
+        for bad in ["shop/web-0", "shop//12ab", "/web/12ab", "shop/web/", "a/b/c/d", ""] {
             assert_eq!(pod_name(&der(bad)), None, "{bad}");
         }
         assert_eq!(pod_name(&[0x04, 1, 0]), None, "an octet string");

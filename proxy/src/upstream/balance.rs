@@ -28,10 +28,7 @@ impl Candidates {
                 Some(*sum)
             })
             .collect();
-        Self {
-            sums,
-            equal: weights.windows(2).all(|w| w[0] == w[1]),
-        }
+        Self { sums, equal: weights.windows(2).all(|w| w[0] == w[1]) }
     }
 
     /// The index of the endpoint that gets the next request. One for which `avoid` holds is chosen
@@ -55,10 +52,7 @@ impl Candidates {
         }
         // A second try, seldom: the least loaded of those that are left.
         let rest = (0..self.len()).filter(|&i| !avoid(i));
-        Some(
-            rest.min_by(|&a, &b| self.compare(a, b, &load))
-                .unwrap_or(first),
-        )
+        Some(rest.min_by(|&a, &b| self.compare(a, b, &load)).unwrap_or(first))
     }
 
     fn len(&self) -> usize {
@@ -79,22 +73,14 @@ impl Candidates {
                 // Two distinct choices: comparing one with itself says nothing.
                 other = (best + 1 + rand::rng().random_range(0..self.len() - 1)) % self.len();
             }
-            if self.compare(other, best, load).is_lt() {
-                other
-            } else {
-                best
-            }
+            if self.compare(other, best, load).is_lt() { other } else { best }
         })
     }
 
     /// Compares load per weight.
     fn compare(&self, a: usize, b: usize, load: &impl Fn(usize) -> u32) -> std::cmp::Ordering {
         let cost = |i| {
-            if self.equal {
-                u64::from(load(i))
-            } else {
-                u64::from(load(i)) * 1000 / self.weight(i)
-            }
+            if self.equal { u64::from(load(i)) } else { u64::from(load(i)) * 1000 / self.weight(i) }
         };
         cost(a).cmp(&cost(b))
     }
@@ -122,9 +108,7 @@ impl Candidates {
     fn at(&self, position: u64) -> usize {
         let total = self.sums.last().copied().unwrap_or(0);
         let point = (u128::from(position) * u128::from(total)) >> 64;
-        self.sums
-            .partition_point(|&sum| u128::from(sum) <= point)
-            .min(self.len() - 1)
+        self.sums.partition_point(|&sum| u128::from(sum) <= point).min(self.len() - 1)
     }
 }
 
@@ -134,11 +118,8 @@ mod tests {
 
     use super::*;
 
-    const POLICIES: [Balance; 3] = [
-        Balance::LeastRequest { choices: 2 },
-        Balance::RoundRobin,
-        Balance::Random,
-    ];
+    const POLICIES: [Balance; 3] =
+        [Balance::LeastRequest { choices: 2 }, Balance::RoundRobin, Balance::Random];
 
     fn shares(weights: &[u32], policy: Balance, load: impl Fn(usize) -> u32 + Copy) -> Vec<u32> {
         let (candidates, ticket) = (Candidates::new(weights.iter().copied()), Ticket::default());
@@ -153,10 +134,7 @@ mod tests {
     fn nothing_to_choose_is_none() {
         let candidates = Candidates::new([]);
         for policy in POLICIES {
-            assert_eq!(
-                candidates.pick(policy, &Ticket::default(), |_| 0, |_| false),
-                None
-            );
+            assert_eq!(candidates.pick(policy, &Ticket::default(), |_| 0, |_| false), None);
         }
     }
 
@@ -180,21 +158,14 @@ mod tests {
     #[test]
     fn the_loaded_one_of_two_gets_nothing() {
         let policy = Balance::LeastRequest { choices: 2 };
-        assert_eq!(
-            shares(&[1, 1], policy, |i| if i == 0 { 7 } else { 3 })[0],
-            0
-        );
+        assert_eq!(shares(&[1, 1], policy, |i| if i == 0 { 7 } else { 3 })[0], 0);
     }
 
     #[test]
     fn weighted_turns_are_interleaved() {
         let (candidates, ticket) = (Candidates::new([1, 1, 2]), Ticket::default());
         let turns: Vec<_> = (0..100)
-            .map(|_| {
-                candidates
-                    .pick(Balance::RoundRobin, &ticket, |_| 0, |_| false)
-                    .unwrap()
-            })
+            .map(|_| candidates.pick(Balance::RoundRobin, &ticket, |_| 0, |_| false).unwrap())
             .collect();
         assert!(!turns.windows(3).any(|w| w == [2, 2, 2]), "{turns:?}");
     }

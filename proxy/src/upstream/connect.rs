@@ -67,29 +67,18 @@ pub async fn establish(
     let within = cluster.settings().connect_timeout;
     let deadline = Instant::now() + within;
     let told = endpoint.told();
-    let tcp = dial(told.address, cluster.source(), within)
-        .await
-        .map_err(|error| {
-            let detail = format!("cannot connect to {}: {error}", told.address);
-            Error::new(Reason::Connect, detail).never_sent()
-        })?;
+    let tcp = dial(told.address, cluster.source(), within).await.map_err(|error| {
+        let detail = format!("cannot connect to {}: {error}", told.address);
+        Error::new(Reason::Connect, detail).never_sent()
+    })?;
     let Some(identity) = &told.identity else {
-        return Ok(Established {
-            io: Io::Plain(tcp),
-            place,
-        });
+        return Ok(Established { io: Io::Plain(tcp), place });
     };
     let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));
     let connected = timeout_at(deadline, connecting).await;
-    shared
-        .metrics
-        .handshake("client", matches!(connected, Ok(Ok(_))));
+    shared.metrics.handshake("client", matches!(connected, Ok(Ok(_))));
     let failed = |detail: String| {
-        let pod = if told.pod.is_empty() {
-            "its pod"
-        } else {
-            &told.pod
-        };
+        let pod = if told.pod.is_empty() { "its pod" } else { &told.pod };
         let detail = format!(
             "no TLS with {} as {identity}: {detail} (if {pod} was replaced, this passes by itself)",
             told.address
@@ -97,10 +86,7 @@ pub async fn establish(
         Error::new(Reason::Tls, detail).never_sent()
     };
     match connected {
-        Ok(Ok(stream)) => Ok(Established {
-            io: Io::Tls(stream),
-            place,
-        }),
+        Ok(Ok(stream)) => Ok(Established { io: Io::Tls(stream), place }),
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_elapsed) => Err(failed(format!("no handshake within {within:?}"))),
     }

@@ -76,10 +76,7 @@ pub struct Permit {
 impl Limits {
     /// Nothing taken.
     pub fn new(told: model::Limits) -> Self {
-        Self {
-            told: ArcSwap::from_pointee(told),
-            taken: Arc::default(),
-        }
+        Self { told: ArcSwap::from_pointee(told), taken: Arc::default() }
     }
 
     /// Takes new bounds; what is open stays open.
@@ -99,10 +96,7 @@ impl Limits {
             count.fetch_sub(1, Ordering::Relaxed);
             return Err(Full { what, limit });
         }
-        Ok(Permit {
-            taken: Arc::clone(&self.taken),
-            what,
-        })
+        Ok(Permit { taken: Arc::clone(&self.taken), what })
     }
 
     fn limit(&self, what: Bound) -> u32 {
@@ -112,9 +106,8 @@ impl Limits {
             Bound::Pending => told.pending,
             Bound::Requests => told.requests,
             Bound::Retries => {
-                let in_flight = self
-                    .taken(Bound::Requests)
-                    .saturating_add(self.taken(Bound::Pending));
+                let in_flight =
+                    self.taken(Bound::Requests).saturating_add(self.taken(Bound::Pending));
                 let share = f64::from(in_flight) * told.retry_budget.percent / 100.0;
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -131,10 +124,7 @@ impl Limits {
     /// endpoint, or a worker without any would starve.
     pub fn take_anyway(&self, what: Bound) -> Permit {
         self.taken.count(what).fetch_add(1, Ordering::Relaxed);
-        Permit {
-            taken: Arc::clone(&self.taken),
-            what,
-        }
+        Permit { taken: Arc::clone(&self.taken), what }
     }
 
     /// How much is taken.
@@ -182,20 +172,11 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back() {
-        let limits = Limits::new(model::Limits {
-            requests: Some(2),
-            ..Default::default()
-        });
+        let limits = Limits::new(model::Limits { requests: Some(2), ..Default::default() });
         let first = limits.take(Bound::Requests).unwrap();
         let _second = limits.take(Bound::Requests).unwrap();
         let full = limits.take(Bound::Requests).unwrap_err();
-        assert_eq!(
-            full,
-            Full {
-                what: Bound::Requests,
-                limit: 2
-            }
-        );
+        assert_eq!(full, Full { what: Bound::Requests, limit: 2 });
         drop(first);
         assert!(limits.take(Bound::Requests).is_ok());
         assert_eq!(limits.taken(Bound::Requests), 1);
@@ -203,19 +184,11 @@ mod tests {
 
     #[test]
     fn retries_are_a_share_of_requests_with_a_minimum() {
-        let retry_budget = model::RetryBudget {
-            percent: 20.0,
-            min_concurrency: 1,
-        };
-        let limits = Limits::new(model::Limits {
-            retry_budget,
-            ..Default::default()
-        });
+        let retry_budget = model::RetryBudget { percent: 20.0, min_concurrency: 1 };
+        let limits = Limits::new(model::Limits { retry_budget, ..Default::default() });
         let _first = limits.take(Bound::Retries).unwrap();
         assert!(limits.take(Bound::Retries).is_err());
-        let _requests: Vec<_> = (0..10)
-            .map(|_| limits.take(Bound::Requests).unwrap())
-            .collect();
+        let _requests: Vec<_> = (0..10).map(|_| limits.take(Bound::Requests).unwrap()).collect();
         let _second = limits.take(Bound::Retries).unwrap();
         assert!(limits.take(Bound::Retries).is_err());
     }
@@ -224,10 +197,7 @@ mod tests {
     fn new_bounds_hold_at_once_and_zero_means_none() {
         let limits = Limits::new(model::Limits::default());
         let _one = limits.take(Bound::Pending).unwrap();
-        limits.update(model::Limits {
-            pending: Some(0),
-            ..Default::default()
-        });
+        limits.update(model::Limits { pending: Some(0), ..Default::default() });
         assert!(limits.take(Bound::Pending).is_err());
         assert_eq!(limits.taken(Bound::Pending), 1);
     }

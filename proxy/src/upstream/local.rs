@@ -26,9 +26,7 @@ impl LocalClusters {
         if clusters.len() >= Self::MOST && !clusters.contains_key(&address) {
             clusters.retain(|_, cluster| Arc::strong_count(cluster) > 1);
         }
-        let cluster = clusters
-            .entry(address)
-            .or_insert_with(|| Arc::new(at(address, settings)));
+        let cluster = clusters.entry(address).or_insert_with(|| Arc::new(at(address, settings)));
         Arc::clone(cluster)
     }
 }
@@ -57,12 +55,6 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         revision: String::new(),
         zone: String::new(),
     };
-    Cluster::new(
-        cluster,
-        Endpoints {
-            name,
-            endpoints: vec![endpoint],
-        },
-    )
-    .dialled_from(settings.source_for(address.ip()))
+    Cluster::new(cluster, Endpoints { name, endpoints: vec![endpoint] })
+        .dialled_from(settings.source_for(address.ip()))
 }

@@ -106,11 +106,7 @@ pub enum Want {
 impl Pool {
     /// No connections yet.
     pub fn new(settings: Settings) -> Self {
-        Self {
-            hosts: Mutex::default(),
-            settings,
-            swept: AtomicBool::new(false),
-        }
+        Self { hosts: Mutex::default(), settings, swept: AtomicBool::new(false) }
     }
 
     /// A connection to `endpoint` of `cluster`.
@@ -128,10 +124,7 @@ impl Pool {
     ) -> Result<Connection, Error> {
         let host = self.host(endpoint);
         match hop {
-            Hop::Http2 => {
-                self.multiplexed(shared, cluster, endpoint, &host, want)
-                    .await
-            }
+            Hop::Http2 => self.multiplexed(shared, cluster, endpoint, &host, want).await,
             Hop::Http1 => {
                 if want == Want::Any
                     && let Some(sender) = host.idle()
@@ -146,19 +139,11 @@ impl Pool {
 
     fn host(&self, endpoint: &Arc<EndpointState>) -> Arc<Host> {
         let mut hosts = self.hosts.lock();
-        Arc::clone(
-            hosts
-                .entry(endpoint.id())
-                .or_insert_with(|| Arc::new(Host::new(endpoint))),
-        )
+        Arc::clone(hosts.entry(endpoint.id()).or_insert_with(|| Arc::new(Host::new(endpoint))))
     }
 
     fn home(&self, host: Arc<Host>, cluster: &Arc<Cluster>) -> Home {
-        Home {
-            host,
-            cluster: Arc::clone(cluster),
-            most: self.settings.max_idle,
-        }
+        Home { host, cluster: Arc::clone(cluster), most: self.settings.max_idle }
     }
 
     fn reused(
@@ -168,10 +153,7 @@ impl Pool {
         cluster: &Arc<Cluster>,
     ) -> Connection {
         let home = Some(self.home(host, cluster));
-        Connection {
-            sender: Sender::Http1(Loan { sender, home }),
-            reused: true,
-        }
+        Connection { sender: Sender::Http1(Loan { sender, home }), reused: true }
     }
 
     /// A new HTTP/1 connection.
@@ -189,10 +171,7 @@ impl Pool {
             let Some(place) = place else {
                 // All connections that the limit allows are busy: wait for one, as Envoy does.
                 let _pending = pending(shared, cluster.limits())?;
-                if tokio::time::timeout(cluster.settings().connect_timeout, freed)
-                    .await
-                    .is_err()
-                {
+                if tokio::time::timeout(cluster.settings().connect_timeout, freed).await.is_err() {
                     return Err(overflow("no connection became free in time").never_sent());
                 }
                 if let Some(sender) = host.idle().filter(|_| hop == Hop::Http1) {
@@ -206,10 +185,7 @@ impl Pool {
             let sender = self.handshake_http1(established, &host).await?;
             let home = (hop == Hop::Http1).then(|| self.home(host, cluster));
             let sender = Sender::Http1(Loan { sender, home });
-            return Ok(Connection {
-                sender,
-                reused: false,
-            });
+            return Ok(Connection { sender, reused: false });
         }
     }
 
@@ -244,9 +220,7 @@ impl Pool {
         host: &Arc<Host>,
         want: Want,
     ) -> Result<Connection, Error> {
-        if let Some(connection) = host
-            .stream(STREAMS_PER_CONNECTION)
-            .filter(|_| want == Want::Any)
+        if let Some(connection) = host.stream(STREAMS_PER_CONNECTION).filter(|_| want == Want::Any)
         {
             return Ok(connection);
         }
@@ -309,9 +283,7 @@ impl Pool {
 
     fn sweep_once(&self, now: Instant) {
         let idle_for = self.settings.idle_timeout;
-        self.hosts
-            .lock()
-            .retain(|_, host| host.sweep(now, idle_for));
+        self.hosts.lock().retain(|_, host| host.sweep(now, idle_for));
     }
 }
 

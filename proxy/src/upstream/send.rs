@@ -81,10 +81,8 @@ pub async fn once(
     let meshed = told.identity.is_some();
     let hop = hop(cluster.settings().upstream_protocol, meshed, message);
     let connecting = cx.pool.connection(&cx.shared, cluster, endpoint, hop, want);
-    let Connection { sender, reused } = Box::pin(connecting).await.map_err(|error| Failure {
-        error,
-        stale: false,
-    })?;
+    let Connection { sender, reused } =
+        Box::pin(connecting).await.map_err(|error| Failure { error, stale: false })?;
     let mut request = Request::from_parts(message.head.clone(), message.upload.attempt());
     if meshed && hop == Hop::Http2 {
         head::set_version(request.headers_mut(), message.version);
@@ -92,17 +90,11 @@ pub async fn once(
     let (result, held) = match sender {
         Sender::Http1(mut loan) => {
             to_http1(&mut request, message.upgrade.as_ref());
-            (
-                loan.sender.try_send_request(request).await,
-                Held::Http1(loan),
-            )
+            (loan.sender.try_send_request(request).await, Held::Http1(loan))
         }
         Sender::Http2(mut sender, stream) => {
             to_http2(&mut request);
-            (
-                sender.try_send_request(request).await,
-                Held::Http2 { _stream: stream },
-            )
+            (sender.try_send_request(request).await, Held::Http2 { _stream: stream })
         }
     };
     let response = result.map_err(|mut failed| {
@@ -110,14 +102,7 @@ pub async fn once(
         let never_sent = failed.take_message().is_some() || never_processed(failed.error());
         let stale = reused && (never_sent || was_closed(failed.error()));
         let error = failure(&failed.into_error(), endpoint);
-        Failure {
-            error: if never_sent {
-                error.never_sent()
-            } else {
-                error
-            },
-            stale,
-        }
+        Failure { error: if never_sent { error.never_sent() } else { error }, stale }
     })?;
     if meshed && response.headers().contains_key(head::NOT_REACHED) {
         let reason = response.headers().get(head::REASON);
@@ -128,21 +113,10 @@ pub async fn once(
         if let Held::Http1(loan) = held {
             drop(loan);
         }
-        return Err(Failure {
-            error,
-            stale: false,
-        });
+        return Err(Failure { error, stale: false });
     }
-    let lease = Lease {
-        _active: active,
-        connection: Some(held),
-        permit: None,
-    };
-    Ok(Answer {
-        response,
-        lease,
-        endpoint: Arc::clone(endpoint),
-    })
+    let lease = Lease { _active: active, connection: Some(held), permit: None };
+    Ok(Answer { response, lease, endpoint: Arc::clone(endpoint) })
 }
 
 impl Lease {
@@ -164,10 +138,7 @@ impl Lease {
 /// What a failed attempt means.
 fn failure(error: &hyper::Error, endpoint: &EndpointState) -> Error {
     if error.is_user() {
-        return Error::new(
-            Reason::Canceled,
-            format!("the client broke off: {}", chain(error)),
-        );
+        return Error::new(Reason::Canceled, format!("the client broke off: {}", chain(error)));
     }
     let detail = format!("{} did not answer: {}", endpoint.address(), chain(error));
     Error::new(Reason::Reset, detail)

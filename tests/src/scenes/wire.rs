@@ -103,14 +103,16 @@ impl Capture {
     async fn listening(mut self) -> Result<Self, Failure> {
         let stderr =
             self.process.stderr.take().ok_or_else(|| Failure("tcpdump has no stderr".into()))?;
-        let mut said = BufReader::new(stderr).lines();
+        let mut lines = BufReader::new(stderr).lines();
         let listening = async {
-            while let Some(line) = said.next_line().await? {
+            let mut said = Vec::new();
+            while let Some(line) = lines.next_line().await? {
                 if line.contains("listening on") {
                     return Ok(());
                 }
+                said.push(line);
             }
-            Err(Failure("tcpdump ended".into()))
+            Err(Failure(format!("tcpdump ended: {}", said.join("; "))))
         };
         let late = |_| Failure("tcpdump did not start in 10 s".into());
         timeout(Duration::from_secs(10), listening).await.map_err(late)??;

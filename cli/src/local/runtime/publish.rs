@@ -23,6 +23,7 @@ use crate::local::{
         status::{Role, why_not_ready},
     },
     state::write_atomically,
+    verdict,
 };
 
 /// Where the results go.
@@ -119,6 +120,10 @@ impl Publisher {
             field: None,
             message: fault.clone(),
         }));
+        let overview = &view.overview;
+        let known: Vec<&Note> = overview.problems.iter().chain(&overview.not_honoured).collect();
+        let told = verdict::problems(&self.cx.state.control_plane(), &overview.directory, &known);
+        view.overview.problems.extend(told);
         self.out.zone.send_if_modified(|zone| {
             let changed = **zone != view.zone;
             *zone = Arc::new(view.zone);

@@ -27,11 +27,8 @@ fn listener(at: &str, route: &str) -> Resource {
 }
 
 fn route(name: &str, clusters: &[&str]) -> Resource {
-    let backend = |cluster: &&str| Backend {
-        cluster: (*cluster).to_owned(),
-        weight: 1,
-        filters: Vec::new(),
-    };
+    let backend =
+        |cluster: &&str| Backend { cluster: (*cluster).to_owned(), weight: 1, filters: Vec::new() };
     Resource::Route(RouteConfiguration {
         name: name.to_owned(),
         rules: vec![Rule {
@@ -106,14 +103,8 @@ fn known() -> Table {
     table.want(address(), 0, true).unwrap();
     assert_eq!(settled(&mut table), ["+Listener 10.96.0.7:9080"]);
     assert_eq!(tell(&mut table, listener(ADDRESS, "r")), ["+Route r"]);
-    assert_eq!(
-        tell(&mut table, route("r", &["a"])),
-        ["+Cluster a", "+Endpoints a"]
-    );
-    assert!(
-        table.snapshot().is_none(),
-        "nothing is published before all is there"
-    );
+    assert_eq!(tell(&mut table, route("r", &["a"])), ["+Cluster a", "+Endpoints a"]);
+    assert!(table.snapshot().is_none(), "nothing is published before all is there");
     assert!(tell(&mut table, cluster("a")).is_empty());
     assert!(table.snapshot().is_none());
     assert!(tell(&mut table, endpoints("a", 2)).is_empty());
@@ -151,10 +142,7 @@ fn a_route_to_a_new_cluster_waits_for_its_endpoints() {
     let first = destination(&mut table).unwrap();
     assert_eq!(first.clusters.len(), 2);
     // And back: what is named no longer is let go, what stays keeps its load.
-    assert_eq!(
-        tell(&mut table, route("r", &["a"])),
-        ["-Cluster b", "-Endpoints b"]
-    );
+    assert_eq!(tell(&mut table, route("r", &["a"])), ["-Cluster b", "-Endpoints b"]);
     let second = destination(&mut table).unwrap();
     assert_eq!(second.clusters.len(), 1);
     assert!(Arc::ptr_eq(&first.clusters["a"], &second.clusters["a"]));
@@ -211,15 +199,7 @@ fn idle_addresses_are_let_go_with_all_that_they_named() {
     assert!(settled(&mut table).is_empty());
     table.let_go(2 * IDLE);
     let gone = settled(&mut table);
-    assert_eq!(
-        gone,
-        [
-            "-Cluster a",
-            "-Endpoints a",
-            "-Listener 10.96.0.7:9080",
-            "-Route r"
-        ]
-    );
+    assert_eq!(gone, ["-Cluster a", "-Endpoints a", "-Listener 10.96.0.7:9080", "-Route r"]);
     assert!(table.snapshot().unwrap().listeners.is_empty());
 }
 
@@ -234,21 +214,10 @@ fn a_scanner_finds_bounds() {
     for n in 0..MAX_ADDRESSES {
         table.want(nth(n), n as u64, false).unwrap();
     }
-    assert_eq!(
-        table.want(nth(MAX_ADDRESSES), 0, false),
-        Err(Full),
-        "the control plane is away"
-    );
+    assert_eq!(table.want(nth(MAX_ADDRESSES), 0, false), Err(Full), "the control plane is away");
     assert_eq!(table.want(nth(MAX_ADDRESSES), 0, true), Ok(()));
-    assert!(
-        !table.addresses.contains_key(&nth(0)),
-        "the least recently used one made room"
-    );
-    let removed: Vec<_> = table
-        .addresses
-        .keys()
-        .map(|a| (Kind::Listener, a.to_string()))
-        .collect();
+    assert!(!table.addresses.contains_key(&nth(0)), "the least recently used one made room");
+    let removed: Vec<_> = table.addresses.keys().map(|a| (Kind::Listener, a.to_string())).collect();
     table.update(Vec::new(), &removed);
     table.let_go(0);
     assert_eq!(table.addresses.len(), MAX_ABSENT);
@@ -268,12 +237,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let n = || 0..4_u8;
-    let kind = prop::sample::select(vec![
-        Kind::Listener,
-        Kind::Route,
-        Kind::Cluster,
-        Kind::Endpoints,
-    ]);
+    let kind =
+        prop::sample::select(vec![Kind::Listener, Kind::Route, Kind::Cluster, Kind::Endpoints]);
     prop_oneof![
         4 => n().prop_map(Step::Want),
         4 => (n(), n()).prop_map(|(a, r)| Step::Listener(a, r)),
@@ -286,11 +251,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn name_of(kind: Kind, n: u8) -> String {
-    if kind == Kind::Listener {
-        nth(n.into()).to_string()
-    } else {
-        format!("{kind:?}{n}")
-    }
+    if kind == Kind::Listener { nth(n.into()).to_string() } else { format!("{kind:?}{n}") }
 }
 
 fn take(table: &mut Table, step: Step) {

@@ -15,9 +15,7 @@ pub struct ClientHello {
 impl ClientHello {
     /// Whether one of our own protocols is offered: the peer is a sidecar.
     pub fn is_sidecar(&self) -> bool {
-        self.alpn
-            .iter()
-            .any(|protocol| protocol.starts_with(b"tulle-"))
+        self.alpn.iter().any(|protocol| protocol.starts_with(b"tulle-"))
     }
 }
 
@@ -115,10 +113,7 @@ fn server_name(list: &[u8]) -> Option<String> {
         let name = list.vector16()?;
         if kind == 0 {
             let text = std::str::from_utf8(name).ok()?;
-            return text
-                .bytes()
-                .all(|b| b.is_ascii_graphic())
-                .then(|| text.to_owned());
+            return text.bytes().all(|b| b.is_ascii_graphic()).then(|| text.to_owned());
         }
     }
     None
@@ -135,9 +130,7 @@ impl<'a> Bytes<'a> {
     }
 
     fn u16(&mut self) -> Option<u16> {
-        self.take(2)
-            .and_then(|b| b.try_into().ok())
-            .map(u16::from_be_bytes)
+        self.take(2).and_then(|b| b.try_into().ok()).map(u16::from_be_bytes)
     }
 
     fn vector8(&mut self) -> Option<&'a [u8]> {
@@ -172,14 +165,11 @@ mod tests {
         }
         let mut host = vec![0];
         host.extend(vector16(b"reviews.example"));
-        let extensions: Vec<u8> = [
-            (0u16, vector16(&host)),
-            (51, vec![0; padding]),
-            (16, vector16(&names)),
-        ]
-        .iter()
-        .flat_map(|(kind, data)| [kind.to_be_bytes().to_vec(), vector16(data)].concat())
-        .collect();
+        let extensions: Vec<u8> =
+            [(0u16, vector16(&host)), (51, vec![0; padding]), (16, vector16(&names))]
+                .iter()
+                .flat_map(|(kind, data)| [kind.to_be_bytes().to_vec(), vector16(data)].concat())
+                .collect();
         let mut body = vec![3, 3];
         body.extend([7; 32]);
         body.extend([0]);
@@ -188,10 +178,7 @@ mod tests {
         body.extend(vector16(&extensions));
         let length = u32::try_from(body.len()).unwrap().to_be_bytes();
         let message = [&[1, length[1], length[2], length[3]], &body[..]].concat();
-        message
-            .chunks(cut)
-            .flat_map(|c| [&[0x16, 3, 1][..], &vector16(c)].concat())
-            .collect()
+        message.chunks(cut).flat_map(|c| [&[0x16, 3, 1][..], &vector16(c)].concat()).collect()
     }
 
     #[test]

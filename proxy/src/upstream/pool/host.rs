@@ -78,10 +78,7 @@ impl Host {
     /// Keeps a connection for the next request; beyond `most` the one that waited longest goes.
     pub(super) fn keep(&self, sender: http1::SendRequest<RequestBody>, most: usize) {
         let mut idle = self.idle.lock();
-        idle.push(Idle {
-            sender,
-            since: Instant::now(),
-        });
+        idle.push(Idle { sender, since: Instant::now() });
         if idle.len() > most {
             idle.remove(0);
         }
@@ -103,10 +100,7 @@ impl Host {
         connection.used = Instant::now();
         let stream = Counted::new(&connection.streams);
         let sender = Sender::Http2(connection.sender.clone(), stream);
-        Some(Connection {
-            sender,
-            reused: true,
-        })
+        Some(Connection { sender, reused: true })
     }
 
     /// The first stream of a new connection, which others share from now on.
@@ -114,15 +108,8 @@ impl Host {
         let streams = Arc::default();
         let stream = Counted::new(&streams);
         let mut all = self.shared.lock();
-        all.push(Shareable {
-            sender: sender.clone(),
-            streams,
-            used: Instant::now(),
-        });
-        Connection {
-            sender: Sender::Http2(sender, stream),
-            reused: false,
-        }
+        all.push(Shareable { sender: sender.clone(), streams, used: Instant::now() });
+        Connection { sender: Sender::Http2(sender, stream), reused: false }
     }
 
     /// Closes what was idle for too long; everything that is idle if the endpoint is gone. Whether
@@ -130,9 +117,7 @@ impl Host {
     pub(super) fn sweep(&self, now: Instant, idle_for: Duration) -> bool {
         let gone = self.endpoint.strong_count() == 0;
         let old = |since: Instant| gone || now.duration_since(since) >= idle_for;
-        self.idle
-            .lock()
-            .retain(|idle| !old(idle.since) && !idle.sender.is_closed());
+        self.idle.lock().retain(|idle| !old(idle.since) && !idle.sender.is_closed());
         self.shared.lock().retain(|connection| {
             let unused = connection.streams.load(Ordering::Relaxed) == 0;
             let over = unused && old(connection.used);
