@@ -23,7 +23,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 6] = [
     ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
     (
         "rustls",
@@ -34,17 +34,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
             "control-plane/tests",
         ],
     ),
-    (
-        "envoy_types",
-        &[
-            "xds/src/model",
-            "xds/src/client.rs",
-            "xds/src/server.rs",
-            "xds/tests",
-            "control-plane/src/run.rs",
-        ],
-    ),
-    ("dashmap", &["proxy/src/upstream"]),
+    ("envoy_types", &["xds/src/model", "xds/src/client", "xds/src/server", "xds/tests"]),
     ("rcgen", &["proxy/src/tls", "proxy/src/tests", "control-plane/src/ca", "control-plane/tests"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
