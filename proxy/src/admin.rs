@@ -1,10 +1,11 @@
 //! What a proxy tells about itself, and takes from its operator.
 //!
 //! The status server on the pod's addresses is read-only and reveals nothing about the mesh:
-//! `/ready` for the kubelet, `/metrics` for Prometheus. Whatever changes or reveals is on a Unix
+//! `/ready` for the kubelet, `/metrics` for Prometheus, and the application's probes at paths that
+//! only the kubelet knows. Whatever changes or reveals is on a Unix
 //! socket that only this container can open.
 
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -14,12 +15,17 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tulle_runtime::{
-    http::{answer, text},
+    http::{Handler, TIME, answer, text},
     log, metrics,
     ready::Readiness,
 };
 
-use crate::{mesh, run::Draining, tls};
+use crate::{
+    mesh,
+    probe::{Application, Probe, Probes},
+    run::Draining,
+    tls,
+};
 
 /// What the servers answer from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,8 +44,40 @@ pub struct Admin {
     pub filter: log::Filter,
 }
 
+/// What answers on one of the pod's addresses.
+#[derive(Debug)]
+pub struct Status {
+    /// What `/ready` and `/metrics` say.
+    pub admin: Admin,
+    /// What the kubelet's probes are about.
+    pub probes: Probes,
+    /// The application at this address.
+    pub application: Application,
+}
+
+impl Status {
+    fn probe(&self, request: &Request<Bytes>) -> Option<&Probe> {
+        let get = request.method() == Method::GET;
+        get.then(|| self.probes.find(request.uri().path()))?
+    }
+}
+
+impl Handler for Status {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match self.probe(&request) {
+            Some(probe) => probe.answer(&self.application, &request).await,
+            None => self.admin.status(&request),
+        }
+    }
+
+    /// A probe knows its own.
+    fn limit(&self, request: &Request<Bytes>) -> Duration {
+        self.probe(request).map_or(TIME, |_probe| Duration::MAX)
+    }
+}
+
 impl Admin {
-    /// Answers on the pod's addresses.
+    /// Answers on the pod's addresses, but for probes.
     pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => self.ready(),
