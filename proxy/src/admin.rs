@@ -196,3 +196,75 @@ pub async fn call(
     connection.abort();
     Ok((status, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+    use tulle_runtime::{drain, http::serve_tcp};
+
+    use super::*;
+
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn probes_are_at_their_paths_alone() {
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = application.local_addr().unwrap();
+        let port = open.port();
+        let json = format!(
+            r#"[{{"path":"/probe/s3cret/app/liveness","action":{{"tcpSocket":{{"port":{port}}}}}}}]"#
+        );
+        let (store, _publisher, _questions) = mesh::Store::new();
+        let readiness = Readiness::new();
+        let status = Status {
+            admin: Admin {
+                readiness: readiness.clone(),
+                metrics: metrics::Registry::default(),
+                store,
+                certs: tls::Certs::new(),
+                draining: Draining::new(readiness),
+                filter: log::init("off").unwrap(),
+            },
+            probes: json.parse().unwrap(),
+            application: Application {
+                address: open.ip(),
+                source: None,
+            },
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_trigger, drain) = drain::channel();
+        tokio::spawn(serve_tcp(listener, status, drain));
+
+        let answer = ask(address, "GET /probe/s3cret/app/liveness").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let unknown = ask(address, "GET /nothing").await;
+        assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+        let rest = |answer: &str| answer.split_once("\r\ndate: ").map(|(head, _)| head.to_owned());
+        for wrong in [
+            "GET /probe/s3cret/app/readiness",
+            "GET /probe/other/app/liveness",
+            "GET /probe/s3cret/app/liveness/",
+            "GET /probe/",
+            "POST /probe/s3cret/app/liveness",
+        ] {
+            let answer = ask(address, wrong).await;
+            assert_eq!(rest(&answer), rest(&unknown), "{wrong}");
+            assert!(answer.ends_with("there is GET /ready and GET /metrics\n"), "{answer}");
+        }
+        drop(application);
+        let answer = ask(address, "GET /probe/s3cret/app/liveness").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\r\n\r\ncannot connect to 127.0.0.1:"), "{answer}");
+    }
+}
