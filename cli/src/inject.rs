@@ -15,7 +15,7 @@ use std::{
 
 use clap::Parser;
 use serde_yaml_ng::Value;
-use tulle_control_plane::inject::{self as sidecar, Plan, Settings};
+use tulle_control_plane::inject::{self as sidecar, Plan, ProbeKey, Settings};
 
 use document::{Document, PodPart};
 
@@ -54,6 +54,11 @@ pub(crate) struct Args {
     /// Address of the control plane, as pods resolve it.
     #[arg(long, value_name = "HOST:PORT")]
     control_plane: Option<String>,
+    /// File with a secret of 16 bytes or more, that the paths of rewritten probes are made from.
+    /// With the same file the same input gives the same output; without it, a pod template with
+    /// probes differs each time, so that applying it rolls the pods out anew.
+    #[arg(long, value_name = "FILE")]
+    probe_key_file: Option<PathBuf>,
 }
 
 /// Why there is no output.
@@ -66,6 +71,15 @@ pub(crate) enum Error {
         file: String,
         /// Why.
         source: io::Error,
+    },
+    /// The probe key is too short.
+    #[error(
+        "{file}: {} bytes or more are needed; make it with: head -c 32 /dev/urandom > {file}",
+        ProbeKey::LEAST
+    )]
+    ProbeKey {
+        /// Its file.
+        file: String,
     },
     /// Documents that cannot be injected; each line names file, document and object.
     #[error("{}", .0.join("\nerror: "))]
@@ -84,7 +98,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         let text = read(path).map_err(|source| Error::Read { file: file.clone(), source })?;
         sources.push((file, text));
     }
-    let output = transform(&sources, args).map_err(Error::Documents)?;
+    let settings = settings(args, probe_key(args)?);
+    let output = transform(&sources, args, settings).map_err(Error::Documents)?;
     let mut stderr = io::stderr().lock();
     for note in &output.notes {
         writeln!(stderr, "{note}")?;
@@ -110,10 +125,14 @@ struct Output {
 }
 
 /// All of the input to all of the output, or everything that is wrong with it.
-fn transform(sources: &[(String, String)], args: &Args) -> Result<Output, Vec<String>> {
+fn transform(
+    sources: &[(String, String)],
+    args: &Args,
+    settings: Settings,
+) -> Result<Output, Vec<String>> {
     let (documents, mut errors) = document::parse(sources);
     let context = Context {
-        settings: settings(args),
+        settings,
         namespaces: namespaces(&documents),
         namespace: args.namespace.clone(),
         inject_all: args.inject_all,
@@ -142,12 +161,23 @@ fn transform(sources: &[(String, String)], args: &Args) -> Result<Output, Vec<St
     if errors.is_empty() { Ok(output) } else { Err(errors) }
 }
 
-fn settings(args: &Args) -> Settings {
+/// Random without a file: a key that everybody knows would be none.
+fn probe_key(args: &Args) -> Result<ProbeKey, Error> {
+    let Some(path) = &args.probe_key_file else {
+        return Ok(ProbeKey::random());
+    };
+    let file = path.display().to_string();
+    let secret = fs::read(path).map_err(|source| Error::Read { file: file.clone(), source })?;
+    ProbeKey::from_secret(&secret).ok_or(Error::ProbeKey { file })
+}
+
+fn settings(args: &Args, probe_key: ProbeKey) -> Settings {
     let settings =
         Settings::default().images(args.image_registry.as_deref(), args.image_tag.as_deref());
     Settings {
         control_plane: args.control_plane.clone().unwrap_or(settings.control_plane),
         image_pull_policy: args.image_pull_policy.clone(),
+        probe_key,
         ..settings
     }
 }

@@ -6,11 +6,13 @@
 //!             Skip             Refusal        Refusal
 //! ```
 //!
-//! What is there stays as it is; [`Additions`] are all that changes, in this order: the init
-//! containers `tulle-redirect` and `tulle-proxy` (a native sidecar: an init container that is never
-//! waited for to end), then the pod's own init containers, which so have the network of the mesh.
+//! What is there stays as it is, but for the probes that the kubelet makes over the network, which
+//! ask the sidecar from now on ([`Rewrite`]). [`Additions`] are all that changes. Init containers
+//! come in this order: `tulle-redirect`, `tulle-proxy` (a native sidecar: an init container that is
+//! never waited for to end), then the pod's own, which so have the network of the mesh.
 
 mod annotations;
+mod probes;
 mod sidecar;
 
 use std::{collections::BTreeMap, fmt};
@@ -22,6 +24,7 @@ use k8s_openapi::{
 
 pub use annotations::BadAnnotation;
 use annotations::Overrides;
+pub use probes::{Handler, List, ProbeKey, Rewrite};
 
 /// Label of a namespace or a pod; a pod's wins.
 pub const LABEL: &str = "tulle.dev/inject";
@@ -65,6 +68,9 @@ pub struct Settings {
     pub proxy_resources: Resources,
     /// The same for the init container.
     pub redirect_resources: Resources,
+    /// Makes the paths at which the kubelet's probes ask the sidecar. A random one by default: for
+    /// the same output each time, give the same key each time.
+    pub probe_key: ProbeKey,
 }
 
 /// Requests and limits of a container, `cpu` and `memory` to quantities.
@@ -105,6 +111,7 @@ impl Default for Settings {
                 &[("cpu", "10m"), ("memory", "16Mi")],
                 &[("memory", "64Mi")],
             ),
+            probe_key: ProbeKey::random(),
         }
     }
 }
@@ -153,7 +160,7 @@ pub enum Plan {
     Skip(Skip),
 }
 
-/// Everything that injection adds to a pod.
+/// Everything that injection adds to a pod, and changes about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Additions {
     /// New annotations.
@@ -162,6 +169,8 @@ pub struct Additions {
     pub init_containers: Vec<Container>,
     /// Put after the pod's own volumes.
     pub volumes: Vec<Volume>,
+    /// Probes and hooks of the pod's own containers; to be changed before containers are added.
+    pub rewrites: Vec<Rewrite>,
     /// For whoever applied it: what was probably meant otherwise.
     pub warnings: Vec<String>,
 }
@@ -249,9 +258,11 @@ pub fn inject(
         Plan::Skip(skip) => Decision::Skipped(skip),
         Plan::Inject(additions) => {
             let mut pod = Box::new(pod.clone());
-            let Additions { annotations, init_containers, volumes, warnings } = *additions;
+            let Additions { annotations, init_containers, volumes, rewrites, warnings } =
+                *additions;
             pod.metadata.annotations.get_or_insert_default().extend(annotations);
             let spec = pod.spec.get_or_insert_default();
+            rewrites.into_iter().for_each(|rewrite| rewrite.apply(spec));
             spec.init_containers.get_or_insert_default().splice(..0, init_containers);
             spec.volumes.get_or_insert_default().extend(volumes);
             Decision::Injected { pod, warnings }
@@ -276,14 +287,17 @@ pub fn plan(
     }
     refuse_clashes(spec)?;
     let annotations = metadata.annotations.iter().flatten();
-    let (overrides, warnings) = Overrides::parse(annotations)?;
+    let (overrides, mut warnings) = Overrides::parse(annotations)?;
+    let probes = probes::plan(metadata, spec, &settings.probe_key);
+    warnings.extend(probes.warnings);
     Ok(Plan::Inject(Box::new(Additions {
         annotations: BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]),
         init_containers: vec![
             sidecar::redirect(&overrides, settings),
-            sidecar::proxy(&overrides, settings),
+            sidecar::proxy(&overrides, probes.variable, settings),
         ],
         volumes: sidecar::volumes(),
+        rewrites: probes.rewrites,
         warnings,
     })))
 }

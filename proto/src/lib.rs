@@ -1,4 +1,4 @@
-//! Tulle's own messages. Generated from `proto/tulle/**`; no logic lives here.
+//! Tulle's own messages, and gRPC's health check. Generated from `proto/**`; no logic lives here.
 //!
 //! After a change of a `.proto` file: `TULLE_REGENERATE=1 cargo test -p tulle-proto --test fresh`.
 
@@ -35,5 +35,23 @@ pub mod xds {
     )]
     pub mod v1 {
         include!("generated/tulle.xds.v1.rs");
+    }
+}
+
+/// gRPC's health check, which the kubelet's gRPC probes use.
+pub mod health {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        include!("generated/grpc.health.v1.rs");
     }
 }

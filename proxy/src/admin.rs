@@ -1,10 +1,11 @@
 //! What a proxy tells about itself, and takes from its operator.
 //!
 //! The status server on the pod's addresses is read-only and reveals nothing about the mesh:
-//! `/ready` for the kubelet, `/metrics` for Prometheus. Whatever changes or reveals is on a Unix
+//! `/ready` for the kubelet, `/metrics` for Prometheus, and the application's probes at paths that
+//! only the kubelet knows. Whatever changes or reveals is on a Unix
 //! socket that only this container can open.
 
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -14,12 +15,17 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tulle_runtime::{
-    http::{answer, text},
+    http::{Handler, TIME, answer, text},
     log, metrics,
     ready::Readiness,
 };
 
-use crate::{mesh, run::Draining, tls};
+use crate::{
+    mesh,
+    probe::{Application, Probe, Probes},
+    run::Draining,
+    tls,
+};
 
 /// What the servers answer from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,8 +44,40 @@ pub struct Admin {
     pub filter: log::Filter,
 }
 
+/// What answers on one of the pod's addresses.
+#[derive(Debug)]
+pub struct Status {
+    /// What `/ready` and `/metrics` say.
+    pub admin: Admin,
+    /// What the kubelet's probes are about.
+    pub probes: Probes,
+    /// The application at this address.
+    pub application: Application,
+}
+
+impl Status {
+    fn probe(&self, request: &Request<Bytes>) -> Option<&Probe> {
+        let get = request.method() == Method::GET;
+        get.then(|| self.probes.find(request.uri().path()))?
+    }
+}
+
+impl Handler for Status {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match self.probe(&request) {
+            Some(probe) => probe.answer(&self.application, &request).await,
+            None => self.admin.status(&request),
+        }
+    }
+
+    /// A probe knows its own.
+    fn limit(&self, request: &Request<Bytes>) -> Duration {
+        self.probe(request).map_or(TIME, |_probe| Duration::MAX)
+    }
+}
+
 impl Admin {
-    /// Answers on the pod's addresses.
+    /// Answers on the pod's addresses, but for probes.
     pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => self.ready(),
@@ -140,4 +178,73 @@ pub async fn call(
     let body = response.into_body().collect().await.map_err(|e| unanswered(&e))?.to_bytes();
     connection.abort();
     Ok((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+    use tulle_runtime::{drain, http::serve_tcp};
+
+    use super::*;
+
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn probes_are_at_their_paths_alone() {
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = application.local_addr().unwrap();
+        let port = open.port();
+        let json = format!(
+            r#"[{{"path":"/probe/s3cret/app/liveness","action":{{"tcpSocket":{{"port":{port}}}}}}}]"#
+        );
+        let (store, _publisher, _questions) = mesh::Store::new();
+        let readiness = Readiness::new();
+        let status = Status {
+            admin: Admin {
+                readiness: readiness.clone(),
+                metrics: metrics::Registry::default(),
+                store,
+                certs: tls::Certs::new(),
+                draining: Draining::new(readiness),
+                filter: log::init("off").unwrap(),
+            },
+            probes: json.parse().unwrap(),
+            application: Application { address: open.ip(), source: None },
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_trigger, drain) = drain::channel();
+        tokio::spawn(serve_tcp(listener, status, drain));
+
+        let answer = ask(address, "GET /probe/s3cret/app/liveness").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let unknown = ask(address, "GET /nothing").await;
+        assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+        let rest = |answer: &str| answer.split_once("\r\ndate: ").map(|(head, _)| head.to_owned());
+        for wrong in [
+            "GET /probe/s3cret/app/readiness",
+            "GET /probe/other/app/liveness",
+            "GET /probe/s3cret/app/liveness/",
+            "GET /probe/",
+            "POST /probe/s3cret/app/liveness",
+        ] {
+            let answer = ask(address, wrong).await;
+            assert_eq!(rest(&answer), rest(&unknown), "{wrong}");
+            assert!(answer.ends_with("there is GET /ready and GET /metrics\n"), "{answer}");
+        }
+        drop(application);
+        let answer = ask(address, "GET /probe/s3cret/app/liveness").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\r\n\r\ncannot connect to 127.0.0.1:"), "{answer}");
+    }
 }

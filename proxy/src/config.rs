@@ -2,7 +2,7 @@
 
 use std::{env, fmt::Display, net::IpAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, thread};
 
-use crate::tls::control_plane::ControlPlane;
+use crate::{probe::Probes, tls::control_plane::ControlPlane};
 
 /// Where the admin socket is unless `TULLE_ADMIN_SOCKET` says otherwise.
 const ADMIN_SOCKET: &str = "/run/tulle/admin.sock";
@@ -28,6 +28,8 @@ pub struct Config {
     pub log: String,
     /// Where it listens.
     pub ports: Ports,
+    /// What it does for the kubelet, `TULLE_PROBES`.
+    pub probes: Probes,
 }
 
 /// The pod that a sidecar belongs to.
@@ -104,6 +106,7 @@ impl Config {
                 inbound: from.parsed("TULLE_INBOUND_PORT", 15006)?,
                 status: from.parsed("TULLE_STATUS_PORT", 15021)?,
             },
+            probes: from.probes("TULLE_PROBES")?,
         })
     }
 }
@@ -155,6 +158,12 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         T: FromStr<Err: Display>,
     {
         self.get(variable).map_or(Ok(default), |value| parse(variable, &value))
+    }
+
+    /// Without its value in the error, which may hold credentials for the application.
+    fn probes(&self, variable: &'static str) -> Result<Probes, BadConfig> {
+        let probes = self.get(variable).map_or(Ok(Probes::default()), |json| json.parse());
+        probes.map_err(|problem| BadConfig { variable, problem })
     }
 
     fn list<T>(&self, variable: &'static str) -> Result<Vec<T>, BadConfig>
@@ -220,6 +229,11 @@ mod tests {
                 "TULLE_CONTROL_PLANE",
                 "fd00::1:15010",
                 "\"fd00::1:15010\" is not HOST:PORT (an IPv6 address goes in brackets)",
+            ),
+            (
+                "TULLE_PROBES",
+                "[]]",
+                "trailing characters at line 1 column 3; injection writes this variable: inject the pod again",
             ),
         ];
         for (variable, value, problem) in cases {

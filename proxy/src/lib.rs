@@ -24,6 +24,7 @@ pub mod inbound;
 pub mod mesh;
 pub mod net;
 pub mod outbound;
+pub mod probe;
 pub mod redirect;
 pub mod request;
 pub mod run;

@@ -37,13 +37,14 @@ use tulle_runtime::{
 use tulle_xds::{client, protocol::Node};
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Status},
     config::{Config, Ports},
     context::{Context, Settings, Shared},
     inbound,
     mesh::{Store, Sync},
     net::listen::bind,
     outbound,
+    probe::Application,
     telemetry::Metrics,
     tls::{
         Certs,
@@ -101,7 +102,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let drained = tokio::spawn(draining.clone().run(inbound, DRAIN_DEADLINE));
     let admin =
         Admin { readiness, metrics: registry, store, certs, draining: draining.clone(), filter };
-    let _admin_ends_last = serve_admin(&config, admin)?;
+    let _admin_ends_last = serve_admin(&config, admin, &shared.settings)?;
 
     let (end, ended) = watch::channel(());
     let drains = (outbound_drain, inbound_drain);
@@ -188,14 +189,22 @@ fn connector(control_plane: ControlPlane, certs: Certs) -> client::Connect {
 }
 
 /// Serves readiness, metrics and the admin socket until what it returns is dropped.
-fn serve_admin(config: &Config, admin: Admin) -> Result<drain::Trigger, RunError> {
+fn serve_admin(
+    config: &Config,
+    admin: Admin,
+    settings: &Settings,
+) -> Result<drain::Trigger, RunError> {
     let (trigger, drain) = drain::channel();
     for ip in &config.pod.addresses {
         let address = SocketAddr::new(*ip, config.ports.status);
         let listener = bind(address).map_err(|error| RunError::Listen { address, error })?;
-        let admin = admin.clone();
-        let handler = move |request| std::future::ready(admin.status(&request));
-        tokio::spawn(serve_tcp(listener, handler, drain.clone()));
+        let status = Status {
+            admin: admin.clone(),
+            probes: config.probes.clone(),
+            // At the address that the kubelet chose, as it would itself.
+            application: Application { address: *ip, source: settings.source_for(*ip) },
+        };
+        tokio::spawn(serve_tcp(listener, status, drain.clone()));
     }
     let path = config.admin_socket.clone();
     let listener = admin::bind(&path).map_err(|error| RunError::AdminSocket { path, error })?;

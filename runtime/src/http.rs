@@ -19,14 +19,20 @@ use crate::drain::Drain;
 
 const CONNECTIONS: usize = 16;
 const BODY: usize = 64 << 10;
-const TIME: Duration = Duration::from_secs(10);
+/// For a request's head, its body, and the answer, each, unless the handler says otherwise.
+pub const TIME: Duration = Duration::from_secs(10);
 /// Long enough for a file descriptor to come free, short enough for a probe not to fail.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What answers a request.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers `request`.
+    /// Answers `request`. Dropped if the client goes away.
     fn handle(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
+
+    /// How long an answer to `request` may take.
+    fn limit(&self, _request: &Request<Bytes>) -> Duration {
+        TIME
+    }
 }
 
 impl<F, R> Handler for F
@@ -121,13 +127,18 @@ where
 
 async fn respond(request: Request<Incoming>, handler: &impl Handler) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let answered = timeout(TIME, async {
-        let Ok(body) = Limited::new(body, BODY).collect().await else {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {BODY} bytes\n"));
-        };
-        handler.handle(Request::from_parts(head, body.to_bytes())).await
-    });
-    let late = || text(StatusCode::REQUEST_TIMEOUT, "took longer than 10 s\n");
+    let Ok(body) = timeout(TIME, Limited::new(body, BODY).collect()).await else {
+        return text(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s\n")
+            .map(Full::new);
+    };
+    let Ok(body) = body else {
+        let too_large = format!("at most {BODY} bytes\n");
+        return text(StatusCode::PAYLOAD_TOO_LARGE, too_large).map(Full::new);
+    };
+    let request = Request::from_parts(head, body.to_bytes());
+    let limit = handler.limit(&request);
+    let answered = timeout(limit, handler.handle(request));
+    let late = || text(StatusCode::REQUEST_TIMEOUT, format!("took longer than {limit:?}\n"));
     answered.await.unwrap_or_else(|_| late()).map(Full::new)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml_ng::{Mapping, Value};
-use tulle_control_plane::inject::Additions;
+use tulle_control_plane::inject::{Additions, Rewrite};
 
 /// A kind that holds pods.
 struct Workload {
@@ -153,7 +153,7 @@ impl PodPart<'_> {
         }
     }
 
-    /// Adds the sidecar, and touches nothing else.
+    /// Adds the sidecar, sends it the probes, and touches nothing else.
     pub(super) fn add(&mut self, additions: &Additions) -> Result<(), String> {
         let metadata = mapping(self.pod, "metadata")?;
         let annotations = mapping(metadata, "annotations")?;
@@ -161,10 +161,30 @@ impl PodPart<'_> {
             annotations.insert(name.as_str().into(), value.as_str().into());
         }
         let spec = mapping(self.pod, "spec")?;
+        for change in &additions.rewrites {
+            rewrite(spec, change)?;
+        }
         sequence(spec, "initContainers")?.splice(..0, values(&additions.init_containers)?);
         sequence(spec, "volumes")?.extend(values(&additions.volumes)?);
         Ok(())
     }
+}
+
+/// Puts `httpGet` in the place of what the kubelet did before.
+fn rewrite(spec: &mut Mapping, change: &Rewrite) -> Result<(), String> {
+    let (list, fields) = (change.list.field(), change.handler.fields());
+    let container = spec.get_mut(list).and_then(|list| list.get_mut(change.index));
+    let found = container
+        .and_then(|container| fields.iter().try_fold(container, |value, key| value.get_mut(*key)));
+    let handler = found.and_then(Value::as_mapping_mut).ok_or_else(|| {
+        format!("{list}[{}].{} of the pod is no mapping", change.index, fields.join("."))
+    })?;
+    for other in ["tcpSocket", "grpc"] {
+        handler.shift_remove(other);
+    }
+    let http_get = serde_yaml_ng::to_value(&change.http_get).map_err(|e| e.to_string())?;
+    handler.insert("httpGet".into(), http_get);
+    Ok(())
 }
 
 fn values<T: Serialize>(list: &[T]) -> Result<Vec<Value>, String> {

@@ -4,7 +4,9 @@ use super::*;
 
 fn run(yaml: &str, flags: &[&str]) -> Result<Output, Vec<String>> {
     let args = Args::parse_from(["inject", "-f", "-"].iter().chain(flags));
-    transform(&[("in.yaml".to_owned(), yaml.to_owned())], &args)
+    let key = ProbeKey::from_secret(b"the same each time").expect("long enough");
+    let sources = [("in.yaml".to_owned(), yaml.to_owned())];
+    transform(&sources, &args, settings(&args, key))
 }
 
 /// Each pod part, and the names of its init containers.
@@ -102,6 +104,30 @@ fn settings_arrive() {
     ] {
         assert!(output.contains(text), "{text} in {output}");
     }
+}
+
+#[test]
+fn probes_ask_the_sidecar() {
+    let probe = "{periodSeconds: 3, tcpSocket: {port: 1}, zebra: 1}";
+    let pod = POD.replace("{name: app}", &format!("{{name: app, livenessProbe: {probe}}}"));
+    let output = run(&pod, &[]).expect("injected").yaml;
+    // Order and what is not known survive; stable, or each run would be a rollout.
+    let kept = "    livenessProbe:\n      periodSeconds: 3\n      zebra: 1\n      httpGet:\n        path: /probe/";
+    assert!(output.contains(kept), "{output}");
+    assert!(output.contains("name: TULLE_PROBES"), "{output}");
+    assert_eq!(run(&pod, &[]).expect("injected").yaml, output);
+}
+
+#[test]
+fn the_probe_key_is_a_secret() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().display().to_string();
+    let key = || probe_key(&Args::parse_from(["inject", "-f", "-", "--probe-key-file", &path]));
+    fs::write(&path, "too short").expect("written");
+    let error = key().expect_err("too short").to_string();
+    assert!(error.starts_with(&format!("{path}: 16 bytes or more")), "{error}");
+    fs::write(&path, "quite long enough").expect("written");
+    assert_eq!(key().expect("a key"), key().expect("a key"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use super::{PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overrides};
 
-/// `/ready` and `/metrics`, on the pod's address.
+/// `/ready`, `/metrics` and the application's probes, on the pod's address.
 pub(super) const STATUS_PORT: i32 = 15021;
 
 const PROGRAM: &str = "tulle-proxy";
@@ -60,8 +60,12 @@ pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container 
     }
 }
 
-/// The sidecar itself.
-pub(super) fn proxy(overrides: &Overrides, settings: &Settings) -> Container {
+/// The sidecar itself. `probes` is what it shall do for the kubelet.
+pub(super) fn proxy(
+    overrides: &Overrides,
+    probes: Option<String>,
+    settings: &Settings,
+) -> Container {
     Container {
         name: PROXY.to_owned(),
         image: Some(settings.proxy_image.clone()),
@@ -70,7 +74,7 @@ pub(super) fn proxy(overrides: &Overrides, settings: &Settings) -> Container {
         args: Some(vec!["run".to_owned()]),
         // What makes an init container a sidecar.
         restart_policy: Some("Always".to_owned()),
-        env: Some(environment(overrides, settings)),
+        env: Some(environment(overrides, probes, settings)),
         ports: Some(vec![ContainerPort {
             name: Some("tulle-status".to_owned()),
             container_port: STATUS_PORT,
@@ -156,7 +160,7 @@ pub(super) fn volumes() -> Vec<Volume> {
     ]
 }
 
-fn environment(overrides: &Overrides, settings: &Settings) -> Vec<EnvVar> {
+fn environment(overrides: &Overrides, probes: Option<String>, settings: &Settings) -> Vec<EnvVar> {
     let field = |(name, path): (&str, &str)| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -165,16 +169,20 @@ fn environment(overrides: &Overrides, settings: &Settings) -> Vec<EnvVar> {
         }),
         ..EnvVar::default()
     };
-    let value = |name: &str, value: &String| EnvVar {
+    let value = |name: &str, value: String| EnvVar {
         name: name.to_owned(),
-        value: Some(value.clone()),
+        value: Some(value),
         ..EnvVar::default()
     };
     let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
     POD_FIELDS
         .into_iter()
         .map(field)
-        .chain([value("TULLE_CONTROL_PLANE", &settings.control_plane), value("TULLE_LOG", level)])
+        .chain([
+            value("TULLE_CONTROL_PLANE", settings.control_plane.clone()),
+            value("TULLE_LOG", level.clone()),
+        ])
+        .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
         .collect()
 }
 

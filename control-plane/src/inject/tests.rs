@@ -11,7 +11,13 @@ fn labels(value: &str) -> BTreeMap<String, String> {
 }
 
 fn decide(yaml: &str) -> Result<Decision, Refusal> {
-    inject(&pod(yaml), &labels("enabled"), &Settings::default())
+    inject(&pod(yaml), &labels("enabled"), &settings())
+}
+
+/// The same at each run.
+fn settings() -> Settings {
+    let probe_key = ProbeKey::from_secret(b"not random at all").expect("long enough");
+    Settings { probe_key, ..Settings::default() }
 }
 
 const PLAIN: &str = "
@@ -35,7 +41,13 @@ metadata:
 spec:
   serviceAccountName: reviews
   initContainers: [{name: migrate, image: migrate}]
-  containers: [{name: app, image: app, ports: [{name: http, containerPort: 9080}]}]
+  containers:
+  - name: app
+    image: app
+    ports: [{name: http, containerPort: 9080}]
+    startupProbe: {tcpSocket: {port: http}, periodSeconds: 1}
+    readinessProbe: {httpGet: {port: http, path: /ready}, timeoutSeconds: 3}
+    livenessProbe: {exec: {command: [check]}}
   volumes: [{name: data, emptyDir: {}}]
 ";
     let Ok(Decision::Injected { pod, warnings }) = decide(yaml) else { panic!("not injected") };
