@@ -437,7 +437,8 @@ fn clusters_of<'a>(
         } else {
             &[]
         };
-        let backends = forward.iter().map(|backend| backend.cluster.as_str());
+        let valid = forward.iter().filter(|backend| backend.is_valid());
+        let backends = valid.map(|backend| backend.cluster.as_str());
         backends.chain(rule.mirrors.iter().map(|mirror| mirror.cluster.as_str()))
     });
     opaque.chain(http)
