@@ -245,3 +245,6 @@ impl Reader<'_> {
         Some((Name::new(namespace, &to.name), port))
     }
 }
+
+#[cfg(test)]
+mod tests;
