@@ -64,7 +64,7 @@ pub(super) fn retry(settings: &Settings) -> Option<Retry> {
     settings.retries?;
     let attempts = settings.attempts.unwrap_or(ATTEMPTS);
     let base_backoff = settings.backoff_base.unwrap_or(BASE_BACKOFF);
-    let max_backoff = settings.backoff_max.unwrap_or(base_backoff.saturating_mul(10));
+    let max_backoff = settings.backoff_max.unwrap_or_else(|| base_backoff.saturating_mul(10));
     let (statuses, grpc_statuses, on_reset) = match &settings.retry_on {
         Some(on) => (on.statuses.clone(), on.grpc_statuses.clone(), on.reset),
         None => ((500..600).collect(), Vec::new(), true),

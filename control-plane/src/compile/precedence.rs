@@ -71,7 +71,7 @@ mod tests {
                             value: StringMatch::Exact("1".to_owned()),
                         };
                         rest.parse().unwrap()
-                    ]
+                    ];
                 }
                 b'q' => {
                     matches.query = vec![
@@ -80,7 +80,7 @@ mod tests {
                             value: StringMatch::Exact("1".to_owned()),
                         };
                         rest.parse().unwrap()
-                    ]
+                    ];
                 }
                 _ => matches.method = Some(word.parse::<Method>().unwrap()),
             }

@@ -14,8 +14,11 @@ pub(super) enum Recognised {
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const TULLE: &str = "tulle.dev";
 
-/// In force: kind, its group, and its versions of one shape, the newest first.
-const WORLD: [(Kind, &str, &[&str]); 11] = [
+/// A kind, its group, and its versions of one shape, the newest first.
+type KnownKind = (Kind, &'static str, &'static [&'static str]);
+
+/// In force.
+const WORLD: [KnownKind; 11] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),

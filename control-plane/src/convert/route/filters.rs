@@ -114,9 +114,11 @@ impl Reader<'_> {
     }
 
     fn headers(&mut self, field: &Field, told: &shape::Headers) -> Option<HeaderModifier> {
-        let mut modifier = HeaderModifier::default();
-        modifier.set = self.header_list(&field.key("set"), &told.set);
-        modifier.add = self.header_list(&field.key("add"), &told.add);
+        let mut modifier = HeaderModifier {
+            set: self.header_list(&field.key("set"), &told.set),
+            add: self.header_list(&field.key("add"), &told.add),
+            remove: Vec::new(),
+        };
         for (at, name) in told.remove.iter().enumerate() {
             modifier.remove.extend(self.header_name(field.key("remove").index(at), name));
         }
