@@ -9,18 +9,22 @@
 //! A resource is compiled from its name alone, when somebody wants it; one that the world has no
 //! reason for is `None`, "does not exist".
 
+mod attached;
 mod cluster;
 mod endpoints;
 mod listener;
 mod names;
+mod policy;
 mod port;
+mod precedence;
+mod references;
 mod route;
 mod workload;
 
 use ipnet::IpNet;
 use tulle_xds::model::{Kind, Resource};
 
-pub use self::names::subject;
+pub use self::{names::subject, references::complaints};
 use crate::world::World;
 
 /// What the command line says about the mesh.

@@ -7,10 +7,13 @@
 
 mod endpoint_slice;
 mod field;
+mod grant;
 mod kinds;
 mod mesh;
 mod metadata;
 mod pod;
+mod policy;
+mod route;
 mod service;
 mod typed;
 
@@ -90,6 +93,10 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::Pod => pod::convert(name, value, faults),
         Kind::Service => service::convert(name, value, faults),
         Kind::EndpointSlice => endpoint_slice::convert(name, value, faults),
+        Kind::HttpRoute => route::http(name, value, faults),
+        Kind::GrpcRoute => route::grpc(name, value, faults),
+        Kind::ReferenceGrant => grant::convert(name, value, faults),
+        Kind::TrafficPolicy => policy::convert(name, value, faults),
         Kind::MeshConfig => mesh::config(name, value, faults),
         Kind::MeshTls => mesh::tls(name, value, faults),
     }

@@ -43,7 +43,10 @@ use self::{
     scan::{Stamp, is_candidate, stamp, walk},
     set::{FileId, Files},
 };
-use crate::{problem::Problem, world::Event};
+use crate::{
+    problem::{Place, Problem},
+    world::{Event, objects::ObjectRef},
+};
 
 /// How long a file must stay as it is to be read without its writer having closed it, and how long
 /// a file must have gone to be gone.
@@ -60,8 +63,10 @@ const SIGNALS: usize = 4096;
 pub struct Batch {
     /// To be applied in this order.
     pub events: Vec<Event>,
-    /// Everything that is wrong now.
+    /// Everything that is wrong now with each object by itself.
     pub problems: Vec<Problem>,
+    /// Where objects that refer to others stand now, if that has changed; `None` is nowhere.
+    pub places: Vec<(ObjectRef, Option<Place>)>,
 }
 
 /// Reads `directories` and watches them, until the receiver is dropped. The first batch holds
@@ -156,9 +161,11 @@ impl Source {
             let mut events = Vec::new();
             self.look(first, &mut events);
             let problems = self.files.problems();
-            if first || !events.is_empty() || problems != reported {
+            let places = self.files.take_places();
+            let moved = !places.is_empty();
+            if first || !events.is_empty() || problems != reported || moved {
                 reported.clone_from(&problems);
-                if batches.blocking_send(Batch { events, problems }).is_err() {
+                if batches.blocking_send(Batch { events, problems, places }).is_err() {
                     return;
                 }
             }

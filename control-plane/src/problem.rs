@@ -1,6 +1,10 @@
 //! What is wrong with what somebody wrote: named with file, line, field and reason.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -26,6 +30,27 @@ pub struct Problem {
     pub reason: String,
     /// What it means for the mesh.
     pub effect: Effect,
+}
+
+/// What is wrong with an object that only the rest of the world can tell: it refers to what is not
+/// there, or another one is in its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The field.
+    pub field: String,
+    /// As in [`Problem`].
+    pub reason: String,
+}
+
+/// Where an object stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<Path>,
+    /// As in [`Problem`].
+    pub document: usize,
+    /// As in [`Problem`].
+    pub line: usize,
 }
 
 /// What a problem means for the mesh.

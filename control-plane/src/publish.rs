@@ -10,7 +10,7 @@
 //! and after a change only what it touches.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -27,9 +27,9 @@ use crate::{
     files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
-    problem::{Effect, Problem},
+    problem::{Complaint, Effect, Place, Problem},
     roster::Roster,
-    world::{Dirty, Subject, World},
+    world::{Dirty, Subject, World, objects::ObjectRef},
 };
 
 /// How often the cache is asked to forget what nobody wants any more.
@@ -47,6 +47,11 @@ pub struct Publisher {
     world: World,
     /// The keys that somebody wants, by what they are about.
     wanted: HashMap<Subject, BTreeSet<Key>>,
+    /// What the source says is wrong.
+    told: Vec<Problem>,
+    /// What is wrong with objects that refer to others, and where those stand.
+    complaints: BTreeMap<ObjectRef, Vec<Complaint>>,
+    places: HashMap<ObjectRef, Place>,
     problems: BTreeSet<Problem>,
 }
 
@@ -72,6 +77,9 @@ impl Publisher {
             metrics,
             world: World::default(),
             wanted: HashMap::new(),
+            told: Vec::new(),
+            complaints: BTreeMap::new(),
+            places: HashMap::new(),
             problems: BTreeSet::new(),
         }
     }
@@ -118,20 +126,59 @@ impl Publisher {
     /// Takes in a batch and whatever has queued up behind it.
     fn take(&mut self, first: Batch, batches: &mut mpsc::Receiver<Batch>) {
         let mut dirty = Dirty::new();
-        let mut problems = self.apply(first, &mut dirty);
+        self.apply(first, &mut dirty);
         while let Ok(batch) = batches.try_recv() {
-            problems = self.apply(batch, &mut dirty);
+            self.apply(batch, &mut dirty);
         }
         self.publish(&dirty);
-        self.tell(&dirty, problems);
+        self.check(&dirty);
+        self.tell(&dirty);
     }
 
-    fn apply(&mut self, batch: Batch, dirty: &mut Dirty) -> Vec<Problem> {
+    fn apply(&mut self, batch: Batch, dirty: &mut Dirty) {
         self.metrics.events.inc_by(batch.events.len() as u64);
         for event in batch.events {
             self.world.apply(event, dirty);
         }
-        batch.problems
+        for (object, place) in batch.places {
+            match place {
+                Some(place) => drop(self.places.insert(object, place)),
+                None => drop(self.places.remove(&object)),
+            }
+        }
+        self.told = batch.problems;
+    }
+
+    /// Looks anew at what the touched objects refer to.
+    fn check(&mut self, dirty: &Dirty) {
+        for subject in dirty {
+            let Subject::Policy(object) = subject else {
+                continue;
+            };
+            let complaints = compile::complaints(&self.world, object);
+            if complaints.is_empty() {
+                self.complaints.remove(object);
+            } else {
+                self.complaints.insert(object.clone(), complaints);
+            }
+        }
+    }
+
+    /// Everything that is wrong, with where it stands.
+    fn all_problems(&self) -> BTreeSet<Problem> {
+        let complaints = self.complaints.iter().flat_map(|(object, complaints)| {
+            let place = self.places.get(object);
+            complaints.iter().map(move |complaint| Problem {
+                file: place.map(|place| place.file.to_path_buf()).unwrap_or_default(),
+                line: place.map(|place| place.line),
+                document: place.map(|place| place.document),
+                object: object.to_string(),
+                field: complaint.field.clone(),
+                reason: complaint.reason.clone(),
+                effect: Effect::Applied,
+            })
+        });
+        complaints.chain(self.told.iter().cloned()).collect()
     }
 
     fn publish(&self, dirty: &Dirty) {
@@ -178,13 +225,13 @@ impl Publisher {
     }
 
     /// Says what is wrong, and for which namespaces the roots are needed.
-    fn tell(&mut self, dirty: &Dirty, problems: Vec<Problem>) {
+    fn tell(&mut self, dirty: &Dirty) {
         for (kind, count) in self.world.counts() {
             let label = KindLabel { kind: kind.as_str() };
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.objects.get_or_create(&label).set(count);
         }
-        let problems: BTreeSet<Problem> = problems.into_iter().collect();
+        let problems = self.all_problems();
         self.metrics.problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
         for problem in problems.difference(&self.problems) {
             let effect = match problem.effect {

@@ -3,14 +3,19 @@
 //! ```text
 //! [ Service ] --cluster IP--> address      [ EndpointSlice ] --targetRef--> [ Pod ] --IP--> address
 //!      '------- selector, by one label -------------------------------------^
+//! [ HTTPRoute, GRPCRoute ] --parentRef, backendRef--> [ Service ]
+//! [ TrafficPolicy ] --targetRef--> [ Service, HTTPRoute, GRPCRoute, Namespace ]
 //! ```
 //!
 //! Invariants: only `publish` writes it; [`World::apply`] says everything that an event touched, and
 //! looks only at what is connected to the event's object, never at the whole mesh (the mesh-wide
 //! kinds `MeshConfig` and `MeshTLS` touch every pod, because they are about every pod).
 
+pub mod attach;
 mod index;
 pub mod objects;
+pub mod policy;
+pub mod route;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,8 +26,8 @@ use std::{
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
-        EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Object, ObjectRef, Pod, Service,
-        TlsScope,
+        EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Object, ObjectRef, Pod,
+        ReferenceGrant, Route, Service, TlsScope, TrafficPolicy,
     },
 };
 
@@ -46,6 +51,8 @@ pub enum Subject {
     Address(IpAddr),
     /// A namespace: whether pods in it need our roots.
     Namespace(Arc<str>),
+    /// A route or policy: whether what it refers to is there, and it is in force.
+    Policy(ObjectRef),
 }
 
 /// What changed, in a fixed order.
@@ -64,6 +71,9 @@ pub struct World {
     mesh_tls: HashMap<Name, Arc<MeshTls>>,
     mesh_configs: HashMap<Name, Arc<MeshConfig>>,
     accounts: BTreeSet<Name>,
+    routes: HashMap<ObjectRef, Arc<Route>>,
+    grants: HashMap<Name, Arc<ReferenceGrant>>,
+    policies: HashMap<Name, Arc<TrafficPolicy>>,
 
     services_by_ip: Multimap<IpAddr, Name>,
     pods_by_ip: Multimap<IpAddr, Name>,
@@ -74,6 +84,13 @@ pub struct World {
     services_by_pod: Multimap<Name, Name>,
     /// By the addresses of endpoints that name no pod: whichever pod has the address is meant.
     services_by_endpoint: Multimap<IpAddr, Name>,
+    services_by_namespace: Multimap<Arc<str>, Name>,
+    routes_by_parent: Multimap<Name, ObjectRef>,
+    routes_by_backend: Multimap<Name, ObjectRef>,
+    /// Routes with a backend in another namespace, by that namespace.
+    routes_by_foreign: Multimap<Arc<str>, ObjectRef>,
+    grants_by_namespace: Multimap<Arc<str>, Name>,
+    policies_by_target: Multimap<ObjectRef, Name>,
     pods_by_label: LabelIndex,
     selectors: LabelIndex,
 }
@@ -89,20 +106,33 @@ impl World {
             Event::Apply(Object::EndpointSlice(o)) => self.set_slice(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshTls(o)) => self.set_mesh_tls(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
+            Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o)) => {
+                self.set_route(&o.reference(), Some(&o), dirty);
+            }
+            Event::Apply(Object::ReferenceGrant(o)) => self.set_grant(&o.name, Some(&o), dirty),
+            Event::Apply(Object::TrafficPolicy(o)) => self.set_policy(&o.name, Some(&o), dirty),
             Event::Apply(Object::ServiceAccount(o)) => {
                 self.accounts.insert(o.name.clone());
             }
-            Event::Delete(ObjectRef { kind, name }) => match kind {
-                Kind::Namespace => self.set_namespace(&name.name, None, dirty),
-                Kind::Pod => self.set_pod(&name, None, dirty),
-                Kind::Service => self.set_service(&name, None, dirty),
-                Kind::EndpointSlice => self.set_slice(&name, None, dirty),
-                Kind::MeshTls => self.set_mesh_tls(&name, None, dirty),
-                Kind::MeshConfig => self.set_mesh_config(&name, None, dirty),
-                Kind::ServiceAccount => {
-                    self.accounts.remove(&name);
-                }
-            },
+            Event::Delete(reference) => self.delete(&reference, dirty),
+        }
+    }
+
+    fn delete(&mut self, reference: &ObjectRef, dirty: &mut Dirty) {
+        let ObjectRef { kind, name } = reference;
+        match kind {
+            Kind::Namespace => self.set_namespace(&name.name, None, dirty),
+            Kind::Pod => self.set_pod(name, None, dirty),
+            Kind::Service => self.set_service(name, None, dirty),
+            Kind::EndpointSlice => self.set_slice(name, None, dirty),
+            Kind::HttpRoute | Kind::GrpcRoute => self.set_route(reference, None, dirty),
+            Kind::ReferenceGrant => self.set_grant(name, None, dirty),
+            Kind::TrafficPolicy => self.set_policy(name, None, dirty),
+            Kind::MeshTls => self.set_mesh_tls(name, None, dirty),
+            Kind::MeshConfig => self.set_mesh_config(name, None, dirty),
+            Kind::ServiceAccount => {
+                self.accounts.remove(name);
+            }
         }
     }
 
@@ -175,13 +205,18 @@ impl World {
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 7] {
+    pub fn counts(&self) -> [(Kind, usize); 11] {
+        let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::ServiceAccount, self.accounts.len()),
             (Kind::Pod, self.pods.len()),
             (Kind::Service, self.services.len()),
             (Kind::EndpointSlice, self.slices.len()),
+            (Kind::HttpRoute, routes(Kind::HttpRoute)),
+            (Kind::GrpcRoute, routes(Kind::GrpcRoute)),
+            (Kind::ReferenceGrant, self.grants.len()),
+            (Kind::TrafficPolicy, self.policies.len()),
             (Kind::MeshConfig, self.mesh_configs.len()),
             (Kind::MeshTls, self.mesh_tls.len()),
         ]
@@ -227,7 +262,9 @@ impl World {
             return;
         };
         dirty.insert(Subject::Service(name.clone()));
+        self.touch_attached(name, dirty);
         for (service, present) in changes(&old, new) {
+            self.services_by_namespace.set(Arc::clone(&name.namespace), name, present);
             for ip in &service.cluster_ips {
                 self.services_by_ip.set(*ip, name, present);
                 dirty.insert(Subject::Address(*ip));

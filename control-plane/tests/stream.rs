@@ -24,7 +24,7 @@ use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, r
 use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
 use tulle_xds::{
     client::{Client, ClientConfig, Event, Handle, Node},
-    model::{Health, Kind, MtlsMode, Protocol, Resource},
+    model::{Action, Health, Kind, MtlsMode, PathMatch, Protocol, Resource},
 };
 
 const SHOP: &str = r#"
@@ -297,6 +297,66 @@ async fn enrols_serves_and_follows_an_edit() {
     fs::remove_file(mesh.path("yaml/shop.yaml")).unwrap();
     proxy.until(Kind::Listener, "10.96.0.7:9080", |known| known.is_none()).await;
     mesh.plane.run_until(std::future::ready(())).await;
+}
+
+const ROUTE: &str = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: split, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: reviews, port: 9080}]
+  rules:
+    - name: beta
+      matches: [{path: {value: /beta}}]
+      backendRefs: [{name: reviews, port: 9080, weight: 9}, {name: gone, port: 9080}]
+---
+apiVersion: tulle.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: retry, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: split, sectionName: beta}]
+  retries: {attempts: 3, on: [503]}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_comes_and_goes() {
+    let mesh = Mesh::start().await;
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let mut proxy = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1");
+    proxy.get(Kind::Workload, "shop/reviews-abc-1").await;
+    let Resource::Route(default) = proxy.get(Kind::Route, CLUSTER).await else { panic!() };
+    assert_eq!(default.rules[0].origin.kind, "Service");
+
+    mesh.save("route.yaml", ROUTE);
+    let retried = |known: Option<&Resource>| matches!(known, Some(Resource::Route(r)) if r.rules[0].retry.is_some());
+    let Some(Resource::Route(route)) = proxy.until(Kind::Route, CLUSTER, retried).await else {
+        panic!()
+    };
+    let rule = &route.rules[0];
+    assert_eq!((&*rule.origin.kind, &*rule.origin.rule), ("HTTPRoute", "beta"));
+    assert_eq!(rule.matches.path, PathMatch::Prefix("/beta".to_owned()));
+    let Action::Forward(backends) = &rule.action else { panic!("{rule:?}") };
+    let shares: Vec<_> = backends.iter().map(|b| (&*b.cluster, b.weight)).collect();
+    assert_eq!(shares, [(CLUSTER, 9), ("invalid", 1)]);
+    assert_eq!(rule.retry.as_ref().unwrap().attempts, 3);
+
+    let status = mesh.path("out/status/problems.json");
+    let named = |parts: [&str; 4]| {
+        fs::read_to_string(&status).is_ok_and(|text| parts.iter().all(|part| text.contains(part)))
+    };
+    let problem = [
+        "route.yaml",
+        "HTTPRoute shop/split",
+        "spec.rules[0].backendRefs[1]",
+        "there is no Service shop/gone",
+    ];
+    mesh.eventually("the missing backend is named", || named(problem)).await;
+
+    fs::remove_file(mesh.path("yaml/route.yaml")).unwrap();
+    let back =
+        |known: Option<&Resource>| matches!(known, Some(Resource::Route(r)) if *r == default);
+    proxy.until(Kind::Route, CLUSTER, back).await;
+    mesh.eventually("nothing is wrong any more", || !named(problem)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,25 +2,28 @@
 
 use std::time::Duration;
 
-use tulle_xds::model::{Balance, Cluster, Limits};
+use tulle_xds::model::Cluster;
 
-use super::{Settings, names::Target, port};
-use crate::world::World;
+use super::{Settings, names::Target, policy, port};
+use crate::world::{World, objects};
 
 /// With no policy there is no limit but this one, on reaching an endpoint at all: Envoy's default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Cluster> {
-    let (service, protocol, origin) = match Target::parse(name)? {
+    let (service, protocol, origin, settled) = match Target::parse(name)? {
         Target::Service(name, number) => {
             let service = world.service(&name)?;
-            let protocol = port::declared(service.port(number)?);
+            let port = service.port(number)?;
             let model = port::service_port(settings, service, number);
-            (Some(model), protocol, port::origin("Service", &name.namespace, &name.name))
+            let origin = port::origin("Service", &name.namespace, &name.name);
+            let settled = policy::of_port(world, service, port);
+            (Some(model), port::declared(port), origin, settled)
         }
         Target::Pod(name, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&name)?, number);
-            (None, protocol, port::origin("Pod", &name.namespace, &name.name))
+            let origin = port::origin("Pod", &name.namespace, &name.name);
+            (None, protocol, origin, objects::Settings::default())
         }
     };
     Some(Cluster {
@@ -28,9 +31,9 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         service,
         protocol,
         upstream_protocol: port::upstream(protocol),
-        balance: Balance::default(),
-        limits: Limits::default(),
-        ejection: None,
+        balance: settled.balance.unwrap_or_default(),
+        limits: policy::limits(&settled),
+        ejection: policy::ejection(&settled),
         connect_timeout: CONNECT_TIMEOUT,
         origin,
     })

@@ -1,28 +1,132 @@
-//! Route: rules for HTTP. Without any policy one rule that forwards everything.
+//! Route: rules for HTTP. Without any route attached, one rule that forwards everything.
 
+use http::StatusCode;
 use tulle_xds::model::{
-    Action, Backend, Match, Origin, Protocol, RouteConfiguration, Rule, Timeouts,
+    Action, Backend, Filter, Match, Mirror, Origin, Protocol, RouteConfiguration, Rule,
 };
 
-use super::{names::Target, port};
-use crate::world::World;
+use super::{
+    attached::{self, Fit},
+    names::Target,
+    policy, port, precedence,
+};
+use crate::world::{
+    World,
+    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts, Settings},
+};
+
+/// Gateway API: what no valid backend can answer.
+const INVALID: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 pub(super) fn compile(world: &World, name: &str) -> Option<RouteConfiguration> {
-    let (protocol, origin) = match Target::parse(name)? {
-        Target::Service(service, number) => {
-            let protocol = port::declared(world.service(&service)?.port(number)?);
-            (protocol, port::origin("Service", &service.namespace, &service.name))
-        }
+    let rules = match Target::parse(name)? {
+        Target::Service(service, number) => of_service(world, name, &service, number)?,
         Target::Pod(pod, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&pod)?, number);
-            (protocol, port::origin("Pod", &pod.namespace, &pod.name))
+            let origin = port::origin("Pod", &pod.namespace, &pod.name);
+            let rule = || forward(name, origin, &Settings::default());
+            (protocol != Protocol::Tcp).then(|| vec![rule()])?
         }
     };
-    (protocol != Protocol::Tcp)
-        .then(|| RouteConfiguration { name: name.to_owned(), rules: vec![forward(name, origin)] })
+    Some(RouteConfiguration { name: name.to_owned(), rules })
 }
 
-fn forward(cluster: &str, origin: Origin) -> Rule {
+fn of_service(world: &World, name: &str, service: &Name, number: u16) -> Option<Vec<Rule>> {
+    let service = world.service(service)?;
+    let port = service.port(number)?;
+    if port::declared(port) == Protocol::Tcp {
+        return None;
+    }
+    let settings = policy::of_port(world, service, port);
+    let attached = world.routes_of(&service.name);
+    let routes: Vec<_> = attached
+        .filter(|route| attached::to_port(world, route, service, port) == Fit::InForce)
+        .collect();
+    if routes.is_empty() {
+        let origin = port::origin("Service", &service.name.namespace, &service.name.name);
+        return Some(vec![forward(name, origin, &settings)]);
+    }
+    let mut found = Vec::new();
+    for route in routes {
+        for (at, told) in route.rules.iter().enumerate() {
+            let settings = policy::of_rule(world, route, told.name.as_deref()).over(&settings);
+            let compiled = rule(world, route, at, told, &settings);
+            for matches in &told.matches {
+                let rule = Rule { matches: matches.clone(), ..compiled.clone() };
+                found.push((precedence::of(route, matches), rule));
+            }
+        }
+    }
+    // Stable, so that rules and matches of one route stay in its own order.
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Some(found.into_iter().map(|(_, rule)| rule).collect())
+}
+
+/// What all matches of a rule have in common.
+fn rule(world: &World, route: &Route, at: usize, told: &RouteRule, settings: &Settings) -> Rule {
+    let (name, kind) = (&route.name, route.kind.as_str());
+    let origin = Origin {
+        rule: told.name.clone().unwrap_or_else(|| at.to_string()),
+        ..port::origin(kind, &name.namespace, &name.name)
+    };
+    let mut rule = Rule {
+        matches: Match::default(),
+        filters: told.filters.clone(),
+        action: action(world, route, told),
+        timeouts: policy::timeouts(settings, told.timeouts),
+        retry: policy::retry(settings),
+        mirrors: Vec::new(),
+        origin,
+    };
+    if matches!(rule.action, Action::Forward(_)) {
+        let mirrors = told.mirrors.iter();
+        rule.mirrors = mirrors
+            .filter_map(|mirror| {
+                let cluster = cluster(world, route, mirror.to.as_ref())?;
+                Some(Mirror { cluster, millionths: mirror.millionths })
+            })
+            .collect();
+    } else {
+        // The model has these for what is forwarded only.
+        rule.timeouts = policy::timeouts(&Settings::default(), RuleTimeouts::default());
+        rule.retry = None;
+        rule.filters.retain(|filter| !matches!(filter, Filter::Rewrite { .. }));
+    }
+    rule
+}
+
+fn action(world: &World, route: &Route, told: &RouteRule) -> Action {
+    let backends = match &told.action {
+        RuleAction::Fail => return Action::Fail(INVALID),
+        RuleAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
+        RuleAction::Forward(backends) => backends,
+    };
+    let backends: Vec<Backend> = backends.iter().map(|told| backend(world, route, told)).collect();
+    if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
+        Action::Forward(backends)
+    } else {
+        Action::Fail(INVALID)
+    }
+}
+
+fn backend(world: &World, route: &Route, told: &BackendRef) -> Backend {
+    let cluster = cluster(world, route, told.to.as_ref());
+    Backend {
+        filters: if cluster.is_some() { told.filters.clone() } else { Vec::new() },
+        cluster: cluster.unwrap_or_else(|| Backend::INVALID.to_owned()),
+        weight: told.weight,
+    }
+}
+
+/// The cluster that a reference leads to; `None` if it leads nowhere.
+fn cluster(world: &World, route: &Route, to: Option<&(Name, u16)>) -> Option<String> {
+    let (service, port) = to?;
+    attached::backend(world, route, service, *port).ok()?;
+    Some(Target::Service(service.clone(), *port).to_string())
+}
+
+/// Everything to the cluster of the same name.
+fn forward(cluster: &str, origin: Origin, settings: &Settings) -> Rule {
     Rule {
         matches: Match::default(),
         filters: Vec::new(),
@@ -31,8 +135,8 @@ fn forward(cluster: &str, origin: Origin) -> Rule {
             weight: 1,
             filters: Vec::new(),
         }]),
-        timeouts: Timeouts::default(),
-        retry: None,
+        timeouts: policy::timeouts(settings, RuleTimeouts::default()),
+        retry: policy::retry(settings),
         mirrors: Vec::new(),
         origin,
     }

@@ -86,6 +86,8 @@ fn get(world: &World, kind: Kind, name: &str) -> Option<Resource> {
     compile(world, &settings(), kind, name)
 }
 
+mod routes;
+
 #[test]
 fn an_endpoint_without_its_pod_is_left_out() {
     let pod = pod("a", "web", 9);
@@ -223,6 +225,7 @@ fn object() -> impl Strategy<Value = Object> {
                 trust_domains: Vec::new(),
             }))
         }),
+        3 => routes::object(),
         1 => any::<bool>().prop_map(|refuse| Object::MeshConfig(Arc::new(MeshConfig {
             name: Name::new("", "default"),
             mesh_ranges: Vec::new(),
@@ -263,7 +266,9 @@ proptest! {
         let all = |world: &World| -> Vec<_> {
             universe().into_iter().map(|(kind, name)| get(world, kind, &name)).collect()
         };
+        let complaints = |world: &World| routes::references().map(|r| complaints(world, &r));
         let mut before = all(&world);
+        let mut complained = complaints(&world);
         for (object, delete) in steps {
             let reference = object.reference();
             let roots = world.needs_roots("shop");
@@ -281,12 +286,20 @@ proptest! {
                 let subject = subject(*kind, name).unwrap();
                 prop_assert!(old == new || dirty.contains(&subject), "{kind:?} {name}: {event:?}");
             }
+            for ((object, old), new) in
+                routes::references().iter().zip(&complained).zip(&complaints(&world))
+            {
+                let subject = crate::world::Subject::Policy(object.clone());
+                prop_assert!(old == new || dirty.contains(&subject), "{object}: {event:?}");
+            }
+            complained = complaints(&world);
             let namespace = crate::world::Subject::Namespace("shop".into());
             prop_assert!(roots == world.needs_roots("shop") || dirty.contains(&namespace));
             before = after;
         }
         let at_once = self::world(told.into_values());
         prop_assert_eq!(&before, &all(&at_once));
+        prop_assert_eq!(complained, complaints(&at_once));
         prop_assert_eq!(world.needs_roots("shop"), at_once.needs_roots("shop"));
     }
 

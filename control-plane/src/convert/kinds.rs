@@ -14,31 +14,34 @@ pub(super) enum Recognised {
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const TULLE: &str = "tulle.dev";
 
-/// In force: kind, its `apiVersion`.
-const WORLD: [(Kind, &str); 7] = [
-    (Kind::Namespace, "v1"),
-    (Kind::ServiceAccount, "v1"),
-    (Kind::Pod, "v1"),
-    (Kind::Service, "v1"),
-    (Kind::EndpointSlice, "discovery.k8s.io/v1"),
-    (Kind::MeshConfig, "tulle.dev/v1alpha1"),
-    (Kind::MeshTls, "tulle.dev/v1alpha1"),
+/// A kind, its group, and its versions of one shape, the newest first.
+type KnownKind = (Kind, &'static str, &'static [&'static str]);
+
+/// In force.
+const WORLD: [KnownKind; 11] = [
+    (Kind::Namespace, "", &["v1"]),
+    (Kind::ServiceAccount, "", &["v1"]),
+    (Kind::Pod, "", &["v1"]),
+    (Kind::Service, "", &["v1"]),
+    (Kind::EndpointSlice, "discovery.k8s.io", &["v1"]),
+    (Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"]),
+    (Kind::GrpcRoute, GATEWAY, &["v1"]),
+    (Kind::ReferenceGrant, GATEWAY, &["v1", "v1beta1"]),
+    (Kind::TrafficPolicy, TULLE, &["v1alpha1"]),
+    (Kind::MeshConfig, TULLE, &["v1alpha1"]),
+    (Kind::MeshTls, TULLE, &["v1alpha1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
-const NOT_IN_FORCE: [(&str, &str); 12] = [
-    (GATEWAY, "HTTPRoute"),
-    (GATEWAY, "GRPCRoute"),
+const NOT_IN_FORCE: [(&str, &str); 8] = [
     (GATEWAY, "TCPRoute"),
     (GATEWAY, "TLSRoute"),
     (GATEWAY, "UDPRoute"),
-    (GATEWAY, "ReferenceGrant"),
     (GATEWAY, "Gateway"),
     (GATEWAY, "GatewayClass"),
     (GATEWAY, "BackendTLSPolicy"),
     (GATEWAY, "ListenerSet"),
     ("networking.k8s.io", "NetworkPolicy"),
-    (TULLE, "TrafficPolicy"),
 ];
 
 /// Kinds of Kubernetes' own groups that may stand beside ours in a file.
@@ -61,15 +64,18 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         return refused("", format!("no Kubernetes object: it has no {missing}"));
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if let Some((known, right)) = WORLD.iter().find(|(known, _)| known.as_str() == kind) {
+    if let Some((known, own, versions)) = WORLD.iter().find(|(known, ..)| known.as_str() == kind) {
         // Another group may have a kind of the same name (Knative's Service): not ours to judge.
-        let group_of_known = right.split_once('/').map_or("", |(group, _)| group);
-        return match (*right == api_version, group == group_of_known || is_built_in(group)) {
+        let right = group == *own && versions.contains(&version);
+        return match (right, group == *own || is_built_in(group)) {
             (true, _) => Recognised::World(*known),
-            (false, true) => refused(
-                "apiVersion",
-                format!("{kind} is of apiVersion {right}, not {}", shown(api_version)),
-            ),
+            (false, true) => {
+                let slash = if own.is_empty() { "" } else { "/" };
+                let newest = versions.first().copied().unwrap_or_default();
+                let wrong = shown(api_version);
+                let reason = format!("{kind} is of apiVersion {own}{slash}{newest}, not {wrong}");
+                refused("apiVersion", reason)
+            }
             (false, false) => Recognised::Ignored,
         };
     }
@@ -83,7 +89,7 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         return refused("kind", format!("{group} has no kind {}", shown(kind)));
     }
     let ours = || {
-        let kinds = WORLD.iter().map(|(known, _)| known.as_str());
+        let kinds = WORLD.iter().map(|(known, ..)| known.as_str());
         kinds.chain(NOT_IN_FORCE.iter().map(|(_, kind)| *kind)).any(|known| known == kind)
     };
     if is_built_in(group) && ours() {
@@ -137,12 +143,15 @@ mod tests {
         assert!(matches!(recognise("v1", "Pod"), Recognised::World(Kind::Pod)));
         assert!(reason("apps/v1", "Service").unwrap().contains("apiVersion v1, not \"apps/v1\""));
         assert!(
-            reason("gateway.networking.k8s.io/v1", "HTTPRoute").unwrap().contains("not in force")
+            reason("gateway.networking.k8s.io/v1", "Gateway").unwrap().contains("not in force")
         );
+        assert_eq!(reason("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"), None);
         assert!(reason("gateway.networking.k8s.io/v1", "HTTPRout").unwrap().contains("no kind"));
         assert!(reason("tulle.dev/v1", "MeshTLS").unwrap().contains("tulle.dev/v1alpha1"));
-        assert!(reason("v1", "HTTPRoute").unwrap().contains("not of apiVersion"));
+        assert!(reason("v1", "TCPRoute").unwrap().contains("not of apiVersion"));
         assert!(reason("v1", "Servise").unwrap().contains("no kind"));
+        let right = "is of apiVersion gateway.networking.k8s.io/v1, not";
+        assert!(reason("v1", "HTTPRoute").unwrap().contains(right));
         assert!(reason("", "Pod").unwrap().contains("apiVersion"));
     }
 

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tulle_api::{ExternalTraffic, Mode, SYSTEM_NAMESPACE, Validate};
+use tulle_api::{ExternalTraffic, Mode, SYSTEM_NAMESPACE};
 
-use super::{
-    Fault, Field, Name,
-    typed::{self, Unknown},
-};
+use super::{Fault, Name, typed::read_ours};
 use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, TlsScope};
 
 pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
-    let config: tulle_api::MeshConfig = read(value, faults)?;
+    let config: tulle_api::MeshConfig = read_ours(value, faults)?;
     Some(Object::MeshConfig(Arc::new(MeshConfig {
         name: name.clone(),
         mesh_ranges: config.spec.mesh_ranges.iter().map(|cidr| cidr.get()).collect(),
@@ -25,7 +21,7 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
 }
 
 pub(super) fn tls(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
-    let tls: tulle_api::MeshTls = read(value, faults)?;
+    let tls: tulle_api::MeshTls = read_ours(value, faults)?;
     let scope = match tls.spec.selector {
         Some(selector) => TlsScope::Pods(selector.match_labels),
         None if &*name.namespace == SYSTEM_NAMESPACE => TlsScope::Mesh,
@@ -45,15 +41,4 @@ fn mode(mode: Mode) -> MtlsMode {
         Mode::Permissive => MtlsMode::Permissive,
         Mode::Strict => MtlsMode::Strict,
     }
-}
-
-/// Reads a policy of ours with everything that its type and its own rules ask for.
-fn read<T: DeserializeOwned + Serialize + Validate>(
-    value: &Value,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    let typed: T = typed::read(value, Unknown::Refuse, faults)?;
-    let problems = typed.problems().into_iter();
-    faults.extend(problems.map(|p| Fault::fatal(Field::from(p.field.as_str()), p.reason)));
-    Some(typed)
 }

@@ -64,3 +64,9 @@ pub(super) fn service_account(
     let _: v1::ServiceAccount = typed::read(value, Unknown::Note, faults)?;
     Some(Object::ServiceAccount(Arc::new(ServiceAccount { name: name.clone() })))
 }
+
+/// `metadata.creationTimestamp` as written; empty if it is not said.
+pub(super) fn created(value: &Value) -> String {
+    let text = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tulle_api::Validate;
 
 use super::{Fault, Field, Step};
 
@@ -39,6 +40,17 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
             Unknown::Refuse => Fault::fatal(field, "unknown field; remove it or correct its name"),
         });
     });
+    Some(typed)
+}
+
+/// Reads a policy of ours with everything that its type and its own rules ask for.
+pub(super) fn read_ours<T: DeserializeOwned + Serialize + Validate>(
+    value: &Value,
+    faults: &mut Vec<Fault>,
+) -> Option<T> {
+    let typed: T = read(value, Unknown::Refuse, faults)?;
+    let problems = typed.problems().into_iter();
+    faults.extend(problems.map(|p| Fault::fatal(Field::from(p.field.as_str()), p.reason)));
     Some(typed)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::parse::{Located, Parsed};
 use crate::{
-    problem::{Effect, Problem},
+    problem::{Effect, Place, Problem},
     world::{
         Event,
         objects::{Object, ObjectRef},
@@ -36,6 +36,7 @@ pub(super) struct Files {
     /// Objects that more than one claims to be.
     contested: BTreeSet<ObjectRef>,
     in_force: HashMap<ObjectRef, Object>,
+    places: Vec<(ObjectRef, Option<Place>)>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +58,12 @@ struct Claim {
     /// Position in the file, because a `List` is several objects in one document.
     position: usize,
     line: usize,
+}
+
+impl Claim {
+    fn place(&self) -> Place {
+        Place { file: Arc::clone(&self.path), document: self.document, line: self.line }
+    }
 }
 
 impl Files {
@@ -101,6 +108,12 @@ impl Files {
     /// The files that are known.
     pub(super) fn ids(&self) -> impl Iterator<Item = &FileId> {
         self.files.keys()
+    }
+
+    /// Where objects that refer to others stand now, `None` if they have gone: what has changed
+    /// since it was asked last.
+    pub(super) fn take_places(&mut self) -> Vec<(ObjectRef, Option<Place>)> {
+        std::mem::take(&mut self.places)
     }
 
     /// Everything that is wrong, by file and line.
@@ -149,8 +162,12 @@ impl Files {
             } else {
                 self.contested.remove(&reference);
             }
-            let winner = self.claims.get(&reference).and_then(|claims| claims.values().next());
-            match winner {
+            let winner = self.claims.get(&reference).and_then(|claims| claims.iter().next());
+            if reference.kind.refers() {
+                let place = winner.map(|(claim, _)| claim.place());
+                self.places.push((reference.clone(), place));
+            }
+            match winner.map(|(_, object)| object) {
                 Some(winner) if self.in_force.get(&reference) == Some(winner) => {}
                 Some(winner) => {
                     events.push(Event::Apply(winner.clone()));

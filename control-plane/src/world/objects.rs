@@ -12,6 +12,14 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use super::{
+    policy::{Settings, TrafficPolicy},
+    route::{
+        BackendRef, Grantee, MirrorRef, ParentRef, ReferenceGrant, Route, RouteRule, RuleAction,
+        RuleTimeouts,
+    },
+};
+
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
 
@@ -56,11 +64,21 @@ pub enum Kind {
     Pod,
     Service,
     EndpointSlice,
+    HttpRoute,
+    GrpcRoute,
+    ReferenceGrant,
+    TrafficPolicy,
     MeshConfig,
     MeshTls,
 }
 
 impl Kind {
+    /// Whether such an object refers to others, so that only the world can tell what is wrong with
+    /// it.
+    pub fn refers(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TrafficPolicy)
+    }
+
     /// The kind as Kubernetes writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,6 +87,10 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::TrafficPolicy => "TrafficPolicy",
             Self::MeshConfig => "MeshConfig",
             Self::MeshTls => "MeshTLS",
         }
@@ -99,6 +121,10 @@ pub enum Object {
     Pod(Arc<Pod>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
+    HttpRoute(Arc<Route>),
+    GrpcRoute(Arc<Route>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    TrafficPolicy(Arc<TrafficPolicy>),
     MeshConfig(Arc<MeshConfig>),
     MeshTls(Arc<MeshTls>),
 }
@@ -112,6 +138,10 @@ impl Object {
             Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::MeshTls(_) => Kind::MeshTls,
         }
@@ -125,6 +155,9 @@ impl Object {
             Self::Pod(o) => &o.name,
             Self::Service(o) => &o.name,
             Self::EndpointSlice(o) => &o.name,
+            Self::HttpRoute(o) | Self::GrpcRoute(o) => &o.name,
+            Self::ReferenceGrant(o) => &o.name,
+            Self::TrafficPolicy(o) => &o.name,
             Self::MeshConfig(o) => &o.name,
             Self::MeshTls(o) => &o.name,
         }

@@ -400,7 +400,8 @@ fn clusters_of<'a>(
     let http = rules.flat_map(|rule| {
         let forward =
             if let Action::Forward(backends) = &rule.action { &backends[..] } else { &[] };
-        let backends = forward.iter().map(|backend| backend.cluster.as_str());
+        let valid = forward.iter().filter(|backend| backend.is_valid());
+        let backends = valid.map(|backend| backend.cluster.as_str());
         backends.chain(rule.mirrors.iter().map(|mirror| mirror.cluster.as_str()))
     });
     opaque.chain(http)

@@ -170,6 +170,7 @@ fn outbound(
 ///
 /// # Errors
 /// [`Reason::NoEndpoint`] if there is none: all weights are 0, or the cluster does not exist.
+/// [`Reason::InvalidBackend`] if the backend at `point` is invalid.
 pub fn backend(
     destination: &Destination,
     backends: &[Backend],
@@ -178,6 +179,10 @@ pub fn backend(
     let index = route::choose(backends, point).ok_or_else(|| {
         Error::new(Reason::NoEndpoint, "no backend has a weight above 0").never_sent()
     })?;
+    if !backends[index].is_valid() {
+        let detail = "this share's backend is invalid: see the route's status for why";
+        return Err(Error::new(Reason::InvalidBackend, detail));
+    }
     let name = &backends[index].cluster;
     let cluster = destination.clusters.get(name).ok_or_else(|| {
         Error::new(Reason::NoEndpoint, format!("{name} does not exist")).never_sent()

@@ -203,12 +203,23 @@ pub enum Action {
 /// A share of the traffic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Backend {
-    /// Name of a [`Cluster`](super::Cluster).
+    /// Name of a [`Cluster`](super::Cluster), or [`Backend::INVALID`].
     pub cluster: String,
     /// Relative to the other backends' weights; 0 gets nothing.
     pub weight: u32,
     /// Applied after the rule's own filters; as those, but a rewrite changes the host only.
     pub filters: Vec<Filter>,
+}
+
+impl Backend {
+    /// In place of a cluster's name: there never is one, and this share is answered with 500, as
+    /// Gateway API wants it for one invalid backend among valid ones.
+    pub const INVALID: &str = "invalid";
+
+    /// Whether it names a cluster.
+    pub fn is_valid(&self) -> bool {
+        self.cluster != Self::INVALID
+    }
 }
 
 /// A redirect (Gateway API `HTTPRequestRedirectFilter`); `None` keeps what the request had.

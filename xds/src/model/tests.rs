@@ -263,7 +263,7 @@ fn rewrite(matched: &PathMatch) -> impl Strategy<Value = Option<Filter>> + use<>
 
 prop_compose! {
     fn backend()(
-        cluster in word(),
+        cluster in prop_oneof![5 => word(), 1 => Just(Backend::INVALID.to_owned())],
         weight in 0_u32..1000,
         filters in header_filters(),
         host in option::of(any_text()),

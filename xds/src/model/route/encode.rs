@@ -8,9 +8,13 @@ use envoy_types::pb::envoy::{
             header_value_option::HeaderAppendAction,
         },
         route::v3::{
-            self as pb, header_matcher::HeaderMatchSpecifier,
-            query_parameter_matcher::QueryParameterMatchSpecifier, redirect_action, retry_policy,
-            route, route_action, route_match::PathSpecifier, weighted_cluster,
+            self as pb,
+            header_matcher::HeaderMatchSpecifier,
+            query_parameter_matcher::QueryParameterMatchSpecifier,
+            redirect_action, retry_policy, route,
+            route_action::{self, ClusterNotFoundResponseCode},
+            route_match::PathSpecifier,
+            weighted_cluster,
         },
     },
     r#type::{
@@ -96,8 +100,14 @@ impl Rule {
             clusters: backends.iter().map(Backend::message).collect(),
             ..pb::WeightedCluster::default()
         };
+        let not_found = if backends.iter().all(Backend::is_valid) {
+            ClusterNotFoundResponseCode::default()
+        } else {
+            ClusterNotFoundResponseCode::InternalServerError
+        };
         let mut action = pb::RouteAction {
             cluster_specifier: Some(route_action::ClusterSpecifier::WeightedClusters(clusters)),
+            cluster_not_found_response_code: not_found.into(),
             // Without a policy there is no time limit; Envoy's default is 15 s.
             timeout: wire::duration(self.timeouts.request.unwrap_or_default()),
             retry_policy: retry_policy(self.retry.as_ref(), self.timeouts),

@@ -1,0 +1,98 @@
+//! Whether references of routes and policies lead somewhere. What compilation does and what people
+//! are told about it both follow from here.
+
+use tulle_xds::model::Protocol;
+
+use super::port;
+use crate::world::{
+    World,
+    objects::{Kind, Name, Route, Service, ServicePort},
+};
+
+/// Whether a route applies to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It does.
+    InForce,
+    /// It is attached to another port.
+    Elsewhere,
+    /// A route in a namespace other than the Service's applies to callers in its own namespace
+    /// only, which is not done yet.
+    Consumer,
+    /// The port speaks no HTTP.
+    Opaque,
+    /// There is a GRPCRoute, which an HTTPRoute gives way to (GEP-1426).
+    Conflicted,
+}
+
+/// Whether a route that is attached to a Service applies to this port of it.
+pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &ServicePort) -> Fit {
+    let fit = alone(route, service, port);
+    let gives_way = fit == Fit::InForce && route.kind == Kind::HttpRoute && {
+        let mut others = world.routes_of(&service.name);
+        others.any(|other| {
+            other.kind == Kind::GrpcRoute && alone(other, service, port) == Fit::InForce
+        })
+    };
+    if gives_way { Fit::Conflicted } else { fit }
+}
+
+fn alone(route: &Route, service: &Service, port: &ServicePort) -> Fit {
+    let mut parents = route.parents.iter();
+    if !parents.any(|p| p.service == service.name && p.covers(port.port, &port.name)) {
+        Fit::Elsewhere
+    } else if route.name.namespace != service.name.namespace {
+        Fit::Consumer
+    } else if port::declared(port) == Protocol::Tcp {
+        Fit::Opaque
+    } else {
+        Fit::InForce
+    }
+}
+
+/// Why a backend is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoBackend {
+    #[error("there is no Service {0}")]
+    NoService(Name),
+    #[error("Service {0} has no TCP port {1}{2}")]
+    NoPort(Name, u16, String),
+    #[error(
+        "no ReferenceGrant in namespace {} lets {} of namespace {from} refer to Service {}",
+        .to.namespace, .kind.as_str(), .to.name
+    )]
+    NotGranted { to: Name, from: String, kind: Kind },
+}
+
+/// Whether a route may and can send requests to a port of a Service.
+///
+/// # Errors
+/// Why not.
+pub(super) fn backend(
+    world: &World,
+    route: &Route,
+    service: &Name,
+    port: u16,
+) -> Result<(), NoBackend> {
+    // Before anything else: whether another namespace has a Service is not for everybody to know.
+    if !world.may_refer(route, service) {
+        let from = route.name.namespace.to_string();
+        return Err(NoBackend::NotGranted { to: service.clone(), from, kind: route.kind });
+    }
+    let found = world.service(service).ok_or_else(|| NoBackend::NoService(service.clone()))?;
+    if found.port(port).is_none() {
+        let there = ports(found);
+        return Err(NoBackend::NoPort(service.clone(), port, there));
+    }
+    Ok(())
+}
+
+/// `; it has 80 (http), 81`.
+pub(super) fn ports(service: &Service) -> String {
+    let ports = service.ports.iter().take(16).map(|port| match port.name.as_str() {
+        "" => port.port.to_string(),
+        name => format!("{} ({name})", port.port),
+    });
+    let ports: Vec<_> = ports.collect();
+    if ports.is_empty() { String::new() } else { format!("; it has {}", ports.join(", ")) }
+}

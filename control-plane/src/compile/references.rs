@@ -1,0 +1,187 @@
+//! What is to be said about a route or a policy that only the rest of the world can tell.
+
+use std::sync::Arc;
+
+use super::attached::{self, Fit};
+use crate::{
+    problem::Complaint,
+    world::{
+        World,
+        objects::{Kind, Name, ObjectRef, Route, RuleAction, Service, TrafficPolicy},
+        policy::Scope,
+    },
+};
+
+/// Everything that is wrong with what an object refers to, and with what it says where another one
+/// says it first. Nothing for an object that is not there.
+pub fn complaints(world: &World, object: &ObjectRef) -> Vec<Complaint> {
+    let mut complaints = Complaints(Vec::new());
+    match object.kind {
+        Kind::HttpRoute | Kind::GrpcRoute => {
+            if let Some(route) = world.route(object) {
+                complaints.parents(world, route);
+                complaints.backends(world, route);
+            }
+        }
+        Kind::TrafficPolicy => {
+            if let Some(policy) = world.policy(&object.name) {
+                complaints.targets(world, policy);
+            }
+        }
+        _ => {}
+    }
+    complaints.0
+}
+
+struct Complaints(Vec<Complaint>);
+
+impl Complaints {
+    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(Complaint { field: field.into(), reason: reason.into() });
+    }
+
+    fn parents(&mut self, world: &World, route: &Route) {
+        for parent in &route.parents {
+            let field = format!("spec.parentRefs[{}]", parent.at);
+            let Some(service) = world.service(&parent.service) else {
+                self.add(field, format!("there is no Service {}", parent.service));
+                continue;
+            };
+            let covered = |port: &&_| {
+                let port: &crate::world::objects::ServicePort = port;
+                parent.covers(port.port, &port.name)
+            };
+            let ports: Vec<_> = service.ports.iter().filter(covered).collect();
+            if ports.is_empty() {
+                let there = attached::ports(service);
+                self.add(field, format!("Service {} has no such port{there}", service.name));
+                continue;
+            }
+            for port in ports {
+                let number = port.port;
+                match attached::to_port(world, route, service, port) {
+                    Fit::InForce | Fit::Elsewhere => {}
+                    Fit::Consumer => {
+                        let reason = "not in force yet: a route in another namespace than the \
+                                      Service's, for callers in its own namespace only";
+                        self.add(field.clone(), reason);
+                        break;
+                    }
+                    Fit::Opaque => {
+                        let reason = format!(
+                            "port {number} declares opaque TCP, so that no rule \
+                                              for HTTP can apply; correct its appProtocol or name"
+                        );
+                        self.add(field.clone(), reason);
+                    }
+                    Fit::Conflicted => {
+                        let reason = format!(
+                            "port {number} has a GRPCRoute, which comes before \
+                                              any HTTPRoute; this one is not in force there"
+                        );
+                        self.add(field.clone(), reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn backends(&mut self, world: &World, route: &Route) {
+        let mut check = |field: String, to: Option<&(Name, u16)>, effect: &str| {
+            let Some((service, port)) = to else {
+                return;
+            };
+            if let Err(error) = attached::backend(world, route, service, *port) {
+                self.add(field, format!("{error}; {effect}"));
+            }
+        };
+        for (at, rule) in route.rules.iter().enumerate() {
+            for mirror in &rule.mirrors {
+                let filter = format!("spec.rules[{at}].filters[{}]", mirror.at);
+                let field = format!("{filter}.requestMirror.backendRef");
+                check(field, mirror.to.as_ref(), "no copies are sent");
+            }
+            let RuleAction::Forward(backends) = &rule.action else {
+                continue;
+            };
+            for (index, backend) in backends.iter().enumerate() {
+                let field = format!("spec.rules[{at}].backendRefs[{index}]");
+                check(field, backend.to.as_ref(), "its share is answered with 500");
+            }
+        }
+        for (at, rule) in route.rules.iter().enumerate() {
+            let nobody = matches!(&rule.action, RuleAction::Forward(backends)
+                if backends.iter().all(|backend| backend.weight == 0));
+            if nobody {
+                let field = format!("spec.rules[{at}].backendRefs");
+                self.add(field, "no backend has a weight above 0; requests are answered with 500");
+            }
+        }
+    }
+
+    fn targets(&mut self, world: &World, policy: &TrafficPolicy) {
+        for (at, (target, section)) in policy.targets.iter().enumerate() {
+            let field = format!("spec.targetRefs[{at}]");
+            let section = section.as_deref();
+            let there = match target.kind {
+                Kind::Service => world
+                    .service(&target.name)
+                    .map(|service| section.is_none_or(|section| has_port(service, section))),
+                Kind::HttpRoute | Kind::GrpcRoute => world
+                    .route(target)
+                    .map(|route| section.is_none_or(|name| route.rule_named(name).is_some())),
+                _ => Some(true),
+            };
+            match (there, section) {
+                (None, _) => self.add(field, format!("there is no {target}")),
+                (Some(false), Some(section)) => {
+                    let part = if target.kind == Kind::Service { "port" } else { "rule" };
+                    let reason = format!("{target} has no {part} with the name {section:?}");
+                    self.add(format!("{field}.sectionName"), reason);
+                }
+                _ => self.settings(world, policy, target, section),
+            }
+        }
+    }
+
+    /// What a policy says in vain of one target.
+    fn settings(
+        &mut self,
+        world: &World,
+        policy: &TrafficPolicy,
+        target: &ObjectRef,
+        section: Option<&str>,
+    ) {
+        let of_route = matches!(target.kind, Kind::HttpRoute | Kind::GrpcRoute);
+        let earlier: Vec<&Arc<TrafficPolicy>> = world
+            .policies_of(target, section)
+            .into_iter()
+            .take_while(|other| other.name != policy.name)
+            .collect();
+        for (field, scope) in policy.settings.said() {
+            if of_route && scope == Scope::Cluster {
+                let reason = format!(
+                    "not in force yet for {target}: it is about all requests to a \
+                                      Service together; attach it to the Service"
+                );
+                self.add(field, reason);
+                continue;
+            }
+            let first = earlier.iter().find(|other| {
+                scope != Scope::Presence && other.settings.said().contains(&(field, scope))
+            });
+            if let Some(first) = first {
+                let reason = format!(
+                    "not in force for {target}: TrafficPolicy {} says it of the \
+                                      same, and is older or first by name",
+                    first.name
+                );
+                self.add(field, reason);
+            }
+        }
+    }
+}
+
+fn has_port(service: &Service, name: &str) -> bool {
+    service.ports.iter().any(|port| port.name == name)
+}

@@ -1,0 +1,269 @@
+//! Routes and policies, told as the YAML that people write.
+
+use tulle_xds::model::{Action, PathMatch, Rule};
+
+use super::*;
+use crate::convert::convert;
+
+const WEB: &str = "service/shop/s0/80";
+
+/// Objects from YAML documents; each must apply.
+fn yaml(text: &str) -> Vec<Object> {
+    let documents = text.split("---").filter(|document| !document.trim().is_empty());
+    let object = |document: &str| {
+        let value = serde_yaml_ng::from_str(document).unwrap();
+        let outcome = convert(&value);
+        outcome.object.unwrap_or_else(|| panic!("{:?}", outcome.faults))
+    };
+    documents.map(object).collect()
+}
+
+fn route_yaml(kind: &str, name: &str, rest: &str) -> String {
+    format!(
+        "---\n{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, \
+         metadata: {{namespace: shop, name: {name}}}, \
+         spec: {{parentRefs: [{{group: '', kind: Service, name: s0}}], {rest}}}}}\n"
+    )
+}
+
+fn policy_yaml(name: &str, target: &str, rest: &str) -> String {
+    let group = if target.contains("Route") { "gateway.networking.k8s.io" } else { "" };
+    format!(
+        "---\n{{apiVersion: tulle.dev/v1alpha1, kind: TrafficPolicy, \
+         metadata: {{namespace: shop, name: {name}}}, \
+         spec: {{targetRefs: [{{group: '{group}', {target}}}], {rest}}}}}\n"
+    )
+}
+
+fn shop(text: &str) -> World {
+    let services = [service("s0", "web", 100), service("s1", "api", 101)];
+    let services = services.map(|service| Object::Service(Arc::new(service)));
+    world(services.into_iter().chain(yaml(text)))
+}
+
+fn rules(world: &World) -> Vec<Rule> {
+    match get(world, Kind::Route, WEB) {
+        Some(Resource::Route(route)) => route.rules,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn said(world: &World, kind: objects::Kind, name: &str) -> Vec<String> {
+    let object = ObjectRef { kind, name: Name::new("shop", name) };
+    let complaints = complaints(world, &object).into_iter();
+    complaints.map(|c| format!("{}: {}", c.field, c.reason)).collect()
+}
+
+#[test]
+fn rules_of_several_routes_are_one_list_in_order() {
+    let b = "rules: [{matches: [{path: {value: /}}, {path: {value: /a}}], backendRefs: [{name: s1, port: 80}]}]";
+    let a = "rules: [{matches: [{path: {type: Exact, value: /a}}], backendRefs: [{name: s1, port: 80}]}, \
+             {matches: [{path: {value: /a/}, method: GET}], backendRefs: [{name: s1, port: 80}]}]";
+    let world = shop(&(route_yaml("HTTPRoute", "b", b) + &route_yaml("HTTPRoute", "a", a)));
+    let found: Vec<_> = rules(&world)
+        .into_iter()
+        .map(|rule| (rule.matches.path, rule.origin.name, rule.origin.rule))
+        .collect();
+    let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
+    let expected = [
+        (PathMatch::Exact("/a".to_owned()), "a", "0"),
+        (prefix("/a"), "a", "1"),
+        (prefix("/a"), "b", "0"),
+        (prefix(""), "b", "0"),
+    ];
+    assert_eq!(found, expected.map(|(path, n, r)| (path, n.to_owned(), r.to_owned())));
+    assert_eq!(said(&world, objects::Kind::HttpRoute, "a"), [""; 0]);
+}
+
+#[test]
+fn each_bad_reference_is_named_and_its_share_fails() {
+    let refs = "rules: [{backendRefs: [{name: gone, port: 80}, {name: s1, port: 81}, \
+                {name: x, namespace: other, port: 80}, {name: s1, port: 80, weight: 7}]}, \
+                {matches: [{path: {value: /x}}], backendRefs: [{name: gone, port: 80}]}]";
+    let world = shop(&route_yaml("HTTPRoute", "a", refs));
+    let rules = rules(&world);
+    assert_eq!(rules[0].action, Action::Fail(http::StatusCode::INTERNAL_SERVER_ERROR));
+    let Action::Forward(backends) = &rules[1].action else { panic!("{rules:?}") };
+    let shares: Vec<_> = backends.iter().map(|b| (&*b.cluster, b.weight)).collect();
+    let invalid = ("invalid", 1);
+    assert_eq!(shares, [invalid, invalid, invalid, ("service/shop/s1/80", 7)]);
+    let found = said(&world, objects::Kind::HttpRoute, "a").join("\n");
+    for part in [
+        "spec.rules[0].backendRefs[0]: there is no Service shop/gone",
+        "spec.rules[0].backendRefs[1]: Service shop/s1 has no TCP port 81; it has 80 (http)",
+        "spec.rules[0].backendRefs[2]: no ReferenceGrant in namespace other lets HTTPRoute",
+        "spec.rules[1].backendRefs[0]: there is no Service shop/gone",
+    ] {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+}
+
+#[test]
+fn a_reference_grant_lets_in() {
+    let refs = "rules: [{backendRefs: [{name: x, namespace: other, port: 80}]}]";
+    let mut foreign = service("x", "x", 102);
+    foreign.name = Name::new("other", "x");
+    let mut world = shop(&route_yaml("HTTPRoute", "a", refs));
+    world.apply(Event::Apply(Object::Service(Arc::new(foreign))), &mut Dirty::new());
+    assert!(matches!(rules(&world)[0].action, Action::Fail(_)));
+    let grant = "{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, \
+                 metadata: {namespace: other, name: g}, spec: {to: [{group: '', kind: Service}], \
+                 from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}]}}";
+    let mut dirty = Dirty::new();
+    world.apply(Event::Apply(yaml(grant).remove(0)), &mut dirty);
+    assert!(dirty.contains(&subject(Kind::Route, WEB).unwrap()));
+    assert!(matches!(rules(&world)[0].action, Action::Forward(_)));
+}
+
+#[test]
+fn what_is_not_in_force_says_so() {
+    let here = "rules: [{backendRefs: [{name: s1, port: 80}]}]";
+    let consumer = route_yaml("HTTPRoute", "c", here)
+        .replace("namespace: shop", "namespace: far")
+        .replace("kind: Service, name: s0", "kind: Service, namespace: shop, name: s0");
+    let missing = route_yaml("HTTPRoute", "m", here).replace("name: s0", "name: s0, port: 81");
+    let grpc = route_yaml("GRPCRoute", "g", here);
+    let world = shop(&(consumer + &missing + &grpc + &route_yaml("HTTPRoute", "h", here)));
+    assert_eq!(rules(&world).iter().map(|r| &*r.origin.name).collect::<Vec<_>>(), ["g"]);
+    let found = said(&world, objects::Kind::HttpRoute, "h").join("\n");
+    assert!(found.contains("spec.parentRefs[0]: port 80 has a GRPCRoute"), "{found}");
+    let found = said(&world, objects::Kind::HttpRoute, "m").join("\n");
+    assert!(found.contains("has no such port; it has 80 (http)"), "{found}");
+    let far = ObjectRef { kind: objects::Kind::HttpRoute, name: Name::new("far", "c") };
+    assert!(complaints(&world, &far)[0].reason.contains("not in force yet"));
+}
+
+#[test]
+fn policies_merge_field_by_field() {
+    let route = "rules: [{name: r, timeouts: {request: 3s}, backendRefs: [{name: s1, port: 80}]}, \
+                 {matches: [{path: {value: /x}}], backendRefs: [{name: s1, port: 80}]}]";
+    let text = route_yaml("HTTPRoute", "a", route)
+        + &policy_yaml(
+            "ns",
+            "kind: Namespace, name: shop",
+            "timeouts: {request: 9s}, limits: {requests: 7}, retries: {budget: {percent: 50}}",
+        )
+        + &policy_yaml(
+            "svc",
+            "kind: Service, name: s0",
+            "retries: {attempts: 5, perTryTimeout: 2s}",
+        )
+        + &policy_yaml(
+            "port",
+            "kind: Service, name: s0, sectionName: http",
+            "loadBalancing: {policy: Random}",
+        )
+        + &policy_yaml(
+            "rule",
+            "kind: HTTPRoute, name: a, sectionName: r",
+            "retries: {attempts: 1, on: [503, unavailable]}, limits: {requests: 1}",
+        )
+        + &policy_yaml(
+            "svc2",
+            "kind: Service, name: s0",
+            "retries: {attempts: 9, perTryTimeout: 1s}",
+        );
+    let world = shop(&text);
+    let rules = rules(&world);
+    let seconds = |n| Some(std::time::Duration::from_secs(n));
+    let times: Vec<_> = rules.iter().map(|r| (r.timeouts.request, r.timeouts.per_try)).collect();
+    assert_eq!(times, [(seconds(9), seconds(2)), (seconds(3), seconds(2))]);
+    let retry: Vec<_> = rules.iter().map(|r| r.retry.clone().unwrap()).collect();
+    assert_eq!((retry[0].attempts, retry[0].statuses.len(), retry[0].on_reset), (5, 100, true));
+    assert_eq!(
+        (retry[1].attempts, &retry[1].grpc_statuses[..], retry[1].on_reset),
+        (1, &[14][..], false)
+    );
+    let cluster = |name: &str| match get(&world, Kind::Cluster, name) {
+        Some(Resource::Cluster(cluster)) => cluster,
+        other => panic!("{other:?}"),
+    };
+    let s0 = cluster(WEB);
+    assert_eq!((s0.limits.requests, s0.balance), (Some(7), tulle_xds::model::Balance::Random));
+    assert_eq!(s0.limits.retry_budget.percent.to_string(), "50");
+    assert_eq!(cluster("service/shop/s1/80").balance, tulle_xds::model::Balance::default());
+    let policy = objects::Kind::TrafficPolicy;
+    let found = said(&world, policy, "svc2");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with(
+        "spec.retries.attempts: not in force for Service shop/s0: TrafficPolicy shop/svc says"
+    ));
+    assert!(said(&world, policy, "rule")[0].starts_with("spec.limits.requests: not in force yet"));
+    assert_eq!(said(&world, policy, "svc"), [""; 0]);
+}
+
+#[test]
+fn a_target_that_is_not_there_is_named() {
+    let world = shop(
+        &(policy_yaml("a", "kind: Service, name: gone", "limits: {requests: 1}")
+            + &policy_yaml(
+                "b",
+                "kind: Service, name: s0, sectionName: x",
+                "limits: {requests: 1}",
+            )
+            + &policy_yaml("c", "kind: GRPCRoute, name: r", "retries: {}")),
+    );
+    let policy = objects::Kind::TrafficPolicy;
+    assert_eq!(said(&world, policy, "a"), ["spec.targetRefs[0]: there is no Service shop/gone"]);
+    let reason = "Service shop/s0 has no port with the name \"x\"";
+    assert_eq!(said(&world, policy, "b"), [format!("spec.targetRefs[0].sectionName: {reason}")]);
+    assert_eq!(said(&world, policy, "c"), ["spec.targetRefs[0]: there is no GRPCRoute shop/r"]);
+}
+
+/// Routes and policies that refer to each other and to the Services of the other objects.
+pub(super) fn object() -> impl Strategy<Value = Object> {
+    let small = || 0..3_u8;
+    let route = (small(), small(), small(), any::<[bool; 4]>()).prop_map(
+        |(n, parent, backend, [grpc, other_port, named, foreign])| {
+            let kind = if grpc { "GRPCRoute" } else { "HTTPRoute" };
+            let port = if other_port { 81 } else { 80 };
+            let name = if named { "name: r, " } else { "" };
+            let namespace = if foreign { "namespace: other, " } else { "" };
+            let rules = format!(
+                "rules: [{{{name}backendRefs: [{{name: s{backend}, {namespace}port: {port}}}]}}]"
+            );
+            let text = route_yaml(kind, &format!("r{n}"), &rules);
+            yaml(&text.replace("name: s0", &format!("name: s{parent}"))).remove(0)
+        },
+    );
+    let policy = (small(), small(), 0..5_usize, any::<[bool; 2]>()).prop_map(
+        |(n, target, kind, [section, limits])| {
+            let what = match kind {
+                0 => "kind: Namespace, name: shop".to_owned(),
+                1 => format!("kind: HTTPRoute, name: r{target}"),
+                2 => format!("kind: GRPCRoute, name: r{target}, sectionName: r"),
+                _ if section => format!("kind: Service, name: s{target}, sectionName: http"),
+                _ => format!("kind: Service, name: s{target}"),
+            };
+            let rest = if limits { "limits: {requests: 3}" } else { "retries: {attempts: 4}" };
+            yaml(&policy_yaml(&format!("t{n}"), &what, rest)).remove(0)
+        },
+    );
+    let grant = any::<bool>().prop_map(|http| {
+        Object::ReferenceGrant(Arc::new(objects::ReferenceGrant {
+            name: Name::new("other", "g"),
+            from: vec![objects::Grantee {
+                kind: if http { objects::Kind::HttpRoute } else { objects::Kind::GrpcRoute },
+                namespace: "shop".to_owned(),
+            }],
+            to: vec![None],
+        }))
+    });
+    let foreign = (small(), any::<bool>()).prop_map(|(n, there)| {
+        let mut service = service(&format!("s{n}"), "web", 200);
+        service.name = Name::new("other", format!("s{n}"));
+        service.ports[0].port = if there { 80 } else { 81 };
+        service.cluster_ips.clear();
+        Object::Service(Arc::new(service))
+    });
+    prop_oneof![3 => route, 3 => policy, 1 => grant, 1 => foreign]
+}
+
+/// Every object that there can be something to say about.
+pub(super) fn references() -> [ObjectRef; 9] {
+    let kinds = [objects::Kind::HttpRoute, objects::Kind::GrpcRoute, objects::Kind::TrafficPolicy];
+    std::array::from_fn(|i| {
+        let letter = if i % 3 == 2 { "t" } else { "r" };
+        ObjectRef { kind: kinds[i % 3], name: Name::new("shop", format!("{letter}{}", i / 3)) }
+    })
+}

@@ -1,0 +1,113 @@
+//! TrafficPolicy.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tulle_api::{BalancePolicy, LoadBalancing, RetryOn as ApiRetryOn, TargetKind, TargetRef};
+use tulle_xds::model::{Balance, Retry};
+
+use super::{Fault, Field, Kind, Name, metadata::created, typed::read_ours};
+use crate::world::{
+    objects::{Object, ObjectRef, Settings, TrafficPolicy},
+    policy::RetryOn,
+};
+
+pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let policy: tulle_api::TrafficPolicy = read_ours(value, faults)?;
+    let targets = policy.spec.target_refs.iter();
+    let targets = targets.filter_map(|target| self::target(name, target)).collect();
+    let settings = settings(policy.spec, faults);
+    Some(Object::TrafficPolicy(Arc::new(TrafficPolicy {
+        name: name.clone(),
+        created: created(value),
+        targets,
+        settings,
+    })))
+}
+
+fn target(policy: &Name, target: &TargetRef) -> Option<(ObjectRef, Option<String>)> {
+    let (kind, namespace) = match target.target_kind()? {
+        TargetKind::Service => (Kind::Service, &*policy.namespace),
+        TargetKind::HttpRoute => (Kind::HttpRoute, &*policy.namespace),
+        TargetKind::GrpcRoute => (Kind::GrpcRoute, &*policy.namespace),
+        TargetKind::Namespace => (Kind::Namespace, ""),
+    };
+    let name = Name::new(namespace, &target.name);
+    Some((ObjectRef { kind, name }, target.section_name.clone()))
+}
+
+fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Settings {
+    let (retries, ejects) = (spec.retries.is_some(), spec.ejection.is_some());
+    let retry = spec.retries.unwrap_or_default();
+    let backoff = retry.backoff.unwrap_or_default();
+    let budget = retry.budget.unwrap_or_default();
+    let timeouts = spec.timeouts.unwrap_or_default();
+    let limits = spec.limits.unwrap_or_default();
+    let ejection = spec.ejection.unwrap_or_default();
+    let time = |duration: tulle_api::Duration| duration.get();
+    if ejects {
+        let reason = "not in force yet: proxies do not leave out endpoints that fail";
+        faults.push(Fault::note("spec.ejection", reason));
+    }
+    if timeouts.idle.is_some() {
+        let reason = "not in force yet: proxies do not end what is idle";
+        faults.push(Fault::note("spec.timeouts.idle", reason));
+    }
+    Settings {
+        attempts: retry.attempts,
+        retry_on: (!retry.on.is_empty()).then(|| retry_on(&retry.on, faults)),
+        per_try_timeout: retry.per_try_timeout.map(time),
+        backoff_base: backoff.base.map(time),
+        backoff_max: backoff.max.map(time),
+        budget_percent: budget.percent,
+        budget_min_concurrency: budget.min_concurrency,
+        request_timeout: timeouts.request.map(time),
+        connections: limits.connections,
+        pending: limits.pending,
+        requests: limits.requests,
+        consecutive_5xx: ejection.consecutive_5xx,
+        consecutive_local_failures: ejection.consecutive_local_failures,
+        ejection_base_time: ejection.base_time.map(time),
+        ejection_max_time: ejection.max_time.map(time),
+        ejection_interval: ejection.interval.map(time),
+        ejection_max_percent: ejection.max_percent,
+        balance: spec.load_balancing.as_ref().and_then(balance),
+        ejects: ejects.then_some(()),
+        retries: retries.then_some(()),
+    }
+}
+
+fn retry_on(list: &[ApiRetryOn], faults: &mut Vec<Fault>) -> RetryOn {
+    let mut on = RetryOn { statuses: Vec::new(), grpc_statuses: Vec::new(), reset: false };
+    for (at, item) in list.iter().enumerate() {
+        match item {
+            ApiRetryOn::ServerError => on.statuses.extend(500..600),
+            ApiRetryOn::Status(status) => on.statuses.push(*status),
+            ApiRetryOn::Reset | ApiRetryOn::Connect => on.reset = true,
+            ApiRetryOn::Grpc(code) if Retry::GRPC_STATUSES.contains(&code.number().into()) => {
+                on.grpc_statuses.push(code.number().into());
+            }
+            ApiRetryOn::Grpc(code) => {
+                let reason = format!(
+                    "{} cannot be retried; of the gRPC codes cancelled, deadline-exceeded, \
+                     resource-exhausted, internal and unavailable can",
+                    code.as_str()
+                );
+                faults.push(Fault::fatal(Field::from("spec.retries.on").index(at), reason));
+            }
+        }
+    }
+    on.statuses.sort_unstable();
+    on.statuses.dedup();
+    on.grpc_statuses.sort_unstable();
+    on
+}
+
+/// `None` only for a number of choices that has been refused before.
+fn balance(told: &LoadBalancing) -> Option<Balance> {
+    match told.policy {
+        BalancePolicy::LeastRequest => Balance::least_request(told.choices.unwrap_or(2)).ok(),
+        BalancePolicy::RoundRobin => Some(Balance::RoundRobin),
+        BalancePolicy::Random => Some(Balance::Random),
+    }
+}
