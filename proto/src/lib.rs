@@ -2,19 +2,20 @@
 //!
 //! After a change of a `.proto` file: `TULLE_REGENERATE=1 cargo test -p tulle-proto --test fresh`.
 
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    reason = "generated"
+)]
+
 /// How a workload gets its certificate.
 pub mod ca {
     /// Version 1.
-    #[allow(
-        missing_docs,
-        unreachable_pub,
-        unused_qualifications,
-        clippy::all,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        clippy::clone_on_ref_ptr,
-        reason = "generated"
-    )]
     pub mod v1 {
         include!("generated/tulle.ca.v1.rs");
     }
@@ -23,16 +24,6 @@ pub mod ca {
 /// What Envoy's API cannot say.
 pub mod xds {
     /// Version 1.
-    #[allow(
-        missing_docs,
-        unreachable_pub,
-        unused_qualifications,
-        clippy::all,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        clippy::clone_on_ref_ptr,
-        reason = "generated"
-    )]
     pub mod v1 {
         include!("generated/tulle.xds.v1.rs");
     }
@@ -41,16 +32,6 @@ pub mod xds {
 /// gRPC's health check, which the kubelet's gRPC probes use.
 pub mod health {
     /// Version 1.
-    #[allow(
-        missing_docs,
-        unreachable_pub,
-        unused_qualifications,
-        clippy::all,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        clippy::clone_on_ref_ptr,
-        reason = "generated"
-    )]
     pub mod v1 {
         include!("generated/grpc.health.v1.rs");
     }
