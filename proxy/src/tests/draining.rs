@@ -6,6 +6,7 @@ use http::{Request, StatusCode, Version};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 use tulle_runtime::{drain::Stage, ready::Readiness};
@@ -138,23 +139,15 @@ async fn ask(stream: &mut TcpStream) -> u8 {
 /// nothing.
 #[tokio::test]
 async fn an_application_that_closes_its_port_at_once_fails_nobody() {
-    for round in 0..3 {
+    for _ in 0..3 {
         let (rude, staying) = (Rude::start().await, Rude::start().await);
         let told = Told { protocol: Protocol::Http, ..Told::default() };
         let mut pair = Pair::new(&[rude.address, staying.address], told).await;
-        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let mut callers = JoinSet::new();
         for caller in 0..8 {
-            let (to, stopped) = (pair.outbound, stopped.clone());
-            callers.spawn(async move {
-                let mut sent = 0;
-                while !*stopped.borrow() {
-                    let version = if caller % 2 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };
-                    assert_eq!(call(to, version).await, StatusCode::OK, "round {round}");
-                    sent += 1;
-                }
-                sent
-            });
+            let version = if caller % 2 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };
+            callers.spawn(keep_calling(pair.outbound, version, stopped.clone()));
         }
         let draining = Draining::new(Readiness::new(), Duration::from_millis(400));
         draining.start();
@@ -175,6 +168,16 @@ async fn an_application_that_closes_its_port_at_once_fails_nobody() {
         assert!(sent > 100, "{sent}");
         drop(staying);
     }
+}
+
+/// How many times it went well; it never does otherwise.
+async fn keep_calling(to: SocketAddr, version: Version, stopped: watch::Receiver<bool>) -> u64 {
+    let mut sent = 0;
+    while !*stopped.borrow() {
+        assert_eq!(call(to, version).await, StatusCode::OK);
+        sent += 1;
+    }
+    sent
 }
 
 /// Some requests on one connection, so that connections come and go as well.
