@@ -164,6 +164,19 @@ impl Mesh {
         Ok(pids.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
+    /// Sends a signal to all processes of the mesh with this name, and to nobody else's; whether there was
+    /// one. The mesh has a process namespace of its own.
+    pub(crate) async fn signal(&self, signal: &str, program: &str) -> Result<bool, Failure> {
+        let pid = self.outer_pid()?;
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid"));
+        if namespace(&pid)? == namespace("self")? {
+            return Err(Failure(format!("{pid} is not inside of the mesh's process namespace")));
+        }
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &pid, "-p", "-m", "pkill", &format!("-{signal}"), "-x", program]);
+        Ok(command.status().await?.success())
+    }
+
     /// Takes it down.
     pub(crate) async fn down(&self) -> Result<(), Failure> {
         output_of(self.tulle(&["down"])).await.map(drop)

@@ -4,13 +4,14 @@
 //! commands bring it news, and after each it does what is to be done.
 
 mod cluster;
+mod orphans;
 mod publish;
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::cluster::Cluster;
+use self::{cluster::Cluster, orphans::Orphans};
 use super::{
     control, directory,
     dns::{self, Zone},
@@ -89,6 +90,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
     let mut clock = tokio::time::interval(Duration::from_secs(1));
+    let mut orphans = Orphans::default();
     loop {
         tokio::select! {
             biased;
@@ -98,7 +100,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
             Some(content) = declared.recv() => cluster.declared(content),
             Some(content) = produced.recv() => cluster.produced(&content),
             () = news.notified() => {}
-            _ = clock.tick() => {}
+            _ = clock.tick() => orphans.bury(),
         }
         cluster.reconcile().await;
         if cluster.has_ended() {

@@ -4,7 +4,7 @@
 use std::{future::Future, net::IpAddr, process::Stdio, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::{
     api::core::v1::{Container, ExecAction, HTTPGetAction, Probe},
@@ -13,6 +13,11 @@ use k8s_openapi::{
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{Process, status::Board};
+
+/// As much of an answer's body as is read: the kubelet's number.
+const BODY: usize = 10 << 10;
+/// Characters of it that are shown.
+const SHOWN: usize = 300;
 
 /// What a probe is made on.
 #[derive(Debug, Clone)]
@@ -223,19 +228,29 @@ pub(super) async fn http_get(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        // What is not there, or too long, is no reason to fail.
+        let body = Limited::new(response.into_body(), BODY).collect().await;
+        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+    };
     let exchange = async {
         tokio::select! {
             biased;
-            response = sender.send_request(request) => response,
+            answer = answer => answer,
             Err(error) = connection => Err(error),
         }
     };
-    let status = exchange.await.map_err(|error| error.to_string())?.status();
+    let (status, body) = exchange.await.map_err(|error: hyper::Error| error.to_string())?;
     if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(format!("HTTP status {}", status.as_u16()))
+        return Ok(());
     }
+    let said = String::from_utf8_lossy(&body);
+    let said: String = said.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+    let said = said.replace(char::is_control, "");
+    let colon = if said.is_empty() { "" } else { ": " };
+    Err(format!("HTTP status {}{colon}{said}", status.as_u16()))
 }
 
 /// Exit status 0 is a success.

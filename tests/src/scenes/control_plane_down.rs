@@ -1,0 +1,144 @@
+//! The control plane is killed with -9, and again whenever it comes back, while callers call.
+
+use std::{fs, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::orders;
+use crate::{
+    mesh::{Mesh, Pod},
+    scene::{Failure, Figures, Stage, prove},
+};
+
+/// How long callers call.
+const SECONDS: u32 = 32;
+/// How long the control plane is not allowed to come back. What restarts it backs off, so that it stays
+/// away for about as long again.
+const AWAY: Duration = Duration::from_secs(8);
+/// How long anything may take after that.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Its program, as the kernel abbreviates the name.
+const PROGRAM: &str = "tulle-control-p";
+
+const NEWCOMER: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: newcomer, namespace: bookstore}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: newcomer, image: busybox, command: [sleep, infinity]}]
+";
+const EDIT: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: orders, namespace: bookstore}
+spec:
+  parentRefs: [{group: '', kind: Service, name: orders, port: 8080}]
+  rules:
+  - backendRefs: [{name: orders, port: 8080}]
+    filters:
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {set: [{name: x-edited, value: meanwhile}]}
+";
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let mesh = stage.mesh().await?;
+    orders::deploy(mesh, 0).await?;
+    let (figures, back) = tokio::join!(orders::load(mesh, SECONDS), without(mesh));
+    let tidied =
+        [fs::remove_file(mesh.path("newcomer.yaml")), fs::remove_file(mesh.path("edit.yaml"))];
+    let back = back?;
+    tidied.into_iter().collect::<Result<(), _>>()?;
+    let mut figures = figures?;
+    figures.insert("restarted_container_serves_after_s", back.serves.as_secs_f64());
+    figures.insert("edit_applies_after_control_plane_s", back.applies.as_secs_f64());
+    Ok(figures)
+}
+
+/// How long things took.
+struct Back {
+    serves: Duration,
+    applies: Duration,
+}
+
+async fn without(mesh: &Mesh) -> Result<Back, Failure> {
+    sleep(Duration::from_secs(2)).await;
+    let (caller, reviews) =
+        (mesh.pod("bookstore", "caller").await?, mesh.pod("bookstore", "reviews").await?);
+    let url = format!("http://{}:9080/reviews/1", reviews.ip.as_deref().unwrap_or_default());
+    // What was never asked for before would be refused without a control plane.
+    get(mesh, &caller, &url).await?;
+    let down = Instant::now();
+    let meanwhile = meanwhile(mesh, &caller, &reviews, &url);
+    let (killed, meanwhile) = tokio::join!(kill(mesh, down), meanwhile);
+    let serves = meanwhile?;
+    prove(killed? > 1, || "the control plane was not there to be killed".into())?;
+    // From here on it may live.
+    while !edited(mesh, &caller).await? {
+        prove(down.elapsed() < AWAY + PATIENCE, || "the edit does not apply".into())?;
+    }
+    let applies = down.elapsed();
+    while !mesh.pod("bookstore", "newcomer").await?.ready {
+        prove(down.elapsed() < AWAY + PATIENCE, || "the new pod does not become ready".into())?;
+    }
+    Ok(Back { serves, applies: applies - AWAY })
+}
+
+/// Kills it whenever it is there. How often it was.
+async fn kill(mesh: &Mesh, since: Instant) -> Result<u32, Failure> {
+    let mut times = 0;
+    while since.elapsed() < AWAY {
+        times += u32::from(mesh.signal("KILL", PROGRAM).await?);
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(times)
+}
+
+/// What goes on without a control plane, and what waits for one.
+async fn meanwhile(
+    mesh: &Mesh,
+    caller: &Pod,
+    reviews: &Pod,
+    url: &str,
+) -> Result<Duration, Failure> {
+    sleep(Duration::from_millis(500)).await;
+    fs::write(mesh.path("newcomer.yaml"), NEWCOMER)?;
+    fs::write(mesh.path("edit.yaml"), EDIT)?;
+    let before = started(mesh, reviews).await?;
+    let ended = Instant::now();
+    mesh.exec(reviews, "reviews", &["kill", "-TERM", "1"]).await?;
+    while started(mesh, reviews).await.is_ok_and(|now| now == before)
+        || get(mesh, caller, url).await.is_err()
+    {
+        prove(ended.elapsed() < AWAY, || "a restarted application does not serve".into())?;
+    }
+    let serves = ended.elapsed();
+    prove(started(mesh, reviews).await? != before, || "the application did not restart".into())?;
+    loop {
+        let newcomer = mesh.pod("bookstore", "newcomer").await?;
+        prove(!newcomer.ready, || "a new pod is ready without a control plane".into())?;
+        let why = newcomer.waiting.join("; ");
+        if why.contains("certificate") && why.contains("control plane") {
+            break;
+        }
+        prove(ended.elapsed() < AWAY, || format!("a new pod does not say why: {why:?}"))?;
+    }
+    prove(!edited(mesh, caller).await?, || "an edit applies without a control plane".into())?;
+    Ok(serves)
+}
+
+/// When a container's process was started (proc(5): the 22nd field, in ticks).
+async fn started(mesh: &Mesh, pod: &Pod) -> Result<String, Failure> {
+    let stat = mesh.exec(pod, "reviews", &["cat", "/proc/1/stat"]).await?;
+    Ok(stat.split_whitespace().nth(21).unwrap_or_default().to_owned())
+}
+
+async fn edited(mesh: &Mesh, caller: &Pod) -> Result<bool, Failure> {
+    let answer = get(mesh, caller, "http://orders:8080/").await?;
+    Ok(answer.contains("x-edited: meanwhile"))
+}
+
+/// Head and body.
+async fn get(mesh: &Mesh, caller: &Pod, url: &str) -> Result<String, Failure> {
+    mesh.exec(caller, "caller", &["curl", "-sS", "-f", "-i", "-m", "5", url]).await
+}
