@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::io::Prefixed;
+use crate::tls::Alpn;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,12 @@ impl Spoken {
     /// Whether it is a TLS handshake of another proxy of ours.
     pub fn is_sidecar(&self) -> bool {
         matches!(self, Self::Tls(hello) if hello.is_sidecar())
+    }
+
+    /// Whether it is that with opaque bytes inside.
+    pub fn is_opaque_sidecar(&self) -> bool {
+        let opaque = Alpn::Tcp.as_str().as_bytes();
+        matches!(self, Self::Tls(hello) if hello.alpn.iter().any(|protocol| protocol == opaque))
     }
 }
 
