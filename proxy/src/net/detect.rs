@@ -73,6 +73,9 @@ pub fn of(seen: &[u8]) -> Option<Spoken> {
 /// look like a method, so that the version at the line's end must be there, too.
 fn request_line(seen: &[u8]) -> Option<bool> {
     // A server should ignore an empty line before the request (RFC 9112, 2.2).
+    if seen == b"\r" {
+        return None;
+    }
     let seen = seen.strip_prefix(b"\r\n").unwrap_or(seen);
     let line = seen.split(|&b| b == b'\n').next().unwrap_or(seen);
     let complete = line.len() < seen.len();
