@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test check help
+.PHONY: demo test check fuzz help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
@@ -18,3 +18,8 @@ test:
 #   make check  formatting, lints, docs, unit and property tests: no root, no namespaces
 check:
 	@tests/run quick
+
+#   make fuzz SECONDS=600  coverage-guided fuzzing of each parser of strangers' bytes, for so long
+fuzz:
+	@tests/setup fuzz
+	@tests/fuzz/run $(or $(SECONDS),600)

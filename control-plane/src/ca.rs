@@ -10,7 +10,7 @@
 //! workload is never seen here; the root's key leaves the process only to its own file.
 
 pub mod attest;
-mod csr;
+pub mod csr;
 pub mod issue;
 pub mod keys;
 pub mod peer;

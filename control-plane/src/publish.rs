@@ -20,7 +20,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tulle_runtime::ready::Blocker;
-use tulle_xds::cache::{Cache, Interest, Key, Want};
+use tulle_xds::cache::{Cache, Dialect, Interest, Key, Want};
 
 use crate::{
     compile::{self, Settings, compile},
@@ -217,7 +217,11 @@ impl Publisher {
     }
 
     fn compile(&self, key: &Key) {
-        let resource = compile(&self.world, &self.settings, key.kind, &key.name);
+        let resource = match key.dialect {
+            Dialect::Tulle => compile(&self.world, &self.settings, key.kind, &key.name),
+            // Nothing is made for these yet.
+            Dialect::Envoy | Dialect::Grpc => None,
+        };
         self.metrics.compiled.inc();
         if self.cache.put(key.clone(), resource.map(|resource| resource.encode())) {
             self.metrics.published.inc();

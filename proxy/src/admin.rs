@@ -13,7 +13,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
 use tulle_runtime::{
     http::{Handler, TIME, answer, text},
     log, metrics,
@@ -65,7 +68,10 @@ impl Status {
 impl Handler for Status {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         match self.probe(&request) {
-            Some(probe) => probe.answer(&self.application, &request).await,
+            Some(probe) => match probe.hold() {
+                Some(most) => self.admin.hold(most).await,
+                None => probe.answer(&self.application, &request).await,
+            },
             None => self.admin.status(&request),
         }
     }
@@ -106,6 +112,12 @@ impl Admin {
                  POST /drain, and PUT /log with a filter such as `debug`\n",
             ),
         }
+    }
+
+    /// Answers when inbound traffic has drained, at the latest after `most`.
+    async fn hold(&self, most: Duration) -> Response<Bytes> {
+        let drained = timeout(most, self.draining.held()).await.is_ok();
+        text(StatusCode::OK, if drained { "drained\n" } else { "not drained in time\n" })
     }
 
     fn ready(&self) -> Response<Bytes> {
@@ -189,6 +201,7 @@ mod tests {
     use tulle_runtime::{drain, http::serve_tcp};
 
     use super::*;
+    use crate::run::HOLD;
 
     async fn ask(address: std::net::SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -215,7 +228,7 @@ mod tests {
                 metrics: metrics::Registry::default(),
                 store,
                 certs: tls::Certs::new(),
-                draining: Draining::new(readiness),
+                draining: Draining::new(readiness, HOLD),
                 filter: log::init("off").unwrap(),
             },
             probes: json.parse().unwrap(),

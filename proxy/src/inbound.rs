@@ -6,7 +6,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tulle_runtime::drain::Drain;
+use tulle_runtime::drain::{Drain, Stage};
 use tulle_xds::model::{MtlsMode, Protocol, Workload};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         io::Prefixed,
         listen,
     },
-    request::{Connection, Side, serve},
+    request::{Connection, Side, admit, serve},
     stream,
     tls::{self, Alpn},
 };
@@ -56,7 +56,7 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     };
     let workload = cx.store.current().workload.clone();
     let application = cx.locals.at(destination, &cx.settings);
-    let side = Side::Inbound { peer: None, application };
+    let side = Side::Inbound { peer: None, application, drain: drain.clone() };
     let connection = Connection { cx, client, destination, side };
     let Some(workload) = workload else {
         let detail = "the control plane has not said what this workload is";
@@ -69,6 +69,10 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
         Err(error) => return stream::refuse(&connection, client, &error),
     };
     match first {
+        First::Client(spoken) if spoken.is_opaque_sidecar() && drain.stage() >= Stage::Refusing => {
+            // Without a handshake the caller's sidecar knows that nothing was carried.
+            stream::refuse(&connection, client, &admit::ending());
+        }
         First::Client(spoken) if spoken.is_sidecar() => {
             Box::pin(meshed(connection, &workload, client, drain)).await;
         }
@@ -112,6 +116,7 @@ async fn first(
     let Side::Inbound { application, .. } = &connection.side else {
         return Err(Error::new(Reason::Protocol, "not an inbound connection"));
     };
+    connection.cx.locals.arrived();
     let dial = stream::dial_cluster(connection, Arc::clone(application));
     let patience = Patience { grace, within };
     let first = detect::first_to_speak(client, dial, takes, patience).await.map_err(broke_off)?;
@@ -145,7 +150,11 @@ async fn meshed(
         }
     };
     let application = cx.locals.at(connection.destination, &cx.settings);
-    connection.side = Side::Inbound { peer: Some(peer), application: Arc::clone(&application) };
+    connection.side = Side::Inbound {
+        peer: Some(peer),
+        application: Arc::clone(&application),
+        drain: drain.clone(),
+    };
     let port = Port::of(workload, connection.destination.port());
     match alpn {
         Alpn::H2 => Box::pin(serve::http2(Arc::new(connection), client, drain)).await,
@@ -154,10 +163,13 @@ async fn meshed(
         Alpn::Tcp if port.protocol.is_http() => {
             serve::declared(Arc::new(connection), Prefixed::new(client), drain).await;
         }
-        Alpn::Tcp => match stream::dial_cluster(&connection, application).await {
-            Ok(server) => stream::carry(&connection, client, Prefixed::new(server)).await,
-            Err(error) => stream::refuse(&connection, client, &error),
-        },
+        Alpn::Tcp => {
+            cx.locals.arrived();
+            match stream::dial_cluster(&connection, application).await {
+                Ok(server) => stream::carry(&connection, client, Prefixed::new(server)).await,
+                Err(error) => stream::refuse(&connection, client, &error),
+            }
+        }
     }
 }
 

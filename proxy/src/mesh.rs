@@ -26,6 +26,8 @@ mod store;
 mod sync;
 
 pub use dump::dump;
+#[cfg(test)]
+pub(crate) use store::Publisher;
 pub use store::Store;
 pub use sync::Sync;
 

@@ -84,6 +84,10 @@ enum Action {
         port: NonZeroU16,
         service: String,
     },
+    /// A preStop hook that ends when inbound traffic has drained, at the latest after this time.
+    Hold {
+        seconds: NonZeroU32,
+    },
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -99,9 +103,23 @@ impl Probes {
     pub fn find(&self, path: &str) -> Option<&Probe> {
         self.0.get(path)
     }
+
+    /// How long containers are kept from ending at most; `None` if none of them is.
+    pub fn hold(&self) -> Option<Duration> {
+        self.0.values().filter_map(Probe::hold).max()
+    }
 }
 
 impl Probe {
+    /// For as long this is to be answered when inbound traffic has drained; `None` if it is about
+    /// something else.
+    pub fn hold(&self) -> Option<Duration> {
+        match self.action {
+            Action::Hold { seconds } => Some(Duration::from_secs(seconds.get().into())),
+            _ => None,
+        }
+    }
+
     /// Probes the application for the one who sent `request`.
     ///
     /// Takes as long as the user allows the kubelet to wait; a hook, which has no such time, as long as

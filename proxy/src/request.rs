@@ -11,6 +11,7 @@
 //! alone, whatever its version. No `x-tulle-*` header of an application crosses a proxy. A body is
 //! never collected.
 
+pub mod admit;
 pub mod body;
 pub mod filter;
 pub mod handle;
@@ -23,6 +24,8 @@ pub mod target;
 pub mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc};
+
+use tulle_runtime::drain::Drain;
 
 use crate::{
     context::Context,
@@ -55,6 +58,8 @@ pub enum Side {
         peer: Option<Peer>,
         /// The application, as a cluster of one endpoint.
         application: Arc<Cluster>,
+        /// Says whether the pod is ending.
+        drain: Drain,
     },
 }
 

@@ -10,7 +10,7 @@
 
 mod draining;
 
-pub use draining::{DrainState, Draining};
+pub use draining::{DrainState, Draining, HOLD, Load};
 
 use std::{
     io,
@@ -21,7 +21,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{join_all, pending},
+};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -96,10 +99,9 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let metrics = Metrics::new(&registry);
     let settings = Settings::default();
     let shared = Shared::new(store.clone(), certs.clone(), Lines::stdout(), metrics, settings);
-    let (inbound, inbound_drain) = drain::channel();
+    let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
-    let draining = Draining::new(readiness.clone());
-    let drained = tokio::spawn(draining.clone().run(inbound, DRAIN_DEADLINE));
+    let draining = Draining::new(readiness.clone(), config.probes.hold().unwrap_or(HOLD));
     let admin =
         Admin { readiness, metrics: registry, store, certs, draining: draining.clone(), filter };
     let _admin_ends_last = serve_admin(&config, admin, &shared.settings)?;
@@ -109,14 +111,21 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let workers = work(&config, &shared, drains, ended).await?;
     drop(listening);
 
-    let signal = terminated.await.map_err(io::Error::other)?;
+    let drains = draining.clone().run(&inbound, || shared.locals.load());
+    let signal = tokio::select! {
+        biased;
+        signal = terminated => signal.map_err(io::Error::other)?,
+        never = drains.then(|()| pending()) => never,
+    };
     signal?;
     tracing::info!(deadline = ?DRAIN_DEADLINE, "told to end, draining");
     draining.start();
+    draining.finish();
+    inbound.start();
     outbound.start();
     let both = async {
         outbound.finished().await;
-        drained.await
+        inbound.finished().await;
     };
     if tokio::time::timeout(DRAIN_DEADLINE, both).await.is_err() {
         tracing::warn!(

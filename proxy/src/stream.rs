@@ -23,7 +23,7 @@ use crate::{
         io::Prefixed,
         listen,
     },
-    request::{Connection, target},
+    request::{Connection, admit, target},
     telemetry::Record,
     tls::Alpn,
     upstream::{
@@ -98,18 +98,34 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
 }
 
 /// Carries bytes between a client and `server` until both have ended.
-pub async fn carry<C>(connection: &Connection, mut client: C, server: Prefixed<Server>)
+pub async fn carry<C>(connection: &Connection, client: C, server: Prefixed<Server>)
 where
     C: AsyncRead + AsyncWrite + Unpin + Abort,
 {
     let mut record = connection.record();
     let mut server = server;
     server.get_ref().describe(&mut record);
+    between(connection, client, &mut server, record).await;
+}
+
+/// Carries bytes until both ends have ended, one has failed, or policy no longer allows it.
+async fn between<C, S>(connection: &Connection, mut client: C, server: &mut S, mut record: Record)
+where
+    C: AsyncRead + AsyncWrite + Unpin + Abort,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let copied = Copied { sent: record.received(), received: record.sent() };
-    match copy::both_ways(&mut client, &mut server, &copied).await {
+    let ended = tokio::select! {
+        biased;
+        error = admit::revoked(connection) => Err(error),
+        ended = copy::both_ways(&mut client, server, &copied) => {
+            ended.map_err(|(side, error)| side.failure(&error))
+        }
+    };
+    match ended {
         Ok(()) => record.finish(),
-        Err((side, error)) => {
-            record.fail(&side.failure(&error));
+        Err(error) => {
+            record.fail(&error);
             client.abort();
         }
     }
@@ -134,15 +150,7 @@ pub async fn external(connection: &Connection, client: TcpStream) {
             return client.abort();
         }
     };
-    let mut client = client;
-    let copied = Copied { sent: record.received(), received: record.sent() };
-    match copy::both_ways(&mut client, &mut server, &copied).await {
-        Ok(()) => record.finish(),
-        Err((side, error)) => {
-            record.fail(&side.failure(&error));
-            client.abort();
-        }
-    }
+    between(connection, client, &mut server, record).await;
 }
 
 /// A connection that can be ended so that its other end sees a failure.

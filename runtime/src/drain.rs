@@ -1,26 +1,40 @@
-//! Ending by counting drops: whoever has work in flight holds a [`Drain`]; the process has drained
-//! when the last one is gone.
+//! Ending step by step, by counting drops: whoever has work in flight holds a [`Drain`]; the process
+//! has drained when the last one is gone.
 
 use tokio::sync::{mpsc, watch};
 
+/// How far the end has come; it only ever goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Stage {
+    /// Not begun.
+    #[default]
+    Serving,
+    /// Everything is served, and peers are told to go elsewhere with what comes next.
+    Announcing,
+    /// What can be tried elsewhere is refused from now on.
+    Refusing,
+    /// Nothing new is taken; what is in flight ends.
+    Closing,
+}
+
 /// Makes the two ends.
 pub fn channel() -> (Trigger, Drain) {
-    let (started, watch) = watch::channel(false);
+    let (stage, watch) = watch::channel(Stage::Serving);
     let (alive, last) = mpsc::channel(1);
-    (Trigger { started, last }, Drain { watch, _alive: alive })
+    (Trigger { stage, last }, Drain { watch, _alive: alive })
 }
 
 /// Starts the drain and waits for its end.
 #[derive(Debug)]
 pub struct Trigger {
-    started: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     last: mpsc::Receiver<Never>,
 }
 
 /// Held by whoever has work in flight, one clone for each piece.
 #[derive(Debug, Clone)]
 pub struct Drain {
-    watch: watch::Receiver<bool>,
+    watch: watch::Receiver<Stage>,
     _alive: mpsc::Sender<Never>,
 }
 
@@ -30,7 +44,16 @@ enum Never {}
 impl Trigger {
     /// Asks everybody to finish what is in flight and to take nothing new.
     pub fn start(&self) {
-        self.started.send_replace(true);
+        self.advance(Stage::Closing);
+    }
+
+    /// Goes on to `stage`; does nothing if that is past.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let further = *now < stage;
+            *now = stage.max(*now);
+            further
+        });
     }
 
     /// Resolves when every [`Drain`] is dropped. Cancel safe.
@@ -43,15 +66,25 @@ impl Trigger {
 }
 
 impl Drain {
-    /// Resolves once the drain has started, or when its [`Trigger`] is gone. Cancel safe.
+    /// Resolves once nothing new is to be taken, or when the [`Trigger`] is gone. Cancel safe.
     pub async fn started(&self) {
-        // An error means that the trigger is gone: nobody could start a drain any more.
-        let _gone = self.watch.clone().wait_for(|started| *started).await.is_err();
+        self.reached(Stage::Closing).await;
     }
 
-    /// Whether the drain has started.
-    pub fn is_started(&self) -> bool {
+    /// Resolves once it has come to `stage`, or when the [`Trigger`] is gone. Cancel safe.
+    pub async fn reached(&self, stage: Stage) {
+        // An error means that the trigger is gone: nobody could start a drain any more.
+        let _gone = self.watch.clone().wait_for(|now| *now >= stage).await.is_err();
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
         *self.watch.borrow()
+    }
+
+    /// Whether nothing new is to be taken.
+    pub fn is_started(&self) -> bool {
+        self.stage() == Stage::Closing
     }
 }
 
@@ -73,6 +106,19 @@ mod tests {
         assert!(futures_pending(&mut trigger).await, "one watcher is left");
         drop(drain);
         trigger.finished().await;
+    }
+
+    #[tokio::test]
+    async fn goes_forward_only() {
+        let (trigger, drain) = channel();
+        trigger.advance(Stage::Refusing);
+        trigger.advance(Stage::Announcing);
+        assert_eq!(drain.stage(), Stage::Refusing);
+        drain.reached(Stage::Announcing).await;
+        assert!(!drain.is_started());
+        trigger.start();
+        drain.started().await;
+        assert_eq!(drain.stage(), Stage::Closing);
     }
 
     async fn futures_pending(trigger: &mut Trigger) -> bool {

@@ -11,6 +11,12 @@
 //! whenever its sources change, until it becomes *unwanted*: which it does a while after its last
 //! subscriber left ([`LINGER`]), so that a reconnecting proxy finds everything compiled. Nothing
 //! here is a queue: both directions are sets of names that are looked up when they are dealt with.
+//!
+//! One name can stand for several things: bytes differ by [`Dialect`], which is part of the [`Key`],
+//! and now and then by the caller's namespace, which is not: the publisher puts all of a key's
+//! [`Contents`] at once, and each subscriber reads its own ([`View`]). So a namespace that gets a
+//! version of its own, or loses it, never sees a moment without any, and is sent nothing if the bytes
+//! are the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -38,6 +44,42 @@ const MAX_IDLE: usize = 100_000;
 pub enum Dialect {
     /// Our own proxy.
     Tulle,
+    /// Stock Envoy, as a sidecar.
+    Envoy,
+    /// gRPC without a proxy.
+    Grpc,
+}
+
+/// Who looks at what is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// What it understands.
+    pub dialect: Dialect,
+    /// Namespace of its pod, as its certificate proves.
+    pub namespace: Arc<str>,
+}
+
+impl View {
+    /// The view of a client in `namespace`.
+    pub fn new(dialect: Dialect, namespace: impl Into<Arc<str>>) -> Self {
+        Self { dialect, namespace: namespace.into() }
+    }
+}
+
+/// What a key stands for. From `Option<Bytes>`: the same for everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// For whoever is not in `by_caller`; `None`: there is no such resource.
+    pub shared: Option<Bytes>,
+    /// For callers in these namespaces, in place of `shared`: only where a consumer route makes a
+    /// difference.
+    pub by_caller: BTreeMap<Arc<str>, Option<Bytes>>,
+}
+
+impl From<Option<Bytes>> for Contents {
+    fn from(shared: Option<Bytes>) -> Self {
+        Self { shared, by_caller: BTreeMap::new() }
+    }
 }
 
 /// What is published: a resource for a dialect.
@@ -104,7 +146,7 @@ pub struct Interest {
 pub struct Subscriber {
     cache: Cache,
     id: u64,
-    dialect: Dialect,
+    view: View,
     keys: HashSet<Key>,
     inbox: Arc<Inbox>,
 }
@@ -116,32 +158,29 @@ impl Cache {
         (Self { inner: Arc::clone(&inner) }, Interest { inner })
     }
 
-    /// Publishes a resource, or with `None` that there is none of this name. Bytes that are
-    /// published already change nothing and wake nobody; a key that nobody wants is ignored.
-    /// Returns whether something changed.
-    pub fn put(&self, key: Key, bytes: Option<Bytes>) -> bool {
-        let next = bytes.map_or(Published::Absent, |bytes| Published::Present {
-            version: content_version(&bytes),
-            bytes,
-        });
+    /// Publishes what a key stands for. Who sees the same bytes as before is not woken; a key that
+    /// nobody wants is ignored. Returns whether something changed for somebody, present or to come.
+    pub fn put(&self, key: Key, contents: impl Into<Contents>) -> bool {
+        let next = Variants::from(contents.into());
         let mut state = self.inner.state.lock();
         let Some(slot) = state.slots.get_mut(&key) else {
             return false;
         };
-        if slot.published == next {
-            return false;
+        let last = std::mem::replace(&mut slot.published, next);
+        for subscriber in slot.subscribers.values() {
+            let namespace = &subscriber.namespace;
+            if last.of(namespace) != slot.published.of(namespace) {
+                subscriber.inbox.mark(key.kind, &key.name);
+            }
         }
-        slot.published = next;
-        for inbox in slot.subscribers.values() {
-            inbox.mark(key.kind, &key.name);
-        }
-        true
+        last != slot.published
     }
 
-    /// What is published under `key`.
-    pub fn get(&self, key: &Key) -> Published {
+    /// What is published under `key` for callers in `namespace`.
+    pub fn get(&self, key: &Key, namespace: &str) -> Published {
         let state = self.inner.state.lock();
-        state.slots.get(key).map_or(Published::Unknown, |slot| slot.published.clone())
+        let slot = state.slots.get(key);
+        slot.map_or(Published::Unknown, |slot| slot.published.of(namespace).clone())
     }
 
     /// All keys that the publisher has to keep compiled, in order.
@@ -177,12 +216,12 @@ impl Cache {
     }
 
     /// A new subscriber, with nothing subscribed.
-    pub fn subscriber(&self, dialect: Dialect) -> Subscriber {
+    pub fn subscriber(&self, view: View) -> Subscriber {
         let mut state = self.inner.state.lock();
         state.last_id += 1;
         let id = state.last_id;
         drop(state);
-        Subscriber { cache: self.clone(), id, dialect, keys: HashSet::new(), inbox: Arc::default() }
+        Subscriber { cache: self.clone(), id, view, keys: HashSet::new(), inbox: Arc::default() }
     }
 }
 
@@ -225,8 +264,9 @@ impl Subscriber {
         }
         state.idle.remove(&key);
         if let Some(slot) = state.slots.get_mut(&key) {
-            slot.subscribers.insert(self.id, Arc::clone(&self.inbox));
-            if slot.published != Published::Unknown {
+            let (inbox, namespace) = (Arc::clone(&self.inbox), Arc::clone(&self.view.namespace));
+            slot.subscribers.insert(self.id, Reader { inbox, namespace });
+            if *slot.published.of(&self.view.namespace) != Published::Unknown {
                 self.inbox.mark(kind, &key.name);
             }
         }
@@ -242,7 +282,7 @@ impl Subscriber {
 
     /// What is published under a name.
     pub fn get(&self, kind: Kind, name: &str) -> Published {
-        self.cache.get(&self.key(kind, name))
+        self.cache.get(&self.key(kind, name), &self.view.namespace)
     }
 
     /// Waits until a subscribed name changed.
@@ -261,7 +301,7 @@ impl Subscriber {
     }
 
     fn key(&self, kind: Kind, name: &str) -> Key {
-        Key { kind, name: name.into(), dialect: self.dialect }
+        Key { kind, name: name.into(), dialect: self.view.dialect }
     }
 }
 
@@ -289,10 +329,24 @@ struct State {
     last_id: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
-    published: Published,
-    subscribers: BTreeMap<u64, Arc<Inbox>>,
+    published: Variants,
+    subscribers: BTreeMap<u64, Reader>,
+}
+
+/// [`Contents`], with their versions.
+#[derive(Debug, PartialEq, Eq)]
+struct Variants {
+    shared: Published,
+    by_caller: BTreeMap<Arc<str>, Published>,
+}
+
+/// A subscriber, as a slot knows it.
+#[derive(Debug)]
+struct Reader {
+    inbox: Arc<Inbox>,
+    namespace: Arc<str>,
 }
 
 /// The names that a subscriber has to look at.
@@ -338,9 +392,32 @@ impl State {
     }
 }
 
-impl Default for Slot {
+impl Variants {
+    fn of(&self, namespace: &str) -> &Published {
+        self.by_caller.get(namespace).unwrap_or(&self.shared)
+    }
+}
+
+impl Default for Variants {
     fn default() -> Self {
-        Self { published: Published::Unknown, subscribers: BTreeMap::new() }
+        Self { shared: Published::Unknown, by_caller: BTreeMap::new() }
+    }
+}
+
+impl From<Contents> for Variants {
+    fn from(contents: Contents) -> Self {
+        let own = contents.by_caller.into_iter();
+        Self {
+            shared: contents.shared.into(),
+            by_caller: own.map(|(namespace, bytes)| (namespace, bytes.into())).collect(),
+        }
+    }
+}
+
+impl From<Option<Bytes>> for Published {
+    fn from(bytes: Option<Bytes>) -> Self {
+        let present = |bytes: Bytes| Self::Present { version: content_version(&bytes), bytes };
+        bytes.map_or(Self::Absent, present)
     }
 }
 
@@ -366,78 +443,4 @@ fn as_str<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Erro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> Key {
-        Key::new(Kind::Cluster, name)
-    }
-
-    fn bytes(text: &'static str) -> Option<Bytes> {
-        Some(Bytes::from_static(text.as_bytes()))
-    }
-
-    #[test]
-    fn a_change_reaches_only_those_who_subscribed_and_equal_bytes_nobody() {
-        let (cache, _interest) = Cache::new();
-        let (mut one, mut two) =
-            (cache.subscriber(Dialect::Tulle), cache.subscriber(Dialect::Tulle));
-        one.subscribe(Kind::Cluster, "a");
-        two.subscribe(Kind::Cluster, "b");
-        assert!(one.take_changed().is_empty(), "nothing is known yet");
-
-        assert!(cache.put(key("a"), bytes("1")));
-        assert_eq!(one.take_changed(), BTreeSet::from([(Kind::Cluster, "a".into())]));
-        assert!(!cache.put(key("a"), bytes("1")));
-        assert!(one.take_changed().is_empty());
-        assert!(two.take_changed().is_empty());
-        assert!(cache.put(key("a"), None));
-        assert_eq!(one.get(Kind::Cluster, "a"), Published::Absent);
-    }
-
-    #[test]
-    fn what_is_known_is_told_to_a_late_subscriber() {
-        let (cache, _interest) = Cache::new();
-        let mut one = cache.subscriber(Dialect::Tulle);
-        one.subscribe(Kind::Cluster, "a");
-        cache.put(key("a"), bytes("1"));
-        let mut two = cache.subscriber(Dialect::Tulle);
-        two.subscribe(Kind::Cluster, "a");
-        assert_eq!(two.take_changed().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_publisher_hears_once_what_is_wanted_and_later_what_is_not() {
-        let (cache, mut interest) = Cache::new();
-        let mut one = cache.subscriber(Dialect::Tulle);
-        one.subscribe(Kind::Cluster, "a");
-        one.subscribe(Kind::Cluster, "a");
-        assert_eq!(interest.recv().await, Want::Wanted(key("a")));
-        assert_eq!(interest.try_recv(), None);
-
-        cache.put(key("a"), bytes("1"));
-        drop(one);
-        cache.drop_unwanted(Instant::now());
-        assert!(cache.is_wanted(&key("a")), "it lingers");
-        assert_ne!(cache.get(&key("a")), Published::Unknown);
-
-        // A reconnection within the linger time costs nothing.
-        let mut two = cache.subscriber(Dialect::Tulle);
-        two.subscribe(Kind::Cluster, "a");
-        cache.drop_unwanted(Instant::now() + LINGER);
-        assert_eq!(interest.try_recv(), None);
-
-        two.unsubscribe(Kind::Cluster, "a");
-        cache.drop_unwanted(Instant::now() + LINGER);
-        assert_eq!(interest.try_recv(), Some(Want::Unwanted(key("a"))));
-        assert!(cache.wanted().is_empty());
-        assert!(!cache.put(key("a"), bytes("2")), "nobody wants it");
-    }
-
-    #[test]
-    fn versions_are_sixteen_digits_of_the_content() {
-        let version = content_version(b"a");
-        assert_eq!(version.as_str(), "ca978112ca1bbdca");
-        assert_ne!(version, content_version(b"b"));
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Response, Status, Streaming};
 
 use crate::{
-    cache::{Cache, Dialect, Subscriber},
+    cache::{Cache, Dialect, Subscriber, View},
     model::SpiffeId,
     protocol::Request,
     session::{KindStatus, Session, Violation},
@@ -79,6 +79,8 @@ pub struct SessionStatus {
     pub id: u64,
     /// Who opened it.
     pub caller: Caller,
+    /// What it understands, as it says: this decides how it is told, never what.
+    pub dialect: Dialect,
     /// Version of its program, as it says.
     pub version: String,
     /// What it subscribes to, and what of it is in force.
@@ -102,6 +104,7 @@ struct Inner {
 /// An open stream, for the list.
 struct Open {
     caller: Caller,
+    dialect: Dialect,
     version: String,
     session: Mutex<Session>,
 }
@@ -141,6 +144,7 @@ impl AdsService {
         let status = |(id, open): (u64, Arc<Open>)| SessionStatus {
             id,
             caller: open.caller.clone(),
+            dialect: open.dialect,
             version: open.version.clone(),
             kinds: open.session.lock().status(),
         };
@@ -211,18 +215,17 @@ impl Inner {
                 Status::deadline_exceeded("no request within 10 s of opening the stream")
             })??;
         let Some(first) = first else { return Ok(()) };
+        let dialect = wire::dialect(first.node.as_ref());
         let first = wire::request(first)?;
         let node = first.node.clone().unwrap_or_default();
         let caller = self.authorize.authorize(&extensions, &node).inspect_err(|status| {
             let node = &node.id;
             tracing::warn!(node, %status, "a stream was refused");
         })?;
-        let listed = self.open(caller, node.version);
-        let mut stream = Conversation {
-            open: &listed.open,
-            subscriber: self.cache.subscriber(Dialect::Tulle),
-            responses,
-        };
+        let view = View::new(dialect, caller.namespace.as_str());
+        let listed = self.open(caller, dialect, node.version);
+        let mut stream =
+            Conversation { open: &listed.open, subscriber: self.cache.subscriber(view), responses };
         stream.take(first)?;
         loop {
             stream.send().await?;
@@ -236,10 +239,10 @@ impl Inner {
         }
     }
 
-    fn open(&self, caller: Caller, version: String) -> Listed<'_> {
+    fn open(&self, caller: Caller, dialect: Dialect, version: String) -> Listed<'_> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Mutex::new(Session::new(caller.pod.clone()));
-        let open = Arc::new(Open { caller, version, session });
+        let open = Arc::new(Open { caller, dialect, version, session });
         self.sessions.lock().insert(id, Arc::clone(&open));
         tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");
         Listed { inner: self, id, open }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use tulle_xds::{
-    cache::{Cache, Dialect, Interest, Key, Subscriber, Want},
+    cache::{Cache, Dialect, Interest, Key, Subscriber, View, Want},
     model::{Invalid, Kind},
     protocol::{Node, Request, Response},
     session::Session,
@@ -145,7 +145,8 @@ impl Pair {
 
     fn connect(&mut self) {
         if self.server.is_none() {
-            self.server = Some((Session::new(POD), self.cache.subscriber(Dialect::Tulle)));
+            self.server =
+                Some((Session::new(POD), self.cache.subscriber(View::new(Dialect::Tulle, "shop"))));
             self.client.connected();
         }
     }

@@ -170,15 +170,14 @@ impl PodPart<'_> {
     }
 }
 
-/// Puts `httpGet` in the place of what the kubelet did before.
+/// Puts `httpGet` in the place of what the kubelet did before, if it did something.
 fn rewrite(spec: &mut Mapping, change: &Rewrite) -> Result<(), String> {
     let (list, fields) = (change.list.field(), change.handler.fields());
     let container = spec.get_mut(list).and_then(|list| list.get_mut(change.index));
-    let found = container
-        .and_then(|container| fields.iter().try_fold(container, |value, key| value.get_mut(*key)));
-    let handler = found.and_then(Value::as_mapping_mut).ok_or_else(|| {
-        format!("{list}[{}].{} of the pod is no mapping", change.index, fields.join("."))
-    })?;
+    let container = container
+        .and_then(Value::as_mapping_mut)
+        .ok_or_else(|| format!("{list}[{}] of the pod is no mapping", change.index))?;
+    let handler = fields.iter().try_fold(container, |parent, key| mapping(parent, key))?;
     for other in ["tcpSocket", "grpc"] {
         handler.shift_remove(other);
     }

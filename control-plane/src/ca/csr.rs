@@ -29,7 +29,7 @@ pub enum BadCsr {
 ///
 /// # Errors
 /// If it is malformed, does not prove to hold its key, or asks to be a CA.
-pub(super) fn public_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, BadCsr> {
+pub fn public_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, BadCsr> {
     if csr.len() > MAX {
         return Err(BadCsr::Garbage);
     }

@@ -11,9 +11,12 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tulle_xds::model::SpiffeId;
 
-use super::{POD_EXTENSION, attest::Attested, csr, root::Root};
-
-pub use super::csr::BadCsr;
+use super::{
+    POD_EXTENSION,
+    attest::Attested,
+    csr::{self, BadCsr},
+    root::Root,
+};
 
 /// Clocks differ: a certificate is valid a little before it was made.
 const BACKDATE: time::Duration = time::Duration::minutes(5);

@@ -9,6 +9,10 @@
 //! ```
 //!
 //! Periods, thresholds and timeouts stay the user's. Commands (`exec`) need no network and stay.
+//!
+//! A container without a preStop hook gets one: the kubelet tells it to end when the sidecar has
+//! answered that, which is when callers have gone elsewhere. So an application that closes its port at
+//! once fails nobody. Who has a hook knows how to end.
 
 use std::fmt;
 
@@ -20,6 +24,10 @@ use k8s_openapi::{
 use serde::Serialize;
 
 use super::sidecar::STATUS_PORT;
+
+/// Seconds for which a container is kept from ending at most. Endpoints reach every caller within it,
+/// kube-proxy and ingress controllers included.
+const LONGEST_HOLD: u32 = 10;
 
 /// What the paths of probes are made from: 128 bits that only the injector knows.
 ///
@@ -146,18 +154,22 @@ impl Rewrite {
         let Some(container) = containers.and_then(|list| list.get_mut(self.index)) else {
             return;
         };
-        let lifecycle = container.lifecycle.as_mut();
         let hook = match self.handler {
             Handler::StartupProbe => return set(&mut container.startup_probe, self.http_get),
             Handler::ReadinessProbe => return set(&mut container.readiness_probe, self.http_get),
             Handler::LivenessProbe => return set(&mut container.liveness_probe, self.http_get),
-            Handler::PostStart => lifecycle.and_then(|l| l.post_start.as_mut()),
-            Handler::PreStop => lifecycle.and_then(|l| l.pre_stop.as_mut()),
+            Handler::PostStart => &mut container.lifecycle.get_or_insert_default().post_start,
+            Handler::PreStop => &mut container.lifecycle.get_or_insert_default().pre_stop,
         };
-        if let Some(hook) = hook {
-            hook.http_get = Some(self.http_get);
-        }
+        hook.get_or_insert_default().http_get = Some(self.http_get);
     }
+}
+
+/// The time for which a container may be kept from ending: a third of what the pod has, so that enough
+/// is left to the application. `None` if the pod is in a hurry.
+fn hold(spec: &PodSpec) -> Option<u32> {
+    let grace = u32::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
+    Some((grace / 3).min(LONGEST_HOLD)).filter(|seconds| *seconds > 0)
 }
 
 fn set(probe: &mut Option<Probe>, http_get: HTTPGetAction) {
@@ -195,6 +207,10 @@ enum Action {
         port: u16,
         service: String,
     },
+    /// Answers when the pod's inbound traffic has drained, at the latest after this time.
+    Hold {
+        seconds: u32,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -226,7 +242,13 @@ pub(super) fn plan(metadata: &ObjectMeta, spec: &PodSpec, key: &ProbeKey) -> Pla
     let others = others.map(|(index, container)| (List::Containers, index, container));
     for (list, index, container) in init.chain(others) {
         for handler in Handler::ALL {
-            let action = match action(container, handler) {
+            let found = match list {
+                List::Containers if handler == Handler::PreStop && has_no_hook(container) => {
+                    Ok(hold(spec).map(|seconds| Action::Hold { seconds }))
+                }
+                _ => action(container, handler),
+            };
+            let action = match found {
                 Ok(Some(action)) => action,
                 Ok(None) => continue,
                 Err(reason) => {
@@ -251,6 +273,10 @@ pub(super) fn plan(metadata: &ObjectMeta, spec: &PodSpec, key: &ProbeKey) -> Pla
     }
     plan.variable = (!checks.is_empty()).then(|| variable(&checks));
     plan
+}
+
+fn has_no_hook(container: &Container) -> bool {
+    container.lifecycle.as_ref().is_none_or(|lifecycle| lifecycle.pre_stop.is_none())
 }
 
 /// As JSON without `$`, which is only ever in its strings: Kubernetes replaces `$(NAME)` in the

@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// The answer as far as the snapshot has it.
-    fn known(&self, address: SocketAddr) -> Option<Resolution> {
+    pub(crate) fn known(&self, address: SocketAddr) -> Option<Resolution> {
         let mesh = self.shared.mesh.load();
         let workload = mesh.workload.as_ref()?;
         match whereabouts(workload, address.ip()) {

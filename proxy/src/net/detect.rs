@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::io::Prefixed;
+use crate::tls::Alpn;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,12 @@ impl Spoken {
     /// Whether it is a TLS handshake of another proxy of ours.
     pub fn is_sidecar(&self) -> bool {
         matches!(self, Self::Tls(hello) if hello.is_sidecar())
+    }
+
+    /// Whether it is that with opaque bytes inside.
+    pub fn is_opaque_sidecar(&self) -> bool {
+        let opaque = Alpn::Tcp.as_str().as_bytes();
+        matches!(self, Self::Tls(hello) if hello.alpn.iter().any(|protocol| protocol == opaque))
     }
 }
 
@@ -66,6 +73,9 @@ pub fn of(seen: &[u8]) -> Option<Spoken> {
 /// look like a method, so that the version at the line's end must be there, too.
 fn request_line(seen: &[u8]) -> Option<bool> {
     // A server should ignore an empty line before the request (RFC 9112, 2.2).
+    if seen == b"\r" {
+        return None;
+    }
     let seen = seen.strip_prefix(b"\r\n").unwrap_or(seen);
     let line = seen.split(|&b| b == b'\n').next().unwrap_or(seen);
     let complete = line.len() < seen.len();

@@ -62,6 +62,8 @@ impl Application {
             }
             Action::TcpSocket { port } => self.connect(*port).await.map(drop),
             Action::Grpc { port, service } => self.grpc(*port, service, agent).await,
+            // Nothing that the application would know.
+            Action::Hold { .. } => Ok(()),
         }
     }
 

@@ -192,10 +192,15 @@ async fn answer(stream: &mut TcpStream) {
 fn golden_variable() {
     let json = include_str!("../../../control-plane/src/inject/probes/golden.json");
     let probes: Probes = json.parse().unwrap();
-    let path = |tail: &str| format!("/probe/3fd3f9ed52f1a371a55c5e6ee2a5b99d/{tail}");
+    let part = json.split('/').nth(2).unwrap();
+    let path = |tail: &str| format!("/probe/{part}/{tail}");
     let mut names: Vec<_> = probes.0.values().map(|probe| format!("{probe:?}")).collect();
     names.sort();
-    assert_eq!(names, ["app/liveness", "app/pre-stop", "app/readiness", "app/startup"]);
+    let app = ["app/liveness", "app/pre-stop", "app/readiness", "app/startup"];
+    assert_eq!(names, [&app[..], &["helper/pre-stop"]].concat());
+    assert_eq!(probes.find(&path("helper/pre-stop")).unwrap().hold(), probes.hold());
+    assert_eq!(probes.hold(), Some(Duration::from_secs(10)));
+    assert_eq!(probes.find(&path("app/pre-stop")).unwrap().hold(), None);
     assert_eq!(probes.find(&path("app/pre-stop")).unwrap().limit, None);
     let readiness = probes.find(&path("app/readiness")).unwrap();
     assert_eq!(readiness.limit, Some(Duration::from_secs(3)));

@@ -33,7 +33,7 @@ pub async fn handle(
     let mut record = connection.record();
     let manner = respond::Manner::of(&request);
     match Box::pin(forward(&connection, request, &mut record)).await {
-        Ok(Reply::Answer(given)) => give(*given, record),
+        Ok(Reply::Answer(given)) => give(connection, *given, record),
         Ok(Reply::Redirect(status, location)) => respond::redirect(status, location, record),
         Err(error) => respond::error(&connection, &error, manner, record),
     }
@@ -95,7 +95,7 @@ async fn forward(
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.
-fn give(given: Given, mut record: Record) -> Response<ResponseBody> {
+fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Response<ResponseBody> {
     let Given { mut response, lease, deadline, upgrade } = given;
     record.status(response.status());
     if let Some(status) = grpc_status(response.headers()) {
@@ -105,7 +105,7 @@ fn give(given: Given, mut record: Record) -> Response<ResponseBody> {
         (response.status(), upgrade)
     {
         head::set_upgrade(response.headers_mut(), &protocol);
-        upgraded::carry(client, &mut response, lease, record);
+        upgraded::carry(connection, client, &mut response, lease, record);
         return response.map(|_empty| ResponseBody::empty());
     }
     let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));

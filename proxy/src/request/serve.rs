@@ -2,13 +2,14 @@
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
+use http::{HeaderValue, header};
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tulle_runtime::drain::Drain;
+use tulle_runtime::drain::{Drain, Stage};
 
 use super::{Connection, handle::handle};
 use crate::{
@@ -81,7 +82,10 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &connection.cx.settings;
-    let service = service_fn(|request| answer(&connection, request));
+    let service = service_fn(|request| {
+        let (answer, drain) = (answer(&connection, request), drain.clone());
+        async move { answer.await.map(|response| last(response, &drain)) }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -102,7 +106,18 @@ where
     note(&connection, ended);
 }
 
-/// Serves HTTP/2.
+/// Says that the connection closes with this response if the pod is ending. A connection that idles is
+/// left open until the end: a request may be on its way.
+fn last<B>(mut response: http::Response<B>, drain: &Drain) -> http::Response<B> {
+    let ending = drain.stage() >= Stage::Announcing;
+    if ending && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Serves HTTP/2. Its client is told by GOAWAY as soon as the pod begins to end; one that came back
+/// after that has nobody else to go to, and is told at the end.
 pub async fn http2<I>(connection: Arc<Connection>, io: I, drain: &Drain)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -122,9 +137,13 @@ where
         .initial_connection_window_size(2 << 20)
         .serve_connection(TokioIo::new(io), service);
     let mut serving = pin!(serving);
+    let farewell = match drain.stage() {
+        Stage::Serving => Stage::Announcing,
+        _ => Stage::Closing,
+    };
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = drain.started() => {
+        () = drain.reached(farewell) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, request::Parts};
 use rand::Rng;
-use tulle_xds::model::{Action, Backend, Filter, MtlsMode, PathMatch, RouteConfiguration, Rule};
+use tulle_xds::model::{Action, Backend, Filter, PathMatch, RouteConfiguration, Rule};
 
-use super::{Connection, Side, filter, head, route};
+use super::{Connection, Side, admit, filter, head, route};
 use crate::{
     error::{Error, Reason},
     mesh::{Destination, Resolution},
@@ -78,8 +78,10 @@ pub async fn find(
     record: &mut Record,
 ) -> Result<Target, Error> {
     match &connection.side {
-        Side::Inbound { peer, application } => {
-            inbound(connection, peer.as_ref(), head)?;
+        Side::Inbound { peer, application, drain } => {
+            connection.cx.locals.arrived();
+            admit::request(connection, peer.as_ref(), drain)?;
+            name_caller(connection, peer.as_ref(), head);
             let cluster = Arc::clone(application);
             Ok(Target::Forward(Forward { cluster, chosen: None }))
         }
@@ -111,23 +113,11 @@ pub fn unresolved(connection: &Connection, reason: Reason) -> Error {
     Error::new(reason, detail).never_sent()
 }
 
-/// Policy may have changed since the connection was accepted; then the application is told who
-/// calls.
-fn inbound(connection: &Connection, peer: Option<&Peer>, head: &mut Parts) -> Result<(), Error> {
-    let mesh = connection.cx.store.current();
-    let Some(workload) = &mesh.workload else {
-        return Err(Error::new(
-            Reason::ControlPlane,
-            "the control plane has not said what this is",
-        ));
-    };
-    let port = connection.destination.port();
-    let mtls = workload.port(port).map_or(workload.default_mtls, |port| port.mtls);
-    if peer.is_none() && mtls == MtlsMode::Strict {
-        return Err(Error::new(Reason::Denied, format!("port {port} wants mTLS (MeshTLS strict)")));
+/// Tells the application who calls.
+fn name_caller(connection: &Connection, peer: Option<&Peer>, head: &mut Parts) {
+    if let Some(workload) = &connection.cx.store.current().workload {
+        head::set_client_cert(&mut head.headers, workload.identity.as_str(), peer);
     }
-    head::set_client_cert(&mut head.headers, workload.identity.as_str(), peer);
-    Ok(())
 }
 
 fn outbound(

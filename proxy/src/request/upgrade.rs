@@ -1,5 +1,7 @@
 //! After a 101: the connection speaks another protocol, of which we know nothing.
 
+use std::sync::Arc;
+
 use http::Response;
 use hyper::{
     body::Incoming,
@@ -7,6 +9,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
+use super::{Connection, admit};
 use crate::{
     error::{Error, Reason, chain},
     net::copy::{self, Copied},
@@ -14,9 +17,10 @@ use crate::{
     upstream::send::Lease,
 };
 
-/// Carries bytes between both ends as soon as the 101 has reached the client. The record closes
-/// and the lease ends with the last of them.
+/// Carries bytes between both ends as soon as the 101 has reached the client, and as long as policy
+/// allows it. The record closes and the lease ends with the last of them.
 pub fn carry(
+    connection: Arc<Connection>,
     client: OnUpgrade,
     response: &mut Response<Incoming>,
     lease: Lease,
@@ -33,11 +37,17 @@ pub fn carry(
             }
         };
         let copied = Copied { sent: record.received(), received: record.sent() };
-        let done =
-            copy::both_ways(&mut TokioIo::new(client), &mut TokioIo::new(server), &copied).await;
-        match done {
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        let ended = tokio::select! {
+            biased;
+            error = admit::revoked(&connection) => Err(error),
+            ended = copy::both_ways(&mut client, &mut server, &copied) => {
+                ended.map_err(|(side, error)| side.failure(&error))
+            }
+        };
+        match ended {
             Ok(()) => record.finish(),
-            Err((side, error)) => record.fail(&side.failure(&error)),
+            Err(error) => record.fail(&error),
         }
         drop(lease);
     });

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 use super::harness::Saw;
@@ -24,26 +25,30 @@ pub(super) async fn echo() -> (SocketAddr, Saw<Parts>) {
     let address = listener.local_addr().unwrap();
     let saw = Saw::default();
     let noted = Arc::clone(&saw);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let saw = Arc::clone(&noted);
-            tokio::spawn(async move {
-                let answer = |request| std::future::ready(answered(&saw, request));
-                let mut preface = [0; 4];
-                stream.peek(&mut preface).await.unwrap();
-                let service = service_fn(answer);
-                let io = TokioIo::new(stream);
-                let _ended = if &preface == b"PRI " {
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    http2.serve_connection(io, service).await
-                } else {
-                    hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
-                };
-            });
-        }
-    });
+    tokio::spawn(serve_echo(listener, noted));
     (address, saw)
+}
+
+/// The application itself. Dropping it closes its port and all of its connections at once.
+pub(super) async fn serve_echo(listener: TcpListener, noted: Saw<Parts>) {
+    let mut open = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let saw = Arc::clone(&noted);
+        open.spawn(async move {
+            let answer = |request| std::future::ready(answered(&saw, request));
+            let mut preface = [0; 4];
+            stream.peek(&mut preface).await.unwrap();
+            let service = service_fn(answer);
+            let io = TokioIo::new(stream);
+            let _ended = if &preface == b"PRI " {
+                let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                http2.serve_connection(io, service).await
+            } else {
+                hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+            };
+        });
+    }
 }
 
 fn answered(

@@ -26,7 +26,7 @@ use tulle_xds::model::{
 use crate::{
     context::{self, Context, Shared},
     inbound,
-    mesh::{Destination, LastUsed, Lookup, Mesh, Store},
+    mesh::{Destination, LastUsed, Lookup, Mesh, Publisher, Store},
     net::{capture::Capture, listen},
     outbound,
     telemetry::Metrics,
@@ -76,7 +76,10 @@ pub(super) struct Pair {
 
 pub(super) struct Sidecar {
     records: mpsc::Receiver<Value>,
-    _trigger: Trigger,
+    pub(super) shared: Arc<Shared>,
+    publisher: Publisher,
+    /// One for each listener.
+    pub(super) triggers: Vec<Trigger>,
 }
 
 impl Pair {
@@ -93,26 +96,40 @@ impl Pair {
             inbound.push(address);
             listeners.push(listener);
         }
-        let (shared, server, drain) =
-            sidecar(&authority, CART, captured, server_mesh(&told, applications));
+        let mesh = server_mesh(&told, applications);
+        let mut server = sidecar(&authority, CART, captured, mesh);
         for listener in listeners {
-            tokio::spawn(inbound::serve(
-                Context::new(Arc::clone(&shared)),
-                listener,
-                drain.clone(),
-            ));
+            let (context, drain) = server.listens();
+            tokio::spawn(inbound::serve(context, listener, drain));
         }
         let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let outbound = listener.local_addr().unwrap();
         let captured = HashMap::from([(outbound, SERVICE.parse().unwrap())]);
-        let (shared, client, drain) =
-            sidecar(&authority, WEB, captured, client_mesh(told, &inbound));
-        tokio::spawn(outbound::serve(Context::new(shared), listener, drain));
+        let mut client = sidecar(&authority, WEB, captured, client_mesh(told, &inbound));
+        let (context, drain) = client.listens();
+        tokio::spawn(outbound::serve(context, listener, drain));
         Self { outbound, inbound, client, server }
     }
 }
 
 impl Sidecar {
+    /// What one more listener is served with.
+    fn listens(&mut self) -> (Arc<Context>, drain::Drain) {
+        let (trigger, drain) = drain::channel();
+        self.triggers.push(trigger);
+        (Context::new(Arc::clone(&self.shared)), drain)
+    }
+
+    /// The control plane says how plaintext is met from now on.
+    pub(super) fn told(&self, mtls: MtlsMode) {
+        let now = self.shared.store.current();
+        let mut workload = now.workload.as_deref().unwrap().clone();
+        workload.default_mtls = mtls;
+        workload.ports.iter_mut().for_each(|port| port.mtls = mtls);
+        let (generation, listeners) = (now.generation + 1, now.listeners.clone());
+        self.publisher.publish(Mesh { generation, workload: Some(Arc::new(workload)), listeners });
+    }
+
     /// The next line of the access log.
     pub(super) async fn record(&mut self) -> Value {
         let next = tokio::time::timeout(Duration::from_secs(10), self.records.recv());
@@ -125,7 +142,7 @@ fn sidecar(
     id: &str,
     captured: HashMap<SocketAddr, SocketAddr>,
     mesh: Mesh,
-) -> (Arc<Shared>, Sidecar, drain::Drain) {
+) -> Sidecar {
     let (store, publisher, _questions) = Store::new();
     publisher.publish(mesh);
     let (lines, records) = mpsc::channel(1000);
@@ -140,8 +157,7 @@ fn sidecar(
     let lines = Lines::to(Parsed { lines, rest: Vec::new() });
     let metrics = Metrics::new(&Registry::default());
     let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);
-    let (trigger, drain) = drain::channel();
-    (shared, Sidecar { records, _trigger: trigger }, drain)
+    Sidecar { records, shared, publisher, triggers: Vec::new() }
 }
 
 /// What the client's proxy was told.

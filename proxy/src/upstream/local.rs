@@ -1,6 +1,13 @@
 //! The application behind this proxy, as clusters of one endpoint.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tulle_xds::model::{
@@ -9,11 +16,14 @@ use tulle_xds::model::{
 };
 
 use super::Cluster;
-use crate::context;
+use crate::{context, run::Load};
 
 /// One cluster for each address at which the application was called.
 #[derive(Debug, Default)]
-pub struct LocalClusters(Mutex<HashMap<SocketAddr, Arc<Cluster>>>);
+pub struct LocalClusters {
+    clusters: Mutex<HashMap<SocketAddr, Arc<Cluster>>>,
+    arrived: AtomicU64,
+}
 
 impl LocalClusters {
     /// Strangers may call any port, served or not: beyond so many addresses those that are not in
@@ -22,12 +32,29 @@ impl LocalClusters {
 
     /// The application at `address`.
     pub fn at(&self, address: SocketAddr, settings: &context::Settings) -> Arc<Cluster> {
-        let mut clusters = self.0.lock();
+        let mut clusters = self.clusters.lock();
         if clusters.len() >= Self::MOST && !clusters.contains_key(&address) {
             clusters.retain(|_, cluster| Arc::strong_count(cluster) > 1);
         }
         let cluster = clusters.entry(address).or_insert_with(|| Arc::new(at(address, settings)));
         Arc::clone(cluster)
+    }
+
+    /// One more request or opaque connection is for the application.
+    pub fn arrived(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the application has to do.
+    pub fn load(&self) -> Load {
+        let clusters = self.clusters.lock();
+        let endpoints = clusters.values().map(|cluster| cluster.endpoints());
+        let in_flight = endpoints
+            .map(|set| {
+                set.all().iter().map(|e| usize::try_from(e.active()).unwrap_or(0)).sum::<usize>()
+            })
+            .sum();
+        Load { arrived: self.arrived.load(Ordering::Relaxed), in_flight }
     }
 }
 

@@ -10,6 +10,7 @@ use envoy_types::pb::{
 use tonic::Status;
 
 use crate::{
+    cache::Dialect,
     model::Kind,
     protocol::{Answer, Node, Received, Request, Response, Version},
 };
@@ -38,6 +39,16 @@ pub(super) fn request(request: DeltaDiscoveryRequest) -> Result<Request, Status>
         versions: versions.map(|(name, text)| (name, Version::new(text))).collect(),
         answer,
     })
+}
+
+/// What a client understands, by the name that it announces: Envoy calls itself `envoy`, gRPC's
+/// implementations `gRPC C-core`, `gRPC Node Pure JS`, `gRPC Go`, ….
+pub(super) fn dialect(node: Option<&core::Node>) -> Dialect {
+    match node.map_or("", |node| node.user_agent_name.as_str()) {
+        "envoy" => Dialect::Envoy,
+        name if name.to_ascii_lowercase().starts_with("grpc") => Dialect::Grpc,
+        _ => Dialect::Tulle,
+    }
 }
 
 fn node(node: core::Node) -> Node {

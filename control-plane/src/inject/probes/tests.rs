@@ -12,10 +12,13 @@ fn planned(yaml: &str) -> Plan {
     plan(&ObjectMeta::default(), &spec(yaml), &KEY)
 }
 
-/// What the sidecar is told about a container with this one field, its path without the secret.
+/// What the sidecar is told about a container with this one field, its path without the secret. The
+/// pod is in too great a hurry to be held.
 fn told(field: &str) -> Result<String, Vec<String>> {
     let ports = "[{name: web, containerPort: 8080}, {name: grpc, containerPort: 9090}]";
-    let plan = planned(&format!("containers: [{{name: app, ports: {ports}, {field}}}]"));
+    let plan = planned(&format!(
+        "terminationGracePeriodSeconds: 2\ncontainers: [{{name: app, ports: {ports}, {field}}}]"
+    ));
     let Some(told) = plan.variable else { return Err(plan.warnings) };
     assert_eq!(plan.warnings, [""; 0]);
     let path = plan.rewrites[0].http_get.path.clone().expect("a path");
@@ -138,12 +141,34 @@ initContainers:
     }
     let part = KEY.part(&ObjectMeta::default(), &serde_yaml_ng::from_str(before).expect("a spec"));
     let ours = |tail: &str| format!("httpGet: {{port: 15021, path: /probe/{part}/{tail}}}");
+    let hook = format!("lifecycle: {{preStop: {{{}}}}}", ours("app/pre-stop"));
     let after = before
-        .replace("tcpSocket: {port: 1}", &ours("app/readiness"))
+        .replace("tcpSocket: {port: 1}}", &format!("{}}}, {hook}", ours("app/readiness")))
         .replace("grpc: {port: 2}", &ours("two/liveness"))
         .replace("httpGet: {port: 3}", &ours("two/pre-stop"))
         .replace("httpGet: {port: 4, path: /x}", &ours("own/startup"));
     assert_eq!(spec, serde_yaml_ng::from_str(&after).expect("a spec"));
+}
+
+#[test]
+fn an_application_is_held_back_while_callers_leave() {
+    for (yaml, hold) in [
+        ("containers: [{name: app}]", Some(10)),
+        ("terminationGracePeriodSeconds: 300\ncontainers: [{name: app}]", Some(10)),
+        ("terminationGracePeriodSeconds: 8\ncontainers: [{name: app}]", Some(2)),
+        ("terminationGracePeriodSeconds: 2\ncontainers: [{name: app}]", None),
+        ("containers: [{name: app, lifecycle: {postStart: {exec: {command: [a]}}}}]", Some(10)),
+        ("containers: [{name: app, lifecycle: {preStop: {sleep: {seconds: 1}}}}]", None),
+        // The kubelet ends sidecars after the application.
+        ("containers: []\ninitContainers: [{name: own, restartPolicy: Always}]", None),
+    ] {
+        let told = planned(yaml).variable;
+        let wanted = hold.map(|seconds| format!(r#"{{"hold":{{"seconds":{seconds}}}}}"#));
+        match (told, wanted) {
+            (Some(told), Some(wanted)) => assert!(told.contains(&wanted), "{yaml}: {told}"),
+            (told, wanted) => assert_eq!(told, wanted, "{yaml}"),
+        }
+    }
 }
 
 #[test]
@@ -176,6 +201,7 @@ containers:
     httpGet: {port: http, path: healthz, scheme: HTTPS, httpHeaders: [{name: X-Key, value: $1}]}
   livenessProbe: {grpc: {port: 9090, service: cart}}
   lifecycle: {preStop: {httpGet: {port: http, path: /bye}}}
+- name: helper
 ",
     );
     let text = plan.variable.expect("something to do") + "\n";

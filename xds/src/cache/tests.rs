@@ -1,0 +1,111 @@
+use super::*;
+
+fn view(namespace: &str) -> View {
+    View::new(Dialect::Tulle, namespace)
+}
+
+fn key(name: &str) -> Key {
+    Key::new(Kind::Cluster, name)
+}
+
+fn bytes(text: &'static str) -> Option<Bytes> {
+    Some(Bytes::from_static(text.as_bytes()))
+}
+
+#[test]
+fn a_change_reaches_only_those_who_subscribed_and_equal_bytes_nobody() {
+    let (cache, _interest) = Cache::new();
+    let (mut one, mut two) = (cache.subscriber(view("shop")), cache.subscriber(view("shop")));
+    one.subscribe(Kind::Cluster, "a");
+    two.subscribe(Kind::Cluster, "b");
+    assert!(one.take_changed().is_empty(), "nothing is known yet");
+
+    assert!(cache.put(key("a"), bytes("1")));
+    assert_eq!(one.take_changed(), BTreeSet::from([(Kind::Cluster, "a".into())]));
+    assert!(!cache.put(key("a"), bytes("1")));
+    assert!(one.take_changed().is_empty());
+    assert!(two.take_changed().is_empty());
+    assert!(cache.put(key("a"), None));
+    assert_eq!(one.get(Kind::Cluster, "a"), Published::Absent);
+}
+
+#[test]
+fn a_namespace_gets_its_own_version_and_loses_it_without_a_gap() {
+    let (cache, _interest) = Cache::new();
+    let (mut shop, mut bank) = (cache.subscriber(view("shop")), cache.subscriber(view("bank")));
+    shop.subscribe(Kind::Cluster, "a");
+    bank.subscribe(Kind::Cluster, "a");
+    let own = |content| BTreeMap::from([("bank".into(), bytes(content))]);
+    let both = |content| Contents { shared: bytes("1"), by_caller: own(content) };
+
+    assert!(cache.put(key("a"), bytes("1")));
+    assert_eq!((shop.take_changed().len(), bank.take_changed().len()), (1, 1));
+    assert!(cache.put(key("a"), both("2")));
+    assert_eq!((shop.take_changed().len(), bank.take_changed().len()), (0, 1));
+    assert_ne!(shop.get(Kind::Cluster, "a"), bank.get(Kind::Cluster, "a"));
+    assert!(!cache.put(key("a"), both("2")));
+    // Its own version says the same as everybody's: there is nothing to tell when it goes.
+    cache.put(key("a"), both("1"));
+    assert_eq!(bank.take_changed().len(), 1);
+    assert!(cache.put(key("a"), bytes("1")));
+    assert_eq!((shop.take_changed().len(), bank.take_changed().len()), (0, 0));
+    assert_eq!(shop.get(Kind::Cluster, "a"), bank.get(Kind::Cluster, "a"));
+}
+
+#[test]
+fn dialects_do_not_meet() {
+    let (cache, mut interest) = Cache::new();
+    let mut envoy = cache.subscriber(View::new(Dialect::Envoy, "shop"));
+    envoy.subscribe(Kind::Cluster, "a");
+    let wanted = Key { dialect: Dialect::Envoy, ..key("a") };
+    assert_eq!(interest.try_recv(), Some(Want::Wanted(wanted.clone())));
+    assert!(!cache.put(key("a"), bytes("1")), "nobody wants it for our own proxy");
+    assert!(cache.put(wanted, bytes("2")));
+    assert_eq!(envoy.take_changed().len(), 1);
+}
+
+#[test]
+fn what_is_known_is_told_to_a_late_subscriber() {
+    let (cache, _interest) = Cache::new();
+    let mut one = cache.subscriber(view("shop"));
+    one.subscribe(Kind::Cluster, "a");
+    cache.put(key("a"), bytes("1"));
+    let mut two = cache.subscriber(view("shop"));
+    two.subscribe(Kind::Cluster, "a");
+    assert_eq!(two.take_changed().len(), 1);
+}
+
+#[tokio::test]
+async fn the_publisher_hears_once_what_is_wanted_and_later_what_is_not() {
+    let (cache, mut interest) = Cache::new();
+    let mut one = cache.subscriber(view("shop"));
+    one.subscribe(Kind::Cluster, "a");
+    one.subscribe(Kind::Cluster, "a");
+    assert_eq!(interest.recv().await, Want::Wanted(key("a")));
+    assert_eq!(interest.try_recv(), None);
+
+    cache.put(key("a"), bytes("1"));
+    drop(one);
+    cache.drop_unwanted(Instant::now());
+    assert!(cache.is_wanted(&key("a")), "it lingers");
+    assert_ne!(cache.get(&key("a"), "shop"), Published::Unknown);
+
+    // A reconnection within the linger time costs nothing.
+    let mut two = cache.subscriber(view("shop"));
+    two.subscribe(Kind::Cluster, "a");
+    cache.drop_unwanted(Instant::now() + LINGER);
+    assert_eq!(interest.try_recv(), None);
+
+    two.unsubscribe(Kind::Cluster, "a");
+    cache.drop_unwanted(Instant::now() + LINGER);
+    assert_eq!(interest.try_recv(), Some(Want::Unwanted(key("a"))));
+    assert!(cache.wanted().is_empty());
+    assert!(!cache.put(key("a"), bytes("2")), "nobody wants it");
+}
+
+#[test]
+fn versions_are_sixteen_digits_of_the_content() {
+    let version = content_version(b"a");
+    assert_eq!(version.as_str(), "ca978112ca1bbdca");
+    assert_ne!(version, content_version(b"b"));
+}
