@@ -29,6 +29,8 @@ pub(super) struct Programs {
     pub(super) proxy: PathBuf,
     /// The control plane.
     pub(super) control_plane: PathBuf,
+    /// A folder of more programs, seen by every container if it is there.
+    pub(super) shown: PathBuf,
 }
 
 /// What is missing, one line each, with how to get it.
@@ -70,8 +72,9 @@ impl Programs {
             })
         };
         let (proxy, control_plane) = (ours("tulle-proxy"), ours("tulle-control-plane"));
+        let shown = cache().join("tulle/programs");
         if missing.is_empty() {
-            Ok(Self { unshare, nsenter, setpriv, ip, nft, tulle, proxy, control_plane })
+            Ok(Self { unshare, nsenter, setpriv, ip, nft, tulle, proxy, control_plane, shown })
         } else {
             Err(Missing { missing })
         }
@@ -97,6 +100,14 @@ fn rights(missing: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+}
+
+/// Where the user keeps what can be made again (XDG Base Directory Specification).
+fn cache() -> PathBuf {
+    let given = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    given.unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
+    })
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {

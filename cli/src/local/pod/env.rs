@@ -7,8 +7,11 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 use super::ConfigMaps;
 use crate::local::{controllers::Id, network::GATEWAY};
 
+/// Where a container sees the folder of more programs; those in its `bin` come before the machine's.
+pub(super) const PROGRAMS: &str = "/opt/tulle/programs";
 /// What programs find in a container that says nothing else.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PATH: &str =
+    "/opt/tulle/programs/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The container refers to something that is not there (yet).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -110,7 +110,13 @@ fn mounts(
         target: Path::new("/usr/local/bin").join(program.file_name().unwrap_or_default()),
         read_only: true,
     });
-    let mut binds: Vec<Bind> = generated.into_iter().chain(programs).collect();
+    // An image would bring them. Below a path that every user may walk, too.
+    let shown = Some(&cx.programs.shown).filter(|path| path.is_dir()).map(|path| Bind {
+        source: path.clone(),
+        target: env::PROGRAMS.into(),
+        read_only: true,
+    });
+    let mut binds: Vec<Bind> = generated.into_iter().chain(programs).chain(shown).collect();
     let declared: Vec<_> = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).collect();
     let first_own = binds.len();
     for mount in container.volume_mounts.iter().flatten() {
