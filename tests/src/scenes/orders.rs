@@ -1,7 +1,8 @@
 //! A service of two pods that ends as rudely as a service can, and load on it: POST and gRPC by
-//! fortio, gRPC streams by Python's grpcio, none of which tries anything twice.
+//! fortio, gRPC streams by Python's grpcio, none of which tries anything twice. Each POST comes on a
+//! connection of its own: on one that it knows, fortio would try a second time.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -14,6 +15,8 @@ use crate::{
     scene::{Failure, Figures, prove},
 };
 
+/// Where `tulle local` shows containers what `deploy/samples/bookstore/programs` has unpacked.
+const PROGRAMS: &str = "/opt/tulle/programs/bin";
 const YAML: &str = include_str!("orders/orders.yaml");
 /// How long a step of a Deployment may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,8 +46,7 @@ struct Streams {
 /// of that round.
 pub(super) async fn deploy(mesh: &Mesh, round: u32) -> Result<(), Failure> {
     let before = pods(mesh).await.unwrap_or_default();
-    let programs = programs()?;
-    let yaml = YAML.replace("PROGRAMS", &programs).replace("\"ROUND\"", &format!("\"{round}\""));
+    let yaml = YAML.replace("\"ROUND\"", &format!("\"{round}\""));
     fs::write(mesh.path("orders.yaml"), yaml)?;
     let old: Vec<&str> = before.iter().map(|pod| pod.name.as_str()).collect();
     let deadline = Instant::now() + PATIENCE;
@@ -68,18 +70,17 @@ async fn pods(mesh: &Mesh) -> Result<Vec<Pod>, Failure> {
 /// Calls the service for `seconds` and says how often that went well; fails if it ever did not.
 pub(super) async fn load(mesh: &Mesh, seconds: u32) -> Result<Figures, Failure> {
     let caller = mesh.pod("bookstore", "caller").await?;
-    let programs = programs()?;
-    let (fortio, python) = (format!("{programs}/fortio"), format!("{programs}/python3"));
+    let (fortio, python) = (format!("{PROGRAMS}/fortio"), format!("{PROGRAMS}/python3"));
     let time = format!("{seconds}s");
     let common = ["load", "-quiet", "-json", "-", "-allow-initial-errors", "-t", &time, "-c", "4"];
     let with = |rest: &[&str]| {
         let words = [&fortio].into_iter().map(String::as_str).chain(common);
         words.chain(rest.iter().copied()).map(str::to_owned).collect::<Vec<_>>()
     };
-    let post = with(&["-qps", "200", "-payload", "an order", "http://orders:8080/"]);
+    let post =
+        with(&["-qps", "300", "-keepalive=false", "-payload", "an order", "http://orders:8080/"]);
     let grpc = with(&["-qps", "100", "-grpc", "orders.bookstore.svc.cluster.local:8079"]);
-    let streams =
-        [&python, "/etc/orders/streams.py", &seconds.to_string()].map(ToString::to_string);
+    let streams = [&python, "/etc/orders/streams.py", &seconds.to_string()].map(str::to_owned);
     let (post, grpc, streams) =
         join!(run(mesh, &caller, &post), run(mesh, &caller, &grpc), run(mesh, &caller, &streams),);
     let counted =
@@ -112,16 +113,4 @@ fn fortio_says(text: &str, good: &str) -> Result<Counted, Failure> {
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| Failure(format!("{error} in {text}")))
-}
-
-/// Where the programs that nobody here wrote were unpacked.
-pub(super) fn programs() -> Result<String, Failure> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    let folder = cache.unwrap_or_default().join("tulle/programs/bin");
-    let there = folder.join("fortio").exists() && folder.join("python3").exists();
-    prove(there, || {
-        format!("{} has no fortio: run deploy/samples/bookstore/programs", folder.display())
-    })?;
-    Ok(folder.display().to_string())
 }
