@@ -120,6 +120,16 @@ pub enum Published {
     },
 }
 
+impl Published {
+    /// The version, if it is there.
+    pub fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Present { version, .. } => Some(version),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+}
+
 /// A change of what the publisher has to keep compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Want {
@@ -429,7 +439,7 @@ impl Inbox {
 }
 
 /// The first 64 bits of the content's SHA-256, in hexadecimal digits.
-fn content_version(bytes: &[u8]) -> Version {
+pub(crate) fn content_version(bytes: &[u8]) -> Version {
     let hash = Sha256::digest(bytes);
     let text = hash.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes all text");

@@ -1,7 +1,8 @@
 //! The server: one task for each stream, between its client, its [`Session`] and the [`Cache`].
 //!
 //! Who the caller is follows from the connection ([`Authorize`]), never from what it says of
-//! itself; what it may see follows from who it is.
+//! itself; what it may see follows from who it is. Delta and state-of-the-world streams differ in
+//! their messages ([`wire`]) and in their session only.
 
 mod wire;
 
@@ -37,8 +38,8 @@ use tonic::{Extensions, Response, Status, Streaming};
 use crate::{
     cache::{Cache, Dialect, Subscriber, View},
     model::SpiffeId,
-    protocol::Request,
-    session::{KindStatus, Session, Violation},
+    server::wire::Variant,
+    session::{KindStatus, Session, Violation, state::StateSession},
 };
 
 pub use crate::protocol::Node;
@@ -87,7 +88,7 @@ pub struct SessionStatus {
     pub kinds: Vec<KindStatus>,
 }
 
-/// The aggregated discovery service, delta variant. Clones serve the same sessions.
+/// The aggregated discovery service, delta and state of the world. Clones serve the same sessions.
 #[derive(Clone)]
 pub struct AdsService {
     inner: Arc<Inner>,
@@ -97,16 +98,16 @@ struct Inner {
     cache: Cache,
     authorize: Arc<dyn Authorize>,
     stop: Shared<BoxFuture<'static, ()>>,
-    sessions: Mutex<BTreeMap<u64, Arc<Open>>>,
+    sessions: Mutex<BTreeMap<u64, Arc<AnyOpen>>>,
     last_id: AtomicU64,
 }
 
 /// An open stream, for the list.
-struct Open {
+struct Open<S: ?Sized> {
     caller: Caller,
     dialect: Dialect,
     version: String,
-    session: Mutex<Session>,
+    session: Mutex<S>,
 }
 
 impl AdsService {
@@ -141,7 +142,7 @@ impl AdsService {
     pub fn sessions(&self) -> Vec<SessionStatus> {
         let open: Vec<_> =
             self.inner.sessions.lock().iter().map(|(&id, open)| (id, Arc::clone(open))).collect();
-        let status = |(id, open): (u64, Arc<Open>)| SessionStatus {
+        let status = |(id, open): (u64, Arc<AnyOpen>)| SessionStatus {
             id,
             caller: open.caller.clone(),
             dialect: open.dialect,
@@ -167,11 +168,9 @@ impl AggregatedDiscoveryService for AdsService {
 
     async fn stream_aggregated_resources(
         &self,
-        _request: tonic::Request<Streaming<DiscoveryRequest>>,
+        request: tonic::Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "state-of-the-world ADS is not served: use DELTA_GRPC (DeltaAggregatedResources)",
-        ))
+        Ok(Response::new(self.stream::<StateSession>(request)))
     }
 
     type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
@@ -180,6 +179,15 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: tonic::Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        Ok(Response::new(self.stream::<Session>(request)))
+    }
+}
+
+impl AdsService {
+    fn stream<S: Variant>(
+        &self,
+        request: tonic::Request<Streaming<S::Request>>,
+    ) -> Responses<S::Response> {
         let (_metadata, extensions, requests) = request.into_parts();
         let (responses, outgoing) = mpsc::channel(QUEUE);
         let inner = Arc::clone(&self.inner);
@@ -192,38 +200,38 @@ impl AggregatedDiscoveryService for AdsService {
                 () = stop => Err(Status::unavailable(
                     "the control plane is shutting down: connect again",
                 )),
-                outcome = inner.serve(extensions, requests, &responses) => outcome,
+                outcome = inner.serve::<S>(extensions, requests, &responses) => outcome,
             };
             outcome.err().map(Err)
         };
         let driver = stream::once(Box::pin(driver)).filter_map(std::future::ready);
-        let responses = ReceiverStream::new(outgoing).map(|response| Ok(wire::response(response)));
-        Ok(Response::new(Box::pin(stream::select(responses, driver))))
+        let responses = ReceiverStream::new(outgoing).map(Ok);
+        Box::pin(stream::select(responses, driver))
     }
 }
 
 impl Inner {
     /// One stream, from its first request to its end.
-    async fn serve(
+    async fn serve<S: Variant>(
         &self,
         extensions: Extensions,
-        mut requests: Streaming<DeltaDiscoveryRequest>,
-        responses: &mpsc::Sender<crate::protocol::Response>,
+        mut requests: Streaming<S::Request>,
+        responses: &mpsc::Sender<S::Response>,
     ) -> Result<(), Status> {
         let first =
             time::timeout(FIRST_REQUEST, requests.message()).await.map_err(|_elapsed| {
                 Status::deadline_exceeded("no request within 10 s of opening the stream")
             })??;
         let Some(first) = first else { return Ok(()) };
-        let dialect = wire::dialect(first.node.as_ref());
-        let first = wire::request(first)?;
-        let node = first.node.clone().unwrap_or_default();
+        let announced = S::node(&first);
+        let dialect = wire::dialect(announced);
+        let node = announced.map(wire::node).unwrap_or_default();
         let caller = self.authorize.authorize(&extensions, &node).inspect_err(|status| {
             let node = &node.id;
             tracing::warn!(node, %status, "a stream was refused");
         })?;
         let view = View::new(dialect, caller.namespace.as_str());
-        let listed = self.open(caller, dialect, node.version);
+        let listed = self.open::<S>(caller, dialect, node.version);
         let mut stream =
             Conversation { open: &listed.open, subscriber: self.cache.subscriber(view), responses };
         stream.take(first)?;
@@ -231,7 +239,7 @@ impl Inner {
             stream.send().await?;
             tokio::select! {
                 request = requests.message() => match request? {
-                    Some(request) => stream.take(wire::request(request)?)?,
+                    Some(request) => stream.take(request)?,
                     None => return Ok(()),
                 },
                 () = stream.subscriber.changed() => stream.note_changes(),
@@ -239,44 +247,46 @@ impl Inner {
         }
     }
 
-    fn open(&self, caller: Caller, dialect: Dialect, version: String) -> Listed<'_> {
+    fn open<S: Variant>(&self, caller: Caller, dialect: Dialect, version: String) -> Listed<'_, S> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let session = Mutex::new(Session::new(caller.pod.clone()));
+        let session = Mutex::new(S::new(&caller.pod));
         let open = Arc::new(Open { caller, dialect, version, session });
-        self.sessions.lock().insert(id, Arc::clone(&open));
+        let listed: Arc<AnyOpen> = Arc::<Open<S>>::clone(&open);
+        self.sessions.lock().insert(id, listed);
         tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");
         Listed { inner: self, id, open }
     }
 }
 
 /// An entry of the list, as long as the stream lives.
-struct Listed<'a> {
+struct Listed<'a, S> {
     inner: &'a Inner,
     id: u64,
-    open: Arc<Open>,
+    open: Arc<Open<S>>,
 }
 
-impl Drop for Listed<'_> {
+impl<S> Drop for Listed<'_, S> {
     fn drop(&mut self) {
         self.inner.sessions.lock().remove(&self.id);
         tracing::info!(stream = self.id, pod = self.open.caller.pod, "stream closed");
     }
 }
 
+/// An open stream of either variant.
+type AnyOpen = Open<dyn wire::Status>;
+
 /// The session, between the client and the cache.
-struct Conversation<'a> {
-    open: &'a Open,
+struct Conversation<'a, S: Variant> {
+    open: &'a Open<S>,
     subscriber: Subscriber,
-    responses: &'a mpsc::Sender<crate::protocol::Response>,
+    responses: &'a mpsc::Sender<S::Response>,
 }
 
-impl Conversation<'_> {
-    fn take(&mut self, request: Request) -> Result<(), Status> {
+impl<S: Variant> Conversation<'_, S> {
+    fn take(&mut self, request: S::Request) -> Result<(), Status> {
         let pod = &self.open.caller.pod;
-        let kind = request.kind;
-        let changes = self.open.session.lock().request(request).map_err(|violation| {
-            tracing::warn!(pod, %violation, "a stream is closed");
-            Status::from(violation)
+        let (kind, changes) = self.open.session.lock().take(request).inspect_err(|status| {
+            tracing::warn!(pod, %status, "a stream is closed");
         })?;
         for name in changes.subscribed {
             self.subscriber.subscribe(kind, &name);

@@ -8,6 +8,10 @@
 //! is only noted as a name, so that a slow client is told the latest state, once. What the client
 //! has already is not sent, except to one that subscribes again. An ACK gets no response. A
 //! rejected version is not sent again on this stream.
+//!
+//! This is the delta variant; [`state`] puts the state-of-the-world variant on top of it.
+
+pub mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,13 +33,15 @@ use crate::{
 const OVERHEAD: usize = 128;
 
 /// The server's side of one delta ADS stream; see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Session {
     /// The only [`Kind::Workload`] that this client may see.
     workload: String,
     next_nonce: u64,
     subscriptions: usize,
     kinds: BTreeMap<Kind, Conversation>,
+    /// Kinds whose responses hold all that is subscribed, however little changed.
+    whole: &'static [Kind],
 }
 
 /// What a request changed: for the caller to subscribe to at the source of what is published.
@@ -122,7 +128,7 @@ struct InFlight {
 impl Session {
     /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`.
     pub fn new(workload: impl Into<String>) -> Self {
-        Self { workload: workload.into(), next_nonce: 0, subscriptions: 0, kinds: BTreeMap::new() }
+        Self { workload: workload.into(), ..Self::default() }
     }
 
     /// Takes a request of the client.
@@ -192,7 +198,12 @@ impl Session {
     ) -> Option<Response> {
         let ready = |c: &Conversation| c.in_flight.is_none() && !c.dirty.is_empty();
         for (&kind, conversation) in self.kinds.iter_mut().filter(|(_, c)| ready(c)) {
-            let (resources, removed) = conversation.collect(|name| published(kind, name));
+            let look = |name: &str| published(kind, name);
+            let (resources, removed) = if self.whole.contains(&kind) {
+                conversation.collect_all(look)
+            } else {
+                conversation.collect(look)
+            };
             if resources.is_empty() && removed.is_empty() {
                 continue;
             }
@@ -254,6 +265,34 @@ impl Conversation {
         (resources, removed)
     }
 
+    /// All that there is of the subscribed names, if any of it is news. Nothing while the publisher
+    /// has not said what one of them stands for: what a whole state leaves out is gone.
+    fn collect_all(
+        &mut self,
+        published: impl Fn(&str) -> Published,
+    ) -> (Vec<Received>, Vec<String>) {
+        let now: Vec<_> = self.names.keys().map(|name| published(name)).collect();
+        if now.contains(&Published::Unknown) {
+            return (Vec::new(), Vec::new());
+        }
+        let dirty = mem::take(&mut self.dirty);
+        let (mut resources, mut removed, mut news) = (Vec::new(), Vec::new(), false);
+        for ((name, sent), now) in self.names.iter_mut().zip(now) {
+            let version = now.version().cloned();
+            let changed = sent.last.as_ref() != Some(&version);
+            news |= dirty.contains(name) && (changed || mem::take(&mut sent.again));
+            sent.last = Some(version);
+            match now {
+                Published::Present { version, bytes } => {
+                    resources.push(Received { name: name.clone(), version, bytes });
+                }
+                _ if changed => removed.push(name.clone()),
+                _ => {}
+            }
+        }
+        if news { (resources, removed) } else { (Vec::new(), Vec::new()) }
+    }
+
     /// Notes the answer to the response in flight; one to another response says nothing. Returns
     /// what was rejected.
     fn answered(&mut self, answer: &Answer) -> Vec<(String, String)> {
@@ -262,17 +301,17 @@ impl Conversation {
         };
         let verdict = Verdict::of(answer.error.as_deref(), &flight);
         let mut rejected = Vec::new();
-        for (name, version) in flight.contents {
-            let reason = verdict.reason(&name);
+        for (name, version) in &flight.contents {
+            let reason = verdict.reason(name);
             // Unsubscribed and subscribed again in between: the answer is not about this one.
-            let sent = self.names.get_mut(&name).filter(|s| s.last.as_ref() == Some(&version));
+            let sent = self.names.get_mut(name).filter(|s| s.last.as_ref() == Some(version));
             if let Some(sent) = sent {
                 sent.rejected = reason.map(ToOwned::to_owned);
                 if reason.is_none() {
-                    sent.accepted = version;
+                    sent.accepted.clone_from(version);
                 }
             }
-            rejected.extend(reason.map(|reason| (name, reason.to_owned())));
+            rejected.extend(reason.map(|reason| (name.clone(), reason.to_owned())));
         }
         rejected
     }
@@ -288,7 +327,7 @@ enum Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    fn of(error: Option<&'a str>, flight: &InFlight) -> Self {
+    fn of(error: Option<&'a str>, flight: &'a InFlight) -> Self {
         let Some(error) = error else {
             return Self::Accepted;
         };
@@ -299,7 +338,13 @@ impl<'a> Verdict<'a> {
             .filter_map(|line| line.split_once(": "))
             .filter(|(name, _)| names.contains(name))
             .collect();
-        if named.is_empty() { Self::Rejected(error) } else { Self::Some(named) }
+        if !named.is_empty() {
+            return Self::Some(named);
+        }
+        // Envoy and gRPC write prose, with the names somewhere in it.
+        let mentioned = names.iter().filter(|name| mentions(error, name));
+        let mentioned: BTreeMap<_, _> = mentioned.map(|&name| (name, error)).collect();
+        if mentioned.is_empty() { Self::Rejected(error) } else { Self::Some(mentioned) }
     }
 
     fn reason(&self, name: &str) -> Option<&'a str> {
@@ -309,6 +354,22 @@ impl<'a> Verdict<'a> {
             Self::Some(reasons) => reasons.get(name).copied(),
         }
     }
+}
+
+/// Whether `text` has `name` in it, not as a part of a longer name.
+fn mentions(text: &str, name: &str) -> bool {
+    let of_name = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'/' | b'_');
+    let text = text.as_bytes();
+    let at = |start: usize| {
+        let before = start.checked_sub(1).and_then(|i| text.get(i));
+        let after = text.get(start + name.len());
+        !before.is_some_and(of_name) && !after.is_some_and(of_name)
+    };
+    !name.is_empty()
+        && text
+            .windows(name.len())
+            .enumerate()
+            .any(|(start, window)| window == name.as_bytes() && at(start))
 }
 
 impl Sent {
@@ -323,155 +384,4 @@ impl Sent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(names: &[&str]) -> Request {
-        Request {
-            kind: Kind::Cluster,
-            node: None,
-            subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
-            unsubscribe: Vec::new(),
-            versions: Vec::new(),
-            answer: None,
-        }
-    }
-
-    fn answer(nonce: &str, error: Option<&str>) -> Request {
-        let error = error.map(ToOwned::to_owned);
-        Request { answer: Some(Answer { nonce: nonce.to_owned(), error }), ..request(&[]) }
-    }
-
-    fn present(size: usize) -> Published {
-        Published::Present { version: Version::new("v1"), bytes: vec![0; size].into() }
-    }
-
-    fn names(response: &Response) -> Vec<&str> {
-        response.resources.iter().map(|r| r.name.as_str()).collect()
-    }
-
-    #[test]
-    fn an_acknowledgement_gets_no_response() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a", "b"])).unwrap();
-        let first = session.next_response(|_, _| present(1)).unwrap();
-        assert_eq!(names(&first), ["a", "b"]);
-        session.request(answer(&first.nonce, None)).unwrap();
-        assert_eq!(session.next_response(|_, _| present(1)), None);
-        assert!(session.status()[0].names.iter().all(|name| name.accepted == name.sent));
-    }
-
-    #[test]
-    fn a_second_subscription_is_answered_even_if_nothing_changed() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a", "none"])).unwrap();
-        let look = |_, name: &str| {
-            if name == "a" { present(1) } else { Published::Absent }
-        };
-        let first = session.next_response(look).unwrap();
-        session.request(answer(&first.nonce, None)).unwrap();
-        let changes = session.request(request(&["a", "none"])).unwrap();
-        assert_eq!(changes, Changes::default(), "nothing new to look at");
-        let again = session.next_response(look).unwrap();
-        assert_eq!(names(&again), ["a"]);
-        assert_eq!(again.removed, ["none"]);
-    }
-
-    #[test]
-    fn what_the_publisher_has_not_said_waits() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a"])).unwrap();
-        assert_eq!(session.next_response(|_, _| Published::Unknown), None);
-        session.changed(Kind::Cluster, "a");
-        assert_eq!(session.next_response(|_, _| Published::Absent).unwrap().removed, ["a"]);
-    }
-
-    #[test]
-    fn versions_of_the_client_spare_it_what_it_has() {
-        let mut session = Session::new("shop/cart-1");
-        let version = |name: &str, text: &str| (name.to_owned(), Version::new(text));
-        let versions = vec![version("same", "v1"), version("old", "v0"), version("gone", "v1")];
-        session.request(Request { versions, ..request(&["same", "old", "gone", "new"]) }).unwrap();
-        let look = |_, name: &str| {
-            if name == "gone" { Published::Absent } else { present(1) }
-        };
-        let response = session.next_response(look).unwrap();
-        assert_eq!(names(&response), ["new", "old"]);
-        assert_eq!(response.removed, ["gone"]);
-    }
-
-    #[test]
-    fn a_message_stays_below_the_limit_and_the_rest_follows_the_answer() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a", "b", "c", "d"])).unwrap();
-        // Even one that is too large for any message is sent, alone.
-        let look = |_, name: &str| present(if name == "d" { MAX_PAYLOAD + 1 } else { 2 << 20 });
-        for expected in ["a", "b", "c", "d"] {
-            let response = session.next_response(look).unwrap();
-            assert_eq!(names(&response), [expected]);
-            assert_eq!(session.next_response(look), None, "one at a time");
-            session.request(answer(&response.nonce, None)).unwrap();
-        }
-        assert_eq!(session.next_response(look), None);
-    }
-
-    #[test]
-    fn kinds_come_in_their_order() {
-        let mut session = Session::new("shop/cart-1");
-        for kind in Kind::ALL.into_iter().rev() {
-            session.request(Request { kind, ..request(&["shop/cart-1"]) }).unwrap();
-        }
-        let next = || session.next_response(|_, _| present(1)).map(|r| r.kind);
-        let order: Vec<_> = std::iter::from_fn(next).collect();
-        assert_eq!(order, Kind::ALL);
-    }
-
-    #[test]
-    fn an_answer_without_names_rejects_all_and_a_stale_one_nothing() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a", "b"])).unwrap();
-        let response = session.next_response(|_, _| present(1)).unwrap();
-        let stale = session.request(answer("99", Some("no"))).unwrap();
-        assert_eq!(stale.rejected, []);
-        let text = "x".repeat(2 * MAX_NACK);
-        let all = session.request(answer(&response.nonce, Some(&text))).unwrap();
-        assert_eq!(all.rejected.len(), 2);
-        assert!(all.rejected.iter().all(|(_, reason)| reason.len() == MAX_NACK));
-        assert_eq!(session.next_response(|_, _| present(1)), None, "not again on this stream");
-    }
-
-    #[test]
-    fn unsubscribing_from_what_was_never_subscribed_is_harmless() {
-        let mut session = Session::new("shop/cart-1");
-        session.request(request(&["a"])).unwrap();
-        let unsubscribe = vec!["never".to_owned(), "a".to_owned(), "a".to_owned()];
-        let changes = session.request(Request { unsubscribe, ..request(&[]) }).unwrap();
-        assert_eq!(changes.unsubscribed, ["a"]);
-        assert_eq!(session.subscriptions, 0);
-        assert_eq!(session.next_response(|_, _| present(1)), None);
-    }
-
-    #[test]
-    fn violations_end_the_stream() {
-        let mut session = Session::new("shop/cart-1");
-        assert_eq!(session.request(request(&[])), Err(Violation::Wildcard(Kind::Cluster)));
-        assert_eq!(session.request(request(&["*"])), Err(Violation::Wildcard(Kind::Cluster)));
-        let long = "x".repeat(MAX_NAME + 1);
-        assert_eq!(session.request(request(&[&long])), Err(Violation::LongName(MAX_NAME + 1)));
-        let many = (0..=MAX_SUBSCRIPTIONS).map(|n| n.to_string()).collect();
-        let too_many = Request { subscribe: many, ..request(&[]) };
-        assert_eq!(session.request(too_many), Err(Violation::TooMany));
-    }
-
-    #[test]
-    fn the_workload_of_another_pod_does_not_exist() {
-        let mut session = Session::new("shop/cart-1");
-        let both = Request { kind: Kind::Workload, ..request(&["shop/cart-1", "bank/vault-0"]) };
-        let changes = session.request(both).unwrap();
-        assert_eq!(changes.subscribed, ["shop/cart-1"]);
-        assert_eq!(changes.refused, ["bank/vault-0"]);
-        let response = session.next_response(|_, _| present(1)).unwrap();
-        assert_eq!(names(&response), ["shop/cart-1"]);
-        assert_eq!(response.removed, ["bank/vault-0"]);
-    }
-}
+mod tests;

@@ -1,28 +1,151 @@
-//! Requests from Envoy's messages, and responses to them.
+//! Requests from Envoy's messages, and responses to them: the two variants of the protocol.
 
 use envoy_types::pb::{
     envoy::{
         config::core::v3::{self as core, node::UserAgentVersionType},
-        service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource},
+        service::discovery::v3::{
+            DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+            Resource,
+        },
     },
     google::protobuf::Any,
 };
-use tonic::Status;
+use tonic::Status as Refusal;
 
 use crate::{
-    cache::Dialect,
+    cache::{Dialect, Published},
     model::Kind,
     protocol::{Answer, Node, Received, Request, Response, Version},
+    session::{
+        Changes, KindStatus, Session,
+        state::{StateRequest, StateSession},
+    },
 };
 
-pub(super) fn request(request: DeltaDiscoveryRequest) -> Result<Request, Status> {
-    let kind = Kind::from_type_url(&request.type_url).ok_or_else(|| {
-        let url: String = request.type_url.chars().take(128).collect();
-        Status::invalid_argument(format!("resources of type {url:?} are not served here"))
-    })?;
+/// A variant of the protocol: a session, and the messages that it takes and gives.
+pub(super) trait Variant: Status + Send + 'static {
+    type Request: Send + 'static;
+    type Response: Send + 'static;
+
+    /// A fresh stream of the client in pod `workload`.
+    fn new(workload: &str) -> Self;
+    /// Who the client says that it is.
+    fn node(request: &Self::Request) -> Option<&core::Node>;
+    fn take(&mut self, request: Self::Request) -> Result<(Kind, Changes), Refusal>;
+    fn changed(&mut self, kind: Kind, name: &str);
+    fn next_response(
+        &mut self,
+        published: impl Fn(Kind, &str) -> Published,
+    ) -> Option<Self::Response>;
+}
+
+/// What all variants tell of themselves.
+pub(super) trait Status: Send {
+    fn status(&self) -> Vec<KindStatus>;
+}
+
+impl Status for Session {
+    fn status(&self) -> Vec<KindStatus> {
+        self.status()
+    }
+}
+
+impl Status for StateSession {
+    fn status(&self) -> Vec<KindStatus> {
+        self.status()
+    }
+}
+
+impl Variant for Session {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn new(workload: &str) -> Self {
+        Self::new(workload)
+    }
+
+    fn node(request: &DeltaDiscoveryRequest) -> Option<&core::Node> {
+        request.node.as_ref()
+    }
+
+    fn take(&mut self, message: DeltaDiscoveryRequest) -> Result<(Kind, Changes), Refusal> {
+        let request = request(message)?;
+        let kind = request.kind;
+        Ok((kind, self.request(request)?))
+    }
+
+    fn changed(&mut self, kind: Kind, name: &str) {
+        self.changed(kind, name);
+    }
+
+    fn next_response(
+        &mut self,
+        published: impl Fn(Kind, &str) -> Published,
+    ) -> Option<DeltaDiscoveryResponse> {
+        self.next_response(published).map(response)
+    }
+}
+
+impl Variant for StateSession {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn new(workload: &str) -> Self {
+        Self::new(workload)
+    }
+
+    fn node(request: &DiscoveryRequest) -> Option<&core::Node> {
+        request.node.as_ref()
+    }
+
+    fn take(&mut self, message: DiscoveryRequest) -> Result<(Kind, Changes), Refusal> {
+        let kind = kind(&message.type_url)?;
+        if !message.resource_locators.is_empty() {
+            return Err(Refusal::unimplemented(
+                "resource locators are not served: use resource_names",
+            ));
+        }
+        let answer = (!message.response_nonce.is_empty()).then(|| Answer {
+            nonce: message.response_nonce,
+            error: message.error_detail.map(|status| status.message),
+        });
+        let names = message.resource_names.into_iter().collect();
+        Ok((kind, self.request(StateRequest { kind, names, answer })?))
+    }
+
+    fn changed(&mut self, kind: Kind, name: &str) {
+        self.changed(kind, name);
+    }
+
+    fn next_response(
+        &mut self,
+        published: impl Fn(Kind, &str) -> Published,
+    ) -> Option<DiscoveryResponse> {
+        let response = self.next_response(published)?;
+        let url = response.kind.type_url();
+        let any = |r: Received| Any { type_url: url.to_owned(), value: r.bytes.into() };
+        Some(DiscoveryResponse {
+            version_info: response.version.as_str().to_owned(),
+            resources: response.resources.into_iter().map(any).collect(),
+            type_url: url.to_owned(),
+            nonce: response.nonce,
+            ..DiscoveryResponse::default()
+        })
+    }
+}
+
+fn kind(url: &str) -> Result<Kind, Refusal> {
+    Kind::from_type_url(url).ok_or_else(|| {
+        let url: String = url.chars().take(128).collect();
+        Refusal::invalid_argument(format!("resources of type {url:?} are not served here"))
+    })
+}
+
+fn request(request: DeltaDiscoveryRequest) -> Result<Request, Refusal> {
+    let kind = kind(&request.type_url)?;
     let unserved = [&request.resource_locators_subscribe, &request.resource_locators_unsubscribe];
     if unserved.iter().any(|locators| !locators.is_empty()) {
-        return Err(Status::unimplemented(
+        return Err(Refusal::unimplemented(
             "resource locators are not served: use resource_names_subscribe",
         ));
     }
@@ -33,7 +156,7 @@ pub(super) fn request(request: DeltaDiscoveryRequest) -> Result<Request, Status>
     let versions = request.initial_resource_versions.into_iter();
     Ok(Request {
         kind,
-        node: request.node.map(node),
+        node: request.node.as_ref().map(node),
         subscribe: request.resource_names_subscribe,
         unsubscribe: request.resource_names_unsubscribe,
         versions: versions.map(|(name, text)| (name, Version::new(text))).collect(),
@@ -51,15 +174,15 @@ pub(super) fn dialect(node: Option<&core::Node>) -> Dialect {
     }
 }
 
-fn node(node: core::Node) -> Node {
-    let version = match node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentVersion(text)) => text,
+pub(super) fn node(node: &core::Node) -> Node {
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(text)) => text.clone(),
         Some(UserAgentVersionType::UserAgentBuildVersion(_)) | None => String::new(),
     };
-    Node { id: node.id, version }
+    Node { id: node.id.clone(), version }
 }
 
-pub(super) fn response(response: Response) -> DeltaDiscoveryResponse {
+fn response(response: Response) -> DeltaDiscoveryResponse {
     let url = response.kind.type_url();
     DeltaDiscoveryResponse {
         type_url: url.to_owned(),

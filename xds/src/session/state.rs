@@ -1,0 +1,150 @@
+//! The state-of-the-world variant, for clients that speak no other (gRPC's C++ and Node).
+//!
+//! Each request of it says all names that the client wants; what is new and what is gone against
+//! the request before makes the request of a delta [`Session`], which does the rest. The responses
+//! differ: those of listeners and clusters hold all that is subscribed (what is left out is gone),
+//! those of other kinds only what changed (there is no way to say that such a resource is gone: its
+//! clients drop it with the listener or cluster that names it). Reference:
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>, "Basic Protocol Overview".
+//!
+//! A request whose nonce is not that of the last response answers nothing: it was sent before that
+//! response was read. Its names count all the same, because a client that dropped a resource and
+//! wants it again must be sent it again. On a new stream all is sent again, whatever
+//! version the client names: there is one version for a whole kind, which says nothing of a name
+//! that does not exist.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use crate::{
+    cache::{Published, content_version},
+    model::Kind,
+    protocol::{Answer, Received, Request, Version},
+    session::{Changes, KindStatus, Session, Violation},
+};
+
+/// Kinds whose responses are whole.
+const WHOLE: &[Kind] = &[Kind::Cluster, Kind::Listener];
+
+/// From client to server: `DiscoveryRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRequest {
+    /// Which conversation.
+    pub kind: Kind,
+    /// All names that the client wants.
+    pub names: BTreeSet<String>,
+    /// The answer to a response.
+    pub answer: Option<Answer>,
+}
+
+/// From server to client: `DiscoveryResponse`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateResponse {
+    /// Which conversation.
+    pub kind: Kind,
+    /// Of all that the client has of this kind after it: a hash of its names and their versions.
+    pub version: Version,
+    /// To be repeated in the answer.
+    pub nonce: String,
+    /// All resources of the kind, or those that changed; see the [module](self).
+    pub resources: Vec<Received>,
+}
+
+/// The server's side of one state-of-the-world ADS stream; see the [module](self).
+#[derive(Debug)]
+pub struct StateSession {
+    session: Session,
+    kinds: BTreeMap<Kind, Asked>,
+}
+
+/// What the last request of a kind said, and the last response.
+#[derive(Debug, Default)]
+struct Asked {
+    names: BTreeSet<String>,
+    nonce: Option<String>,
+}
+
+impl StateSession {
+    /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`.
+    pub fn new(workload: impl Into<String>) -> Self {
+        let session = Session { whole: WHOLE, ..Session::new(workload) };
+        Self { session, kinds: BTreeMap::new() }
+    }
+
+    /// Takes a request of the client.
+    ///
+    /// # Errors
+    /// If the stream has to end.
+    pub fn request(&mut self, request: StateRequest) -> Result<Changes, Violation> {
+        let asked = self.kinds.entry(request.kind).or_default();
+        let answered = request.answer.filter(|a| asked.nonce.as_ref() == Some(&a.nonce));
+        let delta = Request {
+            subscribe: request.names.difference(&asked.names).cloned().collect(),
+            unsubscribe: asked.names.difference(&request.names).cloned().collect(),
+            ..answer(request.kind, answered)
+        };
+        asked.names = request.names;
+        self.session.request(delta)
+    }
+
+    /// What is published under a name may have changed.
+    pub fn changed(&mut self, kind: Kind, name: &str) {
+        self.session.changed(kind, name);
+    }
+
+    /// What to send now, if anything. To be called until it says `None`, after each of the other
+    /// calls.
+    pub fn next_response(
+        &mut self,
+        published: impl Fn(Kind, &str) -> Published,
+    ) -> Option<StateResponse> {
+        loop {
+            let response = self.session.next_response(&published)?;
+            let (kind, nonce) = (response.kind, response.nonce);
+            if response.resources.is_empty() && !WHOLE.contains(&kind) {
+                // Only removals, which cannot be said: as good as taken note of.
+                let taken = Answer { nonce, error: None };
+                let changes = self.session.request(answer(kind, Some(taken)));
+                debug_assert!(changes.is_ok(), "an acknowledgement breaks no rule: {changes:?}");
+                continue;
+            }
+            self.kinds.entry(kind).or_default().nonce = Some(nonce.clone());
+            let version = self.version(kind);
+            return Some(StateResponse { kind, version, nonce, resources: response.resources });
+        }
+    }
+
+    /// How things stand, kind by kind.
+    pub fn status(&self) -> Vec<KindStatus> {
+        self.session.status()
+    }
+
+    fn version(&self, kind: Kind) -> Version {
+        let conversation = self.session.kinds.get(&kind);
+        let names = conversation.into_iter().flat_map(|conversation| &conversation.names);
+        let mut text = String::new();
+        for (name, sent) in names {
+            if let Some(Some(version)) = &sent.last {
+                writeln!(text, "{name} {version}").expect("a String takes all text");
+            }
+        }
+        content_version(text.as_bytes())
+    }
+}
+
+/// A delta request that changes no subscription.
+fn answer(kind: Kind, answer: Option<Answer>) -> Request {
+    Request {
+        kind,
+        node: None,
+        subscribe: Vec::new(),
+        unsubscribe: Vec::new(),
+        versions: Vec::new(),
+        answer,
+    }
+}
+
+#[cfg(test)]
+mod tests;
