@@ -90,7 +90,7 @@ impl Keeper {
             let mut probing = Probing(tokio::spawn(probe::follow(target)));
             let outcome = self.watch(&mut run, &mut probing).await;
             let ran_for = run.since.0.elapsed();
-            let (ended, stopped) = self.finish(run, outcome, probing).await;
+            let (ended, stopped) = Box::pin(self.finish(run, outcome, probing)).await;
             if stopped || !self.restarts_after(&ended) {
                 self.update(|report| report.phase = Phase::Ended(ended));
                 return;
