@@ -18,6 +18,10 @@
 //! version of its own, or loses it, never sees a moment without any, and is sent nothing if the bytes
 //! are the same.
 
+mod key;
+
+pub use key::{Contents, Dialect, Key, View};
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     fmt::Write as _,
@@ -27,7 +31,6 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, time::Instant};
 
@@ -38,68 +41,6 @@ pub const LINGER: Duration = Duration::from_secs(60);
 
 /// How many such resources are kept at most.
 const MAX_IDLE: usize = 100_000;
-
-/// Which clients a resource is made for. The same name may need other bytes for another dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub enum Dialect {
-    /// Our own proxy.
-    Tulle,
-    /// Stock Envoy, as a sidecar.
-    Envoy,
-    /// gRPC without a proxy.
-    Grpc,
-}
-
-/// Who looks at what is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// What it understands.
-    pub dialect: Dialect,
-    /// Namespace of its pod, as its certificate proves.
-    pub namespace: Arc<str>,
-}
-
-impl View {
-    /// The view of a client in `namespace`.
-    pub fn new(dialect: Dialect, namespace: impl Into<Arc<str>>) -> Self {
-        Self { dialect, namespace: namespace.into() }
-    }
-}
-
-/// What a key stands for. From `Option<Bytes>`: the same for everybody.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Contents {
-    /// For whoever is not in `by_caller`; `None`: there is no such resource.
-    pub shared: Option<Bytes>,
-    /// For callers in these namespaces, in place of `shared`: only where a consumer route makes a
-    /// difference.
-    pub by_caller: BTreeMap<Arc<str>, Option<Bytes>>,
-}
-
-impl From<Option<Bytes>> for Contents {
-    fn from(shared: Option<Bytes>) -> Self {
-        Self { shared, by_caller: BTreeMap::new() }
-    }
-}
-
-/// What is published: a resource for a dialect.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Key {
-    /// Kind of the resource.
-    pub kind: Kind,
-    /// Its name.
-    #[serde(serialize_with = "as_str")]
-    pub name: Arc<str>,
-    /// For whom.
-    pub dialect: Dialect,
-}
-
-impl Key {
-    /// The key of a resource for our own proxy.
-    pub fn new(kind: Kind, name: impl Into<Arc<str>>) -> Self {
-        Self { kind, name: name.into(), dialect: Dialect::Tulle }
-    }
-}
 
 /// Names, in the order of their kinds.
 pub type Names = BTreeSet<(Kind, Arc<str>)>;
@@ -446,10 +387,6 @@ pub(crate) fn content_version(bytes: &[u8]) -> Version {
         text
     });
     Version::new(text)
-}
-
-fn as_str<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(text)
 }
 
 #[cfg(test)]
