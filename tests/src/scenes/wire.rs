@@ -89,8 +89,10 @@ impl Capture {
     fn start(mesh: &Mesh, between: [&Pod; 2]) -> Result<Self, Failure> {
         let pid = mesh.outer_pid()?;
         let [one, other] = between.map(|pod| pod.ip.as_deref().unwrap_or_default());
+        // Immediate: else libpcap holds packets back for up to a second, and loses them at the end.
         let process = Command::new("nsenter")
-            .args(["-t", &pid, "-n", "tcpdump", "-i", "tulle0", "-U", "-s", "0", "-w", "-"])
+            .args(["-t", &pid, "-n", "tcpdump", "--immediate-mode", "-i", "tulle0"])
+            .args(["-U", "-s", "0", "-w", "-"])
             .args(["tcp", "and", "host", one, "and", "host", other])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
