@@ -1,11 +1,16 @@
 //! Runs the mesh for real on this machine, scene by scene: each does something that a user would,
 //! measures it, and says pass or fail. `make demo` and `make test` both run it.
 
+mod load;
 mod mesh;
 mod scene;
 mod scenes;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use scene::{Outcome, Stage};
@@ -17,42 +22,66 @@ struct Args {
     /// Only these scenes, `1,2`.
     #[arg(long, value_delimiter = ',')]
     only: Vec<u32>,
-    /// Without the mesh's part: every scene must then fail, and that is what is reported.
+    /// Without the mesh's part: every scene must then fail, and that is what is told.
     #[arg(long)]
     control: bool,
+    /// Fewer requests: for programs that are built to be debugged, and so are slow.
+    #[arg(long)]
+    small: bool,
     /// Also writes the results to this file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where to keep what load generators say; `scenes` beside this program if not given.
+    #[arg(long)]
+    raw: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, reason = "what it is for")]
+#[expect(clippy::print_stderr, reason = "what it is for")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let mut stage = Stage::new(args.control);
+    let raw = args.raw.clone().unwrap_or_else(|| mesh::binaries().join("scenes.raw"));
+    match Stage::new(args.control, &raw) {
+        Ok(mut stage) => {
+            stage.small = args.small;
+            play(&args, stage, &raw).await
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", raw.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what it is for")]
+async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
+    if args.control {
+        println!("CONTROL: there are no sidecars. Every scene must fail.");
+    }
+    let wanted = |number| args.only.is_empty() || args.only.contains(&number);
     let mut outcomes = Vec::new();
-    for scene in
-        scenes::ALL.iter().filter(|s| args.only.is_empty() || args.only.contains(&s.number))
-    {
-        println!("\n── scene {}: {}", scene.number, scene.name);
+    for scene in scenes::ALL.iter().filter(|scene| wanted(scene.number)) {
+        println!("\n{:>2}. {}\n    {}", scene.number, scene.name, scene.does);
         let start = Instant::now();
         let result = (scene.run)(&mut stage).await;
         let outcome = Outcome::new(scene.number, scene.name, start.elapsed(), result);
         println!("{outcome}");
         outcomes.push(outcome);
     }
-    println!("\n── the end: everything is taken down, and what was there before is compared");
+    println!(
+        "\n    The end: everything is taken down; the machine is compared with what it was before."
+    );
     let start = Instant::now();
     let left = stage.strike().await;
     let outcome = Outcome::new(0, "nothing is left behind", start.elapsed(), left);
     println!("{outcome}");
     outcomes.push(outcome);
-    finish(&args, &outcomes)
+    finish(args, &outcomes, raw)
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what it is for")]
-fn finish(args: &Args, outcomes: &[Outcome]) -> ExitCode {
-    println!();
+fn finish(args: &Args, outcomes: &[Outcome], raw: &Path) -> ExitCode {
+    println!("\nWhat the load generators said: {}\n", raw.display());
     for outcome in outcomes {
         println!("{}", outcome.row());
     }

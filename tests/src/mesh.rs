@@ -31,6 +31,13 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Mesh {
     name: String,
     directory: TempDir,
+    raw: PathBuf,
+}
+
+/// A YAML file that a scene has put into the mesh's directory. It goes with this value.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    path: PathBuf,
 }
 
 /// `tulle local status -o json`.
@@ -50,8 +57,9 @@ pub(crate) struct Pod {
 }
 
 impl Mesh {
-    /// Starts the bookstore and returns at once; without injection if `injected` is false.
-    pub(crate) async fn up(injected: bool) -> Result<Self, Failure> {
+    /// Starts the bookstore and returns at once; without injection if `injected` is false. What load generators
+    /// say goes into the folder `raw`.
+    pub(crate) async fn up(injected: bool, raw: &Path) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let sample = root().join("deploy/samples/bookstore");
         for entry in fs::read_dir(&sample)? {
@@ -63,7 +71,8 @@ impl Mesh {
             }
             fs::write(directory.path().join(name), text)?;
         }
-        let mesh = Self { name: format!("scenes-{}", std::process::id()), directory };
+        let name = format!("scenes-{}", std::process::id());
+        let mesh = Self { name, directory, raw: raw.to_owned() };
         let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--no-wait"]);
         output_of(up).await?;
         Ok(mesh)
@@ -72,6 +81,18 @@ impl Mesh {
     /// The path of one of its YAML files.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.directory.path().join(file)
+    }
+
+    /// The folder for what load generators say.
+    pub(crate) fn raw(&self) -> &Path {
+        &self.raw
+    }
+
+    /// Puts a YAML file into its directory, for as long as the value lives.
+    pub(crate) fn edit(&self, file: &str, yaml: &str) -> Result<Edit, Failure> {
+        let edit = Edit { path: self.path(file) };
+        edit.save(yaml)?;
+        Ok(edit)
     }
 
     /// Waits until every pod is ready.
@@ -122,10 +143,15 @@ impl Mesh {
         container: &str,
         argv: &[&str],
     ) -> Result<String, Failure> {
+        output_of(self.command(pod, container, argv)).await
+    }
+
+    /// A command in a container, not yet started.
+    pub(crate) fn command(&self, pod: &Pod, container: &str, argv: &[&str]) -> Command {
         let name = format!("{}/{}", pod.namespace, pod.name);
         let mut command = self.tulle(&["exec", &name, "-c", container, "--"]);
         command.args(argv);
-        output_of(command).await
+        command
     }
 
     /// A container's log so far.
@@ -190,6 +216,22 @@ impl Mesh {
     }
 }
 
+impl Edit {
+    /// Saves it anew. When that began.
+    pub(crate) fn save(&self, yaml: &str) -> Result<Instant, Failure> {
+        let now = Instant::now();
+        fs::write(&self.path, yaml)?;
+        Ok(now)
+    }
+}
+
+impl Drop for Edit {
+    fn drop(&mut self) {
+        // The directory goes with the mesh, if this does not.
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
 /// Runs a command to its end; its standard output, or what it said if it failed.
 pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
     let Output { status, stdout, stderr } = command.output().await?;
@@ -204,7 +246,7 @@ pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
 }
 
 /// Where the programs are: beside this one.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let this = env::current_exe().unwrap_or_default();
     this.parent().map(Path::to_owned).unwrap_or_default()
 }

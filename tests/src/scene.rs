@@ -1,13 +1,19 @@
 //! What a scene is, and the stage that it plays on.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::json;
 
 use crate::mesh::{Mesh, Traces};
 
-/// What a scene measured, by name; the name ends in the unit.
+/// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
+/// a number of things.
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// Why a scene failed, for a person.
@@ -19,6 +25,8 @@ pub(crate) struct Failure(pub(crate) String);
 pub(crate) struct Scene {
     pub(crate) number: u32,
     pub(crate) name: &'static str,
+    /// What it does, for a person, in a sentence or two.
+    pub(crate) does: &'static str,
     pub(crate) run: Run,
 }
 
@@ -28,13 +36,18 @@ pub(crate) type Run = for<'a> fn(&'a mut Stage) -> BoxFuture<'a, Result<Figures,
 /// A future on the heap, so that scenes of different types stand in one list.
 pub(crate) type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// What the scenes play on: one mesh, brought up by the first that needs it.
+/// What the scenes play on: one mesh, brought up by the first that needs it. Whoever changes its YAML does it
+/// by [`Mesh::edit`], so that the next finds it as it was.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// The mesh's part is switched off: scenes must fail.
+    /// The mesh's part is switched off, by not injecting sidecars: scenes must fail. They should do so because
+    /// of what callers met, and not for the lack of a sidecar's log.
     pub(crate) control: bool,
+    /// A few thousand requests have to do.
+    pub(crate) small: bool,
     before: Traces,
     mesh: Option<Mesh>,
+    raw: PathBuf,
 }
 
 /// How a scene ended.
@@ -48,23 +61,26 @@ pub(crate) struct Outcome {
 }
 
 impl Stage {
-    pub(crate) fn new(control: bool) -> Self {
-        Self { control, before: Traces::now(), mesh: None }
+    /// `raw` is the folder for what load generators say; what is there from the last time goes.
+    pub(crate) fn new(control: bool, raw: &Path) -> io::Result<Self> {
+        if raw.exists() {
+            fs::remove_dir_all(raw)?;
+        }
+        fs::create_dir_all(raw)?;
+        Ok(Self { control, small: false, before: Traces::now(), mesh: None, raw: raw.to_owned() })
     }
 
     /// The mesh, up and ready.
     pub(crate) async fn mesh(&mut self) -> Result<&Mesh, Failure> {
         if self.mesh.is_none() {
-            let mesh = Mesh::up(!self.control).await?;
-            mesh.ready().await?;
-            self.mesh = Some(mesh);
+            self.begin().await?.ready().await?;
         }
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 
     /// Brings the mesh up and returns while it still starts.
     pub(crate) async fn begin(&mut self) -> Result<&Mesh, Failure> {
-        self.mesh = Some(Mesh::up(!self.control).await?);
+        self.mesh = Some(Mesh::up(!self.control, &self.raw).await?);
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 
@@ -120,18 +136,38 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in &self.figures {
-            writeln!(f, "   {name}: {value:.3}")?;
+        let named: Vec<_> = self.figures.iter().map(|(name, value)| shown(name, *value)).collect();
+        let width = named.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, value) in named {
+            writeln!(f, "    {name:width$}  {value}")?;
         }
+        let seconds = self.seconds;
         match &self.failure {
-            None => write!(f, "   pass"),
-            Some(why) => write!(f, "   FAIL: {}", why.replace('\n', "\n   ")),
+            None => write!(f, "    pass ({seconds:.1} s)"),
+            Some(why) => {
+                write!(f, "    FAIL ({seconds:.1} s): {}", why.trim_end().replace('\n', "\n    "))
+            }
         }
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+/// A figure's name without its unit, and its value with it.
+fn shown(name: &str, value: f64) -> (String, String) {
+    let units = [("_s", " s"), ("_ms", " ms"), ("_percent", " %"), ("_bytes", " bytes"), ("", "")];
+    let known = units.iter().find_map(|(suffix, unit)| Some((name.strip_suffix(suffix)?, unit)));
+    let (name, unit) = known.unwrap_or((name, &""));
+    let digits = if value.fract() == 0.0 { 0 } else { 3 };
+    (name.replace('_', " "), format!("{value:>9.digits$}{unit}"))
+}
+
+/// Tells what a scene has just done.
+#[expect(clippy::print_stdout, reason = "what it is for")]
+pub(crate) fn say(text: impl fmt::Display) {
+    println!("    {text}");
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self(error.to_string())
     }
 }

@@ -3,7 +3,9 @@
 mod control_plane_down;
 mod first_request;
 mod orders;
+mod protocols;
 mod rollout;
+mod split;
 mod wire;
 
 use crate::scene::Scene;
@@ -12,18 +14,42 @@ use crate::scene::Scene;
 pub(crate) const ALL: &[Scene] = &[
     Scene {
         number: 1,
-        name: "first request through two sidecars",
+        name: "first request",
+        does: "From `tulle local up` to the first answer that came through two sidecars.",
         run: |s| Box::pin(first_request::run(s)),
     },
-    Scene { number: 2, name: "on the wire", run: |s| Box::pin(wire::run(s)) },
+    Scene {
+        number: 2,
+        name: "on the wire",
+        does: "Captures what goes over the bridge between two pods, and looks for what was sent; then allows \
+               mTLS only.",
+        run: |s| Box::pin(wire::run(s)),
+    },
+    Scene {
+        number: 3,
+        name: "split",
+        does: "An HTTPRoute sends a tenth of all requests to reviews-v2; under load, its YAML is edited to a half.",
+        run: |s| Box::pin(split::run(s)),
+    },
+    Scene {
+        number: 7,
+        name: "protocols",
+        does: "SMTP, PostgreSQL, WebSocket, gRPC, and HTTP on a port that nobody listed: how long the first answer \
+               takes.",
+        run: |s| Box::pin(protocols::run(s)),
+    },
     Scene {
         number: 8,
-        name: "rollout under load, with a rude application",
+        name: "rollout",
+        does: "Rolls a Deployment twice under POSTs and gRPC streams. Its application closes its ports at once \
+               on SIGTERM.",
         run: |s| Box::pin(rollout::run(s)),
     },
     Scene {
         number: 9,
-        name: "control plane killed under load",
+        name: "no control plane",
+        does: "Kills the control plane with -9 for some time under load; an application restarts, a pod and \
+               an edit come.",
         run: |s| Box::pin(control_plane_down::run(s)),
     },
 ];

@@ -90,6 +90,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
     let mut clock = tokio::time::interval(Duration::from_secs(1));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut orphans = Orphans::default();
     loop {
         tokio::select! {

@@ -44,7 +44,7 @@ spec:
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let mesh = stage.mesh().await?;
     orders::deploy(mesh, 0).await?;
-    let (figures, back) = tokio::join!(orders::load(mesh, SECONDS), without(mesh));
+    let (figures, back) = tokio::join!(orders::load(mesh, "9", SECONDS), without(mesh));
     let tidied =
         [fs::remove_file(mesh.path("newcomer.yaml")), fs::remove_file(mesh.path("edit.yaml"))];
     let back = back?;
@@ -64,7 +64,7 @@ struct Back {
 async fn without(mesh: &Mesh) -> Result<Back, Failure> {
     sleep(Duration::from_secs(2)).await;
     let (caller, reviews) =
-        (mesh.pod("bookstore", "caller").await?, mesh.pod("bookstore", "reviews").await?);
+        (mesh.pod("bookstore", "caller").await?, mesh.pod("bookstore", "reviews-v1").await?);
     let url = format!("http://{}:9080/reviews/1", reviews.ip.as_deref().unwrap_or_default());
     // What was never asked for before would be refused without a control plane.
     get(mesh, &caller, &url).await?;

@@ -2,7 +2,7 @@
 //! fortio, gRPC streams by Python's grpcio, none of which tries anything twice. Each POST comes on a
 //! connection of its own: on one that it knows, fortio would try a second time.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -11,34 +11,18 @@ use tokio::{
 };
 
 use crate::{
+    load::{self, Caller},
     mesh::{Mesh, Pod},
     scene::{Failure, Figures, prove},
 };
 
-/// Where `tulle local` shows containers what `deploy/samples/bookstore/programs` has unpacked.
-const PROGRAMS: &str = "/opt/tulle/programs/bin";
 const YAML: &str = include_str!("orders/orders.yaml");
 /// How long a step of a Deployment may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a load generator counted.
-#[derive(Debug)]
-struct Counted {
-    good: f64,
-    /// What came instead, and how often.
-    bad: Vec<String>,
-}
-
-/// `fortio load -json -`, as far as it is read.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Fortio {
-    ret_codes: BTreeMap<String, u64>,
-}
-
 #[derive(Deserialize)]
 struct Streams {
-    ended: u32,
+    ended: u64,
     failures: Vec<String>,
 }
 
@@ -67,50 +51,41 @@ async fn pods(mesh: &Mesh) -> Result<Vec<Pod>, Failure> {
     Ok(all.into_iter().filter(|p| p.name.starts_with("orders-")).collect())
 }
 
-/// Calls the service for `seconds` and says how often that went well; fails if it ever did not.
-pub(super) async fn load(mesh: &Mesh, seconds: u32) -> Result<Figures, Failure> {
-    let caller = mesh.pod("bookstore", "caller").await?;
-    let (fortio, python) = (format!("{PROGRAMS}/fortio"), format!("{PROGRAMS}/python3"));
+/// Calls the service for `seconds` and says how often that went well; fails if it ever did not. `scene` names what
+/// is kept of it.
+pub(super) async fn load(mesh: &Mesh, scene: &str, seconds: u32) -> Result<Figures, Failure> {
+    let caller = Caller::new(mesh, "bookstore", "caller", "caller").await?;
     let time = format!("{seconds}s");
-    let common = ["load", "-quiet", "-json", "-", "-allow-initial-errors", "-t", &time, "-c", "4"];
-    let with = |rest: &[&str]| {
-        let words = [&fortio].into_iter().map(String::as_str).chain(common);
-        words.chain(rest.iter().copied()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let post =
-        with(&["-qps", "300", "-keepalive=false", "-payload", "an order", "http://orders:8080/"]);
-    let grpc = with(&["-qps", "100", "-grpc", "orders.bookstore.svc.cluster.local:8079"]);
-    let streams = [&python, "/etc/orders/streams.py", &seconds.to_string()].map(str::to_owned);
-    let (post, grpc, streams) =
-        join!(run(mesh, &caller, &post), run(mesh, &caller, &grpc), run(mesh, &caller, &streams),);
-    let counted =
-        [("posts", fortio_says(&post?, "200")?), ("calls", fortio_says(&grpc?, "SERVING")?)];
-    let Streams { ended, failures } = read(&streams?)?;
-    let streams = Counted { good: ended.into(), bad: failures };
+    let [post, grpc, streams] = ["posts", "calls", "streams"].map(|what| format!("{scene}-{what}"));
+    let posts = [
+        &["-t", &time, "-c", "4", "-qps", "300", "-keepalive=false"][..],
+        &["-payload", "an order", "http://orders:8080/"],
+    ]
+    .concat();
+    let target = "orders.bookstore.svc.cluster.local:8079";
+    let calls = ["-t", &time, "-c", "4", "-qps", "100", "-grpc", target];
+    let watch = ["python3", "/etc/orders/streams.py", &seconds.to_string()];
+    let (posts, calls, streams) = join!(
+        caller.fortio(&post, &posts),
+        caller.fortio(&grpc, &calls),
+        caller.run(&streams, &watch),
+    );
+    let (posts, calls) = (posts?, calls?);
+    let Streams { ended, failures } = load::json(&streams?)?;
     let mut figures = Figures::new();
     let mut bad = Vec::new();
-    for (what, counted) in counted.into_iter().chain([("streams", streams)]) {
-        figures.insert(what, counted.good);
-        bad.extend(counted.bad.into_iter().map(|why| format!("{what}: {why}")));
-        prove(counted.good > 10.0, || format!("only {} {what} went well", counted.good))?;
+    for (what, good, others) in [
+        ("posts", posts.of(&["200"]), posts.but(&["200"])),
+        ("calls", calls.of(&["SERVING"]), calls.but(&["SERVING"])),
+        ("streams", ended, failures),
+    ] {
+        figures.insert(what, load::float(good));
+        bad.extend(others.into_iter().map(|why| format!("{what}: {why}")));
+        prove(good > 10, || format!("only {good} {what} went well"))?;
     }
+    figures.insert("posts_per_second", posts.rate());
+    figures.insert("slowest_percent_of_posts_from_ms", posts.latency(99.0).unwrap_or_default());
     prove(bad.is_empty(), || format!("failed requests:\n{}", bad.join("\n")))?;
     figures.insert("failed", 0.0);
     Ok(figures)
-}
-
-async fn run(mesh: &Mesh, caller: &Pod, argv: &[String]) -> Result<String, Failure> {
-    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-    mesh.exec(caller, "caller", &argv).await
-}
-
-fn fortio_says(text: &str, good: &str) -> Result<Counted, Failure> {
-    let Fortio { mut ret_codes } = read(text)?;
-    let count = ret_codes.remove(good).unwrap_or_default();
-    let bad = ret_codes.into_iter().map(|(code, count)| format!("{code}, {count} times"));
-    Ok(Counted { good: f64::from(u32::try_from(count).unwrap_or(u32::MAX)), bad: bad.collect() })
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
-    serde_json::from_str(text).map_err(|error| Failure(format!("{error} in {text}")))
 }

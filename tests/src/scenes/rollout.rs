@@ -27,7 +27,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         prove(!late, || format!("the load was over before the rollouts: {took:?}"))?;
         Ok::<_, Failure>(took)
     };
-    let (figures, took) = tokio::join!(orders::load(mesh, SECONDS), rolls);
+    let (figures, took) = tokio::join!(orders::load(mesh, "8", SECONDS), rolls);
     let took = took?;
     let mut figures = figures?;
     figures.insert("first_rollout_s", took[0]);

@@ -30,7 +30,7 @@ spec: {mode: Strict}
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let mesh = stage.mesh().await?;
     let client = mesh.pod("bookstore", "client").await?;
-    let reviews = mesh.pod("bookstore", "reviews").await?;
+    let reviews = mesh.pod("bookstore", "reviews-v1").await?;
     let address = reviews.ip.clone().unwrap_or_default();
 
     let path = format!("/reviews/1?{SECRET}");

@@ -1,28 +1,34 @@
 //! What processes leave behind becomes a child of the first process of its namespace, which is ours: if
 //! nobody waited for it, a container's namespace could never end.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// Children that have ended. Those that we started ourselves are waited for at once by whoever did;
-/// what is there twice is nobody's.
+/// Children that have ended, and how often they were seen. Those that we started ourselves are waited for
+/// as soon as the machine lets whoever did; what is there three times is nobody's.
 #[derive(Debug, Default)]
-pub(super) struct Orphans(BTreeSet<i32>);
+pub(super) struct Orphans(BTreeMap<i32, u32>);
 
 impl Orphans {
-    /// To be called every second or so.
+    /// To be called about once a second, and never several times at once after a pause: what was to be
+    /// waited for meanwhile would seem to be nobody's.
     pub(super) fn bury(&mut self) {
-        self.bury_of(ended());
+        self.bury_of(&ended());
     }
 
-    fn bury_of(&mut self, ended: BTreeSet<i32>) {
-        for pid in ended.intersection(&self.0).filter_map(|pid| Pid::from_raw(*pid)) {
+    fn bury_of(&mut self, ended: &BTreeSet<i32>) {
+        self.0 =
+            ended.iter().map(|pid| (*pid, self.0.get(pid).map_or(1, |seen| seen + 1))).collect();
+        let nobodys = self.0.iter().filter(|(_, seen)| **seen >= 3);
+        for pid in nobodys.filter_map(|(pid, _)| Pid::from_raw(*pid)) {
             if let Err(error) = waitpid(Some(pid), WaitOptions::NOHANG) {
                 tracing::debug!(?pid, %error, "an orphan stays");
             }
         }
-        self.0 = ended;
     }
 }
 
@@ -48,16 +54,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_waits_for_is_buried_the_second_time() {
+    fn what_nobody_waits_for_is_buried_the_third_time() {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         while !ended().contains(&pid) {
             std::thread::yield_now();
         }
         let mut orphans = Orphans::default();
-        orphans.bury_of(BTreeSet::from([pid]));
-        assert!(is_zombie(&pid.to_string()));
-        orphans.bury_of(BTreeSet::from([pid]));
+        for _ in 0..2 {
+            orphans.bury_of(&BTreeSet::from([pid]));
+            assert!(is_zombie(&pid.to_string()));
+        }
+        orphans.bury_of(&BTreeSet::from([pid]));
         assert!(!is_zombie(&pid.to_string()));
         assert!(child.wait().is_err(), "it is gone");
     }

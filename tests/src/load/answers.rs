@@ -1,0 +1,93 @@
+//! Who answered, under which rule: by wrk, whose script reads it from each answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Caller;
+use crate::scene::{Failure, prove};
+
+const SCRIPT: (&str, &str) = ("/tmp/answers.lua", include_str!("answers.lua"));
+
+/// How long a change may take here. Milliseconds are usual.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers of one version of the reviews under one rule.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answers {
+    /// What header `x-rule` says; a route sets it. `none` if nobody does.
+    pub(crate) rule: String,
+    /// What the answer says, or `status 404` and the like.
+    pub(crate) version: String,
+    pub(crate) count: u64,
+    /// When the first and the last came, in seconds since 1970.
+    pub(crate) first: f64,
+    pub(crate) last: f64,
+}
+
+impl Caller<'_> {
+    /// Asks for reviews for `time` (`4s`), on 16 connections as fast as they answer; fails if one request got none,
+    /// or an error.
+    pub(crate) async fn reviews(&self, label: &str, time: &str) -> Result<Vec<Answers>, Failure> {
+        self.file(SCRIPT.0, SCRIPT.1).await?;
+        let url = "http://reviews:9080/reviews/1";
+        let args = ["-t", "1", "-c", "16", "-d", time, "-s", SCRIPT.0, url];
+        let (counted, said) = self.wrk(label, &args).await?;
+        let bad = counted.but(&["2xx"]);
+        prove(bad.is_empty(), || format!("failed requests: {}", bad.join("; ")))?;
+        let answers: Vec<Answers> = said.lines().filter_map(Answers::read).collect();
+        prove(!answers.is_empty(), || format!("nothing was counted:\n{said}"))?;
+        Ok(answers)
+    }
+
+    /// Waits until an answer comes under this rule.
+    pub(crate) async fn meets(&self, rule: &str) -> Result<(), Failure> {
+        let start = Instant::now();
+        let argv = ["curl", "-sS", "-i", "-m", "2", "http://reviews:9080/reviews/1"];
+        let header = format!("x-rule: {rule}\r");
+        loop {
+            let answer = self.mesh.exec(&self.pod, self.container, &argv).await;
+            if answer.is_ok_and(|answer| answer.contains(&header)) {
+                return Ok(());
+            }
+            prove(start.elapsed() < PATIENCE, || format!("rule {rule} is not in force"))?;
+        }
+    }
+
+    /// Lets a wrk that runs in this container end early.
+    #[expect(dead_code, reason = "scene 10 needs it")]
+    pub(crate) async fn enough(&self) -> Result<(), Failure> {
+        let argv = ["pkill", "-INT", "-x", "wrk"];
+        self.mesh.exec(&self.pod, self.container, &argv).await.map(drop)
+    }
+}
+
+impl Answers {
+    /// How many there are of all kinds.
+    pub(crate) fn total(all: &[Self]) -> u64 {
+        all.iter().map(|answers| answers.count).sum()
+    }
+
+    /// A line of the script.
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("answers ")?.splitn(4, ' ');
+        let count = words.next()?.parse().ok()?;
+        let mut time = || words.next()?.parse().ok();
+        let (first, last) = (time()?, time()?);
+        let (rule, version) = words.next()?.rsplit_once('/')?;
+        Some(Self { rule: rule.to_owned(), version: version.to_owned(), count, first, last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_script() {
+        let read = Answers::read("answers 12 1.500000 2.750000 a/b/status 404").unwrap();
+        assert_eq!((read.rule.as_str(), read.version.as_str()), ("a/b", "status 404"));
+        assert_eq!((read.count, read.first, read.last), (12, 1.5, 2.75));
+        assert_eq!(Answers::read("Requests/sec:  10.0"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! An HTTPRoute sends a tenth to v2, then half; wrk counts what callers get.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::sleep;
+
+use crate::{
+    load::{Answers, Caller, float},
+    scene::{Failure, Figures, Stage, prove, say},
+};
+
+/// Each answer tells under which rule it came, by a header that the route sets.
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: split, namespace: bookstore}
+spec:
+  parentRefs: [{group: '', kind: Service, name: reviews, port: 9080}]
+  rules:
+  - filters:
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {set: [{name: x-rule, value: to-v2-PERCENT}]}
+    backendRefs:
+    - {name: reviews-v1, port: 9080, weight: REST}
+    - {name: reviews-v2, port: 9080, weight: PERCENT}
+";
+/// So many answers at the least are counted; and so many where programs are slow.
+const ENOUGH: u64 = 20_000;
+const FEW: u64 = 3_000;
+/// wrk runs for so many seconds at a time.
+const PIECE: &str = "4s";
+/// The edit comes that far into a run.
+const BEFORE: Duration = Duration::from_millis(1500);
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let (control, enough) = (stage.control, if stage.small { FEW } else { ENOUGH });
+    let mesh = stage.mesh().await?;
+    let caller = Caller::client(mesh).await?;
+    let route = mesh.edit("split.yaml", &route(10))?;
+    if !control {
+        caller.meets("to-v2-10").await?;
+    }
+
+    let mut tenth = Vec::new();
+    for piece in 1.. {
+        tenth.extend(caller.reviews(&format!("3-tenth-{piece}"), PIECE).await?);
+        if Answers::total(&tenth) >= enough {
+            break;
+        }
+    }
+    let (tenth, all) = share(&tenth, "to-v2-10")?;
+    say(format!("of {all} answers under the rule of 10 %, {tenth:.2} % came from v2"));
+
+    let edit = async {
+        sleep(BEFORE).await;
+        let saved = since_1970();
+        route.save(&self::route(50))?;
+        Ok::<f64, Failure>(saved)
+    };
+    let (counted, saved) = tokio::join!(caller.reviews("3-edit", PIECE), edit);
+    let (counted, saved) = (counted?, saved?);
+    let (old, new): (Vec<Answers>, Vec<Answers>) =
+        counted.into_iter().partition(|some| some.rule == "to-v2-10");
+    prove(!old.is_empty(), || "the run had not begun when the edit came".into())?;
+    prove(!new.is_empty(), || "the edit was not in force before the run ended".into())?;
+    let first = new.iter().map(|some| some.first).fold(f64::INFINITY, f64::min);
+    let last = old.iter().map(|some| some.last).fold(0.0, f64::max);
+    let (half, all) = share(&new, "to-v2-50")?;
+    say(format!("saved with 50 % under load: of {all} answers, {half:.2} % came from v2"));
+    Ok(Figures::from([
+        ("answers", float(Answers::total(&new) + Answers::total(&old))),
+        ("v2_at_10_percent", tenth),
+        ("v2_at_50_percent", half),
+        ("save_to_first_under_new_rule_ms", (first - saved) * 1e3),
+        ("save_to_last_under_old_rule_ms", (last - saved) * 1e3),
+    ]))
+}
+
+/// How much of it came from v2, in percent, and of how many; fails unless that is within 4.5 standard errors of what
+/// `rule` says, and each answer came under it.
+fn share(answers: &[Answers], rule: &str) -> Result<(f64, u64), Failure> {
+    let all = Answers::total(answers);
+    let v2 = answers.iter().filter(|some| some.version == "v2").map(|some| some.count).sum();
+    let wanted: f64 = rule.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0.0);
+    let (found, error) =
+        (100.0 * float(v2) / float(all), (wanted * (100.0 - wanted) / float(all)).sqrt());
+    prove((found - wanted).abs() <= 4.5 * error, || {
+        format!("{found:.2} % of {all} answers are from v2, not {wanted} % ± {:.2}", 4.5 * error)
+    })?;
+    let stray = answers.iter().find(|some| some.rule != rule);
+    prove(stray.is_none(), || format!("not under the rule {rule}: {stray:?}"))?;
+    Ok((found, all))
+}
+
+fn route(percent: u32) -> String {
+    let rest = (100 - percent).to_string();
+    ROUTE.replace("PERCENT", &percent.to_string()).replace("REST", &rest)
+}
+
+/// What the clock says, as wrk's script tells it.
+fn since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
