@@ -12,6 +12,7 @@
 mod attached;
 mod cluster;
 mod endpoints;
+mod envoy;
 mod listener;
 mod names;
 mod policy;
@@ -22,9 +23,12 @@ mod route;
 mod workload;
 
 use ipnet::IpNet;
-use tulle_xds::model::{Kind, Resource};
+use tulle_xds::{
+    cache::{Contents, Dialect, Key},
+    model::{Kind, Resource},
+};
 
-pub use self::{names::subject, references::complaints};
+pub use self::{envoy::members, names::subject, references::complaints};
 use crate::world::World;
 
 /// What the command line says about the mesh.
@@ -36,6 +40,18 @@ pub struct Settings {
     pub cluster_domain: String,
     /// Address ranges of pods and Services.
     pub mesh_ranges: Vec<IpNet>,
+}
+
+/// What `key` stands for, in the words of its dialect.
+pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
+    let (kind, name) = (key.kind, &*key.name);
+    let shared = match key.dialect {
+        Dialect::Tulle => compile(world, settings, kind, name).map(|resource| resource.encode()),
+        Dialect::Envoy => envoy::compile(world, settings, kind, name),
+        // Nothing is made for these yet.
+        Dialect::Grpc => None,
+    };
+    shared.into()
 }
 
 /// The resource of this kind and name, for our own proxy.

@@ -5,12 +5,19 @@
 //! interest ─────────────────────────────────────────^
 //! ```
 //!
+//! A kind that somebody wants whole (stock Envoy, which cannot ask for what it needs) has members:
+//! they are listed once, when it becomes wanted, and from then on what is dirty says what joins and
+//! leaves.
+//!
 //! Invariants: nobody else writes the world or the cache; nothing is answered before the source's
 //! first batch, or what is there would be reported as missing; only what somebody wants is compiled,
-//! and after a change only what it touches.
+//! and after a change only what it touches; of one change, what is gone is published last.
+
+mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    slice,
     sync::Arc,
     time::Duration,
 };
@@ -20,10 +27,15 @@ use tokio::{
     time::{self, Instant},
 };
 use tulle_runtime::ready::Blocker;
-use tulle_xds::cache::{Cache, Dialect, Interest, Key, Want};
+use tulle_xds::{
+    cache::{Cache, Contents, Interest, Key, Want},
+    model::Kind,
+    protocol::WILDCARD,
+};
 
+use self::wanted::Wanted;
 use crate::{
-    compile::{self, Settings, compile},
+    compile::{self, Settings},
     files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
@@ -45,8 +57,7 @@ pub struct Publisher {
     report: watch::Sender<Report>,
     metrics: Arc<Metrics>,
     world: World,
-    /// The keys that somebody wants, by what they are about.
-    wanted: HashMap<Subject, BTreeSet<Key>>,
+    wanted: Wanted,
     /// What the source says is wrong.
     told: Vec<Problem>,
     /// What is wrong with objects that refer to others, and where those stand.
@@ -76,7 +87,7 @@ impl Publisher {
             report,
             metrics,
             world: World::default(),
-            wanted: HashMap::new(),
+            wanted: Wanted::default(),
             told: Vec::new(),
             complaints: BTreeMap::new(),
             places: HashMap::new(),
@@ -181,50 +192,68 @@ impl Publisher {
         complaints.chain(self.told.iter().cloned()).collect()
     }
 
-    fn publish(&self, dirty: &Dirty) {
+    fn publish(&mut self, dirty: &Dirty) {
         // The roster first: a proxy whose workload says "here you are" must be let in.
         for subject in dirty {
             if let Subject::Pod(name) = subject {
                 self.roster.set(name, self.world.pod(name).map(|pod| &**pod));
             }
         }
-        for key in dirty.iter().filter_map(|subject| self.wanted.get(subject)).flatten() {
-            self.compile(key);
+        let wildcards = self.wanted.wildcards();
+        self.update(dirty, &wildcards);
+    }
+
+    /// Compiles what is about these subjects, and publishes it: what a route leads to before the
+    /// route, and what is gone after it.
+    fn update(&mut self, subjects: &Dirty, wildcards: &[Key]) {
+        let mut changes = Vec::new();
+        for subject in subjects {
+            for wildcard in wildcards {
+                let now = compile::members(&self.world, wildcard, subject);
+                let gone = self.wanted.set_members(subject, wildcard, &now);
+                changes.extend(gone.into_iter().map(Change::gone));
+            }
+            for (key, member) in self.wanted.about(subject) {
+                self.metrics.compiled.inc();
+                let contents = compile::contents(&self.world, &self.settings, key);
+                let part = if member { Part::Is } else { Part::IsNot };
+                changes.push(Change { key: key.clone(), contents, part });
+            }
+        }
+        changes.sort_by_key(Change::rank);
+        for Change { key, contents, part } in changes {
+            let changed = match part {
+                Part::Is => self.cache.add_member(key, contents),
+                Part::Was => self.cache.remove_member(&key),
+                Part::IsNot => self.cache.put(key, contents),
+            };
+            if changed {
+                self.metrics.published.inc();
+            }
         }
     }
 
     fn want(&mut self, want: Want) {
         match want {
+            Want::Wanted(wildcard) if &*wildcard.name == WILDCARD => {
+                self.wanted.want_all(wildcard.clone());
+                self.update(&self.world.served(), slice::from_ref(&wildcard));
+                self.cache.complete(wildcard);
+            }
+            Want::Unwanted(wildcard) if &*wildcard.name == WILDCARD => {
+                for key in self.wanted.unwant_all(&wildcard) {
+                    self.cache.remove_member(&key);
+                }
+            }
             Want::Wanted(key) => {
-                if let Some(subject) = compile::subject(key.kind, &key.name) {
-                    self.wanted.entry(subject).or_default().insert(key.clone());
-                }
-                self.compile(&key);
-            }
-            Want::Unwanted(key) => {
-                let Some(subject) = compile::subject(key.kind, &key.name) else {
-                    return;
-                };
-                let Some(keys) = self.wanted.get_mut(&subject) else {
-                    return;
-                };
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.wanted.remove(&subject);
+                self.wanted.name(&key, true);
+                self.metrics.compiled.inc();
+                let contents = compile::contents(&self.world, &self.settings, &key);
+                if self.cache.put(key, contents) {
+                    self.metrics.published.inc();
                 }
             }
-        }
-    }
-
-    fn compile(&self, key: &Key) {
-        let resource = match key.dialect {
-            Dialect::Tulle => compile(&self.world, &self.settings, key.kind, &key.name),
-            // Nothing is made for these yet.
-            Dialect::Envoy | Dialect::Grpc => None,
-        };
-        self.metrics.compiled.inc();
-        if self.cache.put(key.clone(), resource.map(|resource| resource.encode())) {
-            self.metrics.published.inc();
+            Want::Unwanted(key) => self.wanted.name(&key, false),
         }
     }
 
@@ -261,5 +290,34 @@ impl Publisher {
             report.problems = problems.into_iter().collect();
             changed
         });
+    }
+}
+
+/// Something to publish.
+struct Change {
+    key: Key,
+    contents: Contents,
+    part: Part,
+}
+
+/// Whether a key is a member of a kind that somebody wants whole.
+enum Part {
+    Is,
+    Was,
+    IsNot,
+}
+
+impl Change {
+    fn gone(key: Key) -> Self {
+        Self { key, contents: Contents::default(), part: Part::Was }
+    }
+
+    fn rank(&self) -> u8 {
+        let gone = self.contents == Contents::default();
+        match self.key.kind {
+            Kind::Cluster | Kind::Endpoints if gone => 2,
+            Kind::Cluster | Kind::Endpoints => 0,
+            Kind::Workload | Kind::Listener | Kind::Route => 1,
+        }
     }
 }

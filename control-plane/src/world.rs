@@ -146,6 +146,14 @@ impl World {
         self.services.get(name)
     }
 
+    /// Everything about which there is something for whoever wants to know all: Services, and the
+    /// addresses at which they are served.
+    pub fn served(&self) -> Dirty {
+        let addresses = self.services.values().flat_map(|service| &service.cluster_ips);
+        let services = self.services.keys().cloned().map(Subject::Service);
+        services.chain(addresses.copied().map(Subject::Address)).collect()
+    }
+
     /// The Service with this cluster IP. Of several (an address that is just changing hands) the
     /// first by name, so that every replica says the same.
     pub fn service_at(&self, ip: IpAddr) -> Option<&Arc<Service>> {

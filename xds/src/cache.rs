@@ -17,10 +17,17 @@
 //! [`Contents`] at once, and each subscriber reads its own ([`View`]). So a namespace that gets a
 //! version of its own, or loses it, never sees a moment without any, and is sent nothing if the bytes
 //! are the same.
+//!
+//! A kind can be wanted whole: whoever subscribes to [`WILDCARD`] is told of every *member* of the
+//! kind. The publisher lists the members when that becomes wanted ([`Cache::add_member`]), says when
+//! the list is complete ([`Cache::complete`]), and keeps it so until the wildcard becomes unwanted.
+//! A member is here once, however many watch.
 
 mod key;
+mod subscriber;
 
 pub use key::{Contents, Dialect, Key, View};
+pub use subscriber::{Names, Subscriber};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -34,16 +41,17 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{model::Kind, protocol::Version};
+use crate::{
+    cache::subscriber::Reader,
+    model::Kind,
+    protocol::{Version, WILDCARD},
+};
 
 /// How long a resource that nobody subscribes to stays wanted.
 pub const LINGER: Duration = Duration::from_secs(60);
 
 /// How many such resources are kept at most.
 const MAX_IDLE: usize = 100_000;
-
-/// Names, in the order of their kinds.
-pub type Names = BTreeSet<(Kind, Arc<str>)>;
 
 /// What is known about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,16 +100,6 @@ pub struct Interest {
     inner: Arc<Inner>,
 }
 
-/// A session's end: its subscriptions, and which of them changed. Dropping it unsubscribes all.
-#[derive(Debug)]
-pub struct Subscriber {
-    cache: Cache,
-    id: u64,
-    view: View,
-    keys: HashSet<Key>,
-    inbox: Arc<Inbox>,
-}
-
 impl Cache {
     /// An empty cache, and the publisher's end of it.
     pub fn new() -> (Self, Interest) {
@@ -113,18 +111,53 @@ impl Cache {
     /// nobody wants is ignored. Returns whether something changed for somebody, present or to come.
     pub fn put(&self, key: Key, contents: impl Into<Contents>) -> bool {
         let next = Variants::from(contents.into());
+        self.inner.state.lock().put(&key, next)
+    }
+
+    /// Publishes a resource that is a member of its kind from now on.
+    pub fn add_member(&self, key: Key, contents: impl Into<Contents>) -> bool {
+        let next = Variants::from(contents.into());
         let mut state = self.inner.state.lock();
-        let Some(slot) = state.slots.get_mut(&key) else {
+        state.idle.remove(&key);
+        state.slots.entry(key.clone()).or_default().member = true;
+        let names = &mut state.groups.entry(key.group()).or_default().names;
+        names.insert(Arc::clone(&key.name));
+        state.put(&key, next)
+    }
+
+    /// What was a member is none any more: there is no such resource.
+    pub fn remove_member(&self, key: &Key) -> bool {
+        let mut state = self.inner.state.lock();
+        let Some(slot) = state.slots.get_mut(key).filter(|slot| slot.member) else {
             return false;
         };
-        let last = std::mem::replace(&mut slot.published, next);
-        for subscriber in slot.subscribers.values() {
-            let namespace = &subscriber.namespace;
-            if last.of(namespace) != slot.published.of(namespace) {
-                subscriber.inbox.mark(key.kind, &key.name);
-            }
+        slot.member = false;
+        let subscribed = !slot.subscribers.is_empty();
+        if let Some(group) = state.groups.get_mut(&key.group()) {
+            group.names.remove(&key.name);
         }
-        last != slot.published
+        let changed = state.put(key, Variants::from(Contents::default()));
+        if !subscribed {
+            state.slots.remove(key);
+        }
+        changed
+    }
+
+    /// All members of the kind of `key`, a wildcard, are published.
+    pub fn complete(&self, key: Key) {
+        self.put(key, None);
+    }
+
+    /// Whether `key` is a member of its kind.
+    pub fn is_member(&self, key: &Key) -> bool {
+        self.inner.state.lock().slots.get(key).is_some_and(|slot| slot.member)
+    }
+
+    /// The members of the kind of `key`, in order.
+    pub fn members(&self, key: &Key) -> Vec<Arc<str>> {
+        let state = self.inner.state.lock();
+        let group = state.groups.get(&key.group());
+        group.into_iter().flat_map(|group| &group.names).cloned().collect()
     }
 
     /// What is published under `key` for callers in `namespace`.
@@ -172,7 +205,7 @@ impl Cache {
         state.last_id += 1;
         let id = state.last_id;
         drop(state);
-        Subscriber { cache: self.clone(), id, view, keys: HashSet::new(), inbox: Arc::default() }
+        Subscriber::new(self.clone(), id, view)
     }
 }
 
@@ -200,68 +233,6 @@ impl Interest {
     }
 }
 
-impl Subscriber {
-    /// Subscribes: what is known already is in the next [`take_changed`](Self::take_changed).
-    pub fn subscribe(&mut self, kind: Kind, name: &str) {
-        let key = self.key(kind, name);
-        if !self.keys.insert(key.clone()) {
-            return;
-        }
-        let mut state = self.cache.inner.state.lock();
-        if !state.slots.contains_key(&key) {
-            state.slots.insert(key.clone(), Slot::default());
-            state.report(key.clone());
-            self.cache.inner.wake.notify_one();
-        }
-        state.idle.remove(&key);
-        if let Some(slot) = state.slots.get_mut(&key) {
-            let (inbox, namespace) = (Arc::clone(&self.inbox), Arc::clone(&self.view.namespace));
-            slot.subscribers.insert(self.id, Reader { inbox, namespace });
-            if *slot.published.of(&self.view.namespace) != Published::Unknown {
-                self.inbox.mark(kind, &key.name);
-            }
-        }
-    }
-
-    /// Unsubscribes; of what is not subscribed, nothing happens.
-    pub fn unsubscribe(&mut self, kind: Kind, name: &str) {
-        let key = self.key(kind, name);
-        if self.keys.remove(&key) {
-            self.cache.inner.leave([key], self.id);
-        }
-    }
-
-    /// What is published under a name.
-    pub fn get(&self, kind: Kind, name: &str) -> Published {
-        self.cache.get(&self.key(kind, name), &self.view.namespace)
-    }
-
-    /// Waits until a subscribed name changed.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost if the future is dropped.
-    pub async fn changed(&self) {
-        while self.inbox.names.lock().is_empty() {
-            self.inbox.wake.notified().await;
-        }
-    }
-
-    /// The names that changed since the last call, each once.
-    pub fn take_changed(&self) -> Names {
-        std::mem::take(&mut *self.inbox.names.lock())
-    }
-
-    fn key(&self, kind: Kind, name: &str) -> Key {
-        Key { kind, name: name.into(), dialect: self.view.dialect }
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        self.cache.inner.leave(self.keys.drain(), self.id);
-    }
-}
-
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
@@ -272,6 +243,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     slots: HashMap<Key, Slot>,
+    /// Which of them are members, and who watches those.
+    groups: HashMap<(Kind, Dialect), Group>,
     /// Slots without subscribers, and since when.
     idle: HashMap<Key, Instant>,
     /// Keys whose wantedness the publisher has to look at; `reported` is the same as a set.
@@ -284,6 +257,14 @@ struct State {
 struct Slot {
     published: Variants,
     subscribers: BTreeMap<u64, Reader>,
+    member: bool,
+}
+
+/// The members of a kind, and who watches them.
+#[derive(Debug, Default)]
+struct Group {
+    names: BTreeSet<Arc<str>>,
+    watchers: BTreeMap<u64, Reader>,
 }
 
 /// [`Contents`], with their versions.
@@ -291,20 +272,6 @@ struct Slot {
 struct Variants {
     shared: Published,
     by_caller: BTreeMap<Arc<str>, Published>,
-}
-
-/// A subscriber, as a slot knows it.
-#[derive(Debug)]
-struct Reader {
-    inbox: Arc<Inbox>,
-    namespace: Arc<str>,
-}
-
-/// The names that a subscriber has to look at.
-#[derive(Debug, Default)]
-struct Inbox {
-    names: Mutex<Names>,
-    wake: Notify,
 }
 
 impl Inner {
@@ -320,12 +287,33 @@ impl Inner {
 }
 
 impl State {
+    fn put(&mut self, key: &Key, next: Variants) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return false;
+        };
+        let last = std::mem::replace(&mut slot.published, next);
+        let group = self.groups.get(&key.group()).filter(|_| &*key.name != WILDCARD);
+        let watchers = group.into_iter().flat_map(|group| group.watchers.values());
+        for subscriber in slot.subscribers.values().chain(watchers) {
+            let namespace = &subscriber.namespace;
+            if last.of(namespace) != slot.published.of(namespace) {
+                subscriber.mark(key.kind, &key.name);
+            }
+        }
+        last != slot.published
+    }
+
     fn leave(&mut self, key: Key, subscriber: u64, now: Instant) {
+        if &*key.name == WILDCARD
+            && let Some(group) = self.groups.get_mut(&key.group())
+        {
+            group.watchers.remove(&subscriber);
+        }
         let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
         slot.subscribers.remove(&subscriber);
-        if !slot.subscribers.is_empty() {
+        if !slot.subscribers.is_empty() || slot.member {
             return;
         }
         if self.idle.len() < MAX_IDLE {
@@ -369,13 +357,6 @@ impl From<Option<Bytes>> for Published {
     fn from(bytes: Option<Bytes>) -> Self {
         let present = |bytes: Bytes| Self::Present { version: content_version(&bytes), bytes };
         bytes.map_or(Self::Absent, present)
-    }
-}
-
-impl Inbox {
-    fn mark(&self, kind: Kind, name: &Arc<str>) {
-        self.names.lock().insert((kind, Arc::clone(name)));
-        self.wake.notify_one();
     }
 }
 

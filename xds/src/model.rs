@@ -12,6 +12,7 @@
 mod cluster;
 mod difference;
 mod endpoint;
+pub mod envoy;
 mod listener;
 mod origin;
 mod route;
@@ -197,6 +198,15 @@ impl Kind {
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The pod, `NAMESPACE/POD`, whose own the resource of this name is: nobody else may see it.
+    pub fn owner(self, name: &str) -> Option<&str> {
+        match self {
+            Self::Workload => Some(name),
+            Self::Listener => envoy::own_listener(name).map(|(_, pod)| pod),
+            Self::Cluster | Self::Endpoints | Self::Route => None,
         }
     }
 

@@ -14,6 +14,9 @@ use crate::model::Kind;
 /// Longest name that either side accepts, in bytes.
 pub const MAX_NAME: usize = 512;
 
+/// In place of a name: all resources of the kind.
+pub const WILDCARD: &str = "*";
+
 /// Names that one session may subscribe to, all kinds together.
 pub const MAX_SUBSCRIPTIONS: usize = 100_000;
 

@@ -249,7 +249,7 @@ impl Inner {
 
     fn open<S: Variant>(&self, caller: Caller, dialect: Dialect, version: String) -> Listed<'_, S> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let session = Mutex::new(S::new(&caller.pod));
+        let session = Mutex::new(S::new(&caller.pod, dialect));
         let open = Arc::new(Open { caller, dialect, version, session });
         let listed: Arc<AnyOpen> = Arc::<Open<S>>::clone(&open);
         self.sessions.lock().insert(id, listed);

@@ -9,9 +9,13 @@
 //! has already is not sent, except to one that subscribes again. An ACK gets no response. A
 //! rejected version is not sent again on this stream.
 //!
-//! This is the delta variant; [`state`] puts the state-of-the-world variant on top of it.
+//! This is the delta variant; [`state`] puts the state-of-the-world variant on top of it. A client
+//! with a wildcard is served in an order in which nothing breaks: [`order`].
 
+mod conversation;
+mod order;
 pub mod state;
+mod verdict;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,34 +24,39 @@ use std::{
 
 use serde::Serialize;
 
+use self::conversation::{Contents, Conversation, InFlight, Sent, Wildcard};
 use crate::{
     cache::Published,
     model::Kind,
-    protocol::{
-        Answer, MAX_NACK, MAX_NAME, MAX_PAYLOAD, MAX_SUBSCRIPTIONS, Received, Request, Response,
-        Version, bounded,
-    },
+    protocol::{MAX_NAME, MAX_SUBSCRIPTIONS, Request, Response, Version, WILDCARD},
 };
 
-/// What a name costs on the wire beside its text, its version and its bytes: tags, lengths, type URL.
-const OVERHEAD: usize = 128;
+/// Kinds of which a client may have all: a first request that names nothing asks for it.
+const WILDCARD_KINDS: [Kind; 2] = [Kind::Cluster, Kind::Listener];
 
 /// The server's side of one delta ADS stream; see the [module](self).
 #[derive(Debug, Default)]
 pub struct Session {
-    /// The only [`Kind::Workload`] that this client may see.
+    /// The only pod whose own resources this client may see.
     workload: String,
     next_nonce: u64,
     subscriptions: usize,
     kinds: BTreeMap<Kind, Conversation>,
     /// Kinds whose responses hold all that is subscribed, however little changed.
     whole: &'static [Kind],
+    /// Whether there is a wildcard for this client, and what belongs to it beside the members.
+    wildcard: bool,
+    own: Vec<(Kind, String)>,
+    /// The client had clusters when it came.
+    returning: bool,
+    /// Clusters that the client was just told of, and whose endpoints it has not answered yet.
+    warming: BTreeSet<String>,
 }
 
 /// What a request changed: for the caller to subscribe to at the source of what is published.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Names that are subscribed from now on.
+    /// Names that are subscribed from now on; [`WILDCARD`] for all of the kind.
     pub subscribed: Vec<String>,
     /// Names that are not subscribed any more.
     pub unsubscribed: Vec<String>,
@@ -97,38 +106,18 @@ pub struct NameStatus {
     pub rejected: Option<String>,
 }
 
-/// One kind.
-#[derive(Debug, Default)]
-struct Conversation {
-    begun: bool,
-    names: BTreeMap<String, Sent>,
-    /// Subscribed names whose published state has to be looked at.
-    dirty: BTreeSet<String>,
-    in_flight: Option<InFlight>,
-}
-
-/// What we told the client of a name.
-#[derive(Debug, Default)]
-struct Sent {
-    /// `None`: nothing yet. `Some(None)`: that there is none.
-    last: Option<Option<Version>>,
-    accepted: Option<Version>,
-    rejected: Option<String>,
-    /// To be told even if it knows.
-    again: bool,
-    refused: bool,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    nonce: String,
-    contents: Vec<(String, Option<Version>)>,
-}
-
 impl Session {
-    /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`.
+    /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`. There is no wildcard
+    /// for it.
     pub fn new(workload: impl Into<String>) -> Self {
         Self { workload: workload.into(), ..Self::default() }
+    }
+
+    /// The same, with a wildcard for listeners and clusters. `own` are resources of this client
+    /// alone that belong to it.
+    #[must_use]
+    pub fn with_wildcard(self, own: Vec<(Kind, String)>) -> Self {
+        Self { wildcard: true, own, ..self }
     }
 
     /// Takes a request of the client.
@@ -137,55 +126,136 @@ impl Session {
     /// If the stream has to end.
     pub fn request(&mut self, request: Request) -> Result<Changes, Violation> {
         let mut changes = Changes::default();
-        let conversation = self.kinds.entry(request.kind).or_default();
+        let kind = request.kind;
+        let conversation = self.kinds.entry(kind).or_default();
         let first = !mem::replace(&mut conversation.begun, true);
-        let names_all = first
-            && request.subscribe.is_empty()
-            && matches!(request.kind, Kind::Listener | Kind::Cluster);
-        if names_all || request.subscribe.iter().any(|name| name == "*") {
-            return Err(Violation::Wildcard(request.kind));
+        if let Some(answer) = &request.answer {
+            let answered = conversation.answered(answer);
+            self.settled(kind, &answered);
+            changes.rejected = answered.rejected;
         }
-        if let Some(answer) = request.answer {
-            changes.rejected = conversation.answered(&answer);
-        }
-        for name in request.unsubscribe {
-            if conversation.names.remove(&name).is_some() {
-                self.subscriptions -= 1;
-                conversation.dirty.remove(&name);
-                changes.unsubscribed.push(name);
-            }
+        for name in &request.unsubscribe {
+            self.unsubscribe(kind, name, &mut changes);
         }
         let mut versions: BTreeMap<_, _> = request.versions.into_iter().collect();
+        let implied = first && request.subscribe.is_empty() && WILDCARD_KINDS.contains(&kind);
+        let mut all = implied;
         for name in request.subscribe {
-            if name.len() > MAX_NAME {
-                return Err(Violation::LongName(name.len()));
+            if name == WILDCARD {
+                all = true;
+            } else {
+                let has = versions.remove(&name);
+                self.subscribe(kind, name, has, &mut changes)?;
             }
-            conversation.dirty.insert(name.clone());
-            if let Some(sent) = conversation.names.get_mut(&name) {
-                sent.again = true;
-                continue;
-            }
-            self.subscriptions += 1;
-            if self.subscriptions > MAX_SUBSCRIPTIONS {
-                return Err(Violation::TooMany);
-            }
-            let has = versions.remove(&name);
-            let refused = request.kind == Kind::Workload && name != self.workload;
-            let to = if refused { &mut changes.refused } else { &mut changes.subscribed };
-            to.push(name.clone());
-            let sent =
-                Sent { last: has.clone().map(Some), accepted: has, refused, ..Sent::default() };
-            conversation.names.insert(name, sent);
+        }
+        if all {
+            self.subscribe_all(kind, versions, &mut changes)?;
         }
         Ok(changes)
     }
 
-    /// What is published under a name may have changed.
+    fn unsubscribe(&mut self, kind: Kind, name: &str, changes: &mut Changes) {
+        let Some(conversation) = self.kinds.get_mut(&kind) else {
+            return;
+        };
+        if name == WILDCARD {
+            if conversation.wildcard.take().is_some() {
+                conversation.names.retain(|_, sent| sent.named);
+                let own = self.own.iter().filter(|(of, _)| *of == kind).map(|(_, name)| name);
+                let own = own.filter(|name| !conversation.names.contains_key(*name));
+                changes.unsubscribed.extend(own.cloned());
+                changes.unsubscribed.push(WILDCARD.to_owned());
+            }
+            return;
+        }
+        let Some(sent) = conversation.names.get_mut(name).filter(|sent| sent.named) else {
+            return;
+        };
+        self.subscriptions -= 1;
+        if conversation.wildcard.is_some() {
+            // What it is as one of all is told anew: the client cannot know.
+            (sent.named, sent.again) = (false, true);
+            conversation.dirty.insert(name.to_owned());
+        } else {
+            conversation.names.remove(name);
+            conversation.dirty.remove(name);
+        }
+        if conversation.wildcard.is_none() || !self.own.iter().any(|own| own.1 == name) {
+            changes.unsubscribed.push(name.to_owned());
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        kind: Kind,
+        name: String,
+        has: Option<Version>,
+        changes: &mut Changes,
+    ) -> Result<(), Violation> {
+        if name.len() > MAX_NAME {
+            return Err(Violation::LongName(name.len()));
+        }
+        let conversation = self.kinds.entry(kind).or_default();
+        conversation.dirty.insert(name.clone());
+        let known = conversation.names.get_mut(&name);
+        let named = known.is_some_and(|sent| {
+            sent.again = true;
+            mem::replace(&mut sent.named, true)
+        });
+        if named {
+            return Ok(());
+        }
+        self.subscriptions += 1;
+        if self.subscriptions > MAX_SUBSCRIPTIONS {
+            return Err(Violation::TooMany);
+        }
+        let refused = kind.owner(&name).is_some_and(|pod| pod != self.workload);
+        let to = if refused { &mut changes.refused } else { &mut changes.subscribed };
+        to.push(name.clone());
+        let sent = conversation.names.entry(name).or_insert_with(|| Sent::of(has));
+        (sent.named, sent.refused) = (true, refused);
+        Ok(())
+    }
+
+    /// From now on all of a kind; the client has `versions` of it.
+    fn subscribe_all(
+        &mut self,
+        kind: Kind,
+        versions: BTreeMap<String, Version>,
+        changes: &mut Changes,
+    ) -> Result<(), Violation> {
+        if !self.wildcard || !WILDCARD_KINDS.contains(&kind) {
+            return Err(Violation::Wildcard(kind));
+        }
+        if versions.len() > MAX_SUBSCRIPTIONS {
+            return Err(Violation::TooMany);
+        }
+        self.returning |= kind == Kind::Cluster && !versions.is_empty();
+        let conversation = self.kinds.entry(kind).or_default();
+        if conversation.wildcard.is_none() {
+            conversation.wildcard = Some(Wildcard::default());
+            changes.subscribed.push(WILDCARD.to_owned());
+            let own = self.own.iter().filter(|(of, _)| *of == kind).map(|(_, name)| name);
+            changes.subscribed.extend(own.cloned());
+        }
+        // What it has and is not there any more must be told, too.
+        for (name, version) in versions {
+            conversation.dirty.insert(name.clone());
+            conversation.names.entry(name).or_insert_with(|| Sent::of(Some(version)));
+        }
+        Ok(())
+    }
+
+    /// What is published under a name may have changed; under the wildcard's: all of it is known.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         let Some(conversation) = self.kinds.get_mut(&kind) else {
             return;
         };
-        if conversation.names.contains_key(name) {
+        if name == WILDCARD {
+            if let Some(wildcard) = &mut conversation.wildcard {
+                wildcard.complete = true;
+            }
+        } else if conversation.wildcard.is_some() || conversation.names.contains_key(name) {
             conversation.dirty.insert(name.to_owned());
         }
     }
@@ -196,15 +266,28 @@ impl Session {
         &mut self,
         published: impl Fn(Kind, &str) -> Published,
     ) -> Option<Response> {
-        let ready = |c: &Conversation| c.in_flight.is_none() && !c.dirty.is_empty();
-        for (&kind, conversation) in self.kinds.iter_mut().filter(|(_, c)| ready(c)) {
-            let look = |name: &str| published(kind, name);
-            let (resources, removed) = if self.whole.contains(&kind) {
-                conversation.collect_all(look)
-            } else {
-                conversation.collect(look)
+        for kind in Kind::ALL {
+            let (held, parting) = (self.held(kind), self.parting(kind));
+            let Some(conversation) = self.kinds.get_mut(&kind).filter(|_| !held) else {
+                continue;
             };
-            if resources.is_empty() && removed.is_empty() {
+            let look = |name: &str| published(kind, name);
+            let mut own = self.own.iter().filter(|(of, _)| *of == kind);
+            let own_known = own.all(|(_, name)| look(name) != Published::Unknown);
+            if parting {
+                conversation.part();
+            }
+            if !conversation.is_ready(own_known) {
+                continue;
+            }
+            let whole = self.whole.contains(&kind);
+            let Contents { resources, removed, fresh } = if whole {
+                conversation.collect_all(look, parting)
+            } else {
+                conversation.collect(look, parting)
+            };
+            let greets = conversation.greets();
+            if resources.is_empty() && removed.is_empty() && !greets {
                 continue;
             }
             self.next_nonce += 1;
@@ -215,6 +298,10 @@ impl Session {
                 .chain(removed.iter().map(|name| (name.clone(), None)))
                 .collect();
             conversation.in_flight = Some(InFlight { nonce: nonce.clone(), contents });
+            let greeted = conversation.wildcard.is_some();
+            if kind == Kind::Cluster && greeted {
+                self.told_clusters(fresh, &resources, whole);
+            }
             return Some(Response { kind, nonce, resources, removed });
         }
         None
@@ -228,158 +315,6 @@ impl Session {
             names: conversation.names.iter().map(|(name, sent)| sent.status(name)).collect(),
         };
         self.kinds.iter().map(status).collect()
-    }
-}
-
-impl Conversation {
-    /// Takes dirty names until they fill a message; returns what the client does not know yet.
-    fn collect(&mut self, published: impl Fn(&str) -> Published) -> (Vec<Received>, Vec<String>) {
-        let (mut resources, mut removed, mut size) = (Vec::new(), Vec::new(), 0);
-        while let Some(name) = self.dirty.pop_first() {
-            let Some(sent) = self.names.get_mut(&name) else {
-                continue;
-            };
-            let now = if sent.refused { Published::Absent } else { published(&name) };
-            let (version, bytes) = match now {
-                // It becomes dirty again as soon as it is known.
-                Published::Unknown => continue,
-                Published::Absent => (None, None),
-                Published::Present { version, bytes } => (Some(version), Some(bytes)),
-            };
-            if !sent.again && sent.last.as_ref() == Some(&version) {
-                continue;
-            }
-            let adds = name.len() + bytes.as_ref().map_or(0, |b| b.len()) + OVERHEAD;
-            if size > 0 && size + adds > MAX_PAYLOAD {
-                self.dirty.insert(name);
-                break;
-            }
-            size += adds;
-            sent.again = false;
-            sent.last = Some(version.clone());
-            match (version, bytes) {
-                (Some(version), Some(bytes)) => resources.push(Received { name, version, bytes }),
-                _ => removed.push(name),
-            }
-        }
-        (resources, removed)
-    }
-
-    /// All that there is of the subscribed names, if any of it is news. Nothing while the publisher
-    /// has not said what one of them stands for: what a whole state leaves out is gone.
-    fn collect_all(
-        &mut self,
-        published: impl Fn(&str) -> Published,
-    ) -> (Vec<Received>, Vec<String>) {
-        let now: Vec<_> = self.names.keys().map(|name| published(name)).collect();
-        if now.contains(&Published::Unknown) {
-            return (Vec::new(), Vec::new());
-        }
-        let dirty = mem::take(&mut self.dirty);
-        let (mut resources, mut removed, mut news) = (Vec::new(), Vec::new(), false);
-        for ((name, sent), now) in self.names.iter_mut().zip(now) {
-            let version = now.version().cloned();
-            let changed = sent.last.as_ref() != Some(&version);
-            news |= dirty.contains(name) && (changed || mem::take(&mut sent.again));
-            sent.last = Some(version);
-            match now {
-                Published::Present { version, bytes } => {
-                    resources.push(Received { name: name.clone(), version, bytes });
-                }
-                _ if changed => removed.push(name.clone()),
-                _ => {}
-            }
-        }
-        if news { (resources, removed) } else { (Vec::new(), Vec::new()) }
-    }
-
-    /// Notes the answer to the response in flight; one to another response says nothing. Returns
-    /// what was rejected.
-    fn answered(&mut self, answer: &Answer) -> Vec<(String, String)> {
-        let Some(flight) = self.in_flight.take_if(|flight| flight.nonce == answer.nonce) else {
-            return Vec::new();
-        };
-        let verdict = Verdict::of(answer.error.as_deref(), &flight);
-        let mut rejected = Vec::new();
-        for (name, version) in &flight.contents {
-            let reason = verdict.reason(name);
-            // Unsubscribed and subscribed again in between: the answer is not about this one.
-            let sent = self.names.get_mut(name).filter(|s| s.last.as_ref() == Some(version));
-            if let Some(sent) = sent {
-                sent.rejected = reason.map(ToOwned::to_owned);
-                if reason.is_none() {
-                    sent.accepted.clone_from(version);
-                }
-            }
-            rejected.extend(reason.map(|reason| (name.clone(), reason.to_owned())));
-        }
-        rejected
-    }
-}
-
-/// What an answer says about each resource.
-enum Verdict<'a> {
-    Accepted,
-    /// The client did not say which.
-    Rejected(&'a str),
-    /// These, for these reasons.
-    Some(BTreeMap<&'a str, &'a str>),
-}
-
-impl<'a> Verdict<'a> {
-    fn of(error: Option<&'a str>, flight: &'a InFlight) -> Self {
-        let Some(error) = error else {
-            return Self::Accepted;
-        };
-        let error = bounded(error, MAX_NACK);
-        let names: BTreeSet<&str> = flight.contents.iter().map(|(name, _)| name.as_str()).collect();
-        let named: BTreeMap<_, _> = error
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .filter(|(name, _)| names.contains(name))
-            .collect();
-        if !named.is_empty() {
-            return Self::Some(named);
-        }
-        // Envoy and gRPC write prose, with the names somewhere in it.
-        let mentioned = names.iter().filter(|name| mentions(error, name));
-        let mentioned: BTreeMap<_, _> = mentioned.map(|&name| (name, error)).collect();
-        if mentioned.is_empty() { Self::Rejected(error) } else { Self::Some(mentioned) }
-    }
-
-    fn reason(&self, name: &str) -> Option<&'a str> {
-        match self {
-            Self::Accepted => None,
-            Self::Rejected(reason) => Some(reason),
-            Self::Some(reasons) => reasons.get(name).copied(),
-        }
-    }
-}
-
-/// Whether `text` has `name` in it, not as a part of a longer name.
-fn mentions(text: &str, name: &str) -> bool {
-    let of_name = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'/' | b'_');
-    let text = text.as_bytes();
-    let at = |start: usize| {
-        let before = start.checked_sub(1).and_then(|i| text.get(i));
-        let after = text.get(start + name.len());
-        !before.is_some_and(of_name) && !after.is_some_and(of_name)
-    };
-    !name.is_empty()
-        && text
-            .windows(name.len())
-            .enumerate()
-            .any(|(start, window)| window == name.as_bytes() && at(start))
-}
-
-impl Sent {
-    fn status(&self, name: &str) -> NameStatus {
-        NameStatus {
-            name: name.to_owned(),
-            sent: self.last.clone().flatten(),
-            accepted: self.accepted.clone(),
-            rejected: self.rejected.clone(),
-        }
     }
 }
 

@@ -145,8 +145,8 @@ async fn a_grpc_client_gets_its_own_dialect_whole_states_and_no_response_to_an_a
 }
 
 #[tokio::test]
-async fn a_client_that_names_nothing_at_first_is_told_that_there_is_no_wildcard() {
-    let mut bench = Box::pin(Bench::new("envoy", clusters(&[]))).await;
+async fn a_grpc_client_that_names_nothing_at_first_is_told_that_there_is_no_wildcard_for_it() {
+    let mut bench = Box::pin(Bench::new("gRPC C-core", clusters(&[]))).await;
     let refused = timeout(Duration::from_secs(10), bench.responses.message()).await.unwrap();
     let status = refused.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);

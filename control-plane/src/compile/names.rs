@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tulle_xds::model::Kind;
+use tulle_xds::model::{Kind, envoy};
 
 use crate::world::{Subject, objects::Name};
 
@@ -67,7 +67,10 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
 pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
     match kind {
         Kind::Workload => pod(name).map(Subject::Pod),
-        Kind::Listener => address(name).map(|address| Subject::Address(address.ip())),
+        Kind::Listener => match envoy::own_listener(name) {
+            Some((_, name)) => pod(name).map(Subject::Pod),
+            None => address(name).map(|address| Subject::Address(address.ip())),
+        },
         Kind::Route | Kind::Cluster | Kind::Endpoints => Target::parse(name).map(Target::subject),
     }
 }

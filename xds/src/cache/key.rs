@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::model::Kind;
+use crate::{model::Kind, protocol::WILDCARD};
 
 /// Which clients a resource is made for. The same name may need other bytes for another dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -66,6 +66,16 @@ impl Key {
     /// The key of a resource for our own proxy.
     pub fn new(kind: Kind, name: impl Into<Arc<str>>) -> Self {
         Self { kind, name: name.into(), dialect: Dialect::Tulle }
+    }
+
+    /// Everything of this key's kind.
+    #[must_use]
+    pub fn wildcard(&self) -> Self {
+        Self { name: WILDCARD.into(), ..self.clone() }
+    }
+
+    pub(super) fn group(&self) -> (Kind, Dialect) {
+        (self.kind, self.dialect)
     }
 }
 

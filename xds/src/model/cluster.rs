@@ -1,5 +1,7 @@
 mod encoding;
 
+pub(super) use encoding::HTTP_OPTIONS;
+
 use std::time::Duration;
 
 use serde::Serialize;

@@ -75,6 +75,14 @@ impl Endpoints {
 
     /// Envoy wants endpoints by locality; ours have a zone at most.
     fn message(&self) -> pb::ClusterLoadAssignment {
+        self.message_of(Endpoint::message)
+    }
+
+    /// With each endpoint as `member` says it.
+    pub(super) fn message_of(
+        &self,
+        member: impl Fn(&Endpoint) -> pb::LbEndpoint,
+    ) -> pb::ClusterLoadAssignment {
         let mut endpoints: Vec<_> = self.endpoints.iter().collect();
         endpoints.sort_by_key(|endpoint| endpoint.address);
         let mut zones = BTreeMap::<&str, Vec<&Endpoint>>::new();
@@ -83,7 +91,10 @@ impl Endpoints {
         }
         pb::ClusterLoadAssignment {
             cluster_name: self.name.clone(),
-            endpoints: zones.into_iter().map(|(zone, members)| locality(zone, &members)).collect(),
+            endpoints: zones
+                .into_iter()
+                .map(|(zone, members)| locality(zone, &members, &member))
+                .collect(),
             ..pb::ClusterLoadAssignment::default()
         }
     }
@@ -105,20 +116,24 @@ impl Endpoints {
     }
 }
 
-fn locality(zone: &str, members: &[&Endpoint]) -> pb::LocalityLbEndpoints {
+fn locality(
+    zone: &str,
+    members: &[&Endpoint],
+    member: impl Fn(&Endpoint) -> pb::LbEndpoint,
+) -> pb::LocalityLbEndpoints {
     // gRPC shares traffic between localities by weight: the sum of those that may get some.
     let ready = members.iter().filter(|endpoint| endpoint.health == Health::Ready);
     let weight = ready.fold(0_u32, |sum, endpoint| sum.saturating_add(endpoint.weight.max(1)));
     pb::LocalityLbEndpoints {
         locality: Some(Locality { zone: zone.to_owned(), ..Locality::default() }),
         load_balancing_weight: wire::uint(weight.max(1)),
-        lb_endpoints: members.iter().map(|endpoint| endpoint.message()).collect(),
+        lb_endpoints: members.iter().map(|endpoint| member(endpoint)).collect(),
         ..pb::LocalityLbEndpoints::default()
     }
 }
 
 impl Endpoint {
-    fn message(&self) -> pb::LbEndpoint {
+    pub(super) fn message(&self) -> pb::LbEndpoint {
         let metadata = ours::EndpointMetadata {
             identity: self.identity.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             pod: self.pod.clone(),

@@ -81,7 +81,7 @@ impl Listener {
         )
     }
 
-    fn message(&self) -> pb::Listener {
+    pub(super) fn message(&self) -> pb::Listener {
         let detect = self.protocol == Protocol::Detect;
         let mut filter_chains = Vec::new();
         if self.protocol != Protocol::Tcp {
@@ -154,22 +154,11 @@ impl Listener {
     }
 
     fn tcp_chain(&self) -> pb::FilterChain {
-        // Envoy refuses a weight of 0 here.
-        let backends = self.backends.iter().filter(|b| b.weight > 0);
-        let clusters = backends
-            .map(|backend| ClusterWeight {
-                name: backend.cluster.clone(),
-                weight: backend.weight,
-                ..ClusterWeight::default()
-            })
-            .collect();
         let proxy = TcpProxy {
             stat_prefix: self.name.clone(),
             // No time limit; Envoy's default is an hour.
             idle_timeout: wire::duration(Duration::ZERO),
-            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster {
-                clusters,
-            })),
+            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted(&self.backends))),
             ..TcpProxy::default()
         };
         pb::FilterChain {
@@ -204,6 +193,17 @@ impl Listener {
         let origin = wire::read_origin(metadata.origin);
         Ok(Self { name, address, protocol, service, route, backends, origin })
     }
+}
+
+pub(super) fn weighted(backends: &[Backend]) -> WeightedCluster {
+    // Envoy refuses a weight of 0 here.
+    let backends = backends.iter().filter(|b| b.weight > 0);
+    let clusters = backends.map(|backend| ClusterWeight {
+        name: backend.cluster.clone(),
+        weight: backend.weight,
+        ..ClusterWeight::default()
+    });
+    WeightedCluster { clusters: clusters.collect() }
 }
 
 enum Chain {

@@ -14,7 +14,7 @@ use tonic::Status as Refusal;
 
 use crate::{
     cache::{Dialect, Published},
-    model::Kind,
+    model::{Kind, envoy},
     protocol::{Answer, Node, Received, Request, Response, Version},
     session::{
         Changes, KindStatus, Session,
@@ -28,7 +28,7 @@ pub(super) trait Variant: Status + Send + 'static {
     type Response: Send + 'static;
 
     /// A fresh stream of the client in pod `workload`.
-    fn new(workload: &str) -> Self;
+    fn new(workload: &str, dialect: Dialect) -> Self;
     /// Who the client says that it is.
     fn node(request: &Self::Request) -> Option<&core::Node>;
     fn take(&mut self, request: Self::Request) -> Result<(Kind, Changes), Refusal>;
@@ -60,8 +60,12 @@ impl Variant for Session {
     type Request = DeltaDiscoveryRequest;
     type Response = DeltaDiscoveryResponse;
 
-    fn new(workload: &str) -> Self {
-        Self::new(workload)
+    fn new(workload: &str, dialect: Dialect) -> Self {
+        let session = Self::new(workload);
+        match dialect {
+            Dialect::Envoy => session.with_wildcard(envoy::own(workload)),
+            Dialect::Tulle | Dialect::Grpc => session,
+        }
     }
 
     fn node(request: &DeltaDiscoveryRequest) -> Option<&core::Node> {
@@ -90,8 +94,12 @@ impl Variant for StateSession {
     type Request = DiscoveryRequest;
     type Response = DiscoveryResponse;
 
-    fn new(workload: &str) -> Self {
-        Self::new(workload)
+    fn new(workload: &str, dialect: Dialect) -> Self {
+        let session = Self::new(workload);
+        match dialect {
+            Dialect::Envoy => session.with_wildcard(envoy::own(workload)),
+            Dialect::Tulle | Dialect::Grpc => session,
+        }
     }
 
     fn node(request: &DiscoveryRequest) -> Option<&core::Node> {

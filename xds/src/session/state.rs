@@ -21,8 +21,8 @@ use std::{
 use crate::{
     cache::{Published, content_version},
     model::Kind,
-    protocol::{Answer, Received, Request, Version},
-    session::{Changes, KindStatus, Session, Violation},
+    protocol::{Answer, Received, Request, Version, WILDCARD},
+    session::{Changes, KindStatus, Session, Violation, WILDCARD_KINDS},
 };
 
 /// Kinds whose responses are whole.
@@ -62,6 +62,9 @@ pub struct StateSession {
 /// What the last request of a kind said, and the last response.
 #[derive(Debug, Default)]
 struct Asked {
+    begun: bool,
+    /// It has only ever named nothing.
+    all: bool,
     names: BTreeSet<String>,
     nonce: Option<String>,
 }
@@ -73,19 +76,32 @@ impl StateSession {
         Self { session, kinds: BTreeMap::new() }
     }
 
+    /// See [`Session::with_wildcard`].
+    #[must_use]
+    pub fn with_wildcard(self, own: Vec<(Kind, String)>) -> Self {
+        Self { session: self.session.with_wildcard(own), ..self }
+    }
+
     /// Takes a request of the client.
     ///
     /// # Errors
     /// If the stream has to end.
     pub fn request(&mut self, request: StateRequest) -> Result<Changes, Violation> {
         let asked = self.kinds.entry(request.kind).or_default();
+        let mut names = request.names;
+        // To name nothing is to want all, as long as nothing was ever named.
+        let first = !std::mem::replace(&mut asked.begun, true);
+        asked.all = (first || asked.all) && names.is_empty();
+        if asked.all && WILDCARD_KINDS.contains(&request.kind) {
+            names.insert(WILDCARD.to_owned());
+        }
         let answered = request.answer.filter(|a| asked.nonce.as_ref() == Some(&a.nonce));
         let delta = Request {
-            subscribe: request.names.difference(&asked.names).cloned().collect(),
-            unsubscribe: asked.names.difference(&request.names).cloned().collect(),
+            subscribe: names.difference(&asked.names).cloned().collect(),
+            unsubscribe: asked.names.difference(&names).cloned().collect(),
             ..answer(request.kind, answered)
         };
-        asked.names = request.names;
+        asked.names = names;
         self.session.request(delta)
     }
 

@@ -1,4 +1,5 @@
-use super::*;
+use super::{verdict::mentions, *};
+use crate::protocol::{Answer, MAX_NACK, MAX_PAYLOAD};
 
 fn request(names: &[&str]) -> Request {
     Request {

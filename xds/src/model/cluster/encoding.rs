@@ -33,7 +33,8 @@ use crate::model::{
 };
 
 /// Where the HTTP options live in `typed_extension_protocol_options`.
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+pub(in crate::model) const HTTP_OPTIONS: &str =
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Envoy has defaults where we have no bound: this is its way to say none.
 const UNBOUNDED: u32 = u32::MAX;
@@ -61,7 +62,7 @@ impl Cluster {
         )
     }
 
-    fn message(&self) -> pb::Cluster {
+    pub(in crate::model) fn message(&self) -> pb::Cluster {
         let service = self.service.as_ref();
         let metadata = ours::ClusterMetadata {
             host: service.map(|s| s.host.clone()).unwrap_or_default(),
@@ -148,7 +149,7 @@ impl ServicePort {
 }
 
 impl UpstreamProtocol {
-    fn message(self) -> HttpProtocolOptions {
+    pub(in crate::model) fn message(self) -> HttpProtocolOptions {
         let http1 = Http1ProtocolOptions::default();
         let http2 = Http2ProtocolOptions::default();
         let explicit = |config| {
@@ -225,7 +226,7 @@ fn policy(name: &str, config: &impl Name) -> Policy {
 }
 
 impl Limits {
-    fn message(&self) -> CircuitBreakers {
+    pub(in crate::model) fn message(&self) -> CircuitBreakers {
         let bound = |limit: Option<u32>| wire::uint(limit.unwrap_or(UNBOUNDED));
         let budget = thresholds::RetryBudget {
             budget_percent: Some(Percent { value: self.retry_budget.percent.clamp(0.0, 100.0) }),

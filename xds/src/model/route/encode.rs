@@ -55,7 +55,7 @@ impl RouteConfiguration {
         self.message().encode_to_vec().into()
     }
 
-    pub(super) fn message(&self) -> pb::RouteConfiguration {
+    pub(in crate::model) fn message(&self) -> pb::RouteConfiguration {
         let host = pb::VirtualHost {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],

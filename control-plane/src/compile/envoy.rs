@@ -1,0 +1,64 @@
+//! For stock Envoy: the same resources in its own words, all of them, and two listeners for each pod
+//! through which everything passes.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use bytes::Bytes;
+use tulle_xds::{
+    cache::{Dialect, Key},
+    model::{
+        Kind,
+        envoy::{self, Peers, Side},
+    },
+};
+
+use super::{Settings, cluster, endpoints, listener, names::Target, route, workload};
+use crate::world::{Subject, World};
+
+/// The members of the kind of `wildcard` that are about `subject`. Envoy gets every Service's
+/// clusters and addresses; pods' own addresses only through their Services.
+pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key> {
+    let names: Vec<String> = match (wildcard.dialect, wildcard.kind, subject) {
+        (Dialect::Envoy, Kind::Cluster, Subject::Service(name)) => {
+            let ports = world.service(name).map(|service| service.ports.iter());
+            let target = |number| Target::Service(name.clone(), number).to_string();
+            ports.into_iter().flatten().map(|port| target(port.port)).collect()
+        }
+        (Dialect::Envoy, Kind::Listener, Subject::Address(ip)) => {
+            let ports = world.service_at(*ip).map(|service| service.ports.iter());
+            let address = |number| SocketAddr::new(*ip, number).to_string();
+            ports.into_iter().flatten().map(|port| address(port.port)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let key = |name: String| Key { name: name.into(), ..wildcard.clone() };
+    names.into_iter().map(key).collect()
+}
+
+/// The resource of this kind and name.
+pub(super) fn compile(world: &World, settings: &Settings, kind: Kind, name: &str) -> Option<Bytes> {
+    Some(match kind {
+        // All that it says is in the two listeners.
+        Kind::Workload => return None,
+        Kind::Listener => match envoy::own_listener(name) {
+            Some((side, pod)) => {
+                let workload = workload::compile(world, settings, pod)?;
+                match side {
+                    Side::Inbound => envoy::inbound(&workload),
+                    Side::Outbound => envoy::outbound(&workload),
+                }
+            }
+            None => envoy::listener(&listener::compile(world, settings, name)?),
+        },
+        Kind::Cluster => match envoy::own_cluster(name) {
+            Some(bytes) => bytes,
+            None => {
+                let cluster = cluster::compile(world, settings, name)?;
+                let endpoints = endpoints::compile(world, settings, name)?;
+                envoy::cluster(&cluster, &Peers::of(&endpoints))
+            }
+        },
+        Kind::Endpoints => envoy::endpoints(&endpoints::compile(world, settings, name)?),
+        Kind::Route => envoy::route(&route::compile(world, name)?),
+    })
+}

@@ -1,0 +1,137 @@
+//! A session's end of the cache.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Cache, Key, Published, Slot, View};
+use crate::{model::Kind, protocol::WILDCARD};
+
+/// Names, in the order of their kinds.
+pub type Names = BTreeSet<(Kind, Arc<str>)>;
+
+/// A session's end: its subscriptions, and which of them changed. Dropping it unsubscribes all.
+#[derive(Debug)]
+pub struct Subscriber {
+    cache: Cache,
+    id: u64,
+    view: View,
+    keys: HashSet<Key>,
+    inbox: Arc<Inbox>,
+}
+
+impl Subscriber {
+    pub(super) fn new(cache: Cache, id: u64, view: View) -> Self {
+        Self { cache, id, view, keys: HashSet::new(), inbox: Arc::default() }
+    }
+
+    /// Subscribes: what is known already is in the next [`take_changed`](Self::take_changed).
+    pub fn subscribe(&mut self, kind: Kind, name: &str) {
+        let key = self.key(kind, name);
+        if !self.keys.insert(key.clone()) {
+            return;
+        }
+        let mut state = self.cache.inner.state.lock();
+        if !state.slots.contains_key(&key) {
+            state.slots.insert(key.clone(), Slot::default());
+            state.report(key.clone());
+            self.cache.inner.wake.notify_one();
+        }
+        state.idle.remove(&key);
+        let (inbox, namespace) = (Arc::clone(&self.inbox), Arc::clone(&self.view.namespace));
+        let reader = Reader { inbox, namespace };
+        if name == WILDCARD {
+            let group = state.groups.entry(key.group()).or_default();
+            self.inbox.mark_all(kind, &group.names);
+            group.watchers.insert(self.id, reader.clone());
+        }
+        if let Some(slot) = state.slots.get_mut(&key) {
+            slot.subscribers.insert(self.id, reader);
+            if *slot.published.of(&self.view.namespace) != Published::Unknown {
+                self.inbox.mark(kind, &key.name);
+            }
+        }
+    }
+
+    /// Unsubscribes; of what is not subscribed, nothing happens.
+    pub fn unsubscribe(&mut self, kind: Kind, name: &str) {
+        let key = self.key(kind, name);
+        if self.keys.remove(&key) {
+            self.cache.inner.leave([key], self.id);
+        }
+    }
+
+    /// What is published under a name. To one that watches a whole kind, what is neither a member of
+    /// it nor subscribed by name is absent as soon as all members are known.
+    pub fn get(&self, kind: Kind, name: &str) -> Published {
+        let key = self.key(kind, name);
+        let wildcard = key.wildcard();
+        let watches = self.keys.contains(&wildcard);
+        let named = self.keys.contains(&key) || !watches;
+        let state = self.cache.inner.state.lock();
+        let slot = state.slots.get(&key).filter(|slot| named || slot.member);
+        let slot = slot.or_else(|| state.slots.get(&wildcard).filter(|_| watches));
+        slot.map_or(Published::Unknown, |slot| slot.published.of(&self.view.namespace).clone())
+    }
+
+    /// Waits until a subscribed name changed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped.
+    pub async fn changed(&self) {
+        while self.inbox.names.lock().is_empty() {
+            self.inbox.wake.notified().await;
+        }
+    }
+
+    /// The names that changed since the last call, each once.
+    pub fn take_changed(&self) -> Names {
+        std::mem::take(&mut *self.inbox.names.lock())
+    }
+
+    fn key(&self, kind: Kind, name: &str) -> Key {
+        Key { kind, name: name.into(), dialect: self.view.dialect }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.cache.inner.leave(self.keys.drain(), self.id);
+    }
+}
+
+/// A subscriber, as a slot knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    inbox: Arc<Inbox>,
+    pub(super) namespace: Arc<str>,
+}
+
+impl Reader {
+    pub(super) fn mark(&self, kind: Kind, name: &Arc<str>) {
+        self.inbox.mark(kind, name);
+    }
+}
+
+/// The names that a subscriber has to look at.
+#[derive(Debug, Default)]
+struct Inbox {
+    names: Mutex<Names>,
+    wake: Notify,
+}
+
+impl Inbox {
+    fn mark(&self, kind: Kind, name: &Arc<str>) {
+        self.names.lock().insert((kind, Arc::clone(name)));
+        self.wake.notify_one();
+    }
+
+    fn mark_all(&self, kind: Kind, names: &BTreeSet<Arc<str>>) {
+        self.names.lock().extend(names.iter().map(|name| (kind, Arc::clone(name))));
+        self.wake.notify_one();
+    }
+}
