@@ -1,8 +1,10 @@
 //! Settings from the environment, read here and nowhere else.
 
+mod settings;
+
 use std::{env, fmt::Display, net::IpAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, thread};
 
-use crate::{probe::Probes, tls::control_plane::ControlPlane};
+use crate::{context::Settings, probe::Probes, tls::control_plane::ControlPlane};
 
 /// Where the admin socket is unless `TULLE_ADMIN_SOCKET` says otherwise.
 const ADMIN_SOCKET: &str = "/run/tulle/admin.sock";
@@ -30,6 +32,8 @@ pub struct Config {
     pub ports: Ports,
     /// What it does for the kubelet, `TULLE_PROBES`.
     pub probes: Probes,
+    /// Bounds of the data path.
+    pub settings: Settings,
 }
 
 /// The pod that a sidecar belongs to.
@@ -107,6 +111,7 @@ impl Config {
                 status: from.parsed("TULLE_STATUS_PORT", 15021)?,
             },
             probes: from.probes("TULLE_PROBES")?,
+            settings: Settings::read(from)?,
         })
     }
 }
@@ -219,11 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn bounds_have_defaults_and_can_be_set() {
+        let settings = read(&[("TULLE_HEAD_TIMEOUT", "0.5"), ("TULLE_MAX_BODY_BYTES", "7")]);
+        let settings = settings.unwrap().settings;
+        assert_eq!(settings.head_timeout.as_millis(), 500);
+        assert_eq!((settings.max_body_bytes, settings.max_headers), (Some(7), 128));
+        assert_eq!(read(&[]).unwrap().settings.max_body_bytes, None);
+    }
+
+    #[test]
     fn bad_values_name_their_variable() {
         let cases = [
             ("TULLE_POD_NAME", " ", "it is not set; injection sets it from the pod's fields"),
             ("TULLE_POD_IPS", "10.0.0.1,x", "\"x\": invalid IP address syntax"),
             ("TULLE_WORKERS", "0", "\"0\": number would be zero for non-zero type"),
+            ("TULLE_MAX_STREAMS", "0", "0 would refuse everything"),
+            ("TULLE_MAX_HEAD_BYTES", "100", "100: at least 8192"),
+            (
+                "TULLE_HEAD_TIMEOUT",
+                "-1",
+                "-1: cannot convert float seconds to Duration: value is negative",
+            ),
             ("TULLE_INBOUND_PORT", "70000", "\"70000\": number too large to fit in target type"),
             (
                 "TULLE_CONTROL_PLANE",

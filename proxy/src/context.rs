@@ -11,7 +11,7 @@ use tulle_runtime::log::Lines;
 
 use crate::{
     mesh,
-    net::{capture::Capture, detect::Seen, listen::ConnectionLimit},
+    net::{capture::Capture, detect::Seen, guard::scan::Bounds, listen::ConnectionLimit},
     telemetry::Metrics,
     tls,
     upstream::{local::LocalClusters, pool::Pool},
@@ -58,12 +58,21 @@ pub struct Settings {
     pub max_connections: usize,
     /// Once a client has begun to speak, the time in which its protocol must show.
     pub detect_timeout: Duration,
-    /// Time for the head of an HTTP/1 request, and of a TLS handshake.
+    /// Time for the head of an HTTP/1 request from its first byte on, and of a TLS handshake.
     pub head_timeout: Duration,
+    /// An HTTP/1 connection on which no request comes for so long is closed.
+    pub client_idle_timeout: Duration,
     /// Bytes of a request's or response's head.
     pub max_head_bytes: usize,
+    /// Bytes of an HTTP/1 request line; of path and authority in HTTP/2.
+    pub max_uri_bytes: usize,
     /// Header fields of an HTTP/1 head.
     pub max_headers: usize,
+    /// Bytes of a request's body; `None` is no bound.
+    pub max_body_bytes: Option<u64>,
+    /// HTTP/1 header names keep the case in which they were sent. Requests between sidecars then
+    /// travel as HTTP/1.1, which costs more than HTTP/2.
+    pub preserve_header_case: bool,
     /// Streams that a peer may have open on one HTTP/2 connection.
     pub max_streams: u32,
     /// An upstream connection is closed after it was idle for so long.
@@ -85,8 +94,12 @@ impl Default for Settings {
             max_connections: 20_000,
             detect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(30),
+            client_idle_timeout: Duration::from_secs(3600),
             max_head_bytes: 64 << 10,
+            max_uri_bytes: 32 << 10,
             max_headers: 128,
+            max_body_bytes: None,
+            preserve_header_case: false,
             max_streams: 256,
             idle_timeout: Duration::from_secs(60),
             max_idle: 64,
@@ -96,6 +109,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What an HTTP/1 message may be.
+    pub fn http1_bounds(&self) -> Bounds {
+        Bounds {
+            head_bytes: self.max_head_bytes,
+            uri_bytes: self.max_uri_bytes,
+            fields: self.max_headers,
+        }
+    }
+
     /// The source address for the application at `destination`.
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         let (v4, v6) = self.application_source?;

@@ -102,7 +102,10 @@ async fn first(
                 );
                 Err(Error::new(Reason::Denied, detail))
             }
-            Some(spoken) if spoken.is_http() => Ok(First::Client(spoken)),
+            // What may be bad HTTP is told so.
+            Some(spoken) if spoken.is_http() || spoken == Spoken::Opaque => {
+                Ok(First::Client(spoken))
+            }
             spoken => Err(serve::not_http(spoken.as_ref())),
         };
     }

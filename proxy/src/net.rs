@@ -5,5 +5,6 @@ pub mod capture;
 pub mod copy;
 pub mod detect;
 pub mod dial;
+pub mod guard;
 pub mod io;
 pub mod listen;

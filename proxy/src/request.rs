@@ -16,6 +16,7 @@ pub mod body;
 pub mod filter;
 pub mod handle;
 pub mod head;
+pub mod resets;
 pub mod respond;
 pub mod retry;
 pub mod route;

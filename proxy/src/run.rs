@@ -48,7 +48,7 @@ use crate::{
     net::listen::bind,
     outbound,
     probe::Application,
-    telemetry::Metrics,
+    telemetry::{self, Metrics},
     tls::{
         Certs,
         control_plane::{As, ControlPlane},
@@ -97,8 +97,9 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let (store, certs) = learn(&config, &readiness);
     let registry = Registry::default();
     let metrics = Metrics::new(&registry);
-    let settings = Settings::default();
-    let shared = Shared::new(store.clone(), certs.clone(), Lines::stdout(), metrics, settings);
+    let (lines, settings) = (Lines::stdout(), config.settings.clone());
+    let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
+    telemetry::count_refusals(&registry, shared.connections.clone(), lines);
     let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
     let draining = Draining::new(readiness.clone(), config.probes.hold().unwrap_or(HOLD));

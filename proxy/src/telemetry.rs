@@ -3,6 +3,8 @@
 
 mod metrics;
 mod record;
+mod refusals;
 
 pub use metrics::{Metrics, Outcome};
 pub use record::{Direction, Record};
+pub use refusals::count_refusals;

@@ -1,8 +1,11 @@
 //! Two sidecars in this process, with real sockets, TLS and applications; only the kernel's
 //! redirection is played by another [`Capture`](crate::net::capture::Capture).
 
+mod defences;
 mod draining;
 mod ends;
+mod floods;
+mod frames;
 mod harness;
 mod http;
 mod opaque;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -22,12 +22,16 @@ use tokio::time::Sleep;
 
 use crate::{
     error::{Error, Reason, chain},
+    net::guard::{self, scan::Fault},
     telemetry::Record,
     upstream::send::Lease,
 };
 
 /// Bytes of an upload that are kept for another attempt.
 const REPLAYED: usize = 64 << 10;
+
+const TOO_LONG: Fault =
+    Fault { status: StatusCode::PAYLOAD_TOO_LARGE, what: "the body is longer than allowed" };
 
 /// What a client uploads: held while attempts are made, of which each gets a [`RequestBody`].
 #[derive(Debug)]
@@ -45,6 +49,9 @@ struct Source {
     replayable: bool,
     attempt: u32,
     received: Arc<AtomicU64>,
+    most: Option<u64>,
+    /// What was wrong with it.
+    fault: Option<Fault>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,18 +76,27 @@ pub enum BodyError {
     /// The client's connection or message is at fault.
     #[error("the client's body broke off")]
     Client(#[source] hyper::Error),
+    /// It is longer than allowed.
+    #[error("the client's body is too long")]
+    TooLong,
     /// Another attempt took over.
     #[error("another attempt took over")]
     Superseded,
 }
 
 impl Upload {
-    /// The body of a request; `received` counts its bytes.
-    pub fn new(body: Incoming, received: Arc<AtomicU64>) -> Self {
+    /// The body of a request; `received` counts its bytes, of which there may be at `most` so many.
+    ///
+    /// # Errors
+    /// It says that it is longer.
+    pub fn new(body: Incoming, received: Arc<AtomicU64>, most: Option<u64>) -> Result<Self, Error> {
         if body.is_end_stream() {
-            return Self(None);
+            return Ok(Self(None));
         }
-        Self(Some(Arc::new(Mutex::new(Source {
+        if most.is_some_and(|most| body.size_hint().lower() > most) {
+            return Err(Error::new(Reason::Protocol, TOO_LONG.what).with_status(TOO_LONG.status));
+        }
+        Ok(Self(Some(Arc::new(Mutex::new(Source {
             body,
             kept: VecDeque::new(),
             kept_bytes: 0,
@@ -88,7 +104,14 @@ impl Upload {
             replayable: true,
             attempt: 0,
             received,
-        }))))
+            most,
+            fault: None,
+        })))))
+    }
+
+    /// What was wrong with it, for which the client is to blame.
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.as_ref().and_then(|source| source.lock().fault)
     }
 
     /// Whether another attempt can send all of it.
@@ -130,10 +153,14 @@ impl Source {
         Some(frame)
     }
 
+    /// Counts a frame. Whether it is within the bound.
+    fn count(&self, frame: &Frame<Bytes>) -> bool {
+        let new = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let received = self.received.fetch_add(new, Ordering::Relaxed) + new;
+        self.most.is_none_or(|most| received <= most)
+    }
+
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        if let Some(data) = frame.data_ref() {
-            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
-        }
         if !self.replayable {
             return;
         }
@@ -176,11 +203,18 @@ impl Body for RequestBody {
             })));
         }
         match ready!(Pin::new(&mut source.body).poll_frame(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(frame)) if source.count(&frame) => {
                 source.keep(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(BodyError::Client(error)))),
+            Some(Ok(_too_long)) => {
+                source.fault = Some(TOO_LONG);
+                Poll::Ready(Some(Err(BodyError::TooLong)))
+            }
+            Some(Err(error)) => {
+                source.fault = guard::fault(&error);
+                Poll::Ready(Some(Err(BodyError::Client(error))))
+            }
             None => Poll::Ready(None),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::{
     body::Incoming,
     upgrade::{self, OnUpgrade},
@@ -61,8 +61,13 @@ async fn forward(
 ) -> Result<Reply, Error> {
     let client = upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
-    head.extensions.clear();
+    let settings = &connection.cx.settings;
+    if !settings.preserve_header_case {
+        head.extensions.clear();
+    }
     record.request(&head);
+    head::within(&head, &settings.http1_bounds())?;
+    let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.peer().is_some(), connection.destination)?;
     record.version(received.version);
 
@@ -77,7 +82,7 @@ async fn forward(
         Error::new(Reason::Overflow, full.to_string()).never_sent()
     })?;
     let deadline = target.timeout().map(|within| Instant::now() + within);
-    let upload = Upload::new(body, record.received());
+    let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;
     let (version, upgrade) = (received.version, received.upgrade);
     let message = Message { head, version, upgrade: upgrade.clone(), upload };
     let attempts = retry::run(&connection.cx, &target.cluster, target.rule(), &message, record);
@@ -87,7 +92,10 @@ async fn forward(
     };
 
     let from_sidecar = endpoint.told().identity.is_some();
-    head::receive_response(response.headers_mut(), from_sidecar);
+    head::receive_response(&mut response, from_sidecar);
+    if came_by_http2 && connection.peer().is_some() {
+        head::set_phrase(&mut response);
+    }
     target.filters(|_, filters| filter::response(filters, response.headers_mut()));
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);

@@ -4,12 +4,14 @@
 use std::net::SocketAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts,
-    uri::Authority,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header,
+    request::Parts, uri::Authority,
 };
+use hyper::ext::ReasonPhrase;
 
 use crate::{
     error::{Error, Reason},
+    net::guard::scan::Bounds,
     tls::Peer,
 };
 
@@ -19,6 +21,8 @@ pub const NOT_REACHED: HeaderName = HeaderName::from_static("x-tulle-not-reached
 pub const REASON: HeaderName = HeaderName::from_static("x-tulle-reason");
 /// Says to the server's proxy which version the client spoke.
 pub const HTTP_VERSION: HeaderName = HeaderName::from_static("x-tulle-http-version");
+/// Says to the client's proxy the reason phrase of an HTTP/1 response, if it is not its status's own.
+pub const PHRASE: HeaderName = HeaderName::from_static("x-tulle-reason-phrase");
 /// Who called, by Envoy's convention:
 /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert>.
 pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -54,7 +58,9 @@ pub fn receive(
         return Err(error.with_status(StatusCode::NOT_IMPLEMENTED));
     }
     framing(&head.headers)?;
-    authority(head, fallback)?;
+    // A sidecar has said all that its client said; HTTP/1.0 needs no host.
+    let needs_host = !from_sidecar && head.version != Version::HTTP_10;
+    authority(head, (!needs_host).then_some(fallback))?;
     let spoken = head.headers.get(HTTP_VERSION).filter(|_| from_sidecar);
     let version = match spoken.map(HeaderValue::as_bytes) {
         Some(b"1.1") => Version::HTTP_11,
@@ -67,11 +73,40 @@ pub fn receive(
     Ok(Received { version, upgrade })
 }
 
-/// Takes a response off the connection that it came on. `keep_reason`: it comes from a proxy of
-/// ours, whose reason is meant for the client.
-pub fn receive_response(headers: &mut HeaderMap, keep_reason: bool) {
-    remove_ours(headers, keep_reason.then_some(&REASON));
-    remove_hop_by_hop(headers);
+/// Takes a response off the connection that it came on. `from_sidecar`: it comes from a proxy of
+/// ours, whose reason is meant for the client, and which says what HTTP/2 has no place for.
+pub fn receive_response<B>(response: &mut Response<B>, from_sidecar: bool) {
+    let phrase = response.headers_mut().remove(PHRASE).filter(|_| from_sidecar);
+    if let Some(Ok(phrase)) = phrase.map(|phrase| ReasonPhrase::try_from(phrase.as_bytes())) {
+        response.extensions_mut().insert(phrase);
+    }
+    remove_ours(response.headers_mut(), from_sidecar.then_some(&REASON));
+    remove_hop_by_hop(response.headers_mut());
+}
+
+/// Tells the client's proxy the reason phrase of a response that goes there by HTTP/2.
+pub fn set_phrase<B>(response: &mut Response<B>) {
+    let phrase = response.extensions().get::<ReasonPhrase>();
+    if let Some(Ok(phrase)) = phrase.map(|phrase| HeaderValue::from_bytes(phrase.as_bytes())) {
+        response.headers_mut().insert(PHRASE, phrase);
+    }
+}
+
+/// Whether a request's head is within bounds that HTTP/2 itself does not have.
+///
+/// # Errors
+/// 414 or 431.
+pub fn within(head: &Parts, bounds: &Bounds) -> Result<(), Error> {
+    let path = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    if path + authority > bounds.uri_bytes {
+        return Err(refused("the URI is too long").with_status(StatusCode::URI_TOO_LONG));
+    }
+    if head.headers.len() > bounds.fields {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(refused("too many header fields").with_status(status));
+    }
+    Ok(())
 }
 
 /// Tells the application who called; a text of the client's own is removed.
@@ -107,8 +142,8 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// RFC 9112, 6.3: lengths that could be read in two ways are smuggling's tools. hyper refuses
-/// lengths that are malformed or differ; the rest is refused here.
+/// RFC 9112, 6.3: lengths that could be read in two ways are smuggling's tools. In HTTP/1 the guard in
+/// front of the codec has refused them by now.
 fn framing(headers: &HeaderMap) -> Result<(), Error> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
@@ -124,14 +159,13 @@ fn framing(headers: &HeaderMap) -> Result<(), Error> {
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
-        let error = refused("a transfer-encoding other than chunked");
-        return Err(error.with_status(StatusCode::NOT_IMPLEMENTED));
+        return Err(refused("a transfer-encoding other than chunked"));
     }
     Ok(())
 }
 
 /// Moves the request's authority to `Host` (RFC 9112, 3.2; RFC 9113, 8.3.1).
-fn authority(head: &mut Parts, fallback: SocketAddr) -> Result<(), Error> {
+fn authority(head: &mut Parts, fallback: Option<SocketAddr>) -> Result<(), Error> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = hosts.next().cloned();
     if hosts.next().is_some() {
@@ -139,19 +173,21 @@ fn authority(head: &mut Parts, fallback: SocketAddr) -> Result<(), Error> {
     }
     let in_uri = head.uri.authority().map(|a| a.as_str().to_owned());
     let text = match (in_uri, host) {
-        (Some(in_uri), Some(host)) if head.version == Version::HTTP_2 => {
+        (Some(in_uri), Some(host)) => {
             if !host.as_bytes().eq_ignore_ascii_case(in_uri.as_bytes()) {
-                return Err(refused("Host differs from :authority"));
+                return Err(refused("Host differs from the URI's authority"));
             }
             in_uri
         }
-        (Some(in_uri), _) => in_uri,
+        (Some(in_uri), None) if head.version != Version::HTTP_11 => in_uri,
         (None, Some(host)) => match host.to_str() {
             Ok(text) => text.to_owned(),
             Err(_not_text) => return Err(refused("Host is not text")),
         },
-        (None, None) if head.version == Version::HTTP_11 => return Err(refused("no Host")),
-        (None, None) => fallback.to_string(),
+        (_, None) => match fallback.filter(|_| head.version != Version::HTTP_11) {
+            Some(fallback) => fallback.to_string(),
+            None => return Err(refused("no Host")),
+        },
     };
     // An empty Host is allowed (RFC 9112, 3.2): it is what a URI without authority gives.
     let well_formed = text.is_empty() || Authority::try_from(text.as_str()).is_ok();
@@ -261,15 +297,17 @@ mod tests {
             let error = receive_all(Version::HTTP_11, "/", headers).unwrap_err();
             assert_eq!(error.reason(), Reason::Protocol, "{headers:?}");
         }
-        let two = [("host", "b")];
-        assert!(receive_all(Version::HTTP_2, "http://a/", &two).is_err());
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            assert!(receive_all(version, "http://a/", &[("host", "b")]).is_err());
+        }
+        assert!(receive_all(Version::HTTP_11, "http://a/", &[]).is_err());
     }
 
     #[test]
     fn the_authority_is_in_host_and_the_uri_is_a_path() {
         for (version, uri, headers, host) in [
             (Version::HTTP_11, "/x?y", &[("host", "a:8")][..], "a:8"),
-            (Version::HTTP_11, "http://b/x?y", &[("host", "a")], "b"),
+            (Version::HTTP_11, "http://b/x?y", &[("host", "B")], "b"),
             (Version::HTTP_2, "http://a/x?y", &[], "a"),
             (Version::HTTP_10, "/x?y", &[], "10.0.0.1:80"),
         ] {

@@ -6,6 +6,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use super::{Connection, body::ResponseBody, head};
 use crate::{
     error::{Error, Reason},
+    net::guard::scan::Fault,
     telemetry::Record,
 };
 
@@ -39,6 +40,9 @@ pub fn error(
     } else {
         (error.status(), Some(Bytes::from(format!("tulle: {reason}\n"))))
     };
+    if let Some(limit) = limit(error.status()) {
+        connection.cx.metrics.rejected(limit);
+    }
     record.status(status);
     record.fail(error);
     if manner.grpc {
@@ -58,10 +62,36 @@ pub fn error(
     if connection.peer().is_some() && error.is_never_sent() {
         headers.insert(head::NOT_REACHED, HeaderValue::from_static("1"));
     }
-    if reason == Reason::Protocol && manner.version != Version::HTTP_2 {
+    if reason == Reason::Protocol && status.is_client_error() && manner.version != Version::HTTP_2 {
         // What else is on this connection cannot be trusted to begin where we think it does.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// The limit for which a client is told this status.
+fn limit(status: StatusCode) -> Option<&'static str> {
+    Some(match status {
+        StatusCode::REQUEST_TIMEOUT => "head_time",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_bytes",
+        StatusCode::URI_TOO_LONG => "uri_bytes",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "head_bytes",
+        _ => return None,
+    })
+}
+
+/// Tells a client that what it sent is no proper HTTP/1 request, and that the connection ends.
+pub fn fault(connection: &Connection, fault: Fault) -> Response<ResponseBody> {
+    let mut record = connection.record();
+    record.unreadable_request();
+    let reason = match fault.status {
+        StatusCode::REQUEST_TIMEOUT => Reason::Timeout,
+        _ => Reason::Protocol,
+    };
+    let failed = Error::new(reason, fault.what).with_status(fault.status);
+    let manner = Manner { grpc: false, version: Version::HTTP_11 };
+    let mut response = error(connection, &failed, manner, record);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

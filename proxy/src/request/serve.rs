@@ -1,6 +1,16 @@
 //! Serving a connection that speaks HTTP.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::ready,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::Either;
 
 use http::{HeaderValue, header};
 use hyper::{
@@ -11,19 +21,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tulle_runtime::drain::{Drain, Stage};
 
-use super::{Connection, handle::handle};
+use super::{Connection, handle::handle, resets::Resets, respond};
 use crate::{
     error::{Error, Reason, chain},
     net::{
         detect::{self, Spoken},
+        guard,
         io::Prefixed,
     },
     stream::{self, Abort},
 };
-
-/// A connection on which no request comes for so long is closed, as Envoy does by default. hyper
-/// has one clock for the pause between requests and for the time that a head takes.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// Streams that a client reset and that are not yet forgotten: more is rapid reset
 /// (CVE-2023-44487), and closes the connection.
@@ -49,7 +56,8 @@ where
 {
     let within = connection.cx.settings.detect_timeout;
     match detect::client(&mut client, within).await {
-        Ok(Some(spoken)) if spoken.is_http() => {
+        // What may be bad HTTP is told so.
+        Ok(Some(spoken)) if spoken.is_http() || spoken == Spoken::Opaque => {
             Box::pin(http(connection, &spoken, client, drain)).await;
         }
         Ok(spoken) => stream::refuse(&connection, client, &not_http(spoken.as_ref())),
@@ -68,10 +76,7 @@ pub fn not_http(spoken: Option<&Spoken>) -> Error {
             Reason::Protocol,
             "the client's own TLS on a port that is declared HTTP: declare it `https` or `tcp`",
         ),
-        Some(_) => (
-            Reason::Protocol,
-            "no HTTP on a port that is declared HTTP: if it is another protocol, correct the port's appProtocol or name",
-        ),
+        Some(_) => (Reason::Protocol, "no HTTP on a port that is declared HTTP"),
     };
     Error::new(reason, detail)
 }
@@ -82,17 +87,31 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &connection.cx.settings;
+    let (io, requests) = guard::requests(io, settings.http1_bounds(), settings.head_timeout);
+    let number = AtomicU64::new(0);
     let service = service_fn(|request| {
-        let (answer, drain) = (answer(&connection, request), drain.clone());
-        async move { answer.await.map(|response| last(response, &drain)) }
+        let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = match requests.refusal(number) {
+            None => Either::Left(handle(Arc::clone(&connection), request)),
+            Some(fault) => Either::Right(ready(respond::fault(&connection, fault))),
+        };
+        let (requests, drain) = (requests.clone(), drain.clone());
+        async move {
+            let response = answer.await;
+            let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+            requests.answered(number, upgraded);
+            Ok::<_, Infallible>(last(response, &drain))
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(settings.client_idle_timeout)
         .half_close(true)
         .auto_date_header(false)
+        .preserve_header_case(settings.preserve_header_case)
         .max_headers(settings.max_headers)
-        .max_buf_size(settings.max_head_bytes.max(8 << 10))
+        // The guard's bound comes first, with its answer.
+        .max_buf_size(settings.max_head_bytes + (8 << 10))
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut serving = pin!(serving);
@@ -125,7 +144,16 @@ where
     let settings = &connection.cx.settings;
     let head = u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX);
     let shared = Arc::clone(&connection);
-    let service = service_fn(move |request| answer(&shared, request));
+    let resets = Arc::new(Resets::default());
+    let counted = Arc::clone(&resets);
+    let service = service_fn(move |request| {
+        let (answer, stream) = (handle(Arc::clone(&shared), request), counted.begun());
+        async {
+            let response = answer.await;
+            stream.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -141,22 +169,22 @@ where
         Stage::Serving => Stage::Announcing,
         _ => Stage::Closing,
     };
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = drain.reached(farewell) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let drained = async {
+        tokio::select! {
+            ended = &mut serving => ended,
+            () = drain.reached(farewell) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
-    note(&connection, ended);
-}
-
-fn answer(
-    connection: &Arc<Connection>,
-    request: http::Request<hyper::body::Incoming>,
-) -> impl Future<Output = Result<http::Response<super::body::ResponseBody>, Infallible>> + use<> {
-    let answer = handle(Arc::clone(connection), request);
-    async { Ok(answer.await) }
+    tokio::select! {
+        ended = drained => note(&connection, ended),
+        () = resets.too_many() => {
+            let detail = "rapid reset: most streams were reset before they could be answered";
+            connection.record().fail(&Error::new(Reason::Protocol, detail));
+        }
+    }
 }
 
 /// What hyper refused has no request and so no record: it gets one here.

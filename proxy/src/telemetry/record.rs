@@ -64,7 +64,8 @@ pub struct Record {
 /// What only a request has.
 struct RequestPart {
     version: Version,
-    method: Method,
+    /// `None` if it could not be read.
+    method: Option<Method>,
     host: String,
     path: String,
     status: Option<StatusCode>,
@@ -118,9 +119,21 @@ impl Record {
         let host = host.or_else(|| head.uri.authority().map(|a| Cow::Borrowed(a.as_str())));
         self.request = Some(RequestPart {
             version: head.version,
-            method: head.method.clone(),
+            method: Some(head.method.clone()),
             host: host.unwrap_or_default().into_owned(),
             path: head.uri.path().to_owned(),
+            status: None,
+            grpc_status: None,
+        });
+    }
+
+    /// This is a request of HTTP/1 of which the head cannot be read.
+    pub fn unreadable_request(&mut self) {
+        self.request = Some(RequestPart {
+            version: Version::HTTP_11,
+            method: None,
+            host: String::new(),
+            path: String::new(),
             status: None,
             grpc_status: None,
         });
@@ -228,13 +241,14 @@ impl Record {
     /// The record as one line of JSON.
     fn line(&self, seconds: f64) -> Vec<u8> {
         let request = self.request.as_ref();
+        let read = request.filter(|r| r.method.is_some());
         let line = Line {
             time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             direction: self.direction,
             protocol: self.protocol(),
-            method: request.map(|r| r.method.as_str()),
-            host: request.map(|r| printable(&r.host)),
-            path: request.map(|r| printable(&r.path)),
+            method: read.and_then(|r| r.method.as_ref()).map(Method::as_str),
+            host: read.map(|r| printable(&r.host)),
+            path: read.map(|r| printable(&r.path)),
             status: request.and_then(|r| r.status).map(|s| s.as_u16()),
             grpc_status: request.and_then(|r| r.grpc_status),
             reason: self.reason.map(Reason::as_str),

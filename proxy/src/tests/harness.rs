@@ -49,6 +49,8 @@ pub(super) struct Told {
     /// Endpoints without sidecar, beside the sidecars.
     pub(super) plain: Vec<SocketAddr>,
     pub(super) upstream_protocol: UpstreamProtocol,
+    /// Changes the bounds of both sidecars.
+    pub(super) tune: fn(&mut context::Settings),
 }
 
 impl Default for Told {
@@ -60,6 +62,7 @@ impl Default for Told {
             limits: Limits::default(),
             plain: Vec::new(),
             upstream_protocol: UpstreamProtocol::Same,
+            tune: |_| {},
         }
     }
 }
@@ -97,7 +100,8 @@ impl Pair {
             listeners.push(listener);
         }
         let mesh = server_mesh(&told, applications);
-        let mut server = sidecar(&authority, CART, captured, mesh);
+        let tune = told.tune;
+        let mut server = sidecar(&authority, CART, captured, mesh, tune);
         for listener in listeners {
             let (context, drain) = server.listens();
             tokio::spawn(inbound::serve(context, listener, drain));
@@ -105,7 +109,7 @@ impl Pair {
         let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let outbound = listener.local_addr().unwrap();
         let captured = HashMap::from([(outbound, SERVICE.parse().unwrap())]);
-        let mut client = sidecar(&authority, WEB, captured, client_mesh(told, &inbound));
+        let mut client = sidecar(&authority, WEB, captured, client_mesh(told, &inbound), tune);
         let (context, drain) = client.listens();
         tokio::spawn(outbound::serve(context, listener, drain));
         Self { outbound, inbound, client, server }
@@ -142,11 +146,12 @@ fn sidecar(
     id: &str,
     captured: HashMap<SocketAddr, SocketAddr>,
     mesh: Mesh,
+    tune: fn(&mut context::Settings),
 ) -> Sidecar {
     let (store, publisher, _questions) = Store::new();
     publisher.publish(mesh);
     let (lines, records) = mpsc::channel(1000);
-    let settings = context::Settings {
+    let mut settings = context::Settings {
         capture: Capture::new(move |stream| {
             let local = stream.local_addr()?;
             captured.get(&local).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -154,6 +159,7 @@ fn sidecar(
         application_source: None,
         ..context::Settings::default()
     };
+    tune(&mut settings);
     let lines = Lines::to(Parsed { lines, rest: Vec::new() });
     let metrics = Metrics::new(&Registry::default());
     let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);

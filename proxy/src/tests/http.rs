@@ -166,38 +166,6 @@ async fn strict_refuses_plaintext_and_permissive_serves_it() {
 }
 
 #[tokio::test]
-async fn requests_that_can_be_read_in_two_ways_are_refused() {
-    let (application, saw) = echo().await;
-    let told = Told { protocol: Protocol::Http, ..Told::default() };
-    let pair = Pair::new(&[application], told).await;
-    for head in [
-        "Host: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
-        "Host: a\r\nContent-Length: +1\r\n",
-        "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n",
-        "Host: a\r\nTransfer-Encoding: gzip\r\n",
-        "Host: a\r\nHost: b\r\n",
-        "Host: a\r\n x: folded\r\n",
-        "Host: a\r\nX : 1\r\n",
-        "Host: a\r\nX: \0\r\n",
-        "X: no host\r\n",
-    ] {
-        let answer = raw(pair.outbound, format!("GET / HTTP/1.1\r\n{head}\r\nx").as_bytes()).await;
-        let refused = ["HTTP/1.1 400 ", "HTTP/1.1 501 "].iter().any(|s| answer.starts_with(s));
-        assert!(refused, "{head:?}: {answer:?}");
-    }
-    assert_eq!(saw.lock().len(), 0);
-}
-
-#[tokio::test]
-async fn a_declared_port_carries_nothing_else() {
-    let (application, _) = echo().await;
-    let told = Told { protocol: Protocol::Http, ..Told::default() };
-    let mut pair = Pair::new(&[application], told).await;
-    assert_eq!(raw(pair.outbound, b"EHLO a\r\n").await, "");
-    assert_eq!(pair.client.record().await["reason"], "protocol");
-}
-
-#[tokio::test]
 async fn rules_redirect_change_headers_and_fail() {
     let (application, saw) = echo().await;
     let pair = |name: &'static str| (name.parse().unwrap(), "1".parse().unwrap());

@@ -4,8 +4,10 @@
 //! that the others become idle and are closed. HTTP/2 connections are shared by as many requests
 //! as they may carry; one handshake at a time per endpoint, whose result all that wait share.
 
+mod exclusive;
 mod host;
 
+pub use exclusive::Exclusive;
 pub use host::Counted;
 
 use std::{
@@ -32,6 +34,7 @@ use super::{
 use crate::{
     context::{Settings, Shared},
     error::{Error, Reason, chain},
+    net::guard,
     request::body::RequestBody,
     tls::Alpn,
 };
@@ -81,7 +84,7 @@ pub enum Sender {
 #[derive(Debug)]
 pub struct Loan {
     /// What sends.
-    pub sender: http1::SendRequest<RequestBody>,
+    pub sender: Exclusive,
     home: Option<Home>,
 }
 
@@ -146,12 +149,7 @@ impl Pool {
         Home { host, cluster: Arc::clone(cluster), most: self.settings.max_idle }
     }
 
-    fn reused(
-        &self,
-        sender: http1::SendRequest<RequestBody>,
-        host: Arc<Host>,
-        cluster: &Arc<Cluster>,
-    ) -> Connection {
+    fn reused(&self, sender: Exclusive, host: Arc<Host>, cluster: &Arc<Cluster>) -> Connection {
         let home = Some(self.home(host, cluster));
         Connection { sender: Sender::Http1(Loan { sender, home }), reused: true }
     }
@@ -193,11 +191,13 @@ impl Pool {
         &self,
         established: Established,
         host: &Host,
-    ) -> Result<http1::SendRequest<RequestBody>, Error> {
+    ) -> Result<Exclusive, Error> {
         let Established { io, place } = established;
+        let (io, responses) = guard::responses(io, self.settings.http1_bounds());
         let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(self.settings.preserve_header_case)
             .max_headers(self.settings.max_headers)
-            .max_buf_size(self.settings.max_head_bytes.max(8 << 10))
+            .max_buf_size(self.settings.max_head_bytes + (8 << 10))
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
@@ -208,7 +208,7 @@ impl Pool {
             }
             drop((open, place));
         });
-        Ok(sender)
+        Ok(Exclusive::new(sender, responses))
     }
 
     /// A stream of an HTTP/2 connection, which is opened if there is none with room.

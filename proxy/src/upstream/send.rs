@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, request};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::Incoming;
 use tulle_xds::model::UpstreamProtocol;
 
@@ -12,8 +12,9 @@ use super::{
     pool::{Connection, Counted, Hop, Loan, Sender, Want},
 };
 use crate::{
-    context::Context,
+    context::{Context, Settings},
     error::{Error, Reason, chain},
+    net::guard::{self, scan::Fault},
     request::{body::Upload, head},
 };
 
@@ -79,7 +80,12 @@ pub async fn once(
     let active = endpoint.enter();
     let told = endpoint.told();
     let meshed = told.identity.is_some();
-    let hop = hop(cluster.settings().upstream_protocol, meshed, message);
+    let upstream_protocol = cluster.settings().upstream_protocol;
+    let hop = match hop(upstream_protocol, meshed, message) {
+        // HTTP/2 has lower-case names alone.
+        Hop::Http2 if meshed && keeps_case(&cx.settings, message) => Hop::Http1,
+        hop => hop,
+    };
     let connecting = cx.pool.connection(&cx.shared, cluster, endpoint, hop, want);
     let Connection { sender, reused } =
         Box::pin(connecting).await.map_err(|error| Failure { error, stale: false })?;
@@ -90,7 +96,7 @@ pub async fn once(
     let (result, held) = match sender {
         Sender::Http1(mut loan) => {
             to_http1(&mut request, message.upgrade.as_ref());
-            (loan.sender.try_send_request(request).await, Held::Http1(loan))
+            (loan.sender.send(request, message.upgrade.is_some()).await, Held::Http1(loan))
         }
         Sender::Http2(mut sender, stream) => {
             to_http2(&mut request);
@@ -101,7 +107,7 @@ pub async fn once(
         // hyper gives the request back if not a byte of it was written.
         let never_sent = failed.take_message().is_some() || never_processed(failed.error());
         let stale = reused && (never_sent || was_closed(failed.error()));
-        let error = failure(&failed.into_error(), endpoint);
+        let error = failure(&failed.into_error(), message.upload.fault(), endpoint);
         Failure { error: if never_sent { error.never_sent() } else { error }, stale }
     })?;
     if meshed && response.headers().contains_key(head::NOT_REACHED) {
@@ -136,7 +142,14 @@ impl Lease {
 }
 
 /// What a failed attempt means.
-fn failure(error: &hyper::Error, endpoint: &EndpointState) -> Error {
+fn failure(error: &hyper::Error, upload: Option<Fault>, endpoint: &EndpointState) -> Error {
+    if let Some(fault) = upload {
+        return Error::new(Reason::Protocol, fault.what).with_status(fault.status);
+    }
+    if let Some(fault) = guard::fault(error) {
+        let detail = format!("the answer of {} is no proper HTTP: {fault}", endpoint.address());
+        return Error::new(Reason::Protocol, detail).with_status(StatusCode::BAD_GATEWAY);
+    }
     if error.is_user() {
         return Error::new(Reason::Canceled, format!("the client broke off: {}", chain(error)));
     }
@@ -172,6 +185,10 @@ fn hop(upstream: UpstreamProtocol, meshed: bool, message: &Message) -> Hop {
         (None, false, UpstreamProtocol::Same) if message.version == Version::HTTP_2 => Hop::Http2,
         (None, false, UpstreamProtocol::Same) => Hop::Http1,
     }
+}
+
+fn keeps_case(settings: &Settings, message: &Message) -> bool {
+    settings.preserve_header_case && message.version != Version::HTTP_2
 }
 
 /// HTTP/1.1 wants what a request has inside of the proxy: `Host`, and a path.

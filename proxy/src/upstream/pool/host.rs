@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Connection, Sender};
+use super::{Connection, Exclusive, Sender};
 use crate::{request::body::RequestBody, upstream::EndpointState};
 
 /// The connections to one endpoint.
@@ -30,7 +30,7 @@ pub(super) struct Host {
 /// An HTTP/1 connection without a request.
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    sender: Exclusive,
     since: Instant,
 }
 
@@ -68,7 +68,7 @@ impl Host {
     }
 
     /// The idle connection that was used last.
-    pub(super) fn idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+    pub(super) fn idle(&self) -> Option<Exclusive> {
         let mut idle = self.idle.lock();
         idle.retain(|idle| !idle.sender.is_closed());
         let index = idle.iter().rposition(|idle| idle.sender.is_ready())?;
@@ -76,7 +76,7 @@ impl Host {
     }
 
     /// Keeps a connection for the next request; beyond `most` the one that waited longest goes.
-    pub(super) fn keep(&self, sender: http1::SendRequest<RequestBody>, most: usize) {
+    pub(super) fn keep(&self, sender: Exclusive, most: usize) {
         let mut idle = self.idle.lock();
         idle.push(Idle { sender, since: Instant::now() });
         if idle.len() > most {

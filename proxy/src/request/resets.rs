@@ -1,0 +1,64 @@
+//! Streams that a client opens and resets at once, so that they cost the server and not the client
+//! (rapid reset, CVE-2023-44487). hyper bounds those that it has not looked at; here are the others.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// More streams reset before their time, and more than half of all, end the connection: Envoy's numbers
+/// (`overload.premature_reset_total_stream_count`).
+const MOST: usize = 500;
+
+/// A stream that was waited for so long was meant.
+const MEANT: Duration = Duration::from_secs(1);
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Resets {
+    begun: AtomicUsize,
+    early: AtomicUsize,
+    over: Notify,
+}
+
+/// One stream that was not answered yet.
+#[derive(Debug)]
+pub(super) struct Unanswered(Option<(Arc<Resets>, Instant)>);
+
+impl Resets {
+    /// A stream begins.
+    pub(super) fn begun(self: &Arc<Self>) -> Unanswered {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Unanswered(Some((Arc::clone(self), Instant::now())))
+    }
+
+    /// Resolves when the client has gone too far.
+    pub(super) async fn too_many(&self) {
+        self.over.notified().await;
+    }
+}
+
+impl Unanswered {
+    /// Its response begins.
+    pub(super) fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let early = self.0.take().filter(|(_, begun)| begun.elapsed() < MEANT);
+        let Some((resets, _)) = early else {
+            return;
+        };
+        let early = resets.early.fetch_add(1, Ordering::Relaxed) + 1;
+        if early > MOST && early > resets.begun.load(Ordering::Relaxed) / 2 {
+            resets.over.notify_one();
+        }
+    }
+}
