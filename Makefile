@@ -8,7 +8,6 @@ help:
 
 #   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  without the mesh's part: must fail
 demo:
-	@tests/setup
 	@tests/demo
 
 test:

@@ -15,6 +15,7 @@
 mod parse;
 mod scan;
 mod set;
+mod text;
 mod yaml;
 
 use std::{
@@ -37,11 +38,14 @@ use notify::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-pub use self::parse::{Located, Parsed, parse};
 use self::{
     parse::MAX_FILE,
     scan::{Stamp, is_candidate, stamp, walk},
     set::{FileId, Files},
+};
+pub use self::{
+    parse::{Located, Parsed, parse},
+    text::Text,
 };
 use crate::{
     problem::{Place, Problem},

@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::files::Text;
+
 /// Something wrong with a document. Orders by file and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +44,21 @@ pub struct Complaint {
     pub reason: String,
 }
 
+impl Complaint {
+    /// As a problem of `object`, which stands there.
+    pub fn at(self, object: &str, place: Option<&Place>) -> Problem {
+        Problem {
+            file: place.map(|place| place.file.to_path_buf()).unwrap_or_default(),
+            line: place.map(|place| place.text.line_of(&self.field).unwrap_or(place.line)),
+            document: place.map(|place| place.document),
+            object: object.to_owned(),
+            field: self.field,
+            reason: self.reason,
+            effect: Effect::Applied,
+        }
+    }
+}
+
 /// Where an object stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -51,6 +68,8 @@ pub struct Place {
     pub document: usize,
     /// As in [`Problem`].
     pub line: usize,
+    /// What it says there.
+    pub text: Arc<Text>,
 }
 
 /// What a problem means for the mesh.

@@ -39,7 +39,7 @@ use crate::{
     files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
-    problem::{Complaint, Effect, Place, Problem},
+    problem::{Effect, Place, Problem},
     roster::Roster,
     world::{Dirty, Subject, World, objects::ObjectRef},
 };
@@ -60,9 +60,11 @@ pub struct Publisher {
     wanted: Wanted,
     /// What the source says is wrong.
     told: Vec<Problem>,
-    /// What is wrong with objects that refer to others, and where those stand.
-    complaints: BTreeMap<ObjectRef, Vec<Complaint>>,
+    /// What is wrong with objects that refer to others, where those stand, and which of them stand elsewhere
+    /// than when they were looked at.
+    complaints: BTreeMap<ObjectRef, Vec<Problem>>,
     places: HashMap<ObjectRef, Place>,
+    moved: BTreeSet<ObjectRef>,
     problems: BTreeSet<Problem>,
 }
 
@@ -91,6 +93,7 @@ impl Publisher {
             told: Vec::new(),
             complaints: BTreeMap::new(),
             places: HashMap::new(),
+            moved: BTreeSet::new(),
             problems: BTreeSet::new(),
         }
     }
@@ -152,6 +155,7 @@ impl Publisher {
             self.world.apply(event, dirty);
         }
         for (object, place) in batch.places {
+            self.moved.insert(object.clone());
             match place {
                 Some(place) => drop(self.places.insert(object, place)),
                 None => drop(self.places.remove(&object)),
@@ -162,34 +166,27 @@ impl Publisher {
 
     /// Looks anew at what the touched objects refer to.
     fn check(&mut self, dirty: &Dirty) {
-        for subject in dirty {
-            let Subject::Policy(object) = subject else {
-                continue;
-            };
-            let complaints = compile::complaints(&self.world, object);
-            if complaints.is_empty() {
-                self.complaints.remove(object);
+        let touched = dirty.iter().filter_map(|subject| match subject {
+            Subject::Policy(object) => Some(object.clone()),
+            _ => None,
+        });
+        let moved = std::mem::take(&mut self.moved);
+        for object in moved.into_iter().chain(touched).collect::<BTreeSet<_>>() {
+            let complaints = compile::complaints(&self.world, &object).into_iter();
+            let place = self.places.get(&object);
+            let problems: Vec<_> =
+                complaints.map(|complaint| complaint.at(&object.to_string(), place)).collect();
+            if problems.is_empty() {
+                self.complaints.remove(&object);
             } else {
-                self.complaints.insert(object.clone(), complaints);
+                self.complaints.insert(object, problems);
             }
         }
     }
 
     /// Everything that is wrong, with where it stands.
     fn all_problems(&self) -> BTreeSet<Problem> {
-        let complaints = self.complaints.iter().flat_map(|(object, complaints)| {
-            let place = self.places.get(object);
-            complaints.iter().map(move |complaint| Problem {
-                file: place.map(|place| place.file.to_path_buf()).unwrap_or_default(),
-                line: place.map(|place| place.line),
-                document: place.map(|place| place.document),
-                object: object.to_string(),
-                field: complaint.field.clone(),
-                reason: complaint.reason.clone(),
-                effect: Effect::Applied,
-            })
-        });
-        complaints.chain(self.told.iter().cloned()).collect()
+        self.complaints.values().flatten().chain(&self.told).cloned().collect()
     }
 
     fn publish(&mut self, dirty: &Dirty) {

@@ -95,6 +95,12 @@ impl<'a> Caller<'a> {
         Err(Failure(format!("{}: {status}\n{errors}{said}", argv.join(" "))))
     }
 
+    /// Lets a program that runs in this container end early: load generators then say what they have counted.
+    pub(crate) async fn interrupt(&self, program: &str) -> Result<(), Failure> {
+        let argv = ["pkill", "-INT", "-x", program];
+        self.mesh.exec(&self.pod, self.container, &argv).await.map(drop)
+    }
+
     /// Puts a small file into the container.
     pub(crate) async fn file(&self, path: &str, text: &str) -> Result<(), Failure> {
         let argv = ["sh", "-c", "printf %s \"$1\" > \"$2\"", "sh", text, path];

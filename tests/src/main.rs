@@ -85,6 +85,7 @@ fn finish(args: &Args, outcomes: &[Outcome], raw: &Path) -> ExitCode {
     for outcome in outcomes {
         println!("{}", outcome.row());
     }
+    println!("{:>18.1} s  in all", Outcome::total(outcomes));
     if let Some(path) = &args.json
         && let Err(error) = fs::write(path, Outcome::json(outcomes))
     {

@@ -44,6 +44,17 @@ pub(crate) struct Edit {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     pub(crate) pods: Vec<Pod>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Something wrong with the YAML, in [`Status`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Problem {
+    /// File and line.
+    pub(crate) place: String,
+    pub(crate) object: String,
+    pub(crate) field: Option<String>,
+    pub(crate) message: String,
 }
 
 /// A pod of [`Status`].

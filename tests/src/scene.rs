@@ -116,7 +116,14 @@ impl Outcome {
     /// A line of the final table.
     pub(crate) fn row(&self) -> String {
         let verdict = if self.passed() { "pass" } else { "FAIL" };
-        format!("{:>3}  {verdict}  {:>6.1} s  {}", self.number, self.seconds, self.name)
+        // What is no scene has no number.
+        let number = if self.number == 0 { String::new() } else { self.number.to_string() };
+        format!("{number:>4}  {verdict}  {:>6.1} s  {}", self.seconds, self.name)
+    }
+
+    /// How long all took together.
+    pub(crate) fn total(all: &[Self]) -> f64 {
+        all.iter().map(|outcome| outcome.seconds).sum()
     }
 
     /// All outcomes as `{"scenes": […]}`.

@@ -1,5 +1,6 @@
 //! The scenes, in order.
 
+mod bad_yaml;
 mod control_plane_down;
 mod first_request;
 mod orders;
@@ -51,5 +52,11 @@ pub(crate) const ALL: &[Scene] = &[
         does: "Kills the control plane with -9 for some time under load; an application restarts, a pod and \
                an edit come.",
         run: |s| Box::pin(control_plane_down::run(s)),
+    },
+    Scene {
+        number: 10,
+        name: "bad YAML",
+        does: "Ten mistakes are saved under load. `tulle local status` must name each by file, line, field and reason.",
+        run: |s| Box::pin(bad_yaml::run(s)),
     },
 ];

@@ -144,7 +144,8 @@ pub(super) async fn connect(
     let (v4, v6) = (addresses.v4(), addresses.v6());
     let (gateway4, gateway6) = GATEWAY;
     let inner = format!(
-        "addr add {v4}/32 dev eth0\n\
+        "link set lo up\n\
+         addr add {v4}/32 dev eth0\n\
          addr add {v6}/128 dev eth0 nodad\n\
          link set eth0 up\n\
          route add default via {gateway4} dev eth0 onlink\n\

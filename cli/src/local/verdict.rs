@@ -38,7 +38,9 @@ pub(super) fn problems(output: &Path, directory: &str, known: &[&Note]) -> Vec<N
         let file = problem.file.strip_prefix(MOUNTED)?;
         let place = format!("{}{file}:{}", directory.trim_end_matches('/'), problem.line);
         let (object, field) = (problem.object, problem.field.filter(|field| !field.is_empty()));
-        Some(Note { object, place, field, message: problem.reason })
+        // A reason may name another file.
+        let message = problem.reason.replace(MOUNTED, directory.trim_end_matches('/'));
+        Some(Note { object, place, field, message })
     });
     notes.filter(|note| known.iter().all(|other| other.place != note.place)).collect()
 }
@@ -53,7 +55,7 @@ mod tests {
         fs::create_dir(output.path().join("status")).unwrap();
         let said = r#"{"problems": [
             {"file": "/tulle/user/a.yaml", "line": 4, "document": 1, "object": "MeshTLS shop/x",
-             "field": "spec.mode", "reason": "unknown variant", "effect": "rejected"},
+             "field": "spec.mode", "reason": "unlike /tulle/user/b.yaml:1", "effect": "rejected"},
             {"file": "/tulle/user/a.yaml", "line": 9, "reason": "unknown field"},
             {"file": "/tulle/state/b.yaml", "line": 1, "reason": "ours, not the user's"}]}"#;
         fs::write(output.path().join("status/problems.json"), said).unwrap();
@@ -65,6 +67,9 @@ mod tests {
         };
         let found = problems(output.path(), "/home/me/shop/", &[&known]);
         let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["/home/me/shop/a.yaml:4: MeshTLS shop/x: spec.mode: unknown variant"]);
+        assert_eq!(
+            texts,
+            ["/home/me/shop/a.yaml:4: MeshTLS shop/x: spec.mode: unlike /home/me/shop/b.yaml:1"]
+        );
     }
 }

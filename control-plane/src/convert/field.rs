@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One step into an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// Into the field of this name.
     Key(String),

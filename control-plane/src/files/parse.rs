@@ -1,10 +1,10 @@
 //! Text of a file → objects and problems. Pure.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
 
-use super::yaml;
+use super::{text::Text, yaml};
 use crate::{
     convert::{self, Fault, Field, Outcome, Step},
     problem::{Effect, Problem},
@@ -37,6 +37,8 @@ pub struct Located {
     pub document: usize,
     /// Line in the file, from 1.
     pub line: usize,
+    /// What it says there.
+    pub text: Arc<Text>,
 }
 
 impl Parsed {
@@ -164,7 +166,13 @@ impl File<'_> {
         }
         if let Some(object) = object {
             let line = line_in_file(document, &Field::from(outer.to_vec()));
-            self.parsed.objects.push(Located { object, document: number, line });
+            let text = if object.reference().kind.refers() {
+                Text::new(document.text, document.lines_before, outer)
+            } else {
+                Text::default()
+            };
+            let text = Arc::new(text);
+            self.parsed.objects.push(Located { object, document: number, line, text });
         }
         self.parsed.rejected.extend(reference.filter(|_| rejected));
     }

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::parse::{Located, Parsed};
+use super::{
+    parse::{Located, Parsed},
+    text::Text,
+};
 use crate::{
     problem::{Effect, Place, Problem},
     world::{
@@ -58,11 +61,17 @@ struct Claim {
     /// Position in the file, because a `List` is several objects in one document.
     position: usize,
     line: usize,
+    text: Arc<Text>,
 }
 
 impl Claim {
     fn place(&self) -> Place {
-        Place { file: Arc::clone(&self.path), document: self.document, line: self.line }
+        Place {
+            file: Arc::clone(&self.path),
+            document: self.document,
+            line: self.line,
+            text: Arc::clone(&self.text),
+        }
     }
 }
 
@@ -192,6 +201,7 @@ fn claim(id: &FileId, position: usize, located: &Located) -> Claim {
         document: located.document,
         position,
         line: located.line,
+        text: Arc::clone(&located.text),
     }
 }
 

@@ -53,13 +53,6 @@ impl Caller<'_> {
             prove(start.elapsed() < PATIENCE, || format!("rule {rule} is not in force"))?;
         }
     }
-
-    /// Lets a wrk that runs in this container end early.
-    #[expect(dead_code, reason = "scene 10 needs it")]
-    pub(crate) async fn enough(&self) -> Result<(), Failure> {
-        let argv = ["pkill", "-INT", "-x", "wrk"];
-        self.mesh.exec(&self.pod, self.container, &argv).await.map(drop)
-    }
 }
 
 impl Answers {

@@ -48,8 +48,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
             break;
         }
     }
-    let (tenth, all) = share(&tenth, "to-v2-10")?;
-    say(format!("of {all} answers under the rule of 10 %, {tenth:.2} % came from v2"));
+    let (tenth, all_tenth) = share(&tenth, "to-v2-10")?;
+    say(format!("with weights 90 to 10, {tenth:.2} % of {all_tenth} answers came from v2"));
 
     let edit = async {
         sleep(BEFORE).await;
@@ -65,12 +65,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     prove(!new.is_empty(), || "the edit was not in force before the run ended".into())?;
     let first = new.iter().map(|some| some.first).fold(f64::INFINITY, f64::min);
     let last = old.iter().map(|some| some.last).fold(0.0, f64::max);
-    let (half, all) = share(&new, "to-v2-50")?;
-    say(format!("saved with 50 % under load: of {all} answers, {half:.2} % came from v2"));
+    let (half, all_half) = share(&new, "to-v2-50")?;
+    say(format!("edited to 50 to 50 under load, {half:.2} % of {all_half} answers came from v2"));
     Ok(Figures::from([
-        ("answers", float(Answers::total(&new) + Answers::total(&old))),
-        ("v2_at_10_percent", tenth),
-        ("v2_at_50_percent", half),
+        ("answers", float(all_tenth + Answers::total(&old) + all_half)),
+        ("share_of_v2_under_a_tenth_percent", tenth),
+        ("share_of_v2_under_a_half_percent", half),
         ("save_to_first_under_new_rule_ms", (first - saved) * 1e3),
         ("save_to_last_under_old_rule_ms", (last - saved) * 1e3),
     ]))
