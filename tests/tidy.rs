@@ -34,7 +34,10 @@ const ROOMS: [(&str, &[&str]); 6] = [
             "control-plane/tests",
         ],
     ),
-    ("envoy_types", &["xds/src/model", "xds/src/client", "xds/src/server", "xds/tests"]),
+    (
+        "envoy_types",
+        &["xds/src/model", "xds/src/client", "xds/src/server", "xds/src/sds", "xds/tests"],
+    ),
     ("rcgen", &["proxy/src/tls", "proxy/src/tests", "control-plane/src/ca", "control-plane/tests"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),

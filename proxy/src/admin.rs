@@ -86,7 +86,7 @@ impl Admin {
     /// Answers on the pod's addresses, but for probes.
     pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/ready") => self.ready(),
+            (&Method::GET | &Method::HEAD, "/ready") => ready(&self.readiness),
             (&Method::GET, "/metrics") => {
                 answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.render())
             }
@@ -104,7 +104,7 @@ impl Admin {
                 self.draining.start();
                 json_answer(&json!(self.draining.state().as_str()))
             }
-            (&Method::PUT, "/log") => self.set_filter(request.body()),
+            (&Method::PUT, "/log") => set_filter(&self.filter, request.body()),
             (&Method::GET, "/ready" | "/metrics") => self.status(request),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -119,26 +119,28 @@ impl Admin {
         let drained = timeout(most, self.draining.held()).await.is_ok();
         text(StatusCode::OK, if drained { "drained\n" } else { "not drained in time\n" })
     }
+}
 
-    fn ready(&self) -> Response<Bytes> {
-        let pending = self.readiness.pending();
-        if pending.is_empty() {
-            return text(StatusCode::OK, "ready\n");
-        }
-        let pending = pending.join("; ");
-        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
+/// What `/ready` says.
+pub(crate) fn ready(readiness: &Readiness) -> Response<Bytes> {
+    let pending = readiness.pending();
+    if pending.is_empty() {
+        return text(StatusCode::OK, "ready\n");
     }
+    let pending = pending.join("; ");
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
+}
 
-    fn set_filter(&self, filter: &[u8]) -> Response<Bytes> {
-        let filter = String::from_utf8_lossy(filter);
-        match self.filter.set(filter.trim()) {
-            Ok(()) => text(StatusCode::OK, "done\n"),
-            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
-        }
+/// What `PUT /log` does.
+pub(crate) fn set_filter(current: &log::Filter, filter: &[u8]) -> Response<Bytes> {
+    let filter = String::from_utf8_lossy(filter);
+    match current.set(filter.trim()) {
+        Ok(()) => text(StatusCode::OK, "done\n"),
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
 
-fn json_answer(value: &serde_json::Value) -> Response<Bytes> {
+pub(crate) fn json_answer(value: &serde_json::Value) -> Response<Bytes> {
     answer(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
 

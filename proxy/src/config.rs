@@ -30,6 +30,8 @@ pub struct Config {
     pub log: String,
     /// Where it listens.
     pub ports: Ports,
+    /// Zone of the node, `TULLE_ZONE`: for data planes that prefer what is near.
+    pub zone: Option<String>,
     /// What it does for the kubelet, `TULLE_PROBES`.
     pub probes: Probes,
     /// Bounds of the data path.
@@ -79,6 +81,16 @@ impl Config {
         Self::read(&Environment(variable))
     }
 
+    /// What these variables say.
+    #[cfg(test)]
+    pub(crate) fn for_tests(set: &[(&str, &str)]) -> Self {
+        let find = |name: &str| {
+            let found = set.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Self::read(&Environment(find)).expect("a test's variables make sense")
+    }
+
     fn read(from: &Environment<impl Fn(&str) -> Option<String>>) -> Result<Self, BadConfig> {
         let host_and_port = "TULLE_CONTROL_PLANE";
         let address = from.text(host_and_port, "tulle-control-plane.tulle-system.svc:15010");
@@ -110,6 +122,7 @@ impl Config {
                 inbound: from.parsed("TULLE_INBOUND_PORT", 15006)?,
                 status: from.parsed("TULLE_STATUS_PORT", 15021)?,
             },
+            zone: from.get("TULLE_ZONE"),
             probes: from.probes("TULLE_PROBES")?,
             settings: Settings::read(from)?,
         })

@@ -73,7 +73,8 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
             // Without a handshake the caller's sidecar knows that nothing was carried.
             stream::refuse(&connection, client, &admit::ending());
         }
-        First::Client(spoken) if spoken.is_sidecar() => {
+        // A sidecar's, or that of gRPC without one.
+        First::Client(Spoken::Tls(_)) => {
             Box::pin(meshed(connection, &workload, client, drain)).await;
         }
         First::Client(spoken) => serve::http(Arc::new(connection), &spoken, client, drain).await,
@@ -95,6 +96,12 @@ async fn first(
         let spoken = detect::client(client, within).await.map_err(broke_off)?;
         return match spoken {
             Some(spoken) if spoken.is_sidecar() => Ok(First::Client(spoken)),
+            // Where HTTP is declared the application has no TLS of its own: whoever begins it wants
+            // this workload, and must prove who he is as a sidecar must. gRPC without a proxy has
+            // no other way to be told apart, as its clients choose neither server name nor ALPN.
+            Some(spoken) if port.protocol.is_http() && spoken.offers_http2() => {
+                Ok(First::Client(spoken))
+            }
             Some(_) if port.mtls == MtlsMode::Strict => {
                 let number = connection.destination.port();
                 let detail = format!(
@@ -131,7 +138,7 @@ async fn first(
     Ok(first)
 }
 
-/// A connection from another sidecar: it proves who it is, and says what is inside.
+/// A connection from another sidecar, or from gRPC without one: it proves who it is, and says what is inside.
 async fn meshed(
     mut connection: Connection,
     workload: &Workload,
@@ -139,6 +146,7 @@ async fn meshed(
     drain: &Drain,
 ) {
     let cx = Arc::clone(&connection.cx);
+    let sidecar = detect::of(client.seen()).is_some_and(|spoken| spoken.is_sidecar());
     let accepting = tls::server::accept(&cx.certs, client, &workload.trust_domains);
     let accepted = match timeout(cx.settings.head_timeout, accepting).await {
         Ok(accepted) => accepted.map_err(|error| chain(&error)),
@@ -147,7 +155,13 @@ async fn meshed(
     cx.metrics.handshake("server", accepted.is_ok());
     let (client, peer, alpn) = match accepted {
         Ok(accepted) => accepted,
-        Err(detail) => {
+        Err(mut detail) => {
+            if !sidecar {
+                detail.push_str(
+                    "; it is no sidecar: if its TLS is the application's own, declare the port \
+                     `https` or `tcp`",
+                );
+            }
             connection.record().fail(&Error::new(Reason::Tls, detail));
             return;
         }

@@ -13,10 +13,12 @@
 //! [`inbound`]; the life of a configuration change in [`mesh`]; the process in [`run`].
 //!
 //! **Invariants.** Only [`config`] reads the environment. Only [`tls`] names rustls. Only
-//! `mesh/sync.rs` publishes a [`mesh::Mesh`]. Keys exist in memory only. Unknown addresses inside of
+//! `mesh/sync.rs` publishes a [`mesh::Mesh`]. Keys exist in memory only (for gRPC, [`agent`] writes
+//! them to a file system that is memory). Unknown addresses inside of
 //! the mesh fail closed.
 
 pub mod admin;
+pub mod agent;
 pub mod config;
 pub mod context;
 pub mod error;

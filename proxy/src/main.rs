@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use http::Method;
 use tokio::time::{Instant, sleep};
 use tulle_proxy::{
-    admin, config,
+    admin, agent, config,
     redirect::{self, Options},
     run::{self, DRAIN_DEADLINE},
 };
@@ -34,6 +34,8 @@ struct Arguments {
 enum Action {
     /// Serve; settings are environment variables TULLE_*
     Run,
+    /// Enrol for a data plane that cannot do so itself, Envoy or gRPC; settings as for `run`
+    Agent(agent::Options),
     /// Redirect the pod's traffic to the sidecar (needs NET_ADMIN)
     Redirect(Options),
     /// End inbound traffic of the running proxy, and wait until it has ended
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Action::Run => serve(),
+        Action::Agent(options) => config::Config::from_environment()
+            .map_err(Failure::from)
+            .and_then(|config| agent::run(config, &options).map_err(Failure::from)),
         Action::Redirect(options) => redirect::run(&options).map_err(Failure::from),
         Action::Drain => block_on(drain(&config::admin_socket())),
         Action::Ctl { path } => block_on(ctl(&config::admin_socket(), &path)),

@@ -77,7 +77,12 @@ impl Connection {
         record
     }
 
-    /// The sidecar that it came from, if it came over mTLS.
+    /// Whether it came from a sidecar.
+    pub fn from_sidecar(&self) -> bool {
+        self.peer().is_some_and(|peer| peer.sidecar)
+    }
+
+    /// Who it came from, if it came over mTLS.
     pub fn peer(&self) -> Option<&Peer> {
         match &self.side {
             Side::Inbound { peer, .. } => peer.as_ref(),

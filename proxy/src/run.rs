@@ -155,6 +155,7 @@ fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
         control_plane: config.control_plane.clone(),
         token_file: config.token_file.clone(),
         certs: certs.clone(),
+        hand_over: None,
     };
     tokio::spawn(enrolment.run(readiness.block("certificate")));
     let (store, sync) = Sync::new(handle, events, readiness);

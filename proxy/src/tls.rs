@@ -71,6 +71,8 @@ pub struct Peer {
     pub id: SpiffeId,
     /// `NAMESPACE/POD` from its certificate, if that says so.
     pub pod: Option<String>,
+    /// Whether it is a proxy of ours, which may say things about the connection that it carries.
+    pub sidecar: bool,
 }
 
 /// A handshake that failed.

@@ -11,7 +11,7 @@
 //! xDS, as plain state machines that are driven by [`server`] and [`client`] and, in tests, by one
 //! another. [`cache`] is what the control plane publishes.
 //!
-//! **Invariants.** Envoy's message types appear in `model`, `client` and `server` only. `session`
+//! **Invariants.** Envoy's message types appear in `model`, `client`, `server` and `sds` only. `session`
 //! and `subscription` know neither tokio nor tonic. No queue is unbounded: what a peer has not been
 //! told yet is a set of names, so a slow peer gets the latest state and never a backlog.
 
@@ -19,6 +19,7 @@ pub mod cache;
 pub mod client;
 pub mod model;
 pub mod protocol;
+pub mod sds;
 pub mod server;
 pub mod session;
 pub mod subscription;

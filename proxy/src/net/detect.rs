@@ -43,7 +43,12 @@ impl Spoken {
         matches!(self, Self::Tls(hello) if hello.is_sidecar())
     }
 
-    /// Whether it is that with opaque bytes inside.
+    /// Whether it is a TLS handshake that may lead to HTTP/2: what gRPC's own begins with.
+    pub fn offers_http2(&self) -> bool {
+        matches!(self, Self::Tls(hello) if hello.alpn.iter().any(|protocol| protocol == b"h2"))
+    }
+
+    /// Whether it is a proxy's handshake with opaque bytes inside.
     pub fn is_opaque_sidecar(&self) -> bool {
         let opaque = Alpn::Tcp.as_str().as_bytes();
         matches!(self, Self::Tls(hello) if hello.alpn.iter().any(|protocol| protocol == opaque))

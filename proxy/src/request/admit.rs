@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// Policy forbids it; or the pod is about to end, and the caller's sidecar can do better.
 pub fn request(connection: &Connection, peer: Option<&Peer>, drain: &Drain) -> Result<(), Error> {
-    if peer.is_some() && drain.stage() >= Stage::Refusing {
+    if peer.is_some_and(|peer| peer.sidecar) && drain.stage() >= Stage::Refusing {
         return Err(ending());
     }
     caller(workload(connection)?.as_ref(), connection.destination.port(), peer)

@@ -68,7 +68,7 @@ async fn forward(
     record.request(&head);
     head::within(&head, &settings.http1_bounds())?;
     let came_by_http2 = head.version == Version::HTTP_2;
-    let received = head::receive(&mut head, connection.peer().is_some(), connection.destination)?;
+    let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;
     record.version(received.version);
 
     let target = match target::find(connection, &mut head, record).await? {

@@ -59,7 +59,7 @@ pub fn error(
     } else {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
-    if connection.peer().is_some() && error.is_never_sent() {
+    if connection.from_sidecar() && error.is_never_sent() {
         headers.insert(head::NOT_REACHED, HeaderValue::from_static("1"));
     }
     if reason == Reason::Protocol && status.is_client_error() && manner.version != Version::HTTP_2 {

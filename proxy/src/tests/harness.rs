@@ -290,7 +290,7 @@ impl Authority {
         let certs = Certs::new();
         let chain = vec![leaf.der().to_vec()];
         let roots = vec![self.0.der().to_vec()];
-        certs.install(Material { chain, key: key.serialize_der(), roots }).unwrap();
+        certs.install(&Material { chain, key: key.serialize_der(), roots }).unwrap();
         certs
     }
 }

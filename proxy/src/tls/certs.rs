@@ -21,6 +21,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
     Alpn, BadIdentity,
+    server::HTTP2,
     verify::{Clients, Identity, Servers},
 };
 
@@ -114,7 +115,7 @@ impl Certs {
     ///
     /// # Errors
     /// If it cannot be used; the one before stays.
-    pub fn install(&self, material: Material) -> Result<(), BadCertificate> {
+    pub fn install(&self, material: &Material) -> Result<(), BadCertificate> {
         let current = Current::new(material, &self.shared.provider)?;
         self.shared.current.store(Some(Arc::new(current)));
         self.shared.installed.send_modify(|count| *count += 1);
@@ -163,13 +164,13 @@ impl Default for Certs {
 }
 
 impl Current {
-    fn new(material: Material, provider: &Arc<CryptoProvider>) -> Result<Self, BadCertificate> {
+    fn new(material: &Material, provider: &Arc<CryptoProvider>) -> Result<Self, BadCertificate> {
         let leaf = material.chain.first().ok_or(BadIdentity::Missing)?;
         let identity = Identity::read(leaf)?;
         let root_info = material.roots.iter().filter_map(|der| RootInfo::read(der)).collect();
-        let roots = root_store(material.roots)?;
-        let chain = material.chain.into_iter().map(CertificateDer::from).collect();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(material.key));
+        let roots = root_store(&material.roots)?;
+        let chain = material.chain.iter().cloned().map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(material.key.clone()));
         let key = CertifiedKey::from_der(chain, key, provider)?;
         let key = Arc::new(SingleCertAndKey::from(key));
         let servers = Servers::new(Arc::clone(&roots), provider);
@@ -206,7 +207,9 @@ fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::clone(key) as _);
+    // Last what no sidecar offers.
     config.alpn_protocols = Alpn::ALL.map(|alpn| alpn.as_str().into()).into();
+    config.alpn_protocols.push(HTTP2.to_vec());
     // Sessions live in tickets that the client keeps, sealed with a key of this configuration: they
     // end with it, so that a certificate or root that was replaced is never resumed.
     config.ticketer = crypto::aws_lc_rs::Ticketer::new()?;
@@ -215,10 +218,10 @@ fn server_config(
 }
 
 /// All roots that can be read; at least one.
-pub(super) fn root_store(roots: Vec<Vec<u8>>) -> Result<Arc<RootCertStore>, BadCertificate> {
+pub(super) fn root_store(roots: &[Vec<u8>]) -> Result<Arc<RootCertStore>, BadCertificate> {
     let mut store = RootCertStore::empty();
     let all = roots.len();
-    let (_, bad) = store.add_parsable_certificates(roots.into_iter().map(CertificateDer::from));
+    let (_, bad) = store.add_parsable_certificates(roots.iter().map(|der| der.as_slice().into()));
     if bad > 0 {
         tracing::warn!(bad, all, "some root certificates cannot be read and are not trusted");
     }

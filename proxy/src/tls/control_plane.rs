@@ -12,7 +12,11 @@ use hickory_resolver::Resolver;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, version::TLS13};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
@@ -77,8 +81,7 @@ impl ControlPlane {
     /// # Errors
     /// The step that failed and what to do next.
     pub async fn connect(&self, certs: &Certs, who: As) -> Result<Channel, ConnectError> {
-        let io = Box::pin(self.handshake(certs, who)).await?;
-        let mut io = Some(TokioIo::new(io));
+        let mut io = Some(TokioIo::new(self.open(certs, who).await?));
         let connector = tower::service_fn(move |_| {
             let io = io.take().ok_or_else(|| io::Error::other("the connection has ended"));
             async move { io }
@@ -87,6 +90,18 @@ impl ControlPlane {
         let endpoint = Endpoint::from_shared(format!("http://{}:{}", self.name, self.port))?;
         let endpoint = tulle_xds::client::long_lived(endpoint);
         Ok(Box::pin(endpoint.connect_with_connector(connector)).await?)
+    }
+
+    /// The connection underneath, for whoever speaks gRPC on it itself.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn open(
+        &self,
+        certs: &Certs,
+        who: As,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, ConnectError> {
+        Box::pin(self.handshake(certs, who)).await
     }
 
     async fn handshake(
@@ -128,7 +143,7 @@ impl ControlPlane {
             |reason: String| ConnectError::Roots { file: self.roots_file.clone(), reason };
         let file = self.read_roots().map_err(|e| bad_roots(e.to_string()))?;
         let current = certs.current();
-        let mut roots = (*root_store(file).map_err(|e| bad_roots(e.to_string()))?).clone();
+        let mut roots = (*root_store(&file).map_err(|e| bad_roots(e.to_string()))?).clone();
         if let Some(current) = &current {
             // A root may be newer in memory or in the file.
             roots.extend(current.roots.roots.iter().cloned());

@@ -3,7 +3,7 @@
 //! A key is made, a signing request for it, and the pod's token proves who asks. The control plane
 //! decides what the certificate says.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fmt, fs, io, path::PathBuf, time::Duration};
 
 use rand::Rng;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -27,7 +27,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Gets certificates and keeps them fresh.
-#[derive(Debug)]
 pub struct Enrolment {
     /// Who issues them.
     pub control_plane: ControlPlane,
@@ -35,7 +34,12 @@ pub struct Enrolment {
     pub token_file: PathBuf,
     /// Where they go.
     pub certs: Certs,
+    /// Who else is given each one that was put in force: the agent, for those it enrols for.
+    pub hand_over: Option<HandOver>,
 }
+
+/// Takes a certificate with its key.
+pub type HandOver = Box<dyn Fn(&Material) + Send + Sync>;
 
 /// Why there is no certificate, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +112,15 @@ impl Enrolment {
             .await
             .map_err(|_elapsed| EnrolError::Failed(format!("no answer within {PATIENCE:?}")))?;
         let issued = answer.map_err(refusal)?.into_inner();
-        self.certs.install(Material {
+        let material = Material {
             chain: issued.chain.into_iter().map(Vec::from).collect(),
             key: key.serialize_der(),
             roots: issued.roots.into_iter().map(Vec::from).collect(),
-        })?;
+        };
+        self.certs.install(&material)?;
+        if let Some(hand_over) = &self.hand_over {
+            hand_over(&material);
+        }
         Ok(())
     }
 
@@ -137,6 +145,16 @@ impl Enrolment {
             let (identity, serial) = (info.identity, info.serial);
             tracing::info!(%identity, serial, valid_for = ?self.certs.remaining(), "certificate installed");
         }
+    }
+}
+
+impl fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrolment")
+            .field("control_plane", &self.control_plane)
+            .field("token_file", &self.token_file)
+            .field("certs", &self.certs)
+            .finish_non_exhaustive()
     }
 }
 

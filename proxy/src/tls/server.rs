@@ -5,8 +5,12 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::{Alpn, Certs, Error, Peer, Stream, verify::Identity};
 
+/// What gRPC without a proxy offers as ALPN (RFC 9113, 3.2).
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// Makes `io` a connection from a workload of one of `trust_domains`, and says who it is and what
-/// is inside.
+/// is inside. A workload that is no sidecar can have HTTP/2 inside, and proves who it is all the
+/// same.
 ///
 /// Not bounded in time. Dropping the future closes the connection.
 ///
@@ -29,10 +33,16 @@ where
     if identity.has_expired() {
         return Err(Error::Expired);
     }
-    let peer = identity.peer;
+    let mut peer = identity.peer;
     if !trust_domains.iter().any(|domain| domain == peer.id.trust_domain()) {
         return Err(Error::WrongTrustDomain { found: peer.id });
     }
-    let alpn = connection.alpn_protocol().and_then(Alpn::from_wire).ok_or(Error::NoAlpn)?;
+    let alpn = match connection.alpn_protocol() {
+        Some(HTTP2) => {
+            peer.sidecar = false;
+            Alpn::H2
+        }
+        other => other.and_then(Alpn::from_wire).ok_or(Error::NoAlpn)?,
+    };
     Ok((Stream(Box::new(TlsStream::Server(stream))), peer, alpn))
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair, SanType,
 };
@@ -39,7 +41,7 @@ impl Authority {
 
     fn certs(&self, uri: &str) -> Certs {
         let certs = Certs::new();
-        certs.install(self.issue(&[uri], 60)).unwrap();
+        certs.install(&self.issue(&[uri], 60)).unwrap();
         certs
     }
 }
@@ -90,7 +92,10 @@ async fn two_workloads_meet_and_know_one_another() {
             let (client, server) = shake(&web, &cart, CART, alpn).await;
             client.unwrap();
             let (_, peer, chosen) = server.unwrap();
-            assert_eq!(peer, Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()) });
+            assert_eq!(
+                peer,
+                Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()), sidecar: true }
+            );
             assert_eq!(chosen, alpn);
         }
     }
@@ -144,14 +149,14 @@ async fn strangers_are_refused() {
     let good = authority.certs(CART);
     let issued = |uris: &[&str], minutes| {
         let certs = Certs::new();
-        certs.install(authority.issue(uris, minutes)).map(|()| certs)
+        certs.install(&authority.issue(uris, minutes)).map(|()| certs)
     };
     let elsewhere = "spiffe://elsewhere.example/ns/shop/sa/web";
     // Signed by nobody we know, though it trusts us.
     let unsigned = Certs::new();
     let mut material = other.issue(&[WEB], 60);
     material.roots.push(authority.0.der().to_vec());
-    unsigned.install(material).unwrap();
+    unsigned.install(&material).unwrap();
     let cases = [
         ("another trust domain", issued(&[elsewhere], 60).unwrap(), "trust domain is not accepted"),
         ("expired", issued(&[WEB], -1).unwrap(), "expired"),
@@ -186,8 +191,8 @@ async fn a_renewed_certificate_is_used_by_the_next_handshake() {
     let both = vec![authority.0.der().to_vec(), next.0.der().to_vec()];
     let renewed = |uri| Material { roots: both.clone(), ..next.issue(&[uri], 60) };
     let overlapping = Material { roots: both.clone(), ..authority.issue(&[CART], 60) };
-    cart.install(overlapping).unwrap();
-    web.install(renewed(WEB)).unwrap();
+    cart.install(&overlapping).unwrap();
+    web.install(&renewed(WEB)).unwrap();
     let (client, server) = shake(&web, &cart, CART, Alpn::H2).await;
     client.unwrap();
     server.unwrap();
@@ -198,7 +203,7 @@ async fn a_renewed_certificate_is_used_by_the_next_handshake() {
     // A certificate that cannot be used changes nothing.
     let serial = web.info().unwrap().serial;
     let wrong_key = Material { key: next.issue(&[WEB], 60).key, ..renewed(WEB) };
-    assert!(matches!(web.install(wrong_key), Err(BadCertificate::Key(_))));
+    assert!(matches!(web.install(&wrong_key), Err(BadCertificate::Key(_))));
     assert_eq!(web.info().unwrap().serial, serial);
     assert!(!format!("{:?}", renewed(WEB)).contains("key: ["));
 }
@@ -214,4 +219,58 @@ async fn without_a_certificate_nothing_is_sent() {
     let accepted = server::accept(&none, near, &[]).await;
     assert!(matches!(accepted, Err(Error::NoCertificate)));
     assert!(authority.certs(WEB).remaining() > std::time::Duration::from_secs(3000));
+}
+
+/// A client as gRPC is one: its own TLS, ALPN `h2`, a server name that we did not choose.
+async fn shake_without_sidecar(
+    certs: &Certs,
+    server: &Certs,
+    with_certificate: bool,
+) -> Result<(Stream<DuplexStream>, Peer, Alpn), Error> {
+    let current = certs.current().unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(certs.provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(verify::Servers::new(
+            Arc::clone(&current.roots),
+            certs.provider(),
+        ));
+    let mut config = if with_certificate {
+        builder.with_client_cert_resolver(Arc::clone(&current.key) as _)
+    } else {
+        builder.with_no_client_auth()
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (near, far) = duplex(64 << 10);
+    let domains = ["cluster.local".to_owned()];
+    let connecting = async {
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        if let Ok(mut io) = connector.connect(verify::server_name(&id(CART)), near).await {
+            // The refusal of a certificate comes after the client's last word.
+            let _end = io.read(&mut [0; 1]).await.is_err();
+        }
+    };
+    let accepting = Box::pin(server::accept(server, far, &domains));
+    tokio::select! {
+        accepted = accepting => accepted,
+        () = Box::pin(connecting) => panic!("the client left"),
+    }
+}
+
+#[tokio::test]
+async fn http2_without_a_sidecar_proves_who_it_is_too() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (web, cart) = (authority.certs(WEB), authority.certs(CART));
+    let (_, peer, alpn) = shake_without_sidecar(&web, &cart, true).await.unwrap();
+    assert_eq!(peer, Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()), sidecar: false });
+    assert_eq!(alpn, Alpn::H2);
+    let refused = shake_without_sidecar(&web, &cart, false).await.unwrap_err();
+    assert!(refused.to_string().contains("peer sent no certificates"), "{refused}");
+    let mut stranger = other.issue(&[WEB], 60);
+    stranger.roots = vec![authority.0.der().to_vec()];
+    let certs = Certs::new();
+    certs.install(&stranger).unwrap();
+    let refused = shake_without_sidecar(&certs, &cart, true).await.unwrap_err();
+    assert!(matches!(refused, Error::Handshake(_)), "{refused}");
 }

@@ -89,7 +89,7 @@ impl Identity {
             .transpose()?;
         let validity = certificate.validity();
         Ok(Self {
-            peer: Peer { id: uri.parse()?, pod },
+            peer: Peer { id: uri.parse()?, pod, sidecar: true },
             serial: certificate.serial.to_str_radix(16),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),

@@ -1,0 +1,205 @@
+//! The process.
+
+use std::{io, net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
+use tonic::transport::Server;
+use tulle_runtime::{
+    drain,
+    http::{answer, serve_tcp, serve_unix, text},
+    log::{self, Filter},
+    metrics::{self, Registry},
+    ready::{Blocker, Readiness},
+    signal,
+};
+use tulle_xds::sds::{Newest, SdsService};
+
+use super::{
+    BadFolder, Options, bootstrap,
+    files::{self, Folder},
+    relay::Relay,
+    secrets::{self, Metrics},
+    socket::Socket,
+};
+use crate::{
+    admin::{self, json_answer},
+    config::Config,
+    net::listen::bind,
+    tls::{Certs, enroll::Enrolment},
+};
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant is its text")]
+pub enum AgentError {
+    #[error("nothing to do: name at least one of --sds, --files and --ads")]
+    Nothing,
+    #[error(transparent)]
+    Log(#[from] log::BadFilter),
+    #[error(transparent)]
+    Folder(#[from] BadFolder),
+    #[error("cannot listen on {}: {error}; is its folder mounted and writable?", .path.display())]
+    Socket { path: PathBuf, error: io::Error },
+    #[error(
+        "cannot listen on {address}: {error}; is another proxy running in this pod, or its port taken?"
+    )]
+    Listen { address: std::net::SocketAddr, error: io::Error },
+    #[error("cannot write {}: {error}; is its folder mounted and writable?", .file.display())]
+    Bootstrap { file: PathBuf, error: io::Error },
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Runs until SIGTERM. Files stay: the application may outlive the agent for a while.
+///
+/// # Errors
+/// What keeps it from starting. After that it goes on: what is missing shows in `/ready`.
+pub fn run(config: Config, options: &Options) -> Result<(), AgentError> {
+    let filter = log::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Box::pin(serve(config, options, filter)))
+}
+
+async fn serve(config: Config, options: &Options, filter: Filter) -> Result<(), AgentError> {
+    if options.sds.is_none() && options.files.is_none() && options.ads.is_none() {
+        return Err(AgentError::Nothing);
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pod = config.pod.full_name(), "starting");
+    let terminated = tokio::spawn(signal::terminate());
+    let (readiness, registry, certs) = (Readiness::new(), Registry::default(), Certs::new());
+    let starting = readiness.block("start");
+    let metrics = Metrics::new(&registry);
+    let admin = Admin { readiness: readiness.clone(), registry, certs: certs.clone(), filter };
+    let _admin_ends_last = serve_admin(&config, &admin)?;
+
+    let (newest, secrets) = watch::channel(None);
+    if let Some(folder) = &options.files {
+        let folder = Folder::open(folder)?;
+        tokio::spawn(keep_written(folder, secrets.clone(), readiness.block("files")));
+    }
+    if let Some(path) = &options.sds {
+        let socket =
+            Socket::bind(path).map_err(|error| AgentError::Socket { path: path.clone(), error })?;
+        serve_secrets(socket, secrets.clone());
+    }
+    if let Some(port) = options.ads {
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        let listener = bind(address).map_err(|error| AgentError::Listen { address, error })?;
+        let control_plane = config.control_plane.clone();
+        tokio::spawn(Relay { control_plane, certs: certs.clone() }.run(listener));
+    }
+    write_bootstraps(&config, options)?;
+    let enrolment = Enrolment {
+        control_plane: config.control_plane.clone(),
+        token_file: config.token_file.clone(),
+        certs: certs.clone(),
+        hand_over: Some(Box::new(move |material| {
+            newest.send_replace(Some(Arc::new(secrets::pem(material))));
+        })),
+    };
+    tokio::spawn(enrolment.run(readiness.block("certificate")));
+    tokio::spawn(secrets::watch_over(secrets, certs, metrics, readiness));
+    drop(starting);
+    terminated.await.map_err(io::Error::other)??;
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn serve_secrets(socket: Socket, secrets: Newest) {
+    let service = SdsService::new(secrets).into_server();
+    let server = Server::builder().add_service(service);
+    tokio::spawn(async move {
+        if let Err(error) = server.serve_with_incoming(socket.connections()).await {
+            tracing::error!(%error, "secrets are not served any more; restart");
+        }
+    });
+}
+
+/// Writes each new certificate. `blocker` is dropped with the first that was written.
+async fn keep_written(folder: Folder, mut secrets: Newest, blocker: Blocker) {
+    let mut blocker = Some(blocker);
+    while secrets.changed().await.is_ok() {
+        let Some(newest) = secrets.borrow_and_update().clone() else { continue };
+        match folder.write(&newest) {
+            Ok(()) => drop(blocker.take()),
+            Err(error) => {
+                tracing::error!(%error, "the certificate's files are not the newest");
+                if let Some(blocker) = &blocker {
+                    blocker.because(&error);
+                }
+            }
+        }
+    }
+}
+
+fn write_bootstraps(config: &Config, options: &Options) -> Result<(), AgentError> {
+    let write = |file: &PathBuf, json: &serde_json::Value| {
+        files::write_whole(file, &format!("{json:#}\n"))
+            .map_err(|error| AgentError::Bootstrap { file: file.clone(), error })
+    };
+    if let (Some(file), Some(sds)) = (&options.envoy_bootstrap, &options.sds) {
+        write(file, &bootstrap::envoy(config, sds))?;
+    }
+    if let (Some(file), Some(ads), Some(files)) =
+        (&options.grpc_bootstrap, options.ads, &options.files)
+    {
+        write(file, &bootstrap::grpc(config, ads, files))?;
+    }
+    Ok(())
+}
+
+/// What the servers answer from.
+#[derive(Debug, Clone)]
+struct Admin {
+    readiness: Readiness,
+    registry: Registry,
+    certs: Certs,
+    filter: Filter,
+}
+
+impl Admin {
+    /// Answers on the pod's addresses.
+    fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness),
+            (&Method::GET, "/metrics") => {
+                answer(StatusCode::OK, metrics::CONTENT_TYPE, self.registry.render())
+            }
+            _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
+        }
+    }
+
+    /// Answers on the Unix socket.
+    fn control(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/debug/certs") => json_answer(&serde_json::json!(self.certs.info())),
+            (&Method::PUT, "/log") => admin::set_filter(&self.filter, request.body()),
+            (&Method::GET, "/ready" | "/metrics") => self.status(request),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is GET /ready, /metrics and /debug/certs, and PUT /log with a filter such \
+                 as `debug`\n",
+            ),
+        }
+    }
+}
+
+/// Serves readiness, metrics and the admin socket until what it returns is dropped.
+fn serve_admin(config: &Config, admin: &Admin) -> Result<drain::Trigger, AgentError> {
+    let (trigger, drain) = drain::channel();
+    for ip in &config.pod.addresses {
+        let address = (*ip, config.ports.status).into();
+        let listener = bind(address).map_err(|error| AgentError::Listen { address, error })?;
+        let admin = admin.clone();
+        let handler = move |request| std::future::ready(admin.status(&request));
+        tokio::spawn(serve_tcp(listener, handler, drain.clone()));
+    }
+    let path = config.admin_socket.clone();
+    let listener = admin::bind(&path).map_err(|error| AgentError::Socket { path, error })?;
+    let admin = admin.clone();
+    let handler = move |request| std::future::ready(admin.control(&request));
+    tokio::spawn(serve_unix(listener, handler, drain));
+    Ok(trigger)
+}
