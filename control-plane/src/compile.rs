@@ -13,6 +13,7 @@ mod attached;
 mod cluster;
 mod endpoints;
 mod envoy;
+mod grpc;
 mod listener;
 mod names;
 mod policy;
@@ -48,8 +49,7 @@ pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
     let shared = match key.dialect {
         Dialect::Tulle => compile(world, settings, kind, name).map(|resource| resource.encode()),
         Dialect::Envoy => envoy::compile(world, settings, kind, name),
-        // Nothing is made for these yet.
-        Dialect::Grpc => None,
+        Dialect::Grpc => grpc::compile(world, settings, kind, name),
     };
     shared.into()
 }

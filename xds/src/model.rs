@@ -13,6 +13,7 @@ mod cluster;
 mod difference;
 mod endpoint;
 pub mod envoy;
+pub mod grpc;
 mod listener;
 mod origin;
 mod route;

@@ -8,7 +8,7 @@ use super::{Settings, names::Target, policy, port};
 use crate::world::{World, objects};
 
 /// With no policy there is no limit but this one, on reaching an endpoint at all: Envoy's default.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Cluster> {
     let (service, protocol, origin, settled) = match Target::parse(name)? {

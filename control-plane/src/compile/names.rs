@@ -62,16 +62,44 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse::<SocketAddr>().ok().filter(|address| address.to_string() == text)
 }
 
+/// At the end of the name of endpoints that have sidecars, where they stand apart from the others.
+pub(super) const MTLS: &str = "/mtls";
+
+/// `SERVICE.NAMESPACE:PORT`, `SERVICE.NAMESPACE.svc:PORT`, `SERVICE.NAMESPACE.svc.DOMAIN:PORT`, as
+/// gRPC calls a Service: who it is, what follows after its namespace, and the port.
+pub(super) fn host(text: &str) -> Option<(Name, &str, u16)> {
+    let (host, digits) = text.rsplit_once(':')?;
+    let port: u16 = digits.parse().ok().filter(|port: &u16| port.to_string() == digits)?;
+    let mut parts = host.splitn(3, '.');
+    let (service, namespace, domain) = (parts.next()?, parts.next()?, parts.next());
+    let label = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let known = domain.is_none_or(|domain| domain == "svc" || domain.starts_with("svc."));
+    let domain = domain.unwrap_or_default();
+    (label(service) && label(namespace) && known)
+        .then(|| (Name::new(namespace, service), domain, port))
+}
+
 /// What must change for the resource of this kind and name to change; `None` if there can be no
 /// such resource.
 pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
     match kind {
         Kind::Workload => pod(name).map(Subject::Pod),
-        Kind::Listener => match envoy::own_listener(name) {
-            Some((_, name)) => pod(name).map(Subject::Pod),
-            None => address(name).map(|address| Subject::Address(address.ip())),
-        },
-        Kind::Route | Kind::Cluster | Kind::Endpoints => Target::parse(name).map(Target::subject),
+        Kind::Listener => {
+            if let Some((_, name)) = envoy::own_listener(name) {
+                return pod(name).map(Subject::Pod);
+            }
+            match address(name) {
+                Some(address) => Some(Subject::Address(address.ip())),
+                None => host(name).map(|(service, ..)| Subject::Service(service)),
+            }
+        }
+        Kind::Route | Kind::Cluster => Target::parse(name).map(Target::subject),
+        Kind::Endpoints => {
+            Target::parse(name.strip_suffix(MTLS).unwrap_or(name)).map(Target::subject)
+        }
     }
 }
 
@@ -87,6 +115,17 @@ mod tests {
         assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80/x"), None);
         assert_eq!(subject(Kind::Cluster, "job/shop/reviews/80"), None);
         assert_eq!(subject(Kind::Listener, "10.0.0.1:0080"), None);
+        let service = Subject::Service(Name::new("shop", "reviews"));
+        for host in ["reviews.shop", "reviews.shop.svc", "reviews.shop.svc.cluster.local"] {
+            let name = format!("{host}:80");
+            assert_eq!(subject(Kind::Listener, &name), Some(service.clone()), "{name}");
+        }
+        for name in ["reviews:80", "reviews.shop", "reviews.shop:080", "reviews.shop.com:80"] {
+            assert_eq!(subject(Kind::Listener, name), None, "{name}");
+        }
+        let endpoints = "service/shop/reviews/80/mtls";
+        assert_eq!(subject(Kind::Endpoints, endpoints), Some(service));
+        assert_eq!(subject(Kind::Cluster, endpoints), None);
         let address = Subject::Address([10, 0, 0, 1].into());
         assert_eq!(subject(Kind::Listener, "10.0.0.1:80"), Some(address));
         assert_eq!(subject(Kind::Workload, "shop/a/b"), None);

@@ -310,3 +310,5 @@ proptest! {
         }
     }
 }
+
+mod grpc;

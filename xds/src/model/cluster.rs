@@ -1,6 +1,6 @@
 mod encoding;
 
-pub(super) use encoding::HTTP_OPTIONS;
+pub(super) use encoding::{HTTP_OPTIONS, policy};
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 mod decode;
 mod encode;
 
+pub(super) use encode::{GRPC_NAMES, header_match};
+
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};

@@ -185,7 +185,7 @@ impl UpstreamProtocol {
 }
 
 impl Balance {
-    fn message(self) -> pb::LoadBalancingPolicy {
+    pub(in crate::model) fn message(self) -> pb::LoadBalancingPolicy {
         let fallback = policy("round_robin", &RoundRobin::default());
         // The first that a client knows counts.
         let policies = match self {
@@ -216,7 +216,7 @@ impl Balance {
     }
 }
 
-fn policy(name: &str, config: &impl Name) -> Policy {
+pub(in crate::model) fn policy(name: &str, config: &impl Name) -> Policy {
     Policy {
         typed_extension_config: Some(TypedExtensionConfig {
             name: format!("envoy.load_balancing_policies.{name}"),

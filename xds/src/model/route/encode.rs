@@ -41,7 +41,7 @@ pub(super) const WHOLE_PATH: &str = "^.*$";
 const IDEMPOTENT: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
 
 /// What Envoy calls the gRPC statuses of [`Retry::GRPC_STATUSES`].
-pub(super) const GRPC_NAMES: [(u32, &str); 5] = [
+pub(in crate::model) const GRPC_NAMES: [(u32, &str); 5] = [
     (1, "cancelled"),
     (4, "deadline-exceeded"),
     (8, "resource-exhausted"),
@@ -144,7 +144,7 @@ impl Match {
             let value = StringMatch::Exact(method.as_str().to_owned());
             header_matcher(":method", &value)
         });
-        let headers = self.headers.iter().map(HeaderMatch::message);
+        let headers = self.headers.iter().map(header_match);
         pb::RouteMatch {
             path_specifier: Some(path),
             headers: method.into_iter().chain(headers).collect(),
@@ -154,10 +154,9 @@ impl Match {
     }
 }
 
-impl HeaderMatch {
-    fn message(&self) -> pb::HeaderMatcher {
-        header_matcher(self.name.as_str(), &self.value)
-    }
+/// A condition on a header.
+pub(in crate::model) fn header_match(told: &HeaderMatch) -> pb::HeaderMatcher {
+    header_matcher(told.name.as_str(), &told.value)
 }
 
 fn header_matcher(name: &str, value: &StringMatch) -> pb::HeaderMatcher {
