@@ -11,6 +11,7 @@
 //! come in this order: `tulle-redirect`, `tulle-proxy` (a native sidecar: an init container that is
 //! never waited for to end), then the pod's own, which so have the network of the mesh.
 
+mod agent;
 mod annotations;
 mod probes;
 mod sidecar;
@@ -22,8 +23,9 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
+pub use agent::Shared;
 pub use annotations::BadAnnotation;
-use annotations::Overrides;
+use annotations::{DataPlane, Overrides};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
 
 /// Label of a namespace or a pod; a pod's wins.
@@ -32,13 +34,15 @@ pub const LABEL: &str = "tulle.dev/inject";
 pub const INJECTED: &str = "tulle.dev/injected";
 /// Name of the sidecar's container.
 pub const PROXY: &str = "tulle-proxy";
+/// Name of the agent's container, in pods whose applications speak xDS themselves.
+pub const AGENT: &str = "tulle-agent";
 /// Name of the init container that redirects the pod's traffic to the sidecar.
 pub const REDIRECT: &str = "tulle-redirect";
 /// The sidecar's uid and gid: its own traffic is told apart by it.
 pub const PROXY_UID: i64 = 5050;
 
-/// Ports of the sidecar in the pod: outbound, inbound, probes, status, DNS.
-const PROXY_PORTS: [i32; 5] = [15001, 15006, 15020, sidecar::STATUS_PORT, 15053];
+/// Ports of sidecar and agent in the pod: outbound, inbound, xDS, probes, status, DNS.
+const PROXY_PORTS: [i32; 6] = [15001, 15006, agent::ADS_PORT, 15020, sidecar::STATUS_PORT, 15053];
 
 /// Containers by which other meshes are recognised, and the mesh.
 const OTHER_MESHES: [(&str, &str); 5] = [
@@ -171,6 +175,8 @@ pub struct Additions {
     pub volumes: Vec<Volume>,
     /// Probes and hooks of the pod's own containers; to be changed before containers are added.
     pub rewrites: Vec<Rewrite>,
+    /// What the pod's own containers share with the agent, if it has one in place of the sidecar.
+    pub shared: Option<Shared>,
     /// For whoever applied it: what was probably meant otherwise.
     pub warnings: Vec<String>,
 }
@@ -258,11 +264,12 @@ pub fn inject(
         Plan::Skip(skip) => Decision::Skipped(skip),
         Plan::Inject(additions) => {
             let mut pod = Box::new(pod.clone());
-            let Additions { annotations, init_containers, volumes, rewrites, warnings } =
+            let Additions { annotations, init_containers, volumes, rewrites, shared, warnings } =
                 *additions;
             pod.metadata.annotations.get_or_insert_default().extend(annotations);
             let spec = pod.spec.get_or_insert_default();
             rewrites.into_iter().for_each(|rewrite| rewrite.apply(spec));
+            shared.into_iter().for_each(|shared| shared.apply(spec));
             spec.init_containers.get_or_insert_default().splice(..0, init_containers);
             spec.volumes.get_or_insert_default().extend(volumes);
             Decision::Injected { pod, warnings }
@@ -286,18 +293,29 @@ pub fn plan(
         return Ok(Plan::Skip(skip));
     }
     refuse_clashes(spec)?;
-    let annotations = metadata.annotations.iter().flatten();
-    let (overrides, mut warnings) = Overrides::parse(annotations)?;
+    let (overrides, mut warnings) = Overrides::parse(metadata.annotations.iter().flatten())?;
+    let annotations = BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]);
+    if overrides.data_plane == DataPlane::Grpc {
+        return Ok(Plan::Inject(Box::new(Additions {
+            annotations,
+            init_containers: vec![agent::container(&overrides, settings)],
+            volumes: agent::volumes(),
+            rewrites: Vec::new(),
+            shared: Some(agent::shared()),
+            warnings,
+        })));
+    }
     let probes = probes::plan(metadata, spec, &settings.probe_key);
     warnings.extend(probes.warnings);
     Ok(Plan::Inject(Box::new(Additions {
-        annotations: BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]),
+        annotations,
         init_containers: vec![
             sidecar::redirect(&overrides, settings),
             sidecar::proxy(&overrides, probes.variable, settings),
         ],
         volumes: sidecar::volumes(),
         rewrites: probes.rewrites,
+        shared: None,
         warnings,
     })))
 }
@@ -318,7 +336,7 @@ fn not_wanted(
 
 fn not_possible(metadata: &ObjectMeta, spec: &PodSpec) -> Option<Skip> {
     let injected = metadata.annotations.as_ref().is_some_and(|a| a.contains_key(INJECTED))
-        || containers(spec).any(|c| c.name == PROXY);
+        || containers(spec).any(|c| c.name == PROXY || c.name == AGENT);
     if injected {
         return Some(Skip::AlreadyInjected);
     }
@@ -348,7 +366,7 @@ fn refuse_clashes(spec: &PodSpec) -> Result<(), Refusal> {
             return Err(Refusal::ProxyPort { container: container.name.clone(), port });
         }
     }
-    let ours = sidecar::volumes();
+    let ours = agent::volumes();
     match spec.volumes.iter().flatten().find(|v| ours.iter().any(|o| o.name == v.name)) {
         Some(volume) => Err(Refusal::VolumeName(volume.name.clone())),
         None => Ok(()),

@@ -1,8 +1,10 @@
 //! YAML documents, and the pods in them.
 
+use std::slice;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml_ng::{Mapping, Value};
-use tulle_control_plane::inject::{Additions, Rewrite};
+use tulle_control_plane::inject::{Additions, Rewrite, Shared};
 
 /// A kind that holds pods.
 struct Workload {
@@ -164,6 +166,9 @@ impl PodPart<'_> {
         for change in &additions.rewrites {
             rewrite(spec, change)?;
         }
+        if let Some(shared) = &additions.shared {
+            share(spec, shared)?;
+        }
         sequence(spec, "initContainers")?.splice(..0, values(&additions.init_containers)?);
         sequence(spec, "volumes")?.extend(values(&additions.volumes)?);
         Ok(())
@@ -183,6 +188,29 @@ fn rewrite(spec: &mut Mapping, change: &Rewrite) -> Result<(), String> {
     }
     let http_get = serde_yaml_ng::to_value(&change.http_get).map_err(|e| e.to_string())?;
     handler.insert("httpGet".into(), http_get);
+    Ok(())
+}
+
+/// Gives all containers what they share with the agent.
+fn share(spec: &mut Mapping, shared: &Shared) -> Result<(), String> {
+    for list in ["initContainers", "containers"] {
+        for (i, container) in sequence(spec, list)?.iter_mut().enumerate() {
+            let container = container
+                .as_mapping_mut()
+                .ok_or_else(|| format!("{list}[{i}] of the pod is no mapping"))?;
+            let variables = sequence(container, "env")?;
+            let name = shared.variable.name.as_str();
+            if variables.iter().all(|set| set.get("name").and_then(Value::as_str) != Some(name)) {
+                variables.extend(values(slice::from_ref(&shared.variable))?);
+            }
+            sequence(container, "volumeMounts")?.extend(values(slice::from_ref(&shared.mount))?);
+        }
+    }
+    let groups = sequence(mapping(spec, "securityContext")?, "supplementalGroups")?;
+    let group = Value::from(shared.group);
+    if !groups.contains(&group) {
+        groups.push(group);
+    }
     Ok(())
 }
 

@@ -10,6 +10,8 @@ const PREFIX: &str = "tulle.dev/";
 const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+const DATA_PLANE: &str = "tulle.dev/data-plane";
+
 /// Annotations that become an option of `tulle-proxy redirect`, named after it.
 const REDIRECT: [(&str, Form); 6] = [
     ("exclude-inbound-ports", Form::Ports),
@@ -39,6 +41,18 @@ pub(super) struct Overrides {
     pub(super) redirect: Vec<String>,
     /// The sidecar's log level.
     pub(super) log_level: Option<String>,
+    /// Who carries the pod's traffic.
+    pub(super) data_plane: DataPlane,
+}
+
+/// Who carries a pod's traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum DataPlane {
+    /// The sidecar.
+    #[default]
+    Tulle,
+    /// The application, which is gRPC's and speaks xDS; the agent enrols for it.
+    Grpc,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +82,12 @@ impl Overrides {
                     return Err(bad(format!("it must be one of {}", LEVELS.join(", "))));
                 }
                 overrides.log_level = Some(value.clone());
+            } else if name == DATA_PLANE {
+                overrides.data_plane = match value.as_str() {
+                    "tulle" => DataPlane::Tulle,
+                    "grpc" => DataPlane::Grpc,
+                    _ => return Err(bad("it must be tulle or grpc".to_owned())),
+                };
             } else if name == LABEL {
                 warnings.push(format!("annotation {name} does nothing: it must be a label"));
             } else if name != INJECTED {
@@ -134,8 +154,10 @@ impl fmt::Display for Form {
 /// The warning about an annotation of our prefix that nothing reads.
 fn unknown(name: &str) -> String {
     let known = REDIRECT.iter().map(|(short, _)| format!("{PREFIX}{short}"));
-    let nearest =
-        known.chain([LOG_LEVEL.to_owned()]).map(|known| (edit_distance(&known, name), known)).min();
+    let nearest = known
+        .chain([LOG_LEVEL, DATA_PLANE].map(str::to_owned))
+        .map(|known| (edit_distance(&known, name), known))
+        .min();
     match nearest {
         // Further away it is not a slip of the finger, and a guess would mislead.
         Some((distance, known)) if distance <= 8 => {
@@ -205,6 +227,7 @@ mod tests {
             ("include-outbound-cidrs", "10.0.0.1/8", "write 10.0.0.0/8"),
             ("exclude-uids", "root", "\"root\" is no user id"),
             ("proxy-log-level", "verbose", "one of error, warn, info, debug, trace"),
+            ("data-plane", "nginx", "it must be tulle or grpc"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");

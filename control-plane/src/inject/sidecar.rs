@@ -210,7 +210,7 @@ fn confined() -> SecurityContext {
     }
 }
 
-fn mount((name, path): (&str, &str), read_only: Option<bool>) -> VolumeMount {
+pub(super) fn mount((name, path): (&str, &str), read_only: Option<bool>) -> VolumeMount {
     VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),

@@ -1,5 +1,7 @@
 use std::{env, fs};
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
 use super::*;
 
 fn pod(yaml: &str) -> Pod {
@@ -158,4 +160,47 @@ fn warnings_reach_the_caller() {
             "annotation tulle.dev/exclude-uid is unknown and does nothing; is tulle.dev/exclude-uids meant?"
         ]
     );
+}
+
+#[test]
+fn grpc_gets_the_agent_and_nothing_is_redirected() {
+    let yaml = "
+metadata: {name: caller, namespace: shop, annotations: {tulle.dev/data-plane: grpc}}
+spec:
+  securityContext: {supplementalGroups: [7]}
+  initContainers: [{name: migrate, image: migrate}]
+  containers:
+  - {name: app, image: app, readinessProbe: {httpGet: {port: 80}}}
+  - {name: own, image: own, env: [{name: GRPC_XDS_BOOTSTRAP, value: /own.json}]}
+";
+    let Ok(Decision::Injected { pod, warnings }) = decide(yaml) else { panic!("not injected") };
+    assert_eq!(warnings, [""; 0]);
+    let spec = pod.spec.clone().expect("a spec");
+    let init = spec.init_containers.expect("the agent");
+    let names: Vec<_> = init.iter().map(|container| container.name.as_str()).collect();
+    assert_eq!(names, [AGENT, "migrate"]);
+    let agent = &init[0];
+    let security = agent.security_context.clone().expect("one");
+    assert_eq!((security.run_as_user, agent.lifecycle.is_none()), (Some(PROXY_UID), true));
+    assert_eq!(agent.args.clone().unwrap_or_default()[0], "agent");
+    let bootstrap = |container: &Container| {
+        let env = container.env.iter().flatten();
+        env.filter(|v| v.name == "GRPC_XDS_BOOTSTRAP").filter_map(|v| v.value.clone()).collect()
+    };
+    let told: Vec<Vec<String>> =
+        [&init[1], &spec.containers[0], &spec.containers[1]].into_iter().map(bootstrap).collect();
+    let ours = "/var/run/tulle-grpc/bootstrap.json";
+    assert_eq!(told, [[ours], [ours], ["/own.json"]], "what is set stays");
+    // The key is for the pod's own group, and its folder for nobody to write to.
+    let groups = spec.security_context.and_then(|s| s.supplemental_groups);
+    assert_eq!(groups, Some(vec![7, PROXY_UID]));
+    for container in &spec.containers {
+        let mounts = container.volume_mounts.clone().unwrap_or_default();
+        assert_eq!((mounts[0].name.as_str(), mounts[0].read_only), ("tulle-grpc", Some(true)));
+    }
+    // The kubelet asks the application itself, which nothing stands in front of.
+    let probe = spec.containers[0].readiness_probe.clone().and_then(|p| p.http_get);
+    assert_eq!(probe.map(|get| get.port), Some(IntOrString::Int(80)));
+    let again = inject(&pod, &labels("enabled"), &settings());
+    assert_eq!(again, Ok(Decision::Skipped(Skip::AlreadyInjected)));
 }
