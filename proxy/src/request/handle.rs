@@ -93,7 +93,7 @@ async fn forward(
 
     let from_sidecar = endpoint.told().identity.is_some();
     head::receive_response(&mut response, from_sidecar);
-    if came_by_http2 && connection.peer().is_some() {
+    if came_by_http2 && connection.from_sidecar() {
         head::set_phrase(&mut response);
     }
     target.filters(|_, filters| filter::response(filters, response.headers_mut()));
