@@ -6,7 +6,7 @@
 //! being local.
 //!
 //! ```text
-//! up ── unshare ── runtime (first process of the mesh's network, process and mount namespaces)
+//! up ── unshare ── init (first process of the mesh's network, process and mount namespaces) ── runtime
 //!                    directory → objects → controllers ─┐
 //!                         pods' news, commands ─────────┴► cluster ─► pod ─► container ─► processes
 //!                                                             └► publish: objects/, nft, DNS, status
@@ -26,6 +26,7 @@ mod controllers;
 mod directory;
 mod dns;
 mod honoured;
+mod init;
 mod network;
 mod objects;
 mod overview;
@@ -73,6 +74,12 @@ enum Command {
     Exec(ExecArgs),
     /// End a mesh and remove everything of it.
     Down {
+        #[command(flatten)]
+        name: Name,
+    },
+    /// The first process of the mesh's namespaces.
+    #[command(hide = true)]
+    Init {
         #[command(flatten)]
         name: Name,
     },
@@ -206,6 +213,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Logs(args) => block_on(client::logs(&args)),
         Command::Exec(args) => block_on(client::exec(&args)),
         Command::Down { name } => block_on(client::down(&name.name)),
+        Command::Init { name } => init::run(&name.name).map_err(process("running the mesh")),
         Command::Runtime { name } => block_on(async {
             runtime::run(&name.name).await?;
             Ok(ExitCode::SUCCESS)

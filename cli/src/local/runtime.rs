@@ -1,17 +1,16 @@
-//! The hidden half of `tulle local`: first process of the mesh's namespaces.
+//! The hidden half of `tulle local`: what runs inside of the mesh's namespaces.
 //!
 //! One task owns everything that is wanted and known ([`cluster::Cluster`]); directories, pods and
 //! commands bring it news, and after each it does what is to be done.
 
 mod cluster;
-mod orphans;
 mod publish;
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::{cluster::Cluster, orphans::Orphans};
+use self::cluster::Cluster;
 use super::{
     control, directory,
     dns::{self, Zone},
@@ -89,9 +88,6 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let system = system::documents(&cx.state, &launch.directory);
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
-    let mut clock = tokio::time::interval(Duration::from_secs(1));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut orphans = Orphans::default();
     loop {
         tokio::select! {
             biased;
@@ -101,7 +97,6 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
             Some(content) = declared.recv() => cluster.declared(content),
             Some(content) = produced.recv() => cluster.produced(&content),
             () = news.notified() => {}
-            _ = clock.tick() => orphans.bury(),
         }
         cluster.reconcile().await;
         if cluster.has_ended() {

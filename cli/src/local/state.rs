@@ -4,7 +4,7 @@
 //! /run/tulle-local/NAME/
 //!   lock               held by the running mesh (flock): the proof that it lives
 //!   launch.json        what `up` tells the runtime
-//!   runtime.pid        process ids of the runtime and of its parent, on the host
+//!   runtime.pid        process ids of the mesh's first process and of its parent, on the host
 //!   control.sock       commands, one JSON document a line
 //!   runtime.log        what the runtime itself has to say
 //!   objects/           Pod, ReplicaSet, EndpointSlice and Service YAML: written here, read by the control plane
@@ -102,12 +102,12 @@ impl State {
         self.root.join("launch.json")
     }
 
-    /// Where the process ids of the runtime and of its parent are, as the host sees them.
+    /// Where the process ids of the mesh's first process and of its parent are, as the host sees them.
     pub(super) fn host_pids(&self) -> PathBuf {
         self.root.join("runtime.pid")
     }
 
-    /// Process ids of the runtime and of its parent.
+    /// Process ids of the mesh's first process and of its parent.
     ///
     /// # Errors
     /// The mesh is only just starting, or gone.
@@ -115,7 +115,7 @@ impl State {
         let text = fs::read_to_string(self.host_pids())?;
         let mut pids = text.split(' ').map(str::parse);
         match (pids.next(), pids.next()) {
-            (Some(Ok(runtime)), Some(Ok(parent))) => Ok((runtime, parent)),
+            (Some(Ok(first)), Some(Ok(parent))) => Ok((first, parent)),
             _ => Err(io::Error::other("runtime.pid holds no process ids")),
         }
     }

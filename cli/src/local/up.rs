@@ -119,7 +119,7 @@ async fn start(args: &UpArgs, state: &State, launch: &Launch, lock: File) -> Res
         .args(["--net", "--pid", "--mount", "--ipc", "--uts", "--fork", "--kill-child"])
         .args(["--mount-proc", "--"])
         .arg(&programs.tulle)
-        .args(["local", "runtime", "--name", &launch.name])
+        .args(["local", "init", "--name", &launch.name])
         // The lock lives as long as somebody has the file open.
         .stdin(Stdio::from(lock))
         .stdout(Stdio::from(log))
@@ -147,7 +147,7 @@ async fn wait_for_socket(state: &State, child: &mut Child) -> Result<(), UpError
     Ok(())
 }
 
-/// `exec` enters the mesh through the runtime's process; `down` waits for its parent's end.
+/// `exec` enters the mesh through its first process; `down` waits for that one's parent's end.
 fn record_host_pids(state: &State, child: &Child) -> io::Result<()> {
     let parent = child.id().ok_or_else(|| io::Error::other("it has ended"))?;
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
