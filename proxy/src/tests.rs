@@ -8,4 +8,5 @@ mod floods;
 mod frames;
 mod harness;
 mod http;
+mod no_harm;
 mod opaque;

@@ -62,3 +62,31 @@ impl Drop for Unanswered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn most_streams_reset_at_once_are_too_many() {
+        let resets = Arc::new(Resets::default());
+        let end = |answered: bool| {
+            let stream = resets.begun();
+            if answered { stream.answered() } else { drop(stream) }
+        };
+        for _ in 0..=MOST {
+            end(true);
+            end(false);
+        }
+        // A long poll that its client gives up is none of them.
+        let patient = resets.begun();
+        tokio::time::advance(MEANT).await;
+        drop(patient);
+        assert_eq!(resets.too_many().now_or_never(), None);
+        end(false);
+        end(false);
+        assert_eq!(resets.too_many().now_or_never(), Some(()));
+    }
+}
