@@ -1,17 +1,17 @@
 //! The process.
 
-use std::{io, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{io, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tonic::transport::Server;
 use tulle_runtime::{
     drain,
     http::{answer, serve_tcp, serve_unix, text},
     log::{self, Filter},
     metrics::{self, Registry},
-    ready::{Blocker, Readiness},
+    ready::Readiness,
     signal,
 };
 use tulle_xds::sds::{Newest, SdsService};
@@ -29,6 +29,9 @@ use crate::{
     net::listen::bind,
     tls::{Certs, enroll::Enrolment},
 };
+
+/// When files that could not be written are tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,7 @@ async fn serve(config: Config, options: &Options, filter: Filter) -> Result<(), 
     let (newest, secrets) = watch::channel(None);
     if let Some(folder) = &options.files {
         let folder = Folder::open(folder)?;
-        tokio::spawn(keep_written(folder, secrets.clone(), readiness.block("files")));
+        tokio::spawn(keep_written(folder, secrets.clone(), readiness.clone()));
     }
     if let Some(path) = &options.sds {
         let socket =
@@ -117,19 +120,24 @@ fn serve_secrets(socket: Socket, secrets: Newest) {
     });
 }
 
-/// Writes each new certificate. `blocker` is dropped with the first that was written.
-async fn keep_written(folder: Folder, mut secrets: Newest, blocker: Blocker) {
-    let mut blocker = Some(blocker);
-    while secrets.changed().await.is_ok() {
-        let Some(newest) = secrets.borrow_and_update().clone() else { continue };
-        match folder.write(&newest) {
-            Ok(()) => drop(blocker.take()),
-            Err(error) => {
+/// Writes each new certificate, again and again until it is written. Until the first one is, and while
+/// the newest is not, that blocks the readiness.
+async fn keep_written(folder: Folder, mut secrets: Newest, readiness: Readiness) {
+    let mut blocker = Some(readiness.block("files"));
+    loop {
+        let newest = secrets.borrow_and_update().clone();
+        let written = newest.map(|newest| folder.write(&newest));
+        match &written {
+            None => {}
+            Some(Ok(())) => blocker = None,
+            Some(Err(error)) => {
                 tracing::error!(%error, "the certificate's files are not the newest");
-                if let Some(blocker) = &blocker {
-                    blocker.because(&error);
-                }
+                blocker.get_or_insert_with(|| readiness.block("files")).because(error);
             }
+        }
+        let wait = if matches!(written, Some(Err(_))) { AGAIN } else { Duration::MAX };
+        if let Ok(Err(_ended)) = timeout(wait, secrets.changed()).await {
+            return;
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | request timeout | `max_stream_duration` |
 //! | retries on grpc-status | the same, five tries at most; on HTTP status and resets: nothing |
 //! | limit on requests | the same; on connections and pending requests: nothing |
-//! | ejection after failures in a row | ejection by their share, see [`cluster`] |
+//! | ejection after failures in a row | ejection by their share, see [`cluster()`] |
 //! | least request, random | round robin, where nothing better is known |
 //! | header changes, rewrites, mirrors, time per try, connect timeout | nothing |
 //!

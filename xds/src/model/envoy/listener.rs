@@ -15,7 +15,7 @@ use super::{http, tls};
 use crate::model::{Listener, Protocol, listener, wire};
 
 /// What an address stands for, in Envoy's words: found by the original destination, as
-/// [`outbound`](super::outbound) hands it over.
+/// [`outbound`](super::outbound()) hands it over.
 pub fn listener(listener: &Listener) -> Bytes {
     let mut message = listener.message();
     message.metadata = super::origin(&listener.origin);
