@@ -11,6 +11,7 @@
 
 mod attached;
 mod cluster;
+mod contributors;
 mod endpoints;
 mod envoy;
 mod grpc;
@@ -21,15 +22,26 @@ mod port;
 mod precedence;
 mod references;
 mod route;
+mod standing;
 mod workload;
 
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
 use ipnet::IpNet;
 use tulle_xds::{
     cache::{Contents, Dialect, Key},
     model::{Kind, Resource},
 };
 
-pub use self::{envoy::members, names::subject, references::complaints};
+use self::attached::Callers;
+pub use self::{
+    contributors::{ByCaller, Contributors, contributors},
+    envoy::members,
+    names::subject,
+    references::complaints,
+    standing::standing,
+};
 use crate::world::World;
 
 /// What the command line says about the mesh.
@@ -43,23 +55,43 @@ pub struct Settings {
     pub mesh_ranges: Vec<IpNet>,
 }
 
-/// What `key` stands for, in the words of its dialect.
+/// What `key` stands for, in the words of its dialect: for everybody, and for callers in the
+/// namespaces that have routes of their own.
 pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
+    let own = consumers(world, key.kind, &key.name).into_iter().map(|namespace| {
+        let callers = Callers::Of(Arc::clone(&namespace));
+        (namespace, encoded(world, settings, key, &callers))
+    });
+    Contents { by_caller: own.collect(), shared: encoded(world, settings, key, &Callers::All) }
+}
+
+fn consumers(world: &World, kind: Kind, name: &str) -> BTreeSet<Arc<str>> {
+    if kind == Kind::Route { route::consumers(world, name) } else { BTreeSet::new() }
+}
+
+fn encoded(world: &World, settings: &Settings, key: &Key, callers: &Callers) -> Option<Bytes> {
     let (kind, name) = (key.kind, &*key.name);
-    let shared = match key.dialect {
-        Dialect::Tulle => compile(world, settings, kind, name).map(|resource| resource.encode()),
-        Dialect::Envoy => envoy::compile(world, settings, kind, name),
-        Dialect::Grpc => grpc::compile(world, settings, kind, name),
-    };
-    shared.into()
+    match key.dialect {
+        Dialect::Tulle => {
+            compile(world, settings, kind, name, callers).map(|resource| resource.encode())
+        }
+        Dialect::Envoy => envoy::compile(world, settings, kind, name, callers),
+        Dialect::Grpc => grpc::compile(world, settings, kind, name, callers),
+    }
 }
 
 /// The resource of this kind and name, for our own proxy.
-pub fn compile(world: &World, settings: &Settings, kind: Kind, name: &str) -> Option<Resource> {
+fn compile(
+    world: &World,
+    settings: &Settings,
+    kind: Kind,
+    name: &str,
+    callers: &Callers,
+) -> Option<Resource> {
     Some(match kind {
         Kind::Workload => Resource::Workload(workload::compile(world, settings, name)?),
         Kind::Listener => Resource::Listener(listener::compile(world, settings, name)?),
-        Kind::Route => Resource::Route(route::compile(world, name)?),
+        Kind::Route => Resource::Route(route::compile(world, name, callers)?),
         Kind::Cluster => Resource::Cluster(cluster::compile(world, settings, name)?),
         Kind::Endpoints => Resource::Endpoints(endpoints::compile(world, settings, name)?),
     })

@@ -48,6 +48,9 @@ pub struct Config {
     /// Address of the status port: `/ready` and `/metrics`.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15014")]
     pub status: SocketAddr,
+    /// Unix socket for dumps, `/debug/…`; none by default.
+    #[arg(long, value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
     /// How long a change waits for others to be published together with it.
     #[arg(long, value_name = "DURATION", default_value = "0ms")]
     pub debounce: Duration,

@@ -12,14 +12,15 @@
 //!
 //! Runs on a thread of its own: it reads files and parses, and both would hold up a runtime.
 
+#[cfg(test)]
+mod mutations;
 mod parse;
 mod scan;
 mod set;
-mod text;
 mod yaml;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -38,14 +39,11 @@ use notify::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
+pub use self::parse::{AtLine, Located, Parsed, Unreadable, parse, values};
 use self::{
     parse::MAX_FILE,
     scan::{Stamp, is_candidate, stamp, walk},
     set::{FileId, Files},
-};
-pub use self::{
-    parse::{Located, Parsed, parse},
-    text::Text,
 };
 use crate::{
     problem::{Place, Problem},
@@ -260,7 +258,10 @@ impl Source {
                 }
                 (Some(stamp), true) => {
                     self.due.remove(&id);
-                    let parsed = read(&id.path);
+                    let parsed = match read(&id.path) {
+                        Ok(text) => parse(&id.path, &text),
+                        Err(error) => Parsed::failed(&id.path, format!("cannot be read: {error}")),
+                    };
                     self.loaded.insert(id.clone(), stamp);
                     events.extend(self.files.load(&id, parsed));
                 }
@@ -318,17 +319,23 @@ fn concerns_folders(event: &notify::Event, path: &Path) -> bool {
         || matches!(event.kind, EventKind::Modify(ModifyKind::Name(_))) && path.is_dir()
 }
 
-fn read(path: &Path) -> Parsed {
-    let text = || -> std::io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        // One more than allowed tells that there is more.
-        File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut text)?;
-        Ok(text)
-    };
-    match text() {
-        Ok(text) => parse(path, &text),
-        Err(error) => Parsed::failed(path, format!("cannot be read: {error}")),
-    }
+/// The text of a file, and no more of it than tells that it is too large.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The files below a directory that count, in order. What cannot be read is left out.
+pub fn below(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    walk(directory, &|_| false, &mut |path, _| {
+        found.insert(path);
+    });
+    found
 }
 
 #[cfg(test)]
@@ -361,6 +368,21 @@ mod tests {
         seen
     }
 
+    /// The problems as soon as they are `right`; until then nothing may happen.
+    async fn without_events(
+        batches: &mut mpsc::Receiver<Batch>,
+        right: impl Fn(&[Problem]) -> bool,
+    ) -> Vec<Problem> {
+        loop {
+            let next = timeout(Duration::from_secs(20), batches.recv());
+            let Batch { events, problems, .. } = next.await.unwrap().unwrap();
+            assert_eq!(events, []);
+            if right(&problems) {
+                return problems;
+            }
+        }
+    }
+
     #[tokio::test]
     async fn follows_what_editors_do() {
         let directory = tempfile::tempdir().unwrap();
@@ -390,6 +412,49 @@ mod tests {
         assert_eq!(until(&mut batches, "-d").await, ["-d"]);
         fs::remove_file(path("z.yaml")).unwrap();
         assert_eq!(until(&mut batches, "-c").await, ["-a", "-c"]);
+    }
+
+    /// As the kubelet swaps the files of a mounted ConfigMap: all at once, by one link.
+    #[tokio::test]
+    async fn follows_links_that_are_swapped() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let fill = |folder: &str, name: &str| {
+            fs::create_dir(path(folder)).unwrap();
+            fs::write(path(folder).join("a.yaml"), namespace(name)).unwrap();
+        };
+        fill("..1", "a");
+        symlink("..1", path("..data")).unwrap();
+        symlink("..data/a.yaml", path("a.yaml")).unwrap();
+        let mut batches = watch(&[directory.path().to_owned()], None).unwrap();
+        assert_eq!(until(&mut batches, "+a").await, ["+a"]);
+        fill("..2", "b");
+        symlink("..2", path("..next")).unwrap();
+        fs::rename(path("..next"), path("..data")).unwrap();
+        fs::remove_dir_all(path("..1")).unwrap();
+        assert_eq!(until(&mut batches, "+b").await, ["-a", "+b"]);
+    }
+
+    /// A writer that takes its time: half of the file is named, and takes nothing away.
+    #[tokio::test]
+    async fn a_file_that_is_written_in_two_steps_loses_nothing() {
+        use std::io::Write;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        let text = namespace("a") + "---\n" + &namespace("b");
+        fs::write(&path, &text).unwrap();
+        let mut batches = watch(&[directory.path().to_owned()], None).unwrap();
+        until(&mut batches, "+b").await;
+
+        let (half, rest) = text.split_at(text.len() - 5);
+        let mut file = File::create(&path).unwrap();
+        file.write_all(half.as_bytes()).unwrap();
+        let problems = without_events(&mut batches, |problems| !problems.is_empty()).await;
+        assert_eq!((problems.len(), problems[0].document), (1, Some(2)), "{problems:?}");
+        file.write_all(rest.as_bytes()).unwrap();
+        drop(file);
+        without_events(&mut batches, <[Problem]>::is_empty).await;
     }
 
     #[tokio::test]

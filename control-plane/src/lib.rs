@@ -9,6 +9,7 @@
 //! proxies; `publish` is the one task that moves a change through all of them. `ca` issues the
 //! certificates by which proxies prove who they are, `inject` adds the sidecar to pods.
 
+pub mod admin;
 pub mod authorize;
 pub mod ca;
 pub mod compile;
@@ -23,4 +24,5 @@ pub mod publish;
 pub mod roster;
 pub mod run;
 pub mod server;
+pub mod status;
 pub mod world;

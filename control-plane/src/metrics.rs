@@ -2,7 +2,7 @@
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -23,6 +23,33 @@ pub struct Metrics {
     pub published: Counter,
     /// Connections whose TLS handshake failed.
     pub handshake_failures: Counter,
+    /// Changes so far.
+    pub generation: Gauge,
+    /// Open streams, by dialect.
+    pub streams: Family<DialectLabel, Gauge>,
+    /// Resources that a proxy has rejected and not taken since, by kind.
+    pub rejected: Family<KindLabel, Gauge>,
+    /// Time from a change to its being in force on every proxy that holds something of it.
+    pub converged: InForce,
+    /// Changes that were not in force everywhere within 5 s.
+    pub stalled: Counter,
+}
+
+/// Seconds until a change is in force.
+#[derive(Debug, Clone)]
+pub struct InForce(pub Histogram);
+
+impl Default for InForce {
+    fn default() -> Self {
+        Self(Histogram::new([0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]))
+    }
+}
+
+/// The label `dialect`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DialectLabel {
+    /// What a client understands.
+    pub dialect: &'static str,
 }
 
 /// What became of a request for a certificate.
@@ -74,6 +101,23 @@ impl Metrics {
             "handshake_failures",
             "Connections whose TLS handshake failed",
             self.handshake_failures.clone(),
+        );
+        registry.register("generation", "Changes so far", self.generation.clone());
+        registry.register("streams", "Open streams, by dialect", self.streams.clone());
+        registry.register(
+            "rejected_resources",
+            "Resources that a proxy has rejected and not taken since, by kind",
+            self.rejected.clone(),
+        );
+        registry.register(
+            "change_in_force_seconds",
+            "Time from a change to its being in force on every proxy that holds something of it",
+            self.converged.0.clone(),
+        );
+        registry.register(
+            "changes_stalled",
+            "Changes that were not in force everywhere within 5 s",
+            self.stalled.clone(),
         );
     }
 }

@@ -1,15 +1,17 @@
-//! What the control plane writes back: roots for the pods, and what is wrong with the policy.
+//! What the control plane writes back: roots for the pods, and what is wrong with the policy, and
+//! whether it is in force.
 //!
 //! Behind one trait, so that a directory and Kubernetes can take each other's place.
 
 mod directory;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::directory::Directory;
-use crate::problem::Problem;
+use crate::{problem::Problem, status::Standing, world::objects::ObjectRef};
 
 /// What there is to write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub struct Report {
     pub namespaces: BTreeSet<String>,
     /// Everything that is wrong, by file and line.
     pub problems: Vec<Problem>,
+    /// What the world makes of each object that has a status.
+    pub standings: BTreeMap<ObjectRef, Standing>,
+    /// The statuses, which follow from that and from what proxies say.
+    pub statuses: Vec<Value>,
 }
 
 /// Where it goes.

@@ -1,6 +1,7 @@
 //! What is wrong with what somebody wrote: named with file, line, field and reason.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::files::Text;
+use crate::world::objects::ObjectRef;
 
 /// Something wrong with a document. Orders by file and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,6 +33,9 @@ pub struct Problem {
     pub reason: String,
     /// What it means for the mesh.
     pub effect: Effect,
+    /// The object of the world that it is about, if it is one.
+    #[serde(skip)]
+    pub about: Option<ObjectRef>,
 }
 
 /// What is wrong with an object that only the rest of the world can tell: it refers to what is not
@@ -46,16 +50,23 @@ pub struct Complaint {
 
 impl Complaint {
     /// As a problem of `object`, which stands there.
-    pub fn at(self, object: &str, place: Option<&Place>) -> Problem {
+    pub fn at(self, object: &ObjectRef, place: Option<&Place>) -> Problem {
         Problem {
             file: place.map(|place| place.file.to_path_buf()).unwrap_or_default(),
-            line: place.map(|place| place.text.line_of(&self.field).unwrap_or(place.line)),
+            line: place.map(|place| place.line_of(&self.field)),
             document: place.map(|place| place.document),
-            object: object.to_owned(),
+            object: object.to_string(),
             field: self.field,
             reason: self.reason,
             effect: Effect::Applied,
+            about: Some(object.clone()),
         }
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
     }
 }
 
@@ -68,8 +79,21 @@ pub struct Place {
     pub document: usize,
     /// As in [`Problem`].
     pub line: usize,
-    /// What it says there.
-    pub text: Arc<Text>,
+    /// The lines of its fields, of objects that refer to others.
+    pub fields: Arc<FieldLines>,
+}
+
+/// On which line which field of an object stands.
+pub type FieldLines = BTreeMap<String, usize>;
+
+impl Place {
+    /// The line of a field; of one that is not there, the line of what it would be in.
+    pub fn line_of(&self, field: &str) -> usize {
+        let ends = field.match_indices(['.', '[']).map(|(at, _)| at).chain([field.len()]);
+        let mut outer =
+            ends.collect::<Vec<_>>().into_iter().rev().filter_map(|end| field.get(..end));
+        outer.find_map(|field| self.fields.get(field).copied()).unwrap_or(self.line)
+    }
 }
 
 /// What a problem means for the mesh.

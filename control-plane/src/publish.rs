@@ -35,13 +35,15 @@ use tulle_xds::{
 
 use self::wanted::Wanted;
 use crate::{
+    admin::Questions,
     compile::{self, Settings},
     files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
     problem::{Effect, Place, Problem},
     roster::Roster,
-    world::{Dirty, Subject, World, objects::ObjectRef},
+    status::{Contributions, Standing},
+    world::{Dirty, Event, Subject, World, objects::ObjectRef},
 };
 
 /// How often the cache is asked to forget what nobody wants any more.
@@ -66,21 +68,37 @@ pub struct Publisher {
     places: HashMap<ObjectRef, Place>,
     moved: BTreeSet<ObjectRef>,
     problems: BTreeSet<Problem>,
+    contributions: Contributions,
+    standings: BTreeMap<ObjectRef, Standing>,
+    /// Objects that are to have a status, and of which no subject tells.
+    touched: BTreeSet<ObjectRef>,
+}
+
+/// Where a publisher publishes to.
+#[derive(Debug)]
+pub struct Outlets {
+    /// What is served.
+    pub cache: Cache,
+    /// Who may ask for it.
+    pub roster: Roster,
+    /// What is written back.
+    pub report: watch::Sender<Report>,
+    /// Which objects are behind what is served.
+    pub contributions: Contributions,
 }
 
 impl Publisher {
-    /// Publishes to `cache`, `roster` and `report`.
+    /// A publisher of nothing yet.
     ///
     /// `debounce` is how long a change waits for others to be compiled together with it; what has
     /// queued up is taken together in any case.
     pub fn new(
         settings: Settings,
         debounce: Duration,
-        cache: Cache,
-        roster: Roster,
-        report: watch::Sender<Report>,
+        outlets: Outlets,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let Outlets { cache, roster, report, contributions } = outlets;
         Self {
             settings,
             debounce,
@@ -95,6 +113,9 @@ impl Publisher {
             places: HashMap::new(),
             moved: BTreeSet::new(),
             problems: BTreeSet::new(),
+            contributions,
+            standings: BTreeMap::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -104,6 +125,7 @@ impl Publisher {
         mut self,
         mut batches: mpsc::Receiver<Batch>,
         mut interest: Interest,
+        mut questions: Questions,
         blocker: Blocker,
     ) {
         let Some(first) = batches.recv().await else {
@@ -132,6 +154,10 @@ impl Publisher {
                         self.want(want);
                     }
                 }
+                Some(reply) = questions.recv() => {
+                    // Whoever asked may have gone.
+                    let _sent = reply.send(self.world.dump()).is_ok();
+                }
                 _ = forget.tick() => self.cache.drop_unwanted(Instant::now()),
             }
         }
@@ -144,14 +170,23 @@ impl Publisher {
         while let Ok(batch) = batches.try_recv() {
             self.apply(batch, &mut dirty);
         }
+        self.metrics.generation.inc_by(i64::from(!dirty.is_empty()));
         self.publish(&dirty);
         self.check(&dirty);
+        self.stand(&dirty);
         self.tell(&dirty);
     }
 
     fn apply(&mut self, batch: Batch, dirty: &mut Dirty) {
         self.metrics.events.inc_by(batch.events.len() as u64);
         for event in batch.events {
+            let object = match &event {
+                Event::Apply(object) => object.reference(),
+                Event::Delete(reference) => reference.clone(),
+            };
+            if object.kind.has_status() && !object.kind.refers() {
+                self.touched.insert(object);
+            }
             self.world.apply(event, dirty);
         }
         for (object, place) in batch.places {
@@ -175,12 +210,48 @@ impl Publisher {
             let complaints = compile::complaints(&self.world, &object).into_iter();
             let place = self.places.get(&object);
             let problems: Vec<_> =
-                complaints.map(|complaint| complaint.at(&object.to_string(), place)).collect();
+                complaints.map(|complaint| complaint.at(&object, place)).collect();
             if problems.is_empty() {
                 self.complaints.remove(&object);
             } else {
                 self.complaints.insert(object, problems);
             }
+        }
+    }
+
+    /// What became of the objects that have a status, those included of which only a document that
+    /// does not apply tells.
+    fn stand(&mut self, dirty: &Dirty) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.extend(dirty.iter().filter_map(|subject| match subject {
+            Subject::Policy(object) => Some(object.clone()),
+            _ => None,
+        }));
+        let wrong = self.told.iter().filter(|problem| problem.effect == Effect::Rejected);
+        let mut invalid: BTreeMap<&ObjectRef, String> = BTreeMap::new();
+        for (object, problem) in wrong.filter_map(|p| Some((p.about.as_ref()?, p))) {
+            if object.kind.has_status() {
+                invalid.entry(object).or_insert_with(|| problem.to_string());
+            }
+        }
+        touched.extend(
+            self.standings.iter().filter(|(_, s)| s.invalid.is_some()).map(|(o, _)| o.clone()),
+        );
+        touched.extend(invalid.keys().map(|&object| object.clone()));
+        for object in touched {
+            let standing = compile::standing(&self.world, &object);
+            let invalid = invalid.get(&object).cloned();
+            let standing = match (standing, invalid) {
+                (None, None) => {
+                    self.standings.remove(&object);
+                    continue;
+                }
+                (standing, invalid) => Standing {
+                    parents: standing.map(|standing| standing.parents).unwrap_or_default(),
+                    invalid,
+                },
+            };
+            self.standings.insert(object, standing);
         }
     }
 
@@ -211,22 +282,14 @@ impl Publisher {
                 changes.extend(gone.into_iter().map(Change::gone));
             }
             for (key, member) in self.wanted.about(subject) {
-                self.metrics.compiled.inc();
-                let contents = compile::contents(&self.world, &self.settings, key);
+                let contents = self.compile(key);
                 let part = if member { Part::Is } else { Part::IsNot };
                 changes.push(Change { key: key.clone(), contents, part });
             }
         }
         changes.sort_by_key(Change::rank);
-        for Change { key, contents, part } in changes {
-            let changed = match part {
-                Part::Is => self.cache.add_member(key, contents),
-                Part::Was => self.cache.remove_member(&key),
-                Part::IsNot => self.cache.put(key, contents),
-            };
-            if changed {
-                self.metrics.published.inc();
-            }
+        for change in changes {
+            self.put(change);
         }
     }
 
@@ -239,18 +302,42 @@ impl Publisher {
             }
             Want::Unwanted(wildcard) if &*wildcard.name == WILDCARD => {
                 for key in self.wanted.unwant_all(&wildcard) {
-                    self.cache.remove_member(&key);
+                    self.put(Change::gone(key));
                 }
             }
             Want::Wanted(key) => {
                 self.wanted.name(&key, true);
-                self.metrics.compiled.inc();
-                let contents = compile::contents(&self.world, &self.settings, &key);
-                if self.cache.put(key, contents) {
-                    self.metrics.published.inc();
-                }
+                let contents = self.compile(&key);
+                self.put(Change { key, contents, part: Part::IsNot });
             }
-            Want::Unwanted(key) => self.wanted.name(&key, false),
+            Want::Unwanted(key) => {
+                self.contributions.remove(&key);
+                self.wanted.name(&key, false);
+            }
+        }
+    }
+
+    /// What a key stands for now; notes which objects it comes from.
+    fn compile(&self, key: &Key) -> Contents {
+        self.metrics.compiled.inc();
+        let from = compile::contributors(&self.world, key.kind, &key.name);
+        self.contributions.set(key, from);
+        compile::contents(&self.world, &self.settings, key)
+    }
+
+    fn put(&self, change: Change) {
+        let Change { key, contents, part } = change;
+        let changed = match part {
+            Part::Is => self.cache.add_member(key.clone(), contents),
+            Part::Was => {
+                self.contributions.remove(&key);
+                self.cache.remove_member(&key)
+            }
+            Part::IsNot => self.cache.put(key.clone(), contents),
+        };
+        if changed {
+            self.metrics.published.inc();
+            self.contributions.published(&key);
         }
     }
 
@@ -285,6 +372,8 @@ impl Publisher {
             }
             changed |= report.problems.iter().ne(&problems);
             report.problems = problems.into_iter().collect();
+            changed |= report.standings != self.standings;
+            report.standings.clone_from(&self.standings);
             changed
         });
     }

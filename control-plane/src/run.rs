@@ -1,21 +1,25 @@
 //! Wires everything together, and takes it apart again.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::transport::Server;
 use tulle_proto::ca::v1::certificate_service_server::CertificateServiceServer;
 use tulle_runtime::{
     drain::{self, Drain, Trigger},
-    http as admin,
+    http::{serve_tcp, serve_unix},
     metrics::Registry,
     ready::Readiness,
 };
 use tulle_xds::{cache::Cache, server::AdsService};
 
 use crate::{
+    admin::{self, Admin},
     authorize::Pods,
     ca::{
         attest::Attestor,
@@ -30,9 +34,10 @@ use crate::{
     files::{self, WatchError},
     metrics::Metrics,
     output::{self, Directory, Report},
-    publish::Publisher,
+    publish::{Outlets, Publisher},
     roster::Roster,
     server::{self, TlsError},
+    status::{self, Contributions},
 };
 
 /// How long open streams have to end once the process is asked to.
@@ -67,6 +72,8 @@ pub enum StartError {
     Watch(#[from] WatchError),
     #[error("listening on {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("admin socket {}: {error}", .path.display())]
+    AdminSocket { path: PathBuf, error: io::Error },
 }
 
 /// Starts everything.
@@ -88,29 +95,38 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (status_listener, status) = bind(config.status).await?;
 
     let (report, reports) = watch::channel(Report::default());
-    if let Some(path) = config.output.clone() {
-        tasks.spawn(output::run(reports, Directory::new(path, root.trusted_pem())));
-    }
     let (cache, interest) = Cache::new();
     let roster = Roster::default();
+    let contributions = Contributions::default();
+    let ads = ads(cache.clone(), &config, roster.clone(), drain.clone());
+    let (with_status, statuses) = watch::channel(Report::default());
+    let sources = status::Sources {
+        contributions: contributions.clone(),
+        cache: cache.clone(),
+        ads: ads.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn(status::follow(reports, with_status, sources));
+    if let Some(path) = config.output.clone() {
+        tasks.spawn(output::run(statuses.clone(), Directory::new(path, root.trusted_pem())));
+    }
     let publisher = Publisher::new(
-        Settings {
-            trust_domain: config.trust_domain.clone(),
-            cluster_domain: config.cluster_domain.clone(),
-            mesh_ranges: config.mesh_range.clone(),
-        },
+        settings(&config),
         config.debounce.get(),
-        cache.clone(),
-        roster.clone(),
-        report,
+        Outlets {
+            cache: cache.clone(),
+            roster: roster.clone(),
+            report,
+            contributions: contributions.clone(),
+        },
         Arc::clone(&metrics),
     );
     let blocker = readiness.block("reading the directories");
     let batches = files::watch(&config.directory, config.output.as_deref())?;
-    tasks.spawn(publisher.run(batches, interest, blocker));
+    let (world, questions) = mpsc::channel(1);
+    tasks.spawn(publisher.run(batches, interest, questions, blocker));
     tasks.spawn(async move { certificate.renew().await });
 
-    let ads = ads(cache, &config, roster.clone(), drain.clone());
     let certificates = Certificates {
         attestor: attestor(&config, roster),
         authority,
@@ -122,7 +138,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(64)
         .add_service(CertificateServiceServer::new(certificates))
-        .add_service(ads.into_server());
+        .add_service(ads.clone().into_server());
     let stop = drain.clone();
     tasks.spawn(async move {
         let stop = async move { stop.started().await };
@@ -131,8 +147,16 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
             tracing::error!(%error, "the gRPC server has ended");
         }
     });
-    let handler = status_handler(readiness.clone(), registry);
-    tasks.spawn(admin::serve_tcp(status_listener, handler, drain));
+    let admin = Arc::new(Admin {
+        readiness: readiness.clone(),
+        registry,
+        world,
+        cache,
+        contributions,
+        ads,
+        report: statuses,
+    });
+    serve_admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
     Ok(ControlPlane { listen, status, readiness, tasks, trigger })
 }
@@ -148,6 +172,34 @@ impl ControlPlane {
         }
         self.tasks.shutdown().await;
     }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        trust_domain: config.trust_domain.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        mesh_ranges: config.mesh_range.clone(),
+    }
+}
+
+/// The status port, and the Unix socket if one is asked for.
+fn serve_admin(
+    config: &Config,
+    admin: Arc<Admin>,
+    status: TcpListener,
+    drain: Drain,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    if let Some(path) = &config.admin_socket {
+        let failed = |error| StartError::AdminSocket { path: path.clone(), error };
+        let listener = admin::bind(path).map_err(failed)?;
+        let admin = Arc::clone(&admin);
+        let handler = move |request| Arc::clone(&admin).control(request);
+        tasks.spawn(serve_unix(listener, handler, drain.clone()));
+    }
+    let handler = move |request| std::future::ready(admin.status(&request));
+    tasks.spawn(serve_tcp(status, handler, drain));
+    Ok(())
 }
 
 fn ads(cache: Cache, config: &Config, roster: Roster, drain: Drain) -> AdsService {
@@ -174,30 +226,4 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-/// Read-only: this port is open to everybody.
-fn status_handler(readiness: Readiness, registry: Registry) -> impl admin::Handler {
-    move |request: Request<Bytes>| {
-        let response = answer(&request, &readiness, &registry);
-        std::future::ready(response)
-    }
-}
-
-fn answer(request: &Request<Bytes>, readiness: &Readiness, registry: &Registry) -> Response<Bytes> {
-    if request.method() != Method::GET {
-        return admin::text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-    }
-    match request.uri().path() {
-        "/ready" if readiness.is_ready() => admin::text(StatusCode::OK, "ready\n"),
-        "/ready" => {
-            let pending = readiness.pending().join(", ");
-            admin::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
-        }
-        "/metrics" => {
-            let content_type = tulle_runtime::metrics::CONTENT_TYPE;
-            admin::answer(StatusCode::OK, content_type, registry.render())
-        }
-        _ => admin::text(StatusCode::NOT_FOUND, "there are /ready and /metrics\n"),
-    }
 }

@@ -18,7 +18,7 @@ pub mod policy;
 pub mod route;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -195,6 +195,16 @@ impl World {
         found
     }
 
+    /// Whether there is a MeshTLS of this name.
+    pub fn has_mesh_tls(&self, name: &Name) -> bool {
+        self.mesh_tls.contains_key(name)
+    }
+
+    /// Whether there is a MeshConfig of this name.
+    pub fn has_mesh_config(&self, name: &Name) -> bool {
+        self.mesh_configs.contains_key(name)
+    }
+
     /// The MeshConfig: of several, the first by name.
     pub fn mesh_config(&self) -> Option<&Arc<MeshConfig>> {
         self.mesh_configs.values().min_by_key(|config| &config.name)
@@ -210,6 +220,25 @@ impl World {
         labelled
             || self.meshed_by_namespace.get(namespace).next().is_some()
             || self.pods_by_label.has(namespace, INJECT_LABEL, "enabled")
+    }
+
+    /// Every object, by kind and name: for people.
+    pub fn dump(&self) -> String {
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        let mut add = |kind: Kind, name: &Name, object: &dyn std::fmt::Debug| {
+            all.insert(format!("{} {name}", kind.as_str()), format!("{object:#?}\n"));
+        };
+        self.namespaces.values().for_each(|o| add(Kind::Namespace, &o.name, o));
+        self.accounts.iter().for_each(|name| add(Kind::ServiceAccount, name, name));
+        self.pods.values().for_each(|o| add(Kind::Pod, &o.name, o));
+        self.services.values().for_each(|o| add(Kind::Service, &o.name, o));
+        self.slices.values().for_each(|o| add(Kind::EndpointSlice, &o.name, o));
+        self.routes.values().for_each(|o| add(o.kind, &o.name, o));
+        self.grants.values().for_each(|o| add(Kind::ReferenceGrant, &o.name, o));
+        self.policies.values().for_each(|o| add(Kind::TrafficPolicy, &o.name, o));
+        self.mesh_tls.values().for_each(|o| add(Kind::MeshTls, &o.name, o));
+        self.mesh_configs.values().for_each(|o| add(Kind::MeshConfig, &o.name, o));
+        all.into_values().collect()
     }
 
     /// How many objects of each kind there are.

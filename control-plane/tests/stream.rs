@@ -14,8 +14,13 @@ use clap::Parser;
 use futures_util::FutureExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
-use serde_json::json;
-use tokio::{sync::mpsc, time::timeout};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::mpsc,
+    time::timeout,
+};
 use tonic::{
     Code, Request,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -24,7 +29,8 @@ use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, r
 use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
 use tulle_xds::{
     client::{Client, ClientConfig, Event, Handle, Node},
-    model::{Action, Health, Kind, MtlsMode, PathMatch, Protocol, Resource},
+    model::{Action, Health, Invalid, Kind, MtlsMode, PathMatch, Protocol, Resource},
+    protocol::Received,
 };
 
 const SHOP: &str = r#"
@@ -102,6 +108,8 @@ impl Mesh {
             "127.0.0.1:0",
             "--status",
             "127.0.0.1:0",
+            "--admin-socket",
+            &path("admin.sock"),
         ]);
         let plane = Box::pin(run::start(config)).await.unwrap();
         let mesh = Self { directory, token_key, plane };
@@ -121,11 +129,15 @@ impl Mesh {
     }
 
     fn token(&self, pod: &str, uid: &str) -> String {
+        self.token_in("shop", pod, uid)
+    }
+
+    fn token_in(&self, namespace: &str, pod: &str, uid: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({
-            "aud": ["tulle"], "exp": now + 600, "sub": "system:serviceaccount:shop:reviews",
+            "aud": ["tulle"], "exp": now + 600, "sub": format!("system:serviceaccount:{namespace}:reviews"),
             "kubernetes.io": {
-                "namespace": "shop",
+                "namespace": namespace,
                 "serviceaccount": {"name": "reviews"},
                 "pod": {"name": pod, "uid": uid},
             },
@@ -160,6 +172,36 @@ impl Mesh {
         Ok(Identity::from_pem(pem, key.serialize_pem()))
     }
 
+    /// What is written of an object: whether it is accepted, and where it is in force.
+    fn status(&self, kind: &str, name: &str) -> Option<Value> {
+        let text = fs::read(self.path("out/status/objects.json")).ok()?;
+        let all: Value = serde_json::from_slice(&text).unwrap();
+        let mut objects = all["objects"].as_array().unwrap().iter();
+        objects.find(|object| object["kind"] == kind && object["name"] == name).cloned()
+    }
+
+    /// Waits until what is written of an object's `inForce` is `expected`.
+    async fn in_force(&self, kind: &str, name: &str, on: u64, of: u64) -> Value {
+        let force = json!([on, of]);
+        let there = || {
+            self.status(kind, name)
+                .is_some_and(|s| json!([s["inForce"]["on"], s["inForce"]["of"]]) == force)
+        };
+        self.eventually(&format!("{kind} {name} {on}/{of}"), there).await;
+        self.status(kind, name).unwrap()
+    }
+
+    /// An answer of the admin socket.
+    async fn dump(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.path("admin.sock")).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
     async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
         let wait = async {
             while !condition() {
@@ -175,6 +217,8 @@ struct Proxy {
     handle: Handle,
     events: mpsc::Receiver<Event>,
     known: BTreeMap<(Kind, String), Option<Resource>>,
+    /// Rejects every route, for this reason.
+    rejects: Option<&'static str>,
 }
 
 impl Proxy {
@@ -186,7 +230,7 @@ impl Proxy {
         });
         let (client, handle, events) = Client::new(ClientConfig { node, connect });
         tokio::spawn(client.run());
-        Self { handle, events, known: BTreeMap::new() }
+        Self { handle, events, known: BTreeMap::new(), rejects: None }
     }
 
     /// Subscribes, and follows the stream until what is known of the resource satisfies `good`.
@@ -212,6 +256,15 @@ impl Proxy {
         let Event::Update { kind, changed, removed, ack } = event else {
             return;
         };
+        if let Some(reason) = self.rejects.filter(|_| kind == Kind::Route) {
+            let (field, reason) = ("virtual_hosts[0].routes[0].x".to_owned(), reason.to_owned());
+            let invalid = |received: Received| Invalid {
+                resource: received.name,
+                field: field.clone(),
+                reason: reason.clone(),
+            };
+            return ack.reject(changed.into_iter().map(invalid).collect());
+        }
         for received in changed {
             let resource = Resource::decode(kind, &received.name, &received.bytes).unwrap();
             self.known.insert((kind, received.name), Some(resource));
@@ -345,7 +398,7 @@ async fn a_route_comes_and_goes() {
         fs::read_to_string(&status).is_ok_and(|text| parts.iter().all(|part| text.contains(part)))
     };
     let problem = [
-        "route.yaml",
+        "\"line\": 10",
         "HTTPRoute shop/split",
         "spec.rules[0].backendRefs[1]",
         "there is no Service shop/gone",
@@ -357,6 +410,114 @@ async fn a_route_comes_and_goes() {
         |known: Option<&Resource>| matches!(known, Some(Resource::Route(r)) if *r == default);
     proxy.until(Kind::Route, CLUSTER, back).await;
     mesh.eventually("nothing is wrong any more", || !named(problem)).await;
+}
+
+const FAR: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: caller, namespace: far, uid: uid-far}
+spec:
+  serviceAccountName: reviews
+  initContainers: [{name: tulle-proxy, restartPolicy: Always}]
+  containers: [{name: app}]
+status: {phase: Running, podIP: 10.244.0.20, podIPs: [{ip: 10.244.0.20}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: mine, namespace: far}
+spec:
+  parentRefs: [{group: "", kind: Service, name: reviews, namespace: shop}]
+  rules: [{backendRefs: [{name: reviews, namespace: shop, port: 9080}]}]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumers_route_is_for_its_own_callers() {
+    let mesh = Mesh::start().await;
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let mut near = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1");
+    let Resource::Route(default) = near.get(Kind::Route, CLUSTER).await else { panic!() };
+    assert_eq!(default.rules[0].origin.kind, "Service");
+
+    mesh.save("far.yaml", FAR);
+    let there = || async {
+        loop {
+            if let Ok(identity) = mesh.enrol(&mesh.token_in("far", "caller", "uid-far")).await {
+                break identity;
+            }
+        }
+    };
+    let identity = timeout(Duration::from_secs(20), there()).await.unwrap();
+    let mut far = Proxy::open(mesh.endpoint(Some(identity)), "far/caller");
+    let Resource::Route(own) = far.get(Kind::Route, CLUSTER).await else { panic!() };
+    let origin = &own.rules[0].origin;
+    assert_eq!((&*origin.kind, &*origin.namespace, &*origin.name), ("HTTPRoute", "far", "mine"));
+
+    // A producer's route is for the others; the end of the consumer's brings it to all.
+    mesh.save("route.yaml", ROUTE);
+    let producers = |known: Option<&Resource>| matches!(known, Some(Resource::Route(r)) if r.rules[0].origin.name == "split");
+    near.until(Kind::Route, CLUSTER, producers).await;
+    assert_eq!(far.known[&(Kind::Route, CLUSTER.to_owned())], Some(Resource::Route(own)));
+    mesh.save("far.yaml", FAR.split("---").next().unwrap());
+    far.until(Kind::Route, CLUSTER, producers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_say_what_is_accepted_and_where_it_is_in_force() {
+    let mesh = Mesh::start().await;
+    mesh.save("route.yaml", ROUTE);
+    // Nobody uses it: that is no fault.
+    let status = mesh.in_force("HTTPRoute", "split", 0, 0).await;
+    let parent = &status["status"]["parents"][0];
+    assert_eq!(parent["parentRef"]["name"], "reviews");
+    let reasons: Vec<_> =
+        parent["conditions"].as_array().unwrap().iter().map(|c| &c["reason"]).collect();
+    assert_eq!(reasons, ["Accepted", "BackendNotFound", "NotInUse"]);
+
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let mut proxy = Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1");
+    proxy.get(Kind::Route, CLUSTER).await;
+    mesh.in_force("HTTPRoute", "split", 1, 1).await;
+    let policy = mesh.in_force("TrafficPolicy", "retry", 1, 1).await;
+    assert_eq!(policy["status"]["ancestors"][0]["ancestorRef"]["sectionName"], "beta");
+
+    // An edit that the proxy does not take: what it said stays, and the object that is behind it
+    // says who did not take what, and why.
+    proxy.rejects = Some("not today");
+    mesh.save("route.yaml", &ROUTE.replace("/beta", "/gamma"));
+    let follow = async {
+        loop {
+            let event = proxy.events.recv().await.unwrap();
+            proxy.learn(event);
+        }
+    };
+    let status = tokio::select! {
+        () = follow => panic!("the stream has ended"),
+        status = mesh.in_force("HTTPRoute", "split", 0, 1) => status,
+    };
+    let rejection = &status["inForce"]["rejections"][0];
+    assert_eq!(rejection["proxy"], "shop/reviews-abc-1");
+    assert_eq!(rejection["resource"], CLUSTER);
+    assert_eq!(rejection["reason"], "virtual_hosts[0].routes[0].x: not today");
+    let policy = mesh.in_force("TrafficPolicy", "retry", 0, 1).await;
+    assert_eq!(policy["inForce"]["rejections"], Value::Null, "the reason names the route's rule");
+
+    // A document that does not apply: the object says so, and stays.
+    mesh.save("route.yaml", &ROUTE.replace("weight: 9", "weight: -9"));
+    let invalid = || mesh.status("HTTPRoute", "split").is_some_and(|s| s["reason"] == "Invalid");
+    mesh.eventually("the broken document is named", invalid).await;
+
+    for (path, part) in [
+        ("/debug/world", "HttpRoute"),
+        ("/debug/cache", CLUSTER),
+        ("/debug/streams", "shop/reviews-abc-1"),
+        ("/debug/status", "split"),
+        ("/metrics", "tulle_control_plane_rejected_resources{kind=\"route\"} 1"),
+    ] {
+        let dump = mesh.dump(path).await;
+        assert!(dump.contains(part), "{path}: {dump}");
+    }
+    fs::remove_file(mesh.path("yaml/route.yaml")).unwrap();
+    mesh.eventually("it is gone", || mesh.status("HTTPRoute", "split").is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,8 @@ struct Inner {
     stop: Shared<BoxFuture<'static, ()>>,
     sessions: Mutex<BTreeMap<u64, Arc<AnyOpen>>>,
     last_id: AtomicU64,
+    /// See [`AdsService::activity`].
+    activity: AtomicU64,
 }
 
 /// An open stream, for the list.
@@ -129,6 +131,7 @@ impl AdsService {
             stop: stop.boxed().shared(),
             sessions: Mutex::default(),
             last_id: AtomicU64::new(0),
+            activity: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -136,6 +139,12 @@ impl AdsService {
     /// The service for a tonic server.
     pub fn into_server(self) -> AggregatedDiscoveryServiceServer<Self> {
         AggregatedDiscoveryServiceServer::new(self)
+    }
+
+    /// How much has happened on all streams: while it stays what it is, nothing has changed in
+    /// [`sessions`](Self::sessions).
+    pub fn activity(&self) -> u64 {
+        self.inner.activity.load(Ordering::Relaxed)
     }
 
     /// All open streams, oldest first.
@@ -237,6 +246,7 @@ impl Inner {
         stream.take(first)?;
         loop {
             stream.send().await?;
+            self.activity.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 request = requests.message() => match request? {
                     Some(request) => stream.take(request)?,
@@ -268,6 +278,7 @@ struct Listed<'a, S> {
 impl<S> Drop for Listed<'_, S> {
     fn drop(&mut self) {
         self.inner.sessions.lock().remove(&self.id);
+        self.inner.activity.fetch_add(1, Ordering::Relaxed);
         tracing::info!(stream = self.id, pod = self.open.caller.pod, "stream closed");
     }
 }

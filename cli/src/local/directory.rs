@@ -6,20 +6,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use notify::{RecursiveMode, Watcher as _};
-use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tulle_control_plane::files;
 
 use super::objects::{Document, Note};
 
-/// Larger files are refused.
-const MAX_FILE: u64 = 10 << 20;
 /// Changes that come together are read together.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -85,12 +83,10 @@ impl Reader {
         let mut content = Content::default();
         let mut good = BTreeMap::new();
         for directory in directories {
-            let mut files = Vec::new();
-            if let Err(error) = files_below(directory, &mut files) {
+            if let Err(error) = fs::read_dir(directory) {
                 content.problems.push(problem(directory, 0, format!("cannot be read: {error}")));
             }
-            files.sort();
-            for file in files {
+            for file in files::below(directory) {
                 let (mut documents, problems) = read_file(&file);
                 if !problems.is_empty() {
                     let kept = self.good.remove(&file).unwrap_or_default();
@@ -114,43 +110,23 @@ fn identity(document: &Document) -> [Option<&str>; 3] {
         .map(|pointer| document.value.pointer(pointer).and_then(Value::as_str))
 }
 
-fn files_below(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
-        if name.starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            files_below(&path, files)?;
-        } else if matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"))
-        {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
 fn read_file(path: &Path) -> (Vec<Document>, Vec<Note>) {
-    let text = match fs::metadata(path).and_then(|metadata| {
-        if metadata.len() > MAX_FILE {
-            return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
-        }
-        fs::read_to_string(path)
-    }) {
-        Ok(text) => text,
-        Err(error) => return (Vec::new(), vec![problem(path, 0, error.to_string())]),
-    };
-    parse(path, &text)
+    match files::read(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) => (Vec::new(), vec![problem(path, 0, format!("cannot be read: {error}"))]),
+    }
 }
 
-/// Splits a file into documents and reads each by itself.
-pub(super) fn parse(path: &Path, text: &str) -> (Vec<Document>, Vec<Note>) {
+/// The documents of a file, each by itself, and what is wrong with the others. The control plane's
+/// reader: both see the same.
+pub(super) fn parse(path: &Path, text: &[u8]) -> (Vec<Document>, Vec<Note>) {
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
-    for (line, part) in split(text) {
-        let read = serde_yaml_ng::Value::deserialize(serde_yaml_ng::Deserializer::from_str(&part))
-            .and_then(serde_yaml_ng::from_value::<Value>);
-        match read {
+    let values = match files::values(text) {
+        Ok(values) => values,
+        Err(unreadable) => return (documents, vec![problem(path, 0, unreadable.reason)]),
+    };
+    for (line, value) in values {
+        match value {
             Ok(Value::Null) => {}
             Ok(value) if value.get("kind").and_then(Value::as_str) == Some("List") => {
                 let items = value.get("items").and_then(Value::as_array).cloned();
@@ -158,30 +134,12 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Document>, Vec<Note>) {
                 documents.extend(items.map(|value| Document { value, file: path.into(), line }));
             }
             Ok(value) => documents.push(Document { value, file: path.into(), line }),
-            Err(error) => {
-                let at = error.location().map_or(0, |location| location.line().saturating_sub(1));
-                let message = error.to_string();
-                // The line within the document would be taken for the one in the file.
-                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-                problems.push(problem(path, line + at, message));
+            Err(unreadable) => {
+                problems.push(problem(path, unreadable.line.unwrap_or(line), unreadable.reason));
             }
         }
     }
     (documents, problems)
-}
-
-/// Documents with the line each begins on.
-fn split(text: &str) -> Vec<(usize, String)> {
-    let mut parts = vec![(1, String::new())];
-    for (index, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") {
-            parts.push((index + 2, String::new()));
-        } else if let Some((_, part)) = parts.last_mut() {
-            part.push_str(line);
-            part.push('\n');
-        }
-    }
-    parts
 }
 
 fn problem(path: &Path, line: usize, message: String) -> Note {
@@ -218,7 +176,7 @@ mod tests {
 
     #[test]
     fn problems_name_the_line() {
-        let (documents, problems) = parse(Path::new("x.yaml"), "a: 1\n---\nb: 2\nc: [\n");
+        let (documents, problems) = parse(Path::new("x.yaml"), b"a: 1\n---\nb: 2\nc: [\n");
         assert_eq!(documents[0].line, 1);
         assert!(problems[0].place.starts_with("x.yaml:"), "{problems:?}");
     }

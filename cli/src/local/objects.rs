@@ -68,11 +68,12 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Reads documents; of two with the same name the later one holds.
-    pub(super) fn read(documents: &[Document]) -> Self {
+    /// Reads documents; of two with the same name the first one holds, as in the control plane. What
+    /// cannot be used goes on as it was `before`.
+    pub(super) fn read(documents: &[Document], before: &Self) -> Self {
         let mut objects = Self::default();
         for document in documents {
-            if let Err(problem) = objects.add(document) {
+            if let Err(problem) = objects.add(document, before) {
                 objects.problems.push(problem);
             }
         }
@@ -81,7 +82,7 @@ impl Objects {
         objects
     }
 
-    fn add(&mut self, document: &Document) -> Result<(), Note> {
+    fn add(&mut self, document: &Document, before: &Self) -> Result<(), Note> {
         let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").unwrap_or("");
         let version = text("/apiVersion").unwrap_or("");
@@ -100,21 +101,25 @@ impl Objects {
         let id = Id::new(namespace, name);
         let entry = Entry { document, object: &object, id };
         match (group, kind) {
-            ("", "Namespace") => entry.insert(&mut self.namespaces)?,
-            ("", "Pod") => entry.insert(&mut self.pods)?,
-            ("", "Service") => entry.insert(&mut self.services)?,
-            ("", "ConfigMap") => entry.insert(&mut self.config_maps)?,
+            ("", "Namespace") => entry.insert(&mut self.namespaces, &before.namespaces)?,
+            ("", "Pod") => entry.insert(&mut self.pods, &before.pods)?,
+            ("", "Service") => entry.insert(&mut self.services, &before.services)?,
+            ("", "ConfigMap") => entry.insert(&mut self.config_maps, &before.config_maps)?,
             ("apps", "Deployment") => {
                 let id = entry.id.clone();
-                entry.insert(&mut self.deployments)?;
+                entry.insert(&mut self.deployments, &before.deployments)?;
                 if !self.deployments.get(&id).is_some_and(selects_its_pods) {
                     self.deployments.remove(&id);
+                    let old = before.deployments.get(&id).cloned();
+                    self.deployments.extend(old.map(|old| (id, old)));
                     let message = "spec.selector does not select the labels of spec.template";
                     return Err(document.note(&object, message));
                 }
             }
-            ("apps", "ReplicaSet") => entry.insert(&mut self.replica_sets)?,
-            ("discovery.k8s.io", "EndpointSlice") => entry.insert(&mut self.slices)?,
+            ("apps", "ReplicaSet") => entry.insert(&mut self.replica_sets, &before.replica_sets)?,
+            ("discovery.k8s.io", "EndpointSlice") => {
+                entry.insert(&mut self.slices, &before.slices)?;
+            }
             // A ServiceAccount says nothing that is needed here; the name is in the pod.
             ("", "ServiceAccount") => {}
             ("gateway.networking.k8s.io" | "tulle.dev", _) => return Ok(()),
@@ -149,11 +154,28 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn insert<T: DeserializeOwned>(self, into: &mut BTreeMap<Id, T>) -> Result<(), Note> {
-        let parsed = serde_json::from_value(self.document.value.clone())
-            .map_err(|error| self.document.note(self.object, &error.to_string()))?;
-        into.insert(self.id, parsed);
-        Ok(())
+    fn insert<T: DeserializeOwned + Clone>(
+        self,
+        into: &mut BTreeMap<Id, T>,
+        before: &BTreeMap<Id, T>,
+    ) -> Result<(), Note> {
+        if into.contains_key(&self.id) {
+            let message = "is there already: the first one, by file and place in it, is in force";
+            return Err(self.document.note(self.object, message));
+        }
+        let parsed = serde_json::from_value(self.document.value.clone());
+        let wrong = |error: serde_json::Error| self.document.note(self.object, &error.to_string());
+        match parsed.map_err(wrong) {
+            Ok(parsed) => {
+                into.insert(self.id, parsed);
+                Ok(())
+            }
+            Err(note) => {
+                let old = before.get(&self.id).cloned();
+                into.extend(old.map(|old| (self.id, old)));
+                Err(note)
+            }
+        }
     }
 }
 
@@ -195,8 +217,8 @@ apiVersion: tulle.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {name: p}
 ";
-        let (documents, _) = super::super::directory::parse("f.yaml".as_ref(), yaml);
-        let objects = Objects::read(&documents);
+        let (documents, _) = super::super::directory::parse("f.yaml".as_ref(), yaml.as_bytes());
+        let objects = Objects::read(&documents, &Objects::default());
         assert_eq!(objects.pods.keys().next(), Some(&Id::new("default", "a")));
         let notes: Vec<String> = objects.notes.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -209,5 +231,24 @@ metadata: {name: p}
         );
         assert_eq!(objects.problems.len(), 1);
         assert!(objects.problems[0].to_string().starts_with("f.yaml:12: Service s: "));
+    }
+
+    #[test]
+    fn nothing_good_is_lost() {
+        let service = |port: &str| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{ports: {port}}}\n---\n"
+            )
+        };
+        let read = |yaml: String, before: &Objects| {
+            let (documents, _) = super::super::directory::parse("f.yaml".as_ref(), yaml.as_bytes());
+            Objects::read(&documents, before)
+        };
+        let good = read(service("[{port: 1}]"), &Objects::default());
+        let broken = read(service("7"), &good);
+        assert_eq!((&broken.services, broken.problems.len()), (&good.services, 1));
+        let twice = read(service("[{port: 1}]") + &service("[{port: 2}]"), &Objects::default());
+        assert_eq!((&twice.services, twice.problems.len()), (&good.services, 1));
+        assert_eq!(read(String::new(), &good).services.len(), 0);
     }
 }

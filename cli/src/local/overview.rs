@@ -17,6 +17,9 @@ pub(super) struct Overview {
     pub(super) deployments: Vec<DeploymentLine>,
     pub(super) pods: Vec<PodLine>,
     pub(super) services: Vec<ServiceLine>,
+    /// Routes and policies.
+    #[serde(default)]
+    pub(super) objects: Vec<ObjectLine>,
     /// What could not be used.
     pub(super) problems: Vec<Note>,
     /// What has no effect here.
@@ -78,6 +81,38 @@ pub(super) struct ServiceLine {
     pub(super) addresses: Vec<String>,
     pub(super) ports: Vec<i32>,
     pub(super) ready_endpoints: usize,
+}
+
+/// A route or policy, as the control plane says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ObjectLine {
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) accepted: bool,
+    /// A word about that.
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) in_force: ForceLine,
+}
+
+/// On how many proxies an object is in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ForceLine {
+    pub(super) on: usize,
+    pub(super) of: usize,
+    pub(super) rejections: Vec<RejectionLine>,
+}
+
+/// Why it is not on one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RejectionLine {
+    pub(super) proxy: String,
+    pub(super) resource: String,
+    pub(super) reason: String,
 }
 
 impl PodLine {

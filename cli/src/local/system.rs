@@ -7,6 +7,8 @@ use super::{directory, dns, network::GATEWAY, objects::Document, state::State, t
 
 /// Namespace of the control plane.
 pub(super) const NAMESPACE: &str = "tulle-system";
+/// Where the control plane finds the user's directory.
+pub(super) const MOUNTED: &str = "/tulle/user";
 /// The machine, as pods call it.
 pub(super) const NODE: &str = "local";
 
@@ -16,6 +18,7 @@ pub(super) fn documents(state: &State, user: &Path) -> Vec<Document> {
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let yaml = MANIFEST
         .replace("@USER@", &quoted(user))
+        .replace("@MOUNTED@", MOUNTED)
         .replace("@OBJECTS@", &quoted(&state.objects()))
         .replace("@OUTPUT@", &quoted(&state.control_plane()))
         .replace("@CA@", &quoted(&state.ca()))
@@ -23,7 +26,7 @@ pub(super) fn documents(state: &State, user: &Path) -> Vec<Document> {
         .replace("@ISSUER@", token::ISSUER)
         .replace("@DNS@", dns::ADDRESS)
         .replace("@GATEWAY@", &GATEWAY.0.to_string());
-    let (documents, problems) = directory::parse(Path::new("tulle-system"), &yaml);
+    let (documents, problems) = directory::parse(Path::new("tulle-system"), yaml.as_bytes());
     for problem in problems {
         tracing::error!(%problem, "own manifest");
     }
@@ -51,9 +54,10 @@ spec:
         - name: control-plane
           command: [tulle-control-plane]
           args:
-            - --directory=/tulle/user
+            - --directory=@MOUNTED@
             - --directory=/tulle/objects
             - --output=/tulle/output
+            - --admin-socket=/tulle/output/admin.sock
             - --ca-directory=/tulle/ca
             - --token-keys=/tulle/token-keys.json
             - --token-issuer=@ISSUER@
@@ -69,7 +73,7 @@ spec:
             allowPrivilegeEscalation: false
             capabilities: {drop: [ALL], add: [DAC_OVERRIDE]}
           volumeMounts:
-            - {name: user, mountPath: /tulle/user, readOnly: true}
+            - {name: user, mountPath: @MOUNTED@, readOnly: true}
             - {name: objects, mountPath: /tulle/objects, readOnly: true}
             - {name: output, mountPath: /tulle/output}
             - {name: ca, mountPath: /tulle/ca}
@@ -120,7 +124,7 @@ mod tests {
     #[test]
     fn the_own_manifest_is_honoured_wholly() {
         let documents = documents(&State::of("x"), Path::new("/a: b/'\"#"));
-        let objects = Objects::read(&documents);
+        let objects = Objects::read(&documents, &Objects::default());
         assert_eq!(objects.problems, []);
         assert_eq!(objects.notes, []);
         assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));

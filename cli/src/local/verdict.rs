@@ -1,13 +1,11 @@
-//! What the control plane says of the user's YAML: it knows what only it acts on.
+//! What the control plane says of the user's YAML: it knows what only it acts on, and where that is in
+//! force.
 
 use std::{fs, path::Path};
 
 use serde::Deserialize;
 
-use super::objects::Note;
-
-/// Where the control plane finds the user's directory (see `system.rs`).
-const MOUNTED: &str = "/tulle/user";
+use super::{objects::Note, overview::ObjectLine, system::MOUNTED};
 
 #[derive(Deserialize)]
 struct Verdict {
@@ -43,6 +41,30 @@ pub(super) fn problems(output: &Path, directory: &str, known: &[&Note]) -> Vec<N
         Some(Note { object, place, field, message })
     });
     notes.filter(|note| known.iter().all(|other| other.place != note.place)).collect()
+}
+
+/// The objects of which the control plane has written a status below `output`; files as the user calls
+/// them.
+pub(super) fn objects(output: &Path, directory: &str) -> Vec<ObjectLine> {
+    #[derive(Deserialize)]
+    struct Statuses {
+        objects: Vec<ObjectLine>,
+    }
+    let Ok(text) = fs::read(output.join("status/objects.json")) else { return Vec::new() };
+    match serde_json::from_slice::<Statuses>(&text) {
+        Ok(statuses) => {
+            let directory = directory.trim_end_matches('/');
+            let known = |object: ObjectLine| ObjectLine {
+                message: object.message.replace(MOUNTED, directory),
+                ..object
+            };
+            statuses.objects.into_iter().map(known).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the control plane's objects.json cannot be read");
+            Vec::new()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Whether references of routes and policies lead somewhere. What compilation does and what people
 //! are told about it both follow from here.
 
+use std::sync::Arc;
+
 use tulle_xds::model::Protocol;
 
 use super::port;
@@ -16,22 +18,39 @@ pub(super) enum Fit {
     InForce,
     /// It is attached to another port.
     Elsewhere,
-    /// A route in a namespace other than the Service's applies to callers in its own namespace
-    /// only, which is not done yet.
-    Consumer,
     /// The port speaks no HTTP.
     Opaque,
-    /// There is a GRPCRoute, which an HTTPRoute gives way to (GEP-1426).
+    /// There is a GRPCRoute for the same callers, which an HTTPRoute gives way to (GEP-1426).
     Conflicted,
+}
+
+/// Whose requests a route is about (GEP-1426, "Namespace boundaries"). Routes for the same callers
+/// are merged; those for everybody do not count where there are some for the caller's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Callers {
+    /// A route beside its Service: the producer's.
+    All,
+    /// A route in another namespace, that of its callers: a consumer's.
+    Of(Arc<str>),
+}
+
+impl Callers {
+    pub(super) fn of(route: &Route, service: &Name) -> Self {
+        let own = &route.name.namespace;
+        if *own == service.namespace { Self::All } else { Self::Of(Arc::clone(own)) }
+    }
 }
 
 /// Whether a route that is attached to a Service applies to this port of it.
 pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let fit = alone(route, service, port);
     let gives_way = fit == Fit::InForce && route.kind == Kind::HttpRoute && {
+        let callers = Callers::of(route, &service.name);
         let mut others = world.routes_of(&service.name);
         others.any(|other| {
-            other.kind == Kind::GrpcRoute && alone(other, service, port) == Fit::InForce
+            other.kind == Kind::GrpcRoute
+                && Callers::of(other, &service.name) == callers
+                && alone(other, service, port) == Fit::InForce
         })
     };
     if gives_way { Fit::Conflicted } else { fit }
@@ -41,8 +60,6 @@ fn alone(route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let mut parents = route.parents.iter();
     if !parents.any(|p| p.service == service.name && p.covers(port.port, &port.name)) {
         Fit::Elsewhere
-    } else if route.name.namespace != service.name.namespace {
-        Fit::Consumer
     } else if port::declared(port) == Protocol::Tcp {
         Fit::Opaque
     } else {
@@ -64,18 +81,22 @@ pub(super) enum NoBackend {
     NotGranted { to: Name, from: String, kind: Kind },
 }
 
-/// Whether a route may and can send requests to a port of a Service.
+/// Whether a route may and can send requests of these callers to a port of a Service.
+///
+/// A ReferenceGrant is asked for where a route moves other people's requests into another namespace.
+/// A consumer's route moves only those of its own namespace, which may go there by themselves.
 ///
 /// # Errors
 /// Why not.
 pub(super) fn backend(
     world: &World,
     route: &Route,
+    callers: &Callers,
     service: &Name,
     port: u16,
 ) -> Result<(), NoBackend> {
     // Before anything else: whether another namespace has a Service is not for everybody to know.
-    if !world.may_refer(route, service) {
+    if *callers == Callers::All && !world.may_refer(route, service) {
         let from = route.name.namespace.to_string();
         return Err(NoBackend::NotGranted { to: service.clone(), from, kind: route.kind });
     }

@@ -12,7 +12,9 @@ use tulle_xds::{
     },
 };
 
-use super::{Settings, cluster, endpoints, listener, names::Target, route, workload};
+use super::{
+    Settings, attached::Callers, cluster, endpoints, listener, names::Target, route, workload,
+};
 use crate::world::{Subject, World};
 
 /// The members of the kind of `wildcard` that are about `subject`. Envoy gets every Service's
@@ -36,7 +38,13 @@ pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key
 }
 
 /// The resource of this kind and name.
-pub(super) fn compile(world: &World, settings: &Settings, kind: Kind, name: &str) -> Option<Bytes> {
+pub(super) fn compile(
+    world: &World,
+    settings: &Settings,
+    kind: Kind,
+    name: &str,
+    callers: &Callers,
+) -> Option<Bytes> {
     Some(match kind {
         // All that it says is in the two listeners.
         Kind::Workload => return None,
@@ -59,6 +67,6 @@ pub(super) fn compile(world: &World, settings: &Settings, kind: Kind, name: &str
             }
         },
         Kind::Endpoints => envoy::endpoints(&endpoints::compile(world, settings, name)?),
-        Kind::Route => envoy::route(&route::compile(world, name)?),
+        Kind::Route => envoy::route(&route::compile(world, name, callers)?),
     })
 }

@@ -20,13 +20,21 @@ use bytes::Bytes;
 use tulle_xds::model::{Backend, Balance, Cluster, Endpoints, Kind, Limits, Protocol, grpc};
 
 use super::{
-    Settings, cluster, endpoints,
+    Settings,
+    attached::Callers,
+    cluster, endpoints,
     names::{self, MTLS, Target},
     port, route,
 };
 use crate::world::{World, objects::Name};
 
-pub(super) fn compile(world: &World, settings: &Settings, kind: Kind, name: &str) -> Option<Bytes> {
+pub(super) fn compile(
+    world: &World,
+    settings: &Settings,
+    kind: Kind,
+    name: &str,
+    callers: &Callers,
+) -> Option<Bytes> {
     if name == Backend::INVALID {
         return nobody(kind);
     }
@@ -38,7 +46,7 @@ pub(super) fn compile(world: &World, settings: &Settings, kind: Kind, name: &str
         }
         Kind::Route => {
             served(world, name)?;
-            Some(grpc::route(&route::compile(world, name)?))
+            Some(grpc::route(&route::compile(world, name, callers)?))
         }
         Kind::Cluster => {
             served(world, name)?;

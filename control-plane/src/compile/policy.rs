@@ -25,15 +25,23 @@ const EJECTION_PERCENT: u32 = 10;
 
 /// What the policies say of a Service's port.
 pub(super) fn of_port(world: &World, service: &Service, port: &ServicePort) -> Settings {
+    merged(levels_of_port(world, service, port))
+}
+
+/// The policies of a Service's port, the most specific first.
+pub(super) fn levels_of_port<'a>(
+    world: &'a World,
+    service: &Service,
+    port: &ServicePort,
+) -> [Vec<&'a Arc<TrafficPolicy>>; 3] {
     let object = ObjectRef { kind: Kind::Service, name: service.name.clone() };
     let namespace = Name::new("", &service.name.namespace);
     let namespace = ObjectRef { kind: Kind::Namespace, name: namespace };
-    let levels = [
+    [
         world.policies_of(&object, Some(&port.name)),
         world.policies_of(&object, None),
         world.policies_of(&namespace, None),
-    ];
-    merged(levels)
+    ]
 }
 
 /// What the policies say of a rule of a route in particular.

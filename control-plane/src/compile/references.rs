@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attached::{self, Fit};
+use super::attached::{self, Callers, Fit};
 use crate::{
     problem::Complaint,
     world::{
@@ -61,12 +61,6 @@ impl Complaints {
                 let number = port.port;
                 match attached::to_port(world, route, service, port) {
                     Fit::InForce | Fit::Elsewhere => {}
-                    Fit::Consumer => {
-                        let reason = "not in force yet: a route in another namespace than the \
-                                      Service's, for callers in its own namespace only";
-                        self.add(field.clone(), reason);
-                        break;
-                    }
                     Fit::Opaque => {
                         let reason = format!(
                             "port {number} declares opaque TCP, so that no rule \
@@ -87,27 +81,19 @@ impl Complaints {
     }
 
     fn backends(&mut self, world: &World, route: &Route) {
+        // Of a route for everybody and for callers of its own namespace, the stricter counts.
+        let callers = route.parents.iter().map(|parent| Callers::of(route, &parent.service));
+        let callers = callers.min().unwrap_or(Callers::All);
         let mut check = |field: String, to: Option<&(Name, u16)>, effect: &str| {
             let Some((service, port)) = to else {
                 return;
             };
-            if let Err(error) = attached::backend(world, route, service, *port) {
+            if let Err(error) = attached::backend(world, route, &callers, service, *port) {
                 self.add(field, format!("{error}; {effect}"));
             }
         };
-        for (at, rule) in route.rules.iter().enumerate() {
-            for mirror in &rule.mirrors {
-                let filter = format!("spec.rules[{at}].filters[{}]", mirror.at);
-                let field = format!("{filter}.requestMirror.backendRef");
-                check(field, mirror.to.as_ref(), "no copies are sent");
-            }
-            let RuleAction::Forward(backends) = &rule.action else {
-                continue;
-            };
-            for (index, backend) in backends.iter().enumerate() {
-                let field = format!("spec.rules[{at}].backendRefs[{index}]");
-                check(field, backend.to.as_ref(), "its share is answered with 500");
-            }
+        for Reference { field, to, effect } in references(route) {
+            check(field, to, effect);
         }
         for (at, rule) in route.rules.iter().enumerate() {
             let nobody = matches!(&rule.action, RuleAction::Forward(backends)
@@ -180,6 +166,35 @@ impl Complaints {
             }
         }
     }
+}
+
+/// Where requests of a route go.
+#[derive(Debug)]
+pub(super) struct Reference<'a> {
+    pub(super) field: String,
+    /// The Service and port, if it names such.
+    pub(super) to: Option<&'a (Name, u16)>,
+    /// What it means if they cannot go there.
+    pub(super) effect: &'static str,
+}
+
+/// Where the requests of a route go.
+pub(super) fn references(route: &Route) -> impl Iterator<Item = Reference<'_>> {
+    route.rules.iter().enumerate().flat_map(|(at, rule)| {
+        let mirrors = rule.mirrors.iter().map(move |mirror| {
+            let field = format!("spec.rules[{at}].filters[{}].requestMirror.backendRef", mirror.at);
+            Reference { field, to: mirror.to.as_ref(), effect: "no copies are sent" }
+        });
+        let backends = match &rule.action {
+            RuleAction::Forward(backends) => backends.as_slice(),
+            RuleAction::Redirect(_) | RuleAction::Fail => &[],
+        };
+        let backends = backends.iter().enumerate().map(move |(index, backend)| {
+            let field = format!("spec.rules[{at}].backendRefs[{index}]");
+            Reference { field, to: backend.to.as_ref(), effect: "its share is answered with 500" }
+        });
+        mirrors.chain(backends)
+    })
 }
 
 fn has_port(service: &Service, name: &str) -> bool {

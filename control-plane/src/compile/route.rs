@@ -1,12 +1,14 @@
 //! Route: rules for HTTP. Without any route attached, one rule that forwards everything.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use http::StatusCode;
 use tulle_xds::model::{
     Action, Backend, Filter, Match, Mirror, Origin, Protocol, RouteConfiguration, Rule,
 };
 
 use super::{
-    attached::{self, Fit},
+    attached::{self, Callers, Fit},
     names::Target,
     policy, port, precedence,
 };
@@ -18,9 +20,9 @@ use crate::world::{
 /// Gateway API: what no valid backend can answer.
 const INVALID: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
-pub(super) fn compile(world: &World, name: &str) -> Option<RouteConfiguration> {
+pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<RouteConfiguration> {
     let rules = match Target::parse(name)? {
-        Target::Service(service, number) => of_service(world, name, &service, number)?,
+        Target::Service(service, number) => of_service(world, name, &service, number, callers)?,
         Target::Pod(pod, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&pod)?, number);
             let origin = port::origin("Pod", &pod.namespace, &pod.name);
@@ -31,7 +33,34 @@ pub(super) fn compile(world: &World, name: &str) -> Option<RouteConfiguration> {
     Some(RouteConfiguration { name: name.to_owned(), rules })
 }
 
-fn of_service(world: &World, name: &str, service: &Name, number: u16) -> Option<Vec<Rule>> {
+/// The namespaces whose callers have a route of their own.
+pub(super) fn consumers(world: &World, name: &str) -> BTreeSet<Arc<str>> {
+    let port = match Target::parse(name) {
+        Some(Target::Service(service, number)) => {
+            world.service(&service).and_then(|service| Some((service, service.port(number)?)))
+        }
+        _ => None,
+    };
+    let attached = port.into_iter().flat_map(|(service, port)| {
+        let routes = world.routes_of(&service.name);
+        let in_force = routes
+            .filter(move |route| attached::to_port(world, route, service, port) == Fit::InForce);
+        in_force.map(|route| Callers::of(route, &service.name))
+    });
+    let namespace = |callers| match callers {
+        Callers::Of(namespace) => Some(namespace),
+        Callers::All => None,
+    };
+    attached.filter_map(namespace).collect()
+}
+
+fn of_service(
+    world: &World,
+    name: &str,
+    service: &Name,
+    number: u16,
+    callers: &Callers,
+) -> Option<Vec<Rule>> {
     let service = world.service(service)?;
     let port = service.port(number)?;
     if port::declared(port) == Protocol::Tcp {
@@ -40,6 +69,7 @@ fn of_service(world: &World, name: &str, service: &Name, number: u16) -> Option<
     let settings = policy::of_port(world, service, port);
     let attached = world.routes_of(&service.name);
     let routes: Vec<_> = attached
+        .filter(|route| Callers::of(route, &service.name) == *callers)
         .filter(|route| attached::to_port(world, route, service, port) == Fit::InForce)
         .collect();
     if routes.is_empty() {
@@ -50,7 +80,7 @@ fn of_service(world: &World, name: &str, service: &Name, number: u16) -> Option<
     for route in routes {
         for (at, told) in route.rules.iter().enumerate() {
             let settings = policy::of_rule(world, route, told.name.as_deref()).over(&settings);
-            let compiled = rule(world, route, at, told, &settings);
+            let compiled = Reader { world, route, callers }.rule(at, told, &settings);
             for matches in &told.matches {
                 let rule = Rule { matches: matches.clone(), ..compiled.clone() };
                 found.push((precedence::of(route, matches), rule));
@@ -62,67 +92,76 @@ fn of_service(world: &World, name: &str, service: &Name, number: u16) -> Option<
     Some(found.into_iter().map(|(_, rule)| rule).collect())
 }
 
-/// What all matches of a rule have in common.
-fn rule(world: &World, route: &Route, at: usize, told: &RouteRule, settings: &Settings) -> Rule {
-    let (name, kind) = (&route.name, route.kind.as_str());
-    let origin = Origin {
-        rule: told.name.clone().unwrap_or_else(|| at.to_string()),
-        ..port::origin(kind, &name.namespace, &name.name)
-    };
-    let mut rule = Rule {
-        matches: Match::default(),
-        filters: told.filters.clone(),
-        action: action(world, route, told),
-        timeouts: policy::timeouts(settings, told.timeouts),
-        retry: policy::retry(settings),
-        mirrors: Vec::new(),
-        origin,
-    };
-    if matches!(rule.action, Action::Forward(_)) {
-        let mirrors = told.mirrors.iter();
-        rule.mirrors = mirrors
-            .filter_map(|mirror| {
-                let cluster = cluster(world, route, mirror.to.as_ref())?;
-                Some(Mirror { cluster, millionths: mirror.millionths })
-            })
-            .collect();
-    } else {
-        // The model has these for what is forwarded only.
-        rule.timeouts = policy::timeouts(&Settings::default(), RuleTimeouts::default());
-        rule.retry = None;
-        rule.filters.retain(|filter| !matches!(filter, Filter::Rewrite { .. }));
-    }
-    rule
+/// Reads the rules of a route, as they apply to some callers.
+struct Reader<'a> {
+    world: &'a World,
+    route: &'a Route,
+    callers: &'a Callers,
 }
 
-fn action(world: &World, route: &Route, told: &RouteRule) -> Action {
-    let backends = match &told.action {
-        RuleAction::Fail => return Action::Fail(INVALID),
-        RuleAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
-        RuleAction::Forward(backends) => backends,
-    };
-    let backends: Vec<Backend> = backends.iter().map(|told| backend(world, route, told)).collect();
-    if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
-        Action::Forward(backends)
-    } else {
-        Action::Fail(INVALID)
+impl Reader<'_> {
+    /// What all matches of a rule have in common.
+    fn rule(&self, at: usize, told: &RouteRule, settings: &Settings) -> Rule {
+        let (name, kind) = (&self.route.name, self.route.kind.as_str());
+        let origin = Origin {
+            rule: told.name.clone().unwrap_or_else(|| at.to_string()),
+            ..port::origin(kind, &name.namespace, &name.name)
+        };
+        let mut rule = Rule {
+            matches: Match::default(),
+            filters: told.filters.clone(),
+            action: self.action(told),
+            timeouts: policy::timeouts(settings, told.timeouts),
+            retry: policy::retry(settings),
+            mirrors: Vec::new(),
+            origin,
+        };
+        if matches!(rule.action, Action::Forward(_)) {
+            let mirrors = told.mirrors.iter();
+            rule.mirrors = mirrors
+                .filter_map(|mirror| {
+                    let cluster = self.cluster(mirror.to.as_ref())?;
+                    Some(Mirror { cluster, millionths: mirror.millionths })
+                })
+                .collect();
+        } else {
+            // The model has these for what is forwarded only.
+            rule.timeouts = policy::timeouts(&Settings::default(), RuleTimeouts::default());
+            rule.retry = None;
+            rule.filters.retain(|filter| !matches!(filter, Filter::Rewrite { .. }));
+        }
+        rule
     }
-}
 
-fn backend(world: &World, route: &Route, told: &BackendRef) -> Backend {
-    let cluster = cluster(world, route, told.to.as_ref());
-    Backend {
-        filters: if cluster.is_some() { told.filters.clone() } else { Vec::new() },
-        cluster: cluster.unwrap_or_else(|| Backend::INVALID.to_owned()),
-        weight: told.weight,
+    fn action(&self, told: &RouteRule) -> Action {
+        let backends = match &told.action {
+            RuleAction::Fail => return Action::Fail(INVALID),
+            RuleAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
+            RuleAction::Forward(backends) => backends,
+        };
+        let backends: Vec<Backend> = backends.iter().map(|told| self.backend(told)).collect();
+        if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
+            Action::Forward(backends)
+        } else {
+            Action::Fail(INVALID)
+        }
     }
-}
 
-/// The cluster that a reference leads to; `None` if it leads nowhere.
-fn cluster(world: &World, route: &Route, to: Option<&(Name, u16)>) -> Option<String> {
-    let (service, port) = to?;
-    attached::backend(world, route, service, *port).ok()?;
-    Some(Target::Service(service.clone(), *port).to_string())
+    fn backend(&self, told: &BackendRef) -> Backend {
+        let cluster = self.cluster(told.to.as_ref());
+        Backend {
+            filters: if cluster.is_some() { told.filters.clone() } else { Vec::new() },
+            cluster: cluster.unwrap_or_else(|| Backend::INVALID.to_owned()),
+            weight: told.weight,
+        }
+    }
+
+    /// The cluster that a reference leads to; `None` if it leads nowhere.
+    fn cluster(&self, to: Option<&(Name, u16)>) -> Option<String> {
+        let (service, port) = to?;
+        attached::backend(self.world, self.route, self.callers, service, *port).ok()?;
+        Some(Target::Service(service.clone(), *port).to_string())
+    }
 }
 
 /// Everything to the cluster of the same name.

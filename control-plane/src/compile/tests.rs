@@ -83,7 +83,13 @@ fn world(objects: impl IntoIterator<Item = Object>) -> World {
 }
 
 fn get(world: &World, kind: Kind, name: &str) -> Option<Resource> {
-    compile(world, &settings(), kind, name)
+    compile(world, &settings(), kind, name, &Callers::All)
+}
+
+/// The resource of this kind and name, as callers in `namespace` see it.
+fn seen(world: &World, kind: Kind, name: &str, namespace: &str) -> Option<Resource> {
+    let own = consumers(world, kind, name).into_iter().find(|own| &**own == namespace);
+    compile(world, &settings(), kind, name, &own.map_or(Callers::All, Callers::Of))
 }
 
 mod routes;
@@ -264,9 +270,15 @@ proptest! {
         let mut world = World::default();
         let mut told: BTreeMap<ObjectRef, Object> = BTreeMap::new();
         let all = |world: &World| -> Vec<_> {
-            universe().into_iter().map(|(kind, name)| get(world, kind, &name)).collect()
+            let view = |(kind, name): (Kind, String)| {
+                let views = ["shop", "far"].map(|from| seen(world, kind, &name, from));
+                (views, contributors(world, kind, &name))
+            };
+            universe().into_iter().map(view).collect()
         };
-        let complaints = |world: &World| routes::references().map(|r| complaints(world, &r));
+        let complaints = |world: &World| {
+            routes::references().map(|r| (complaints(world, &r), standing(world, &r)))
+        };
         let mut before = all(&world);
         let mut complained = complaints(&world);
         for (object, delete) in steps {

@@ -59,7 +59,8 @@ fn route(
         }
     };
     if !spec.hostnames.is_empty() {
-        let reason = "has no effect: in the mesh the address decides, not the host";
+        let reason = "has no effect where a Service is the parent: the address decides; a rule can match the \
+                      header Host instead";
         faults.push(Fault::note("spec.hostnames", reason));
     }
     at_most(MAX_RULES, spec.rules.len(), &Field::from("spec.rules"), faults);

@@ -30,6 +30,11 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     };
     // The types ignore what they do not know, so what they would write tells what they took in.
     let understood = serde_json::to_value(&typed).unwrap_or_default();
+    // They also take a list for their fields in order, which no Kubernetes object means.
+    if let Some(field) = list_for_fields(value, &understood, &Field::default()) {
+        faults.push(Fault::fatal(field, "is a list where fields with names are expected"));
+        return None;
+    }
     unknown_fields(value, &understood, &Field::default(), &mut |field, value| {
         // Our own types leave out what is empty, and refuse what they do not know by themselves.
         if unknown == Unknown::Refuse && is_empty(value) {
@@ -70,6 +75,20 @@ fn unknown_fields(raw: &Value, typed: &Value, at: &Field, report: &mut impl FnMu
             }
         }
         _ => {}
+    }
+}
+
+fn list_for_fields(raw: &Value, typed: &Value, at: &Field) -> Option<Field> {
+    match (raw, typed) {
+        (Value::Array(_), Value::Object(_)) => Some(at.clone()),
+        (Value::Object(raw), Value::Object(typed)) => raw
+            .iter()
+            .find_map(|(key, value)| list_for_fields(value, typed.get(key)?, &at.key(key))),
+        (Value::Array(raw), Value::Array(typed)) => {
+            let mut items = raw.iter().zip(typed).enumerate();
+            items.find_map(|(index, (raw, typed))| list_for_fields(raw, typed, &at.index(index)))
+        }
+        _ => None,
     }
 }
 

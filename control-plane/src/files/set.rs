@@ -6,12 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    parse::{Located, Parsed},
-    text::Text,
-};
+use super::parse::{Located, Parsed};
 use crate::{
-    problem::{Effect, Place, Problem},
+    problem::{Effect, FieldLines, Place, Problem},
     world::{
         Event,
         objects::{Object, ObjectRef},
@@ -61,7 +58,7 @@ struct Claim {
     /// Position in the file, because a `List` is several objects in one document.
     position: usize,
     line: usize,
-    text: Arc<Text>,
+    fields: Arc<FieldLines>,
 }
 
 impl Claim {
@@ -70,7 +67,7 @@ impl Claim {
             file: Arc::clone(&self.path),
             document: self.document,
             line: self.line,
-            text: Arc::clone(&self.text),
+            fields: Arc::clone(&self.fields),
         }
     }
 }
@@ -201,7 +198,7 @@ fn claim(id: &FileId, position: usize, located: &Located) -> Claim {
         document: located.document,
         position,
         line: located.line,
-        text: Arc::clone(&located.text),
+        fields: Arc::clone(&located.fields),
     }
 }
 
@@ -226,6 +223,8 @@ fn duplicates(reference: &ObjectRef, claims: &Claims) -> Vec<Problem> {
                 winner.line
             ),
             effect: Effect::Rejected,
+            // The object that is meant is the other one, and in force.
+            about: None,
         });
     }
     problems

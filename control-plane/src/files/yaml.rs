@@ -1,30 +1,40 @@
 //! YAML text → JSON value, strictly and within bounds; and the way back from a field to its line.
 
+mod lines;
+
 use std::{cell::Cell, fmt};
 
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
 
-use crate::convert::{Field, Step};
+pub(super) use self::lines::lines_of;
 
 /// A text that is not one YAML document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unreadable {
+pub struct Unreadable {
     /// Line in the text, from 1.
-    pub(super) line: Option<usize>,
+    pub line: Option<usize>,
     /// What is wrong.
-    pub(super) reason: String,
+    pub reason: String,
 }
+
+/// Nodes of a document: 10 MiB of manifests have about so many. The parser keeps all of them, some
+/// 300 bytes each.
+const MAX_NODES: usize = 500_000;
+
+/// As deep as the parser goes.
+const MAX_DEPTH: usize = 128;
 
 /// Reads a document. JSON is YAML, so this reads both.
 ///
 /// # Errors
-/// Syntax errors, the same key twice in one mapping (YAML 1.2, 3.2.1.3), and aliases that blow the
-/// document up.
+/// Syntax errors, the same key twice in one mapping (YAML 1.2, 3.2.1.3), aliases that blow the
+/// document up, and what would take long or much memory to find out.
 pub(super) fn read(text: &str) -> Result<Value, Unreadable> {
+    measure(text)?;
     let budget = Budget {
         // Without aliases a node takes two bytes at least (`[a,a]`), and all texts together no more
         // than the document. The constants leave room for what anchors are meant for.
@@ -39,21 +49,32 @@ pub(super) fn read(text: &str) -> Result<Value, Unreadable> {
     })
 }
 
-/// The line, from 1, on which `field` stands in the document `text`; of a field that is not there,
-/// the line of what it would be in.
-pub(super) fn line_of(text: &str, field: &Field) -> Option<usize> {
-    (0..=field.steps().len()).rev().find_map(|depth| {
-        let steps = field.steps().get(..depth)?;
-        let seek = Seek { steps, at_key: false };
-        // Arriving is an error, because errors are what carries a location.
-        let error = seek.deserialize(serde_yaml_ng::Deserializer::from_str(text)).err()?;
-        let arrived = error.to_string().contains(ARRIVED);
-        error.location().filter(|_| arrived).map(|location| location.line())
-    })
+/// Refuses what the parser would need much time or memory for: it keeps every node, and of what is
+/// inside of `[` or `{` each token costs it a step for each of them that is open, before it looks at
+/// the first value. Counts bytes that may begin a node, in texts too.
+fn measure(text: &str) -> Result<(), Unreadable> {
+    let (mut nodes, mut opened, mut line) = (0_usize, 0_usize, 1);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' => (nodes, opened) = (nodes + 1, opened + 1),
+            b',' => nodes += 1,
+            // An item or a key, unless something else follows at once: an address, a time, a dash.
+            b'-' | b':' | b'?' => {
+                let next = text.as_bytes().get(at + 1);
+                nodes += usize::from(next.is_none_or(|next| !next.is_ascii_alphanumeric()));
+            }
+            b'\n' => line += 1,
+            _ => {}
+        }
+        if nodes > MAX_NODES {
+            let reason =
+                format!("more than {MAX_NODES} items and fields in one document; split it");
+            return Err(Unreadable { line: Some(line), reason });
+        }
+    }
+    // Few documents have so many, and even fewer of them are bad ones.
+    if opened > 4 * MAX_DEPTH { lines::check_depth(text) } else { Ok(()) }
 }
-
-/// No field of Kubernetes contains this text.
-const ARRIVED: &str = "\u{1}arrived\u{1}";
 
 fn without_location(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).to_owned()
@@ -147,100 +168,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// Walks along `steps` and fails where they end: at the key itself if the last step is one, so that
-/// the error has the key's line and not that of its value.
-#[derive(Clone, Copy)]
-struct Seek<'a> {
-    steps: &'a [Step],
-    at_key: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Seek<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.at_key {
-            return deserializer.deserialize_str(self);
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seek<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.steps.is_empty() { ARRIVED } else { "another step" })
-    }
-
-    // A scalar is refused by the default methods with "expected ARRIVED" if the steps end here.
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        let here = self.steps.is_empty()
-            || self.at_key && matches!(self.steps, [Step::Key(key)] if key == text);
-        if here { Err(E::custom(ARRIVED)) } else { Ok(()) }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        let Some((step, rest)) = self.steps.split_first() else {
-            return Err(A::Error::custom(ARRIVED));
-        };
-        let Step::Index(index) = step else {
-            return drain(access);
-        };
-        for _ in 0..*index {
-            if access.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(());
-            }
-        }
-        access.next_element_seed(Seek { steps: rest, at_key: false })?;
-        drain(access)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        let Some((step, rest)) = self.steps.split_first() else {
-            return Err(A::Error::custom(ARRIVED));
-        };
-        if rest.is_empty() {
-            while access.next_key_seed(Seek { steps: self.steps, at_key: true })?.is_some() {
-                access.next_value::<IgnoredAny>()?;
-            }
-            return Ok(());
-        }
-        while let Some(key) = access.next_key::<String>()? {
-            if matches!(step, Step::Key(step) if *step == key) {
-                access.next_value_seed(Seek { steps: rest, at_key: false })?;
-            } else {
-                access.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn drain<'de, A: SeqAccess<'de>>(mut access: A) -> Result<(), A::Error> {
-    while access.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TEXT: &str = "kind: Service\nspec:\n  ports:\n    - name: a\n      port: 1\n    - port: 2\n      colour: red\n";
-
-    #[test]
-    fn finds_lines() {
-        let line = |steps: &[Step]| line_of(TEXT, &Field::from(steps.to_vec()));
-        let key = |text: &str| Step::Key(text.to_owned());
-        assert_eq!(line(&[key("kind")]), Some(1));
-        assert_eq!(line(&[key("spec")]), Some(2));
-        assert_eq!(line(&[key("spec"), key("ports"), Step::Index(0), key("port")]), Some(5));
-        assert_eq!(line(&[key("spec"), key("ports"), Step::Index(1), key("colour")]), Some(7));
-        assert_eq!(line(&[key("spec"), key("ports"), Step::Index(1)]), Some(6));
-        // Not there: where it would be.
-        assert_eq!(line(&[key("spec"), key("selector")]), Some(2));
-    }
 
     #[test]
     fn refuses_the_same_key_twice() {
@@ -266,6 +196,49 @@ mod tests {
             refused.reason.contains("aliases") || refused.reason.contains("repetition"),
             "{refused:?}"
         );
+    }
+
+    /// Each of these took the parser more than six seconds or a gigabyte, most of them both.
+    #[test]
+    fn refuses_in_a_moment_what_would_take_long() {
+        for (piece, said) in [
+            ("[", "items and fields"),
+            ("{\"a\": ", "items and fields"),
+            ("- ", "items and fields"),
+            ("-\n", "items and fields"),
+            ("? ", "items and fields"),
+            ("a,", "items and fields"),
+            ("? - : ", "items and fields"),
+        ] {
+            let text = piece.repeat(crate::files::MAX_FILE / piece.len());
+            let started = tokio::time::Instant::now();
+            let refused = read(&text).unwrap_err();
+            assert!(refused.reason.contains(said), "{piece:?}: {refused:?}");
+            // A second without optimisation; the rest is for busy machines.
+            assert!(started.elapsed().as_secs() < 20, "{piece:?}: {:?}", started.elapsed());
+        }
+    }
+
+    /// Depth costs the parser the square of it; a quarter of a million levels took minutes.
+    #[test]
+    fn refuses_depth_in_a_moment() {
+        for piece in ["[", "{a: ", "[\"]\",", "{? ["] {
+            let text = piece.repeat(MAX_NODES / 3);
+            let started = tokio::time::Instant::now();
+            assert!(read(&text).is_err(), "{piece:?}");
+            assert!(started.elapsed().as_secs() < 20, "{piece:?}: {:?}", started.elapsed());
+        }
+        assert!(read(&format!("{}{}", "[".repeat(100), "]".repeat(100))).is_ok());
+    }
+
+    #[test]
+    fn large_but_honest_documents_are_read() {
+        let object = "- apiVersion: v1\n  kind: Service\n  metadata: {name: a, namespace: b}\n  \
+                      spec:\n    clusterIP: 10.0.0.1\n    ports:\n    - port: 80\n";
+        let list = object.repeat(10_000);
+        assert_eq!(read(&list).unwrap().as_array().map(Vec::len), Some(10_000));
+        // Scripts in ConfigMaps open more than they close.
+        assert!(read(&format!("a: |\n{}", "  if [[ -n $x ; then\n".repeat(1000))).is_ok());
     }
 
     #[test]

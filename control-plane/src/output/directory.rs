@@ -3,6 +3,8 @@
 //! ```text
 //! NAMESPACE/tulle-roots.yaml    the ConfigMap
 //! status/problems.json          {"problems": [{"file", "line", "object", "field", "reason", …}]}
+//! status/objects.json           {"objects": [{"kind", "namespace", "name", "accepted", "reason",
+//!                                 "message", "inForce": {"on", "of", "rejections"}, "status"}]}
 //! ```
 
 use std::{
@@ -10,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Output, Report};
 
@@ -59,9 +61,12 @@ impl Output for Directory {
         for namespace in &report.namespaces {
             replace(&self.path.join(namespace).join(ROOTS), &self.config_map(namespace))?;
         }
-        let mut status = serde_json::to_string_pretty(&json!({ "problems": report.problems }))?;
-        status.push('\n');
-        replace(&self.path.join(STATUS).join("problems.json"), &status)?;
+        let write = |name: &str, value: &Value| -> io::Result<()> {
+            let text = serde_json::to_string_pretty(value)? + "\n";
+            replace(&self.path.join(STATUS).join(name), &text)
+        };
+        write("problems.json", &json!({ "problems": report.problems }))?;
+        write("objects.json", &json!({ "objects": report.statuses }))?;
         self.remove_others(report)
     }
 }
@@ -90,12 +95,11 @@ mod tests {
         let report = |namespaces: &[&str]| Report {
             complete: true,
             namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
-            problems: Vec::new(),
+            ..Report::default()
         };
         output.write(&report(&["shop", "true"])).unwrap();
         let file = directory.path().join("true").join(ROOTS);
-        let written: serde_json::Value =
-            serde_yaml_ng::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let written: Value = serde_yaml_ng::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(written["metadata"]["namespace"], "true");
         assert_eq!(written["data"]["roots.pem"], "PEM\n");
         let before = fs::metadata(&file).unwrap().modified().unwrap();
@@ -103,5 +107,6 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
         assert!(!directory.path().join("shop").join(ROOTS).exists());
         assert!(directory.path().join("status/problems.json").exists());
+        assert!(directory.path().join("status/objects.json").exists());
     }
 }

@@ -46,8 +46,8 @@ impl World {
         found
     }
 
-    /// Whether a route may send requests to `service`: it is of the route's own namespace, or a
-    /// ReferenceGrant allows it.
+    /// Whether a route may send anybody's requests to `service`: it is of the route's own
+    /// namespace, or a ReferenceGrant allows it.
     pub fn may_refer(&self, route: &Route, service: &Name) -> bool {
         let mut grants = self.grants_by_namespace.get(&service.namespace);
         route.name.namespace == service.namespace

@@ -79,6 +79,11 @@ impl Kind {
         matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TrafficPolicy)
     }
 
+    /// Whether we write a status of such an object.
+    pub fn has_status(self) -> bool {
+        self.refers() || matches!(self, Self::MeshTls | Self::MeshConfig)
+    }
+
     /// The kind as Kubernetes writes it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -106,7 +106,7 @@ impl Cluster {
         system: Vec<Document>,
         out: Outlets,
     ) -> Self {
-        let objects = Objects::read(&system);
+        let objects = Objects::read(&system, &Objects::default());
         Self {
             publisher: Publisher::new(Arc::clone(&cx), out),
             cx,
@@ -133,7 +133,7 @@ impl Cluster {
     pub(super) fn declared(&mut self, content: Content) {
         let mut documents = self.system.clone();
         documents.extend(content.documents.iter().cloned());
-        self.objects = Objects::read(&documents);
+        self.objects = Objects::read(&documents, &self.objects);
         self.content = content;
         self.loaded = true;
         self.publisher.user_config_maps(self.objects.config_maps.clone());
@@ -141,7 +141,9 @@ impl Cluster {
 
     /// The control plane wrote something.
     pub(super) fn produced(&mut self, content: &Content) {
-        self.publisher.produced_config_maps(Objects::read(&content.documents).config_maps);
+        self.publisher.produced_config_maps(
+            Objects::read(&content.documents, &Objects::default()).config_maps,
+        );
     }
 
     /// Everything shall end.

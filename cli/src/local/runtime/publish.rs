@@ -124,6 +124,8 @@ impl Publisher {
         let known: Vec<&Note> = overview.problems.iter().chain(&overview.not_honoured).collect();
         let told = verdict::problems(&self.cx.state.control_plane(), &overview.directory, &known);
         view.overview.problems.extend(told);
+        view.overview.objects =
+            verdict::objects(&self.cx.state.control_plane(), &view.overview.directory);
         self.out.zone.send_if_modified(|zone| {
             let changed = **zone != view.zone;
             *zone = Arc::new(view.zone);
@@ -262,6 +264,7 @@ fn overview(cluster: &Cluster) -> Overview {
         deployments,
         pods,
         services: cluster.services.iter().map(|(id, s)| service_line(cluster, id, s)).collect(),
+        objects: Vec::new(),
         problems: cluster.problems(),
         not_honoured: cluster.objects.notes.clone(),
         remarks: vec![

@@ -2,7 +2,7 @@ use tulle_xds::cache::{Contents, Dialect, Key};
 
 use super::*;
 
-fn sent(world: &World, kind: Kind, name: &str) -> Option<bytes::Bytes> {
+fn sent(world: &World, kind: Kind, name: &str) -> Option<Bytes> {
     let key = Key { dialect: Dialect::Grpc, ..Key::new(kind, name) };
     let Contents { shared, by_caller } = contents(world, &settings(), &key);
     assert!(by_caller.is_empty());
@@ -10,7 +10,7 @@ fn sent(world: &World, kind: Kind, name: &str) -> Option<bytes::Bytes> {
 }
 
 /// The strings in a message, at any depth: enough to see who is named, without Envoy's types.
-fn names(bytes: Option<bytes::Bytes>, text: &str) -> bool {
+fn names(bytes: Option<Bytes>, text: &str) -> bool {
     bytes.is_some_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
 }
 

@@ -118,19 +118,83 @@ fn a_reference_grant_lets_in() {
 #[test]
 fn what_is_not_in_force_says_so() {
     let here = "rules: [{backendRefs: [{name: s1, port: 80}]}]";
-    let consumer = route_yaml("HTTPRoute", "c", here)
-        .replace("namespace: shop", "namespace: far")
-        .replace("kind: Service, name: s0", "kind: Service, namespace: shop, name: s0");
     let missing = route_yaml("HTTPRoute", "m", here).replace("name: s0", "name: s0, port: 81");
     let grpc = route_yaml("GRPCRoute", "g", here);
-    let world = shop(&(consumer + &missing + &grpc + &route_yaml("HTTPRoute", "h", here)));
+    let world = shop(&(missing + &grpc + &route_yaml("HTTPRoute", "h", here)));
     assert_eq!(rules(&world).iter().map(|r| &*r.origin.name).collect::<Vec<_>>(), ["g"]);
     let found = said(&world, objects::Kind::HttpRoute, "h").join("\n");
     assert!(found.contains("spec.parentRefs[0]: port 80 has a GRPCRoute"), "{found}");
     let found = said(&world, objects::Kind::HttpRoute, "m").join("\n");
     assert!(found.contains("has no such port; it has 80 (http)"), "{found}");
+}
+
+/// A route in namespace `far` for its calls of Service `shop/s0`.
+fn consumer_yaml(kind: &str, name: &str, rest: &str) -> String {
+    route_yaml(kind, name, rest)
+        .replace("{namespace: shop", "{namespace: far")
+        .replace("kind: Service, name: s0", "kind: Service, namespace: shop, name: s0")
+}
+
+/// Which routes' rules there are for callers in `shop`, in `far`, and anywhere else.
+fn seen_from(world: &World) -> [Vec<String>; 3] {
+    ["shop", "far", "elsewhere"].map(|namespace| {
+        let Some(Resource::Route(route)) = seen(world, Kind::Route, WEB, namespace) else {
+            panic!("{namespace}");
+        };
+        route
+            .rules
+            .iter()
+            .map(|rule| format!("{}/{}", rule.origin.namespace, rule.origin.name))
+            .collect()
+    })
+}
+
+/// GEP-1426, "Namespace boundaries" and "Multiple routes for a Service".
+#[test]
+fn a_consumers_routes_take_the_place_of_the_producers_for_its_own_calls() {
+    let to_s1 = "rules: [{backendRefs: [{name: s1, namespace: shop, port: 80}]}]";
+    let consumer = |kind, name| consumer_yaml(kind, name, to_s1);
+    let producer = |kind, name| route_yaml(kind, name, to_s1);
+    let own = consumer("HTTPRoute", "c");
+    for (text, shop_, far, elsewhere) in [
+        (own.clone(), "shop/s0", "far/c", "shop/s0"),
+        (own.clone() + &producer("HTTPRoute", "p"), "shop/p", "far/c", "shop/p"),
+        // Merged among themselves, never with the producer's.
+        (
+            own.clone() + &consumer("HTTPRoute", "d") + &producer("HTTPRoute", "p"),
+            "shop/p",
+            "far/c far/d",
+            "shop/p",
+        ),
+        // A GRPCRoute comes before an HTTPRoute of the same callers only.
+        (own.clone() + &producer("GRPCRoute", "g"), "shop/g", "far/c", "shop/g"),
+        (own.clone() + &consumer("GRPCRoute", "g"), "shop/s0", "far/g", "shop/s0"),
+        (own.replace("name: s0", "name: s0, port: 81"), "shop/s0", "shop/s0", "shop/s0"),
+    ] {
+        let seen = seen_from(&shop(&text)).map(|routes| routes.join(" "));
+        assert_eq!(seen, [shop_, far, elsewhere], "{text}");
+    }
+}
+
+#[test]
+fn a_consumers_route_needs_no_grant_and_has_its_own_policies() {
+    let rest = "rules: [{backendRefs: [{name: s1, namespace: shop, port: 80}]}]";
+    let policy = policy_yaml("t", "kind: HTTPRoute, name: c", "timeouts: {request: 3s}");
+    let policy = policy.replace("namespace: shop", "namespace: far");
+    let world = shop(&(consumer_yaml("HTTPRoute", "c", rest) + &policy));
+    let Some(Resource::Route(route)) = seen(&world, Kind::Route, WEB, "far") else { panic!() };
+    assert!(matches!(route.rules[0].action, Action::Forward(_)));
+    assert_eq!(route.rules[0].timeouts.request, Some(std::time::Duration::from_secs(3)));
     let far = ObjectRef { kind: objects::Kind::HttpRoute, name: Name::new("far", "c") };
-    assert!(complaints(&world, &far)[0].reason.contains("not in force yet"));
+    assert_eq!(complaints(&world, &far), []);
+    // Of a route for everybody a grant is asked.
+    let both = "parentRefs: [{group: '', kind: Service, name: own}, ";
+    let both = consumer_yaml("HTTPRoute", "c", rest).replace("parentRefs: [", both);
+    let said = complaints(&shop(&both), &far);
+    assert!(
+        said.iter().any(|c| c.reason.contains("no ReferenceGrant in namespace shop")),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -213,8 +277,8 @@ fn a_target_that_is_not_there_is_named() {
 /// Routes and policies that refer to each other and to the Services of the other objects.
 pub(super) fn object() -> impl Strategy<Value = Object> {
     let small = || 0..3_u8;
-    let route = (small(), small(), small(), any::<[bool; 4]>()).prop_map(
-        |(n, parent, backend, [grpc, other_port, named, foreign])| {
+    let route = (small(), small(), small(), any::<[bool; 5]>()).prop_map(
+        |(n, parent, backend, [grpc, other_port, named, foreign, consumer])| {
             let kind = if grpc { "GRPCRoute" } else { "HTTPRoute" };
             let port = if other_port { 81 } else { 80 };
             let name = if named { "name: r, " } else { "" };
@@ -222,7 +286,8 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
             let rules = format!(
                 "rules: [{{{name}backendRefs: [{{name: s{backend}, {namespace}port: {port}}}]}}]"
             );
-            let text = route_yaml(kind, &format!("r{n}"), &rules);
+            let yaml_of = if consumer { consumer_yaml } else { route_yaml };
+            let text = yaml_of(kind, &format!("r{n}"), &rules);
             yaml(&text.replace("name: s0", &format!("name: s{parent}"))).remove(0)
         },
     );
@@ -260,10 +325,12 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
 }
 
 /// Every object that there can be something to say about.
-pub(super) fn references() -> [ObjectRef; 9] {
+pub(super) fn references() -> [ObjectRef; 18] {
     let kinds = [objects::Kind::HttpRoute, objects::Kind::GrpcRoute, objects::Kind::TrafficPolicy];
     std::array::from_fn(|i| {
         let letter = if i % 3 == 2 { "t" } else { "r" };
-        ObjectRef { kind: kinds[i % 3], name: Name::new("shop", format!("{letter}{}", i / 3)) }
+        let namespace = if i < 9 { "shop" } else { "far" };
+        let name = Name::new(namespace, format!("{letter}{}", i / 3 % 3));
+        ObjectRef { kind: kinds[i % 3], name }
     })
 }

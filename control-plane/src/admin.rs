@@ -1,0 +1,133 @@
+//! What the control plane tells about itself.
+//!
+//! The status port is open to everybody and says nothing about the mesh: `/ready` and `/metrics`. What
+//! reveals is on a Unix socket that only this user can open.
+
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot, watch},
+};
+use tulle_runtime::{
+    http::{answer, text},
+    metrics::{CONTENT_TYPE, Registry},
+    ready::Readiness,
+};
+use tulle_xds::{cache::Cache, server::AdsService};
+
+use crate::{output::Report, status::Contributions};
+
+/// Somebody who wants to see the world; only the task that owns it can show it.
+pub type Questions = mpsc::Receiver<oneshot::Sender<String>>;
+
+/// What the servers answer from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// What `/ready` says.
+    pub readiness: Readiness,
+    /// What `/metrics` says.
+    pub registry: Registry,
+    /// What `/debug/world` asks.
+    pub world: mpsc::Sender<oneshot::Sender<String>>,
+    /// What `/debug/cache` shows.
+    pub cache: Cache,
+    /// Which objects are behind it.
+    pub contributions: Contributions,
+    /// What `/debug/streams` shows.
+    pub ads: AdsService,
+    /// What `/debug/status` shows.
+    pub report: watch::Receiver<Report>,
+}
+
+impl Admin {
+    /// Answers on the status port. Read-only.
+    pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        match request.uri().path() {
+            "/ready" if self.readiness.is_ready() => text(StatusCode::OK, "ready\n"),
+            "/ready" => {
+                let pending = self.readiness.pending().join(", ");
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
+            }
+            "/metrics" => answer(StatusCode::OK, CONTENT_TYPE, self.registry.render()),
+            _ => text(StatusCode::NOT_FOUND, "there are /ready and /metrics\n"),
+        }
+    }
+
+    /// Answers on the Unix socket.
+    pub async fn control(self: Arc<Self>, request: Request<Bytes>) -> Response<Bytes> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/debug/world") => self.world().await,
+            (&Method::GET, "/debug/cache") => as_json(&self.cache()),
+            (&Method::GET, "/debug/streams") => as_json(&self.ads.sessions()),
+            (&Method::GET, "/debug/status") => as_json(&self.report.borrow().statuses),
+            (_, "/ready" | "/metrics") => self.status(&request),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams and \
+                 /debug/status\n",
+            ),
+        }
+    }
+
+    async fn world(&self) -> Response<Bytes> {
+        let (reply, world) = oneshot::channel();
+        if self.world.send(reply).await.is_ok()
+            && let Ok(world) = world.await
+        {
+            return text(StatusCode::OK, world);
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, "the publisher has ended\n")
+    }
+
+    /// What is published, for whom, and which objects it comes from.
+    fn cache(&self) -> Vec<Value> {
+        let keys = self.cache.wanted().into_iter();
+        let entry = |key: tulle_xds::cache::Key| {
+            let views = self.contributions.views(&key);
+            let namespaces = views.keys().flatten().cloned().chain(["".into()]);
+            let versions = namespaces.map(|namespace| {
+                let version = self.cache.get(&key, &namespace).version().map(ToString::to_string);
+                let objects = views.get(&Some(Arc::clone(&namespace))).or_else(|| views.get(&None));
+                let objects = objects.into_iter().flat_map(|found| &found.all);
+                let objects: Vec<_> = objects.map(ToString::to_string).collect();
+                json!({ "callers": &*namespace, "version": version, "objects": objects })
+            });
+            let versions: Vec<_> = versions.collect();
+            json!({ "key": key, "views": versions })
+        };
+        keys.map(entry).collect()
+    }
+}
+
+/// A socket that only this user can open; one that a former process left is replaced.
+///
+/// # Errors
+/// The socket cannot be made.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}.new"));
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(&unfinished)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unfinished, path)?;
+    Ok(listener)
+}
+
+fn as_json(value: &impl Serialize) -> Response<Bytes> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(text) => answer(StatusCode::OK, "application/json", text),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,139 @@
+//! How the world takes an object: the conditions that Gateway API defines, for each of its parents
+//! (routes) or targets (policies).
+
+use super::{
+    attached::{self, Callers, Fit, NoBackend},
+    references::{Reference, complaints, references},
+};
+use crate::{
+    status::{Parent, Standing, Verdict},
+    world::{
+        World,
+        objects::{Kind, ObjectRef, ParentRef, Route, TrafficPolicy},
+    },
+};
+
+/// How the world takes an object; `None` if it is not there, or of a kind that has no status.
+pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
+    let parents = match object.kind {
+        Kind::HttpRoute | Kind::GrpcRoute => of_route(world, world.route(object)?),
+        Kind::TrafficPolicy => of_policy(world, world.policy(&object.name)?),
+        Kind::MeshTls if world.has_mesh_tls(&object.name) => Vec::new(),
+        Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
+        _ => return None,
+    };
+    Some(Standing { parents, invalid: None })
+}
+
+fn of_route(world: &World, route: &Route) -> Vec<Parent> {
+    let said = complaints(world, &route.reference());
+    let about = |at: usize| {
+        let field = format!("spec.parentRefs[{at}]");
+        let mut said = said.iter().filter(move |complaint| complaint.field == field);
+        said.next().map(|complaint| complaint.reason.clone()).unwrap_or_default()
+    };
+    let parent = |parent: &ParentRef| Parent {
+        group: "",
+        kind: "Service",
+        name: parent.service.clone(),
+        port: parent.port,
+        section: parent.section.clone(),
+        accepted: accepted(world, route, parent, about(parent.at)),
+        resolved: Some(resolved(world, route, &Callers::of(route, &parent.service))),
+    };
+    route.parents.iter().map(parent).collect()
+}
+
+fn accepted(world: &World, route: &Route, parent: &ParentRef, said: String) -> Verdict {
+    let ports = world.service(&parent.service).into_iter().flat_map(|service| {
+        let covered = service.ports.iter().filter(|port| parent.covers(port.port, &port.name));
+        covered.map(move |port| attached::to_port(world, route, service, port))
+    });
+    let fits: Vec<Fit> = ports.collect();
+    let reason = if fits.contains(&Fit::InForce) {
+        return Verdict { holds: true, reason: "Accepted", message: said };
+    } else if fits.contains(&Fit::Conflicted) {
+        "Conflicted"
+    } else if fits.contains(&Fit::Opaque) {
+        "UnsupportedProtocol"
+    } else {
+        "NoMatchingParent"
+    };
+    Verdict { holds: false, reason, message: said }
+}
+
+fn resolved(world: &World, route: &Route, callers: &Callers) -> Verdict {
+    for Reference { field, to, .. } in references(route) {
+        let (reason, message) = match to {
+            None => ("InvalidKind", "is no Service and port".to_owned()),
+            Some((service, port)) => {
+                match attached::backend(world, route, callers, service, *port) {
+                    Ok(()) => continue,
+                    Err(error @ NoBackend::NotGranted { .. }) => {
+                        ("RefNotPermitted", error.to_string())
+                    }
+                    Err(error) => ("BackendNotFound", error.to_string()),
+                }
+            }
+        };
+        return Verdict { holds: false, reason, message: format!("{field}: {message}") };
+    }
+    Verdict { holds: true, reason: "ResolvedRefs", message: String::new() }
+}
+
+fn of_policy(world: &World, policy: &TrafficPolicy) -> Vec<Parent> {
+    let object = ObjectRef { kind: Kind::TrafficPolicy, name: policy.name.clone() };
+    let said = complaints(world, &object);
+    let targets = policy.targets.iter().enumerate().map(|(at, (target, section))| {
+        let missing = format!("spec.targetRefs[{at}]");
+        let missing = said.iter().find(|complaint| complaint.field.starts_with(&missing));
+        let first = first_of(world, policy, target, section.as_deref());
+        let accepted = match (missing, first) {
+            (Some(complaint), _) => {
+                let message = complaint.reason.clone();
+                Verdict { holds: false, reason: "TargetNotFound", message }
+            }
+            (None, Some(other)) => Verdict {
+                holds: false,
+                reason: "Conflicted",
+                message: format!("TrafficPolicy {other} says all of it of the same target"),
+            },
+            (None, None) => Verdict {
+                holds: true,
+                reason: "Accepted",
+                message: said.first().map(ToString::to_string).unwrap_or_default(),
+            },
+        };
+        let group = match target.kind {
+            Kind::HttpRoute | Kind::GrpcRoute => "gateway.networking.k8s.io",
+            _ => "",
+        };
+        Parent {
+            group,
+            kind: target.kind.as_str(),
+            name: target.name.clone(),
+            port: None,
+            section: section.clone(),
+            accepted,
+            resolved: None,
+        }
+    });
+    targets.collect()
+}
+
+/// The policy that says of a target whatever `policy` says, and comes before it.
+fn first_of<'a>(
+    world: &'a World,
+    policy: &TrafficPolicy,
+    target: &ObjectRef,
+    section: Option<&str>,
+) -> Option<&'a crate::world::objects::Name> {
+    let said = policy.settings.said();
+    let all = world.policies_of(target, section);
+    let mut earlier = all.into_iter().take_while(|other| other.name != policy.name);
+    let covers = |other: &&std::sync::Arc<TrafficPolicy>| {
+        let others = other.settings.said();
+        said.iter().all(|field| others.contains(field))
+    };
+    earlier.find(covers).map(|other| &other.name)
+}

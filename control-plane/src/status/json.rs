@@ -1,0 +1,158 @@
+//! Statuses as Gateway API has them: `status.parents` of routes, `status.ancestors` of policies, and
+//! top-level conditions of our own kinds, so that `kubectl wait` works on all.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Force, Parent, Standing, Verdict};
+use crate::world::objects::{Kind, ObjectRef};
+
+/// Who we are in a status.
+const CONTROLLER: &str = "tulle.dev/mesh";
+/// As the CRDs have it.
+const MAX_PARENTS: usize = 32;
+const MAX_ANCESTORS: usize = 16;
+
+/// Since when each condition is what it is.
+pub(super) type Previous = BTreeMap<(ObjectRef, usize, &'static str), (bool, String)>;
+
+/// The status of each object, in order.
+pub(super) fn document(
+    standings: &BTreeMap<ObjectRef, Standing>,
+    forces: &BTreeMap<ObjectRef, Force>,
+    previous: &mut Previous,
+    now: &str,
+) -> Vec<Value> {
+    previous.retain(|(object, ..), _| standings.contains_key(object));
+    let none = Force::default();
+    let each = standings.iter().map(|(object, standing)| {
+        let force = forces.get(object).unwrap_or(&none);
+        let mut writer = Writer { object, previous, now };
+        writer.object(standing, force)
+    });
+    each.collect()
+}
+
+struct Writer<'a> {
+    object: &'a ObjectRef,
+    previous: &'a mut Previous,
+    now: &'a str,
+}
+
+impl Writer<'_> {
+    fn object(&mut self, standing: &Standing, force: &Force) -> Value {
+        let accepted = accepted(standing);
+        let mut status = serde_json::Map::new();
+        let route = matches!(self.object.kind, Kind::HttpRoute | Kind::GrpcRoute);
+        let (list, reference, most) = if route {
+            ("parents", "parentRef", MAX_PARENTS)
+        } else {
+            ("ancestors", "ancestorRef", MAX_ANCESTORS)
+        };
+        let parents = standing.parents.iter().take(most).enumerate().map(|(at, parent)| {
+            let invalid = accepted.clone().filter(|_| standing.invalid.is_some());
+            let own = invalid.unwrap_or_else(|| parent.accepted.clone());
+            let mut conditions = vec![self.condition(at, "Accepted", &own)];
+            if let Some(resolved) = &parent.resolved {
+                conditions.push(self.condition(at, "ResolvedRefs", resolved));
+            }
+            conditions.push(self.condition(at, "InForce", &in_force(force)));
+            json!({
+                reference: reference_of(parent),
+                "controllerName": CONTROLLER,
+                "conditions": conditions,
+            })
+        });
+        let parents: Vec<_> = parents.collect();
+        let whole = accepted.unwrap_or_else(|| Verdict {
+            holds: true,
+            reason: "Accepted",
+            message: String::new(),
+        });
+        if !parents.is_empty() {
+            status.insert(list.to_owned(), parents.into());
+        }
+        if !route {
+            let conditions = [
+                self.condition(usize::MAX, "Accepted", &whole),
+                self.condition(usize::MAX, "InForce", &in_force(force)),
+            ];
+            status.insert("conditions".to_owned(), conditions.to_vec().into());
+        }
+        json!({
+            "kind": self.object.kind.as_str(),
+            "namespace": &*self.object.name.namespace,
+            "name": &*self.object.name.name,
+            "accepted": whole.holds,
+            "reason": whole.reason,
+            "message": whole.message,
+            "inForce": force,
+            "status": status,
+        })
+    }
+
+    fn condition(&mut self, at: usize, kind: &'static str, verdict: &Verdict) -> Value {
+        let fresh = || (verdict.holds, self.now.to_owned());
+        let since = self.previous.entry((self.object.clone(), at, kind)).or_insert_with(fresh);
+        if since.0 != verdict.holds {
+            *since = (verdict.holds, self.now.to_owned());
+        }
+        json!({
+            "type": kind,
+            "status": if verdict.holds { "True" } else { "False" },
+            "reason": verdict.reason,
+            "message": verdict.message,
+            "lastTransitionTime": since.1,
+        })
+    }
+}
+
+/// The verdict on the whole object: the first bad one on any of its parents. `None` is good.
+fn accepted(standing: &Standing) -> Option<Verdict> {
+    if let Some(message) = &standing.invalid {
+        let message = message.clone();
+        return Some(Verdict { holds: false, reason: "Invalid", message });
+    }
+    let verdicts = standing.parents.iter().flat_map(|parent| {
+        [Some(&parent.accepted), parent.resolved.as_ref()].into_iter().flatten()
+    });
+    let mut verdicts = verdicts.filter(|verdict| !verdict.holds || !verdict.message.is_empty());
+    verdicts.find(|verdict| !verdict.holds).cloned()
+}
+
+fn in_force(force: &Force) -> Verdict {
+    let Force { on, of, rejections, .. } = force;
+    let (holds, reason) = match (of, rejections.first()) {
+        (0, _) => (true, "NotInUse"),
+        (of, _) if on == of => (true, "InForce"),
+        (_, Some(_)) => (false, "Rejected"),
+        (_, None) => (false, "Pending"),
+    };
+    let mut message = match of {
+        0 => "no proxy uses it".to_owned(),
+        of => format!("in force on {on} of {of} proxies"),
+    };
+    if let Some(first) = rejections.first() {
+        let first = format!("; {} rejects {}: {}", first.proxy, first.resource, first.reason);
+        message.push_str(&first);
+    }
+    Verdict { holds, reason, message }
+}
+
+fn reference_of(parent: &Parent) -> Value {
+    let mut reference = json!({
+        "group": parent.group,
+        "kind": parent.kind,
+        "name": &*parent.name.name,
+    });
+    let mut set = |key: &str, value: Value| {
+        if !value.is_null() && value != "" {
+            reference[key] = value;
+        }
+    };
+    set("namespace", (&*parent.name.namespace).into());
+    set("port", parent.port.into());
+    set("sectionName", parent.section.clone().into());
+    reference
+}
