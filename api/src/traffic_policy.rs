@@ -56,7 +56,7 @@ pub struct Retries {
     pub attempts: Option<u32>,
     /// What is tried again: `5xx`, single statuses (`503`), `reset`, `connect`, gRPC codes
     /// (`unavailable`). Default: `[5xx, reset, connect]`. Statuses and resets are retried for
-    /// idempotent methods only.
+    /// idempotent methods only, gRPC codes for every call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub on: Vec<RetryOn>,

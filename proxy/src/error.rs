@@ -94,12 +94,14 @@ impl Reason {
             | Self::Tls
             | Self::ControlPlane
             | Self::ExternalRefused
-            | Self::ConnectionLimit => 14, // UNAVAILABLE
-            Self::Timeout => 4,                          // DEADLINE_EXCEEDED
-            Self::Denied => 7,                           // PERMISSION_DENIED
-            Self::Protocol | Self::InvalidBackend => 13, // INTERNAL
-            Self::RouteNotFound => 12,                   // UNIMPLEMENTED
-            Self::Canceled => 1,                         // CANCELLED
+            | Self::ConnectionLimit
+            // Gateway API's GRPCRoute wants it so.
+            | Self::InvalidBackend => 14, // UNAVAILABLE
+            Self::Timeout => 4,        // DEADLINE_EXCEEDED
+            Self::Denied => 7,         // PERMISSION_DENIED
+            Self::Protocol => 13,      // INTERNAL
+            Self::RouteNotFound => 12, // UNIMPLEMENTED
+            Self::Canceled => 1,       // CANCELLED
         }
     }
 }

@@ -32,7 +32,7 @@ pub use store::Store;
 pub use sync::Sync;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
         Arc,
@@ -53,6 +53,18 @@ pub struct Mesh {
     pub workload: Option<Arc<Workload>>,
     /// What was asked for and answered.
     pub listeners: HashMap<SocketAddr, Lookup>,
+}
+
+impl Mesh {
+    /// Every cluster that requests can go to, by name.
+    pub fn clusters(&self) -> BTreeMap<&str, &Arc<Cluster>> {
+        let destinations = self.listeners.values().filter_map(|lookup| match lookup {
+            Lookup::Known(destination) => Some(destination),
+            Lookup::Absent(_) => None,
+        });
+        let clusters = destinations.flat_map(|destination| &destination.clusters);
+        clusters.map(|(name, cluster)| (name.as_str(), cluster)).collect()
+    }
 }
 
 /// The answer to the question for an address.

@@ -29,6 +29,7 @@ use crate::{
     upstream::{
         Active, Cluster, EndpointState,
         connect::{self, Established, Io},
+        eject::{self, Verdict},
         limits::Permit,
     },
 };
@@ -85,11 +86,13 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
         let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let error = match Box::pin(connecting).await {
             Ok(Established { io, place }) => {
+                eject::report(shared, &cluster, &endpoint, Verdict::Answers);
                 let (_active, _place) = (active, place);
                 return Ok(Server { io, cluster, endpoint, attempts, _active, _place });
             }
             Err(error) => error,
         };
+        eject::report(shared, &cluster, &endpoint, Verdict::LocalFailure);
         let left = cluster.endpoints().eligible().iter().any(|e| !tried.contains(&e.id()));
         if !left || tried.len() >= MOST_TRIES {
             return Err(error);

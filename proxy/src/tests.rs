@@ -10,3 +10,4 @@ mod harness;
 mod http;
 mod no_harm;
 mod opaque;
+mod resilience;

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! [ Cluster ] -> [ EndpointState ] <- [ Pool ] <- one attempt ([ send ])
-//!   settings       load               connections of one worker
+//!   settings       load, [ eject ]    connections of one worker
 //! ```
 //!
 //! This room owns what is *measured*: load, limits and connections. What was *told* (settings and
 //! endpoints) arrives through [`Cluster::update`] and [`Cluster::set_endpoints`]; an endpoint that
-//! an update does not touch keeps its state and its connections. Load and limits are shared by all
-//! workers of the process (atomics); connections belong to one worker.
+//! an update does not touch keeps its state and its connections. Load, limits and ejections are
+//! shared by all workers of the process; connections belong to one worker.
 
 pub mod balance;
 pub mod connect;
+pub mod eject;
 pub mod limits;
 pub mod local;
 pub mod pool;
@@ -26,9 +27,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 use tulle_xds::model;
 
 use balance::{Candidates, Ticket};
+use eject::{Out, Outs, Streaks, Verdict};
 use limits::Limits;
 
 /// A set of interchangeable endpoints with its settings, limits and load.
@@ -36,6 +40,8 @@ use limits::Limits;
 pub struct Cluster {
     settings: ArcSwap<model::Cluster>,
     endpoints: ArcSwap<EndpointSet>,
+    /// Locked by whoever swaps `endpoints` or `settings`.
+    outs: Mutex<Outs>,
     limits: Limits,
     ticket: Ticket,
     label: Arc<str>,
@@ -46,7 +52,7 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with its first endpoints (of the same name).
     pub fn new(settings: model::Cluster, endpoints: model::Endpoints) -> Self {
-        let set = EndpointSet::new(endpoints, None);
+        let set = EndpointSet::new(EndpointState::all(endpoints, None), &Outs::default());
         let label = match &settings.service {
             Some(service) => format!("{}:{}", service.host, service.port).into(),
             None => settings.name.as_str().into(),
@@ -56,6 +62,7 @@ impl Cluster {
             limits: Limits::new(settings.limits.clone()),
             settings: ArcSwap::from_pointee(settings),
             endpoints: ArcSwap::from_pointee(set),
+            outs: Mutex::default(),
             ticket: Ticket::default(),
             source: None,
         }
@@ -69,17 +76,74 @@ impl Cluster {
         self
     }
 
-    /// Takes new settings. Load and connections stay; limits bind from the next request on.
+    /// Takes new settings. Load and connections stay; limits bind from the next request on, and
+    /// without ejection who was left out is back at once.
     pub fn update(&self, settings: model::Cluster) {
         self.limits.update(settings.limits.clone());
+        let mut outs = self.outs();
+        if settings.ejection.is_none() {
+            outs.clear();
+            self.rebuild(&outs);
+        }
         self.settings.store(Arc::new(settings));
     }
 
     /// Takes the new list of endpoints. An endpoint whose address, identity and pod stay the same
-    /// keeps its load and its connections, whatever its health or weight.
+    /// keeps its load, its connections and what it failed at, whatever its health or weight.
     pub fn set_endpoints(&self, endpoints: model::Endpoints) {
-        let old = self.endpoints.load_full();
-        self.endpoints.store(Arc::new(EndpointSet::new(endpoints, Some(&old))));
+        let outs = self.outs();
+        let all = EndpointState::all(endpoints, Some(&self.endpoints.load()));
+        self.endpoints.store(Arc::new(EndpointSet::new(all, &outs)));
+    }
+
+    /// Draws the conclusion from who is out.
+    fn rebuild(&self, outs: &Outs) {
+        let all = self.endpoints.load().all.clone();
+        self.endpoints.store(Arc::new(EndpointSet::new(all, outs)));
+    }
+
+    /// Takes in what an attempt said about its endpoint. `Some` if that leaves it out.
+    pub fn judge(&self, endpoint: &EndpointState, verdict: Verdict, now: Instant) -> Option<Out> {
+        let cause = endpoint.streaks.count(self.settings.load().ejection.as_ref()?, verdict)?;
+        let mut outs = self.outs();
+        // Settings and endpoints of after the lock: it may have waited for an update.
+        let (settings, set) = (self.settings.load(), self.endpoints.load());
+        let told = settings.ejection.as_ref()?;
+        let out = outs.eject(told, endpoint.id, set.ready().map(|state| state.id), cause, now)?;
+        self.rebuild(&outs);
+        Some(out)
+    }
+
+    /// Brings back the endpoints whose time out is over, and returns them. To be called once per
+    /// interval.
+    pub fn look(&self, now: Instant) -> Vec<Arc<EndpointState>> {
+        let mut outs = self.outs();
+        let settings = self.settings.load();
+        let Some(told) = &settings.ejection else {
+            return Vec::new();
+        };
+        let all = self.endpoints.load().all.clone();
+        let back = outs.look(told, |id| all.iter().any(|state| state.id == id), now);
+        if !back.is_empty() {
+            self.rebuild(&outs);
+        }
+        all.into_iter().filter(|state| back.contains(&state.id)).collect()
+    }
+
+    /// How many endpoints are left out.
+    pub fn ejected(&self) -> usize {
+        let (outs, set) = (self.outs(), self.endpoints.load());
+        set.all.iter().filter(|state| outs.is_out(state.id)).count()
+    }
+
+    /// An endpoint's time out, if it is.
+    pub fn out(&self, endpoint: &EndpointState) -> Option<Out> {
+        let settings = self.settings.load();
+        self.outs().out(settings.ejection.as_ref()?, endpoint.id)
+    }
+
+    pub(crate) fn outs(&self) -> MutexGuard<'_, Outs> {
+        self.outs.lock()
     }
 
     /// The settings in force.
@@ -127,22 +191,33 @@ impl Cluster {
 pub struct EndpointSet {
     /// All of them, in the order in which they were told.
     all: Vec<Arc<EndpointState>>,
-    /// Those that may get requests: the ready ones; if there are none, those that still serve while
-    /// they end.
+    /// Those that may get requests: the ready ones that are not left out.
     eligible: Vec<Arc<EndpointState>>,
     candidates: Candidates,
 }
 
 impl EndpointSet {
-    fn new(told: model::Endpoints, old: Option<&Self>) -> Self {
-        let all: Vec<_> = told.endpoints.into_iter().map(|e| EndpointState::next(e, old)).collect();
-        let with = |health| all.iter().filter(move |e| e.told().health == health).cloned();
-        let mut eligible: Vec<_> = with(model::Health::Ready).collect();
-        if eligible.is_empty() {
-            eligible = with(model::Health::Draining).collect();
+    fn new(all: Vec<Arc<EndpointState>>, outs: &Outs) -> Self {
+        let mut set = Self { all, eligible: Vec::new(), candidates: Candidates::new([]) };
+        let well = set.ready().filter(|state| !outs.is_out(state.id)).cloned();
+        set.eligible = well.collect();
+        if set.eligible.is_empty() {
+            // The others are gone since: one that fails is better than none.
+            set.eligible = set.ready().cloned().collect();
         }
-        let candidates = Candidates::new(eligible.iter().map(|e| e.told().weight));
-        Self { all, eligible, candidates }
+        set.candidates = Candidates::new(set.eligible.iter().map(|e| e.told().weight));
+        set
+    }
+
+    /// The ready endpoints; if there are none, those that still serve while they end.
+    fn ready(&self) -> impl Iterator<Item = &Arc<EndpointState>> {
+        let is = |state: &Arc<EndpointState>, health| state.told.load().health == health;
+        let health = if self.all.iter().any(|state| is(state, model::Health::Ready)) {
+            model::Health::Ready
+        } else {
+            model::Health::Draining
+        };
+        self.all.iter().filter(move |state| is(state, health))
     }
 
     /// All endpoints, whatever their health.
@@ -162,9 +237,14 @@ pub struct EndpointState {
     id: u64,
     told: ArcSwap<model::Endpoint>,
     active: AtomicU32,
+    streaks: Streaks,
 }
 
 impl EndpointState {
+    fn all(told: model::Endpoints, old: Option<&EndpointSet>) -> Vec<Arc<Self>> {
+        told.endpoints.into_iter().map(|endpoint| Self::next(endpoint, old)).collect()
+    }
+
     /// The state that an unchanged endpoint had in `old`, or a new one.
     fn next(told: model::Endpoint, old: Option<&EndpointSet>) -> Arc<Self> {
         let same = |state: &&Arc<Self>| {
@@ -182,6 +262,7 @@ impl EndpointState {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             told: ArcSwap::from_pointee(told),
             active: AtomicU32::new(0),
+            streaks: Streaks::default(),
         })
     }
 
@@ -198,6 +279,11 @@ impl EndpointState {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.told.load().address
+    }
+
+    /// How often it failed in a row.
+    pub fn streaks(&self) -> &Streaks {
+        &self.streaks
     }
 
     /// Requests and opaque connections in flight, over all workers.

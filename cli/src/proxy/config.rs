@@ -118,7 +118,7 @@ fn endpoints(dump: &Value) -> Table {
                 text(&endpoint["address"]),
                 text(&endpoint["pod"]),
                 text(&endpoint["health"]),
-                if state["eligible"] == true { "yes".to_owned() } else { "no".to_owned() },
+                used(state),
                 text(&state["active"]),
                 text(&endpoint["weight"]),
                 identity,
@@ -126,6 +126,17 @@ fn endpoints(dump: &Value) -> Table {
         }
     }
     table
+}
+
+/// Whether requests go to an endpoint, and if not because it fails, how and for how long.
+fn used(state: &Value) -> String {
+    let ejected = &state["ejected"];
+    let used = if state["eligible"] == true { "yes" } else { "no" };
+    if ejected.is_null() {
+        return used.to_owned();
+    }
+    let [cause, left] = ["cause", "seconds_left"].map(|key| text(&ejected[key]));
+    format!("{used} (ejected: {cause}, {left}s left)")
 }
 
 fn certs(dump: &Value) -> Table {
@@ -221,9 +232,16 @@ fn retry(retry: &Value) -> String {
     if retry.is_null() {
         return String::new();
     }
-    let statuses = list(&retry["statuses"]);
-    let on = [statuses, if retry["on_reset"] == true { "reset".to_owned() } else { String::new() }];
-    let on: Vec<String> = on.into_iter().filter(|s| !s.is_empty()).collect();
+    let listed = [("statuses", ""), ("grpc_statuses", "grpc-status ")]
+        .map(|(key, what)| (list(&retry[key]), what))
+        .into_iter()
+        .filter(|(list, _)| !list.is_empty())
+        .map(|(list, what)| format!("{what}{list}"));
+    let said = [("on_connect", "connect"), ("on_reset", "reset")]
+        .into_iter()
+        .filter(|(key, _)| retry[*key] == true)
+        .map(|(_, what)| what.to_owned());
+    let on: Vec<String> = listed.chain(said).collect();
     format!("{}x on {}", text(&retry["attempts"]), on.join(", "))
 }
 
@@ -330,7 +348,9 @@ mod tests {
                     "clusters": {"service/bookstore/reviews/9080": {
                         "cluster": {"protocol": "Http", "balance": {"LeastRequest": {"choices": 2}}, "limits": {"connections": null, "requests": 5},
                             "ejection": {"consecutive_5xx": 5, "consecutive_local_failures": null}, "origin": origin},
-                        "endpoints": [{"endpoint": {"address": "10.244.0.4:9080", "health": "Ready", "weight": 1, "identity": null, "pod": "bookstore/reviews"}, "active": 1, "eligible": true}],
+                        "endpoints": [{"endpoint": {"address": "10.244.0.4:9080", "health": "Ready", "weight": 1, "identity": null, "pod": "bookstore/reviews"}, "active": 1, "eligible": true},
+                            {"endpoint": {"address": "10.244.0.5:9080", "health": "Ready", "weight": 1, "identity": null, "pod": "bookstore/reviews-2"}, "active": 0, "eligible": false,
+                                "ejected": {"cause": "consecutive_5xx", "times": 1, "seconds_left": 29}}],
                     }},
                 },
             },
@@ -357,6 +377,7 @@ service/bookstore/reviews/9080  Http      LeastRequest of 2  requests 5  5 5xx  
 Endpoints
 CLUSTER                         ADDRESS          POD                HEALTH  USED  IN FLIGHT  WEIGHT  IDENTITY
 service/bookstore/reviews/9080  10.244.0.4:9080  bookstore/reviews  Ready   yes   1          1       (no sidecar)
+service/bookstore/reviews/9080  10.244.0.5:9080  bookstore/reviews-2  Ready   no (ejected: consecutive_5xx, 29s left)   0          1       (no sidecar)
 
 Certs
 WHAT           VALUE

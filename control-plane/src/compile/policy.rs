@@ -11,6 +11,7 @@ use crate::world::{
     objects::{
         Kind, Name, ObjectRef, Route, RuleTimeouts, Service, ServicePort, Settings, TrafficPolicy,
     },
+    policy::RetryOn,
 };
 
 /// The defaults that the texts of TrafficPolicy promise.
@@ -73,16 +74,20 @@ pub(super) fn retry(settings: &Settings) -> Option<Retry> {
     let attempts = settings.attempts.unwrap_or(ATTEMPTS);
     let base_backoff = settings.backoff_base.unwrap_or(BASE_BACKOFF);
     let max_backoff = settings.backoff_max.unwrap_or_else(|| base_backoff.saturating_mul(10));
-    let (statuses, grpc_statuses, on_reset) = match &settings.retry_on {
-        Some(on) => (on.statuses.clone(), on.grpc_statuses.clone(), on.reset),
-        None => ((500..600).collect(), Vec::new(), true),
+    let all = RetryOn {
+        statuses: (500..600).collect(),
+        grpc_statuses: Vec::new(),
+        connect: true,
+        reset: true,
     };
-    let statuses = statuses.into_iter().filter_map(|status| StatusCode::from_u16(status).ok());
+    let on = settings.retry_on.clone().unwrap_or(all);
+    let statuses = on.statuses.into_iter().filter_map(|status| StatusCode::from_u16(status).ok());
     (attempts > 0).then(|| Retry {
         attempts,
         statuses: statuses.collect(),
-        grpc_statuses,
-        on_reset,
+        grpc_statuses: on.grpc_statuses,
+        on_connect: on.connect,
+        on_reset: on.reset,
         base_backoff,
         // Base and maximum may come from different policies.
         max_backoff: max_backoff.max(base_backoff),

@@ -45,10 +45,6 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
     let limits = spec.limits.unwrap_or_default();
     let ejection = spec.ejection.unwrap_or_default();
     let time = |duration: tulle_api::Duration| duration.get();
-    if ejects {
-        let reason = "not in force yet: proxies do not leave out endpoints that fail";
-        faults.push(Fault::note("spec.ejection", reason));
-    }
     if timeouts.idle.is_some() {
         let reason = "not in force yet: proxies do not end what is idle";
         faults.push(Fault::note("spec.timeouts.idle", reason));
@@ -78,12 +74,14 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
 }
 
 fn retry_on(list: &[ApiRetryOn], faults: &mut Vec<Fault>) -> RetryOn {
-    let mut on = RetryOn { statuses: Vec::new(), grpc_statuses: Vec::new(), reset: false };
+    let mut on =
+        RetryOn { statuses: Vec::new(), grpc_statuses: Vec::new(), connect: false, reset: false };
     for (at, item) in list.iter().enumerate() {
         match item {
             ApiRetryOn::ServerError => on.statuses.extend(500..600),
             ApiRetryOn::Status(status) => on.statuses.push(*status),
-            ApiRetryOn::Reset | ApiRetryOn::Connect => on.reset = true,
+            ApiRetryOn::Connect => on.connect = true,
+            ApiRetryOn::Reset => on.reset = true,
             ApiRetryOn::Grpc(code) if Retry::GRPC_STATUSES.contains(&code.number().into()) => {
                 on.grpc_statuses.push(code.number().into());
             }

@@ -54,7 +54,9 @@ pub struct RetryOn {
     pub statuses: Vec<u16>,
     /// gRPC statuses that the model can say, ascending.
     pub grpc_statuses: Vec<u32>,
-    /// Resets, and what could not connect.
+    /// What could not connect.
+    pub connect: bool,
+    /// Resets, and tries that take too long.
     pub reset: bool,
 }
 

@@ -43,7 +43,16 @@ fn cluster_json(cluster: &Cluster) -> Value {
         .iter()
         .map(|state| {
             let eligible = set.eligible().iter().any(|other| other.id() == state.id());
-            json!({ "endpoint": *state.told(), "active": state.active(), "eligible": eligible })
+            let ejected = cluster.out(state).map(|out| {
+                let left = out.time.saturating_sub(out.since.elapsed());
+                json!({ "cause": out.cause.as_str(), "times": out.times, "seconds_left": left.as_secs() })
+            });
+            json!({
+                "endpoint": *state.told(),
+                "active": state.active(),
+                "eligible": eligible,
+                "ejected": ejected,
+            })
         })
         .collect();
     json!({ "cluster": *cluster.settings(), "endpoints": endpoints })

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Reason, chain},
     net::guard::{self, scan::Fault},
     telemetry::Record,
-    upstream::send::Lease,
+    upstream::{eject::Verdict, send::Lease},
 };
 
 /// Bytes of an upload that are kept for another attempt.
@@ -290,12 +290,20 @@ impl ResponseBody {
 }
 
 impl Open {
+    /// Says how the endpoint's answer went on.
+    fn report(&self, verdict: Verdict) {
+        if let Some(lease) = &self.lease {
+            lease.report(verdict);
+        }
+    }
+
     fn count(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.record.sent().fetch_add(data.len() as u64, Ordering::Relaxed);
         }
-        if let Some(trailers) = frame.trailers_ref() {
-            grpc_status(trailers).inspect(|&status| self.record.grpc_status(status));
+        if let Some(status) = frame.trailers_ref().and_then(grpc_status) {
+            self.record.grpc_status(status);
+            self.report(Verdict::of_grpc(status));
         }
     }
 }
@@ -331,6 +339,9 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
+                if let Some(open) = &self.open {
+                    open.report(Verdict::LocalFailure);
+                }
                 let detail = format!("the response broke off: {}", chain(&error));
                 Poll::Ready(Some(Err(self.fail(Error::new(Reason::Reset, detail)))))
             }

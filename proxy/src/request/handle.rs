@@ -7,7 +7,7 @@ use hyper::{
     body::Incoming,
     upgrade::{self, OnUpgrade},
 };
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Connection,
@@ -85,11 +85,8 @@ async fn forward(
     let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;
     let (version, upgrade) = (received.version, received.upgrade);
     let message = Message { head, version, upgrade: upgrade.clone(), upload };
-    let attempts = retry::run(&connection.cx, &target.cluster, target.rule(), &message, record);
-    let Answer { mut response, lease, endpoint } = match deadline {
-        None => attempts.await?,
-        Some(deadline) => timeout_at(deadline, attempts).await.map_err(out_of_time)??,
-    };
+    let answer = retry::run(&connection.cx, &target, deadline, &message, record).await?;
+    let Answer { mut response, lease, endpoint } = answer;
 
     let from_sidecar = endpoint.told().identity.is_some();
     head::receive_response(&mut response, from_sidecar);
@@ -118,8 +115,4 @@ fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Respon
     }
     let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
     response.map(|body| ResponseBody::upstream(body, record, lease, deadline))
-}
-
-fn out_of_time(_elapsed: tokio::time::error::Elapsed) -> Error {
-    Error::new(Reason::Timeout, "the rule's time for the request ran out before its response began")
 }

@@ -1,20 +1,20 @@
 //! Attempts: what was never sent is tried at another endpoint whatever its method; anything else
 //! only as the rule's [`Retry`] says, within the cluster's budget.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use rand::Rng;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tulle_xds::model::{Retry, Rule};
 
-use super::body::grpc_status;
+use super::{body::grpc_status, target::Forward};
 use crate::{
     context::Context,
     error::{Error, Reason},
     telemetry::{Outcome, Record},
     upstream::{
-        Cluster,
+        Cluster, eject,
         limits::{Bound, Permit},
         pool::Want,
         send::{self, Answer, Failure, Message},
@@ -24,28 +24,41 @@ use crate::{
 /// Attempts with what was never sent. Each is at another endpoint, or on a fresh connection.
 const MOST_UNSENT: usize = 5;
 
-/// Sends the request until there is an answer to give.
+/// Sends the request until there is an answer to give, at the latest at `deadline`.
 ///
 /// # Errors
 /// The last attempt's.
 pub async fn run(
     cx: &Context,
-    cluster: &Arc<Cluster>,
-    rule: Option<&Rule>,
+    target: &Forward,
+    deadline: Option<Instant>,
     message: &Message,
     record: &mut Record,
 ) -> Result<Answer, Error> {
-    let mut tries = Tries { rule, tried: Vec::new(), want: Want::Any, unsent: 0, retries: 0 };
-    // Held while an attempt is a retry: the budget counts retries in flight.
-    let mut _retrying = None;
+    let (cluster, rule) = (&target.cluster, target.rule());
+    let mut tries = Tries {
+        rule,
+        deadline,
+        tried: Vec::new(),
+        want: Want::Any,
+        unsent: 0,
+        retries: 0,
+        permit: None,
+    };
     loop {
         let endpoint = cluster.pick(&tries.tried).ok_or_else(|| nothing_there(cluster))?;
         tries.tried.push(endpoint.id());
         record.attempt(cluster, &endpoint);
         let attempt = send::once(cx, cluster, &endpoint, tries.want, message);
-        let result = bounded(rule.and_then(|rule| rule.timeouts.per_try), attempt).await;
-        let next = tries.next(cluster, message, &result);
-        let Some(Again { pause, permit }) = next else {
+        let result = tries.bounded(attempt).await;
+        let verdict = match &result {
+            Ok(answer) => Some(answer.verdict()),
+            Err(failure) => failure.verdict(),
+        };
+        if let Some(verdict) = verdict {
+            eject::report(&cx.shared, cluster, &endpoint, verdict);
+        }
+        let Some(pause) = tries.next(cx, cluster, message, &result) else {
             cx.metrics.attempt(if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
             message.upload.settle();
             return result.map_err(|failure| failure.error);
@@ -53,8 +66,7 @@ pub async fn run(
         cx.metrics.attempt(Outcome::Retried);
         // An answer that is not given ends here, and with it its connection or stream.
         drop(result);
-        _retrying = permit.or(_retrying);
-        if let Some(pause) = pause {
+        if !pause.is_zero() {
             sleep(pause).await;
         }
     }
@@ -63,51 +75,74 @@ pub async fn run(
 /// What was tried so far.
 struct Tries<'a> {
     rule: Option<&'a Rule>,
+    deadline: Option<Instant>,
     tried: Vec<u64>,
     want: Want,
     unsent: usize,
     retries: u32,
-}
-
-/// Another attempt follows.
-struct Again {
-    pause: Option<Duration>,
+    /// Held while an attempt is a retry: the budget counts retries in flight.
     permit: Option<Permit>,
 }
 
 impl Tries<'_> {
-    /// Whether another attempt follows an attempt that ended so.
+    /// An attempt, with the time that it may take.
+    async fn bounded(
+        &self,
+        attempt: impl Future<Output = Result<Answer, Failure>>,
+    ) -> Result<Answer, Failure> {
+        let per_try = self.rule.and_then(|rule| rule.timeouts.per_try);
+        let try_ends = per_try.map(|within| Instant::now() + within);
+        let Some(ends) = try_ends.into_iter().chain(self.deadline).min() else {
+            return attempt.await;
+        };
+        timeout_at(ends, attempt).await.unwrap_or_else(|_elapsed| {
+            let detail = if self.deadline == Some(ends) {
+                "the rule's time for the request ran out before its response began"
+            } else {
+                "no answer within the rule's time for one try"
+            };
+            Err(Failure { error: Error::new(Reason::Timeout, detail), stale: false })
+        })
+    }
+
+    /// The pause before another attempt; `None` if none follows an attempt that ended so.
     fn next(
         &mut self,
+        cx: &Context,
         cluster: &Cluster,
         message: &Message,
         result: &Result<Answer, Failure>,
-    ) -> Option<Again> {
+    ) -> Option<Duration> {
         if !message.upload.is_replayable() {
             return None;
         }
         if let Err(failure) = result
             && self.for_free(cluster, message, failure)
         {
-            return Some(Again { pause: None, permit: None });
+            return Some(Duration::ZERO);
         }
         let retry = self.rule?.retry.as_ref()?;
-        let wanted = is_idempotent(&message.head.method)
-            || matches!(result, Err(failure) if failure.error.is_never_sent());
-        if !wanted || self.retries >= retry.attempts || !is_retried(retry, result) {
+        if self.retries >= retry.attempts || !is_retried(retry, &message.head.method, result) {
             return None;
         }
-        let permit = cluster.limits().take(Bound::Retries).ok()?;
         let pause = backoff(retry, self.retries);
+        // With no time left for another try, the answer that is there is better than none.
+        if self.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            return None;
+        }
+        // The last retry is over: it must not stand in the way of the next.
+        self.permit = None;
+        let permit = cluster.limits().take(Bound::Retries);
+        self.permit = Some(permit.map_err(|full| cx.metrics.rejected(full.what.as_str())).ok()?);
         self.retries += 1;
         self.want = Want::Any;
-        Some(Again { pause: Some(pause), permit: Some(permit) })
+        Some(pause)
     }
 
     /// Whether the server did nothing with the request, so that another attempt does no harm.
     fn for_free(&mut self, cluster: &Cluster, message: &Message, failure: &Failure) -> bool {
         let harmless =
-            failure.error.is_never_sent() || (failure.stale && is_idempotent(&message.head.method));
+            failure.error.is_never_sent() || (failure.stale && message.head.method.is_idempotent());
         let overflow = failure.error.reason() == Reason::Overflow;
         self.unsent += 1;
         if !harmless || overflow || self.unsent >= MOST_UNSENT {
@@ -122,34 +157,27 @@ impl Tries<'_> {
     }
 }
 
-async fn bounded(
-    per_try: Option<Duration>,
-    attempt: impl Future<Output = Result<Answer, Failure>>,
-) -> Result<Answer, Failure> {
-    let Some(within) = per_try else {
-        return attempt.await;
-    };
-    timeout(within, attempt).await.unwrap_or_else(|_elapsed| {
-        let detail = format!("no answer within {within:?}, the time for one try");
-        Err(Failure { error: Error::new(Reason::Timeout, detail), stale: false })
-    })
-}
-
-fn is_retried(retry: &Retry, result: &Result<Answer, Failure>) -> bool {
-    match result {
+/// Whether the rule wants another try after one that ended so. What a server may have acted on is
+/// repeated for idempotent methods only (RFC 9110, 9.2.2); a gRPC call has no method that would say,
+/// so there the rule's list of codes does.
+fn is_retried(retry: &Retry, method: &Method, result: &Result<Answer, Failure>) -> bool {
+    let failure = match result {
         Ok(Answer { response, .. }) => {
-            retry.statuses.contains(&response.status())
-                || grpc_status(response.headers())
-                    .is_some_and(|status| retry.grpc_statuses.contains(&status))
+            let by_grpc = grpc_status(response.headers())
+                .is_some_and(|status| retry.grpc_statuses.contains(&status));
+            let by_status = retry.statuses.contains(&response.status());
+            return by_grpc || (by_status && method.is_idempotent());
         }
-        Err(failure) => match failure.error.reason() {
-            Reason::Timeout => {
-                retry.on_reset || retry.statuses.contains(&StatusCode::GATEWAY_TIMEOUT)
-            }
-            Reason::Connect | Reason::Reset | Reason::Tls => retry.on_reset,
-            _ => false,
-        },
-    }
+        Err(failure) => failure,
+    };
+    let listed = match failure.error.reason() {
+        Reason::Timeout => retry.on_reset || retry.statuses.contains(&StatusCode::GATEWAY_TIMEOUT),
+        // Envoy's `reset` is about connections that cannot be made, too.
+        Reason::Connect | Reason::Tls => retry.on_reset || retry.on_connect,
+        Reason::Reset => retry.on_reset,
+        _ => false,
+    };
+    listed && (method.is_idempotent() || failure.error.is_never_sent())
 }
 
 /// Exponential with full jitter:
@@ -157,11 +185,6 @@ fn is_retried(retry: &Retry, result: &Result<Answer, Failure>) -> bool {
 fn backoff(retry: &Retry, earlier: u32) -> Duration {
     let most = retry.base_backoff.saturating_mul(1 << earlier.min(16)).min(retry.max_backoff);
     most.mul_f64(rand::rng().random_range(0.0..=1.0))
-}
-
-/// RFC 9110, 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 fn nothing_there(cluster: &Cluster) -> Error {
@@ -180,6 +203,7 @@ mod tests {
             attempts: 3,
             statuses: Vec::new(),
             grpc_statuses: Vec::new(),
+            on_connect: true,
             on_reset: true,
             base_backoff: Duration::from_millis(25),
             max_backoff: Duration::from_millis(60),

@@ -32,6 +32,7 @@ struct Inner {
     attempts: Family<AttemptLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     rejected: Family<RejectedLabels, Counter>,
+    ejections: Family<EjectionLabels, Counter>,
     folded: Counter,
     /// Series by what a record says: the labels' texts are made once.
     http: RwLock<HashMap<Key, Histogram>>,
@@ -93,6 +94,12 @@ struct RejectedLabels {
     limit: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EjectionLabels {
+    service: String,
+    cause: &'static str,
+}
+
 /// How one attempt at an endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -117,6 +124,7 @@ impl Metrics {
             attempts: Family::default(),
             handshakes: Family::default(),
             rejected: Family::default(),
+            ejections: Family::default(),
             folded: Counter::default(),
             http: RwLock::default(),
             tcp: RwLock::default(),
@@ -163,6 +171,11 @@ impl Metrics {
                 inner.rejected.clone(),
             );
             r.register(
+                "tulle_upstream_ejections",
+                "Endpoints that were left out for a while because they failed",
+                inner.ejections.clone(),
+            );
+            r.register(
                 "tulle_telemetry_folded",
                 "Requests and connections that were counted as `other` for want of room",
                 inner.folded.clone(),
@@ -190,6 +203,12 @@ impl Metrics {
     /// Counts one refusal because `limit` was reached.
     pub fn rejected(&self, limit: &'static str) {
         self.0.rejected.get_or_create(&RejectedLabels { limit }).inc();
+    }
+
+    /// Counts one endpoint of `service` that is left out.
+    pub fn ejected(&self, service: &str, cause: &'static str) {
+        let labels = EjectionLabels { service: service.to_owned(), cause };
+        self.0.ejections.get_or_create(&labels).inc();
     }
 
     /// Counts a request that ended.

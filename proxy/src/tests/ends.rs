@@ -1,6 +1,6 @@
 //! Both ends of an HTTP conversation: an application, and clients.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -61,6 +61,84 @@ fn answered(
     response.headers_mut().insert("x-tulle-fake", "1".parse().unwrap());
     Ok(response)
 }
+
+/// What an application does with a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Does {
+    /// Answers with this status, and the body that it got.
+    Answer(u16),
+    /// Does so later.
+    Late(Duration, u16),
+    /// Answers with this `grpc-status` and nothing else.
+    Grpc(u16),
+    /// Closes the connection.
+    Reset,
+    /// Keeps the client waiting.
+    Nothing,
+}
+
+/// An application that follows a script: the request's head and its number decide.
+pub(super) async fn plays(
+    script: impl Fn(&Parts, usize) -> Does + Send + Sync + 'static,
+) -> (SocketAddr, Saw<Parts>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let saw: Saw<Parts> = Saw::default();
+    let (noted, script) = (Arc::clone(&saw), Arc::new(script));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (noted, script) = (Arc::clone(&noted), Arc::clone(&script));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (head, body) = request.into_parts();
+                let mut noted = noted.lock();
+                let does = script(&head, noted.len());
+                noted.push(head);
+                done(does, body)
+            });
+            tokio::spawn(async move {
+                let mut preface = [0; 4];
+                stream.peek(&mut preface).await.unwrap();
+                let io = TokioIo::new(stream);
+                if &preface == b"PRI " {
+                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ended = http2.serve_connection(io, service).await;
+                } else {
+                    let http1 = hyper::server::conn::http1::Builder::new();
+                    let _ended = http1.serve_connection(io, service).await;
+                }
+            });
+        }
+    });
+    (address, saw)
+}
+
+async fn done(
+    does: Does,
+    body: Incoming,
+) -> Result<Response<BoxBody<Bytes, hyper::Error>>, Broken> {
+    let body = body.collect().await.unwrap().to_bytes();
+    let body = BodyExt::boxed(Full::new(body).map_err(|never| match never {}));
+    let answer = Response::builder();
+    let answer = match does {
+        Does::Answer(status) => answer.status(status),
+        Does::Late(after, status) => {
+            tokio::time::sleep(after).await;
+            answer.status(status)
+        }
+        Does::Grpc(status) => {
+            answer.header("content-type", "application/grpc").header("grpc-status", status)
+        }
+        Does::Reset => return Err(Broken),
+        Does::Nothing => std::future::pending().await,
+    };
+    Ok(answer.body(body).unwrap())
+}
+
+/// Why an application closes a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("broken")]
+pub(super) struct Broken;
 
 pub(super) async fn http1(to: SocketAddr) -> http1::SendRequest<BoxBody<Bytes, Infallible>> {
     let io = TokioIo::new(TcpStream::connect(to).await.unwrap());

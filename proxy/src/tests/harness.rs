@@ -18,9 +18,9 @@ use tulle_runtime::{
     metrics::Registry,
 };
 use tulle_xds::model::{
-    Action, Backend, Balance, Cluster as Settings, Endpoint, Endpoints, ExternalTraffic, Health,
-    InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration, Rule,
-    SpiffeId, Timeouts, UpstreamProtocol, Workload,
+    Action, Backend, Balance, Cluster as Settings, Ejection, Endpoint, Endpoints, ExternalTraffic,
+    Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration,
+    Rule, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     mesh::{Destination, LastUsed, Lookup, Mesh, Publisher, Store},
     net::{capture::Capture, listen},
     outbound,
-    telemetry::Metrics,
+    telemetry::{Metrics, register_ejected},
     tls::{Certs, Material},
     upstream::Cluster,
 };
@@ -46,6 +46,7 @@ pub(super) struct Told {
     pub(super) mtls: MtlsMode,
     pub(super) rules: Vec<Rule>,
     pub(super) limits: Limits,
+    pub(super) ejection: Option<Ejection>,
     /// Endpoints without sidecar, beside the sidecars.
     pub(super) plain: Vec<SocketAddr>,
     pub(super) upstream_protocol: UpstreamProtocol,
@@ -60,6 +61,7 @@ impl Default for Told {
             mtls: MtlsMode::Permissive,
             rules: vec![forward()],
             limits: Limits::default(),
+            ejection: None,
             plain: Vec::new(),
             upstream_protocol: UpstreamProtocol::Same,
             tune: |_| {},
@@ -80,6 +82,7 @@ pub(super) struct Pair {
 pub(super) struct Sidecar {
     records: mpsc::Receiver<Value>,
     pub(super) shared: Arc<Shared>,
+    registry: Registry,
     publisher: Publisher,
     /// One for each listener.
     pub(super) triggers: Vec<Trigger>,
@@ -134,6 +137,11 @@ impl Sidecar {
         self.publisher.publish(Mesh { generation, workload: Some(Arc::new(workload)), listeners });
     }
 
+    /// What Prometheus would read.
+    pub(super) fn metrics(&self) -> String {
+        self.registry.render()
+    }
+
     /// The next line of the access log.
     pub(super) async fn record(&mut self) -> Value {
         let next = tokio::time::timeout(Duration::from_secs(10), self.records.recv());
@@ -161,9 +169,11 @@ fn sidecar(
     };
     tune(&mut settings);
     let lines = Lines::to(Parsed { lines, rest: Vec::new() });
-    let metrics = Metrics::new(&Registry::default());
+    let registry = Registry::default();
+    let metrics = Metrics::new(&registry);
+    register_ejected(&registry, store.clone());
     let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);
-    Sidecar { records, shared, publisher, triggers: Vec::new() }
+    Sidecar { records, shared, registry, publisher, triggers: Vec::new() }
 }
 
 /// What the client's proxy was told.
@@ -179,7 +189,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         upstream_protocol: told.upstream_protocol,
         balance: Balance::RoundRobin,
         limits: told.limits,
-        ejection: None,
+        ejection: told.ejection,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
     };

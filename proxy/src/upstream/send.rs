@@ -1,6 +1,6 @@
 //! One attempt: one request on one connection to one endpoint.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::Incoming;
@@ -8,14 +8,18 @@ use tulle_xds::model::UpstreamProtocol;
 
 use super::{
     Active, Cluster, EndpointState,
+    eject::{self, Verdict},
     limits::Permit,
     pool::{Connection, Counted, Hop, Loan, Sender, Want},
 };
 use crate::{
-    context::{Context, Settings},
+    context::{Context, Settings, Shared},
     error::{Error, Reason, chain},
     net::guard::{self, scan::Fault},
-    request::{body::Upload, head},
+    request::{
+        body::{Upload, grpc_status},
+        head,
+    },
 };
 
 /// An endpoint's answer, and what is held until its body ends.
@@ -35,6 +39,14 @@ pub struct Lease {
     _active: Active,
     connection: Option<Held>,
     permit: Option<Permit>,
+    watched: Option<Watched>,
+}
+
+/// Who answers, where it matters how well.
+struct Watched {
+    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
+    endpoint: Arc<EndpointState>,
 }
 
 #[derive(Debug)]
@@ -80,8 +92,8 @@ pub async fn once(
     let active = endpoint.enter();
     let told = endpoint.told();
     let meshed = told.identity.is_some();
-    let upstream_protocol = cluster.settings().upstream_protocol;
-    let hop = match hop(upstream_protocol, meshed, message) {
+    let settings = cluster.settings();
+    let hop = match hop(settings.upstream_protocol, meshed, message) {
         // HTTP/2 has lower-case names alone.
         Hop::Http2 if meshed && keeps_case(&cx.settings, message) => Hop::Http1,
         hop => hop,
@@ -121,11 +133,50 @@ pub async fn once(
         }
         return Err(Failure { error, stale: false });
     }
-    let lease = Lease { _active: active, connection: Some(held), permit: None };
+    let watched = settings.ejection.is_some().then(|| Watched {
+        shared: Arc::clone(&cx.shared),
+        cluster: Arc::clone(cluster),
+        endpoint: Arc::clone(endpoint),
+    });
+    let lease = Lease { _active: active, connection: Some(held), permit: None, watched };
     Ok(Answer { response, lease, endpoint: Arc::clone(endpoint) })
 }
 
+impl Answer {
+    /// What its head says about the endpoint.
+    pub fn verdict(&self) -> Verdict {
+        let headers = self.response.headers();
+        match grpc_status(headers) {
+            _ if self.response.status().is_server_error() => Verdict::ServerError,
+            Some(status) => Verdict::of_grpc(status),
+            None if head::is_grpc(headers) => Verdict::Answers,
+            None => Verdict::Good,
+        }
+    }
+}
+
+impl Failure {
+    /// What it says about the endpoint; `None` is nothing.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self.error.reason() {
+            // An old connection may be closed by a server that is well.
+            _ if self.stale => None,
+            Reason::Connect | Reason::Tls | Reason::Reset | Reason::Timeout => {
+                Some(Verdict::LocalFailure)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Lease {
+    /// Says how the answer went on after its head.
+    pub fn report(&self, verdict: Verdict) {
+        if let Some(Watched { shared, cluster, endpoint }) = &self.watched {
+            eject::report(shared, cluster, endpoint, verdict);
+        }
+    }
+
     /// Holds the request's place among the cluster's requests, too.
     #[must_use]
     pub fn with(mut self, permit: Permit) -> Self {
@@ -210,5 +261,11 @@ fn to_http2<B>(request: &mut Request<B>) {
     parts.authority = authority;
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watched").field(&self.endpoint.id()).finish()
     }
 }

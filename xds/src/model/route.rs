@@ -259,7 +259,10 @@ pub struct Retry {
     pub statuses: Vec<StatusCode>,
     /// grpc-status codes that are retried, ascending: some of [`Retry::GRPC_STATUSES`].
     pub grpc_statuses: Vec<u32>,
-    /// Whether a reset or a failed connection of an idempotent request is retried.
+    /// Whether a connection that could not be made is retried.
+    pub on_connect: bool,
+    /// Whether that, a reset, and a try that took too long are retried; the latter two for
+    /// idempotent methods.
     pub on_reset: bool,
     /// First pause; it doubles, with full jitter. At least 1 ms.
     pub base_backoff: Duration,

@@ -282,12 +282,13 @@ prop_compose! {
         attempts: u32,
         statuses in vec(status(400..=599), 0..3),
         grpc_statuses in subsequence(Retry::GRPC_STATUSES.to_vec(), 0..=5),
+        on_connect: bool,
         on_reset: bool,
         base_backoff in span(),
         more in span(),
     ) -> Retry {
         Retry {
-            attempts, statuses, grpc_statuses, on_reset, base_backoff,
+            attempts, statuses, grpc_statuses, on_connect, on_reset, base_backoff,
             max_backoff: base_backoff + more,
         }
     }

@@ -233,7 +233,7 @@ fn policies_merge_field_by_field() {
     let times: Vec<_> = rules.iter().map(|r| (r.timeouts.request, r.timeouts.per_try)).collect();
     assert_eq!(times, [(seconds(9), seconds(2)), (seconds(3), seconds(2))]);
     let retry: Vec<_> = rules.iter().map(|r| r.retry.clone().unwrap()).collect();
-    assert_eq!((retry[0].attempts, retry[0].statuses.len(), retry[0].on_reset), (5, 100, true));
+    assert_eq!((retry[0].attempts, retry[0].statuses.len(), retry[0].on_connect), (5, 100, true));
     assert_eq!(
         (retry[1].attempts, &retry[1].grpc_statuses[..], retry[1].on_reset),
         (1, &[14][..], false)

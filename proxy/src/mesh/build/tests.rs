@@ -138,6 +138,8 @@ fn a_route_to_a_new_cluster_waits_for_its_endpoints() {
     assert_eq!(new, ["+Cluster b", "+Endpoints b"]);
     assert!(tell(&mut table, cluster("b")).is_empty());
     assert!(table.snapshot().is_none(), "the old route serves on");
+    assert!(tell(&mut table, endpoints("b", 0)).is_empty());
+    assert!(table.snapshot().is_none(), "nobody is there yet");
     assert!(tell(&mut table, endpoints("b", 1)).is_empty());
     let first = destination(&mut table).unwrap();
     assert_eq!(first.clusters.len(), 2);

@@ -360,6 +360,7 @@ impl Retry {
             attempts: attempts.value,
             statuses: statuses.map(status).collect::<Result<_>>()?,
             grpc_statuses: grpc.map(|&(code, _)| code).collect(),
+            on_connect: on.contains(&"connect-failure"),
             on_reset: on.contains(&"reset"),
             base_backoff: wire::read_duration(backoff.base_interval.as_ref())
                 .at("retry_back_off.base_interval")?,

@@ -345,13 +345,14 @@ fn retry_policy(retry: Option<&Retry>, timeouts: Timeouts) -> Option<pb::RetryPo
 impl Retry {
     fn message(&self) -> pb::RetryPolicy {
         let (by_status, by_grpc) = (!self.statuses.is_empty(), !self.grpc_statuses.is_empty());
+        let connect = self.on_connect.then_some("connect-failure");
         let reset = self.on_reset.then_some("reset");
         let status = by_status.then_some("retriable-status-codes");
         let grpc = GRPC_NAMES
             .iter()
             .filter(|(code, _)| self.grpc_statuses.contains(code))
             .map(|&(_, name)| name);
-        let on: Vec<_> = reset.into_iter().chain(status).chain(grpc).collect();
+        let on: Vec<_> = connect.into_iter().chain(reset).chain(status).chain(grpc).collect();
         let idempotent = StringMatcher {
             match_pattern: Some(MatchPattern::SafeRegex(regex(IDEMPOTENT))),
             ..StringMatcher::default()
