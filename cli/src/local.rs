@@ -47,6 +47,7 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
+use tulle_control_plane::inject::DataPlane;
 
 use self::{
     client::ClientError,
@@ -117,6 +118,10 @@ struct UpArgs {
     directory: PathBuf,
     #[command(flatten)]
     name: Name,
+    /// The sidecar: `tulle`, or `envoy` for stock Envoy with the same YAML. A pod's annotation
+    /// tulle.dev/data-plane chooses for that pod.
+    #[arg(long, value_name = "PROGRAM", default_value = "tulle")]
+    data_plane: DataPlane,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

@@ -96,7 +96,10 @@ pub(crate) enum Error {
 /// Asks the sidecar and prints the answer.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let Command::Config(args) = &args.command;
-    let mut dump = ask(args, "/debug/config")?;
+    let mut dump = match ask(args, "/debug/config") {
+        Ok(dump) => dump,
+        Err(error) => return envoy(args).map_err(|_other| error),
+    };
     if matches!(args.section, None | Some(Section::Certs)) {
         dump["certificate"] = ask(args, "/debug/certs")?;
     }
@@ -108,9 +111,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what stock Envoy says of itself, if that is the sidecar: each resource with the object that
+/// it comes from, in its metadata.
+fn envoy(args: &ConfigArgs) -> Result<ExitCode, Error> {
+    let path = match args.section {
+        None => "/config_dump?include_eds",
+        Some(Section::Listeners) => "/config_dump?resource=dynamic_listeners",
+        Some(Section::Routes) => "/config_dump?resource=dynamic_route_configs",
+        Some(Section::Clusters) => "/config_dump?resource=dynamic_active_clusters",
+        Some(Section::Endpoints) => "/config_dump?include_eds&resource=dynamic_endpoint_configs",
+        Some(Section::Certs) => "/certs",
+    };
+    let dump = ask_with(args, &["env", ENVOY_SOCKET, "tulle-proxy", "ctl", path])?;
+    io::stdout().lock().write_all(format!("{dump:#}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where Envoy's admin pages are, for `tulle-proxy ctl`.
+const ENVOY_SOCKET: &str = "TULLE_ADMIN_SOCKET=/run/tulle/envoy-admin.sock";
+
 fn ask(args: &ConfigArgs, path: &str) -> Result<Value, Error> {
+    ask_with(args, &["tulle-proxy", "ctl", path])
+}
+
+fn ask_with(args: &ConfigArgs, command: &[&str]) -> Result<Value, Error> {
     let pod = &args.pod;
-    let answer = local::exec_output(&args.name, pod, PROXY, &["tulle-proxy", "ctl", path])
+    let answer = local::exec_output(&args.name, pod, PROXY, command)
         .map_err(|source| Error::Ask { pod: pod.clone(), source: Box::new(source) })?;
     serde_json::from_str(&answer).map_err(|source| Error::Answer { pod: pod.clone(), source })
 }

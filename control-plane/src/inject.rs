@@ -13,6 +13,7 @@
 
 mod agent;
 mod annotations;
+mod envoy;
 mod probes;
 mod sidecar;
 
@@ -22,10 +23,11 @@ use k8s_openapi::{
     api::core::v1::{Container, Pod, PodSpec, Volume},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
+use serde::{Deserialize, Serialize};
 
 pub use agent::Shared;
 pub use annotations::BadAnnotation;
-use annotations::{DataPlane, Overrides};
+use annotations::Overrides;
 pub use probes::{Handler, List, ProbeKey, Rewrite};
 
 /// Label of a namespace or a pod; a pod's wins.
@@ -53,6 +55,37 @@ const OTHER_MESHES: [(&str, &str); 5] = [
     ("osm-envoy", "Open Service Mesh"),
 ];
 
+/// Who carries a pod's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataPlane {
+    /// The sidecar.
+    #[default]
+    Tulle,
+    /// Stock Envoy in the sidecar's place, with the agent beside it.
+    Envoy,
+    /// The application, which is gRPC's and speaks xDS; the agent enrols for it.
+    Grpc,
+}
+
+impl std::str::FromStr for DataPlane {
+    type Err = UnknownDataPlane;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDataPlane> {
+        match text {
+            "tulle" => Ok(Self::Tulle),
+            "envoy" => Ok(Self::Envoy),
+            "grpc" => Ok(Self::Grpc),
+            _ => Err(UnknownDataPlane("it must be tulle, envoy or grpc".to_owned())),
+        }
+    }
+}
+
+/// A text that names no [`DataPlane`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnknownDataPlane(String);
+
 /// What an installation sets for all sidecars.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -72,6 +105,8 @@ pub struct Settings {
     pub proxy_resources: Resources,
     /// The same for the init container.
     pub redirect_resources: Resources,
+    /// Who carries the traffic of pods that do not say it.
+    pub data_plane: DataPlane,
     /// Makes the paths at which the kubelet's probes ask the sidecar. A random one by default: for
     /// the same output each time, give the same key each time.
     pub probe_key: ProbeKey,
@@ -115,6 +150,7 @@ impl Default for Settings {
                 &[("cpu", "10m"), ("memory", "16Mi")],
                 &[("memory", "64Mi")],
             ),
+            data_plane: DataPlane::default(),
             probe_key: ProbeKey::random(),
         }
     }
@@ -295,7 +331,8 @@ pub fn plan(
     refuse_clashes(spec)?;
     let (overrides, mut warnings) = Overrides::parse(metadata.annotations.iter().flatten())?;
     let annotations = BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]);
-    if overrides.data_plane == DataPlane::Grpc {
+    let data_plane = overrides.data_plane.unwrap_or(settings.data_plane);
+    if data_plane == DataPlane::Grpc {
         return Ok(Plan::Inject(Box::new(Additions {
             annotations,
             init_containers: vec![agent::container(&overrides, settings)],
@@ -305,14 +342,17 @@ pub fn plan(
             warnings,
         })));
     }
+    let envoy = data_plane == DataPlane::Envoy;
     let probes = probes::plan(metadata, spec, &settings.probe_key);
     warnings.extend(probes.warnings);
+    let redirect = sidecar::redirect(&overrides, settings);
+    let proxy = sidecar::proxy(&overrides, probes.variable, settings);
     Ok(Plan::Inject(Box::new(Additions {
         annotations,
-        init_containers: vec![
-            sidecar::redirect(&overrides, settings),
-            sidecar::proxy(&overrides, probes.variable, settings),
-        ],
+        init_containers: match envoy {
+            true => vec![redirect, envoy::agent(proxy.clone()), envoy::proxy(proxy)],
+            false => vec![redirect, proxy],
+        },
         volumes: sidecar::volumes(),
         rewrites: probes.rewrites,
         shared: None,

@@ -25,6 +25,9 @@ struct Args {
     /// Without the mesh's part: every scene must then fail, and that is what is told.
     #[arg(long)]
     control: bool,
+    /// With stock Envoy as the sidecars: another list of scenes.
+    #[arg(long)]
+    envoy: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]
     small: bool,
@@ -60,7 +63,8 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
     }
     let wanted = |number| args.only.is_empty() || args.only.contains(&number);
     let mut outcomes = Vec::new();
-    for scene in scenes::ALL.iter().filter(|scene| wanted(scene.number)) {
+    let all = if args.envoy { scenes::ENVOY } else { scenes::ALL };
+    for scene in all.iter().filter(|scene| wanted(scene.number)) {
         println!("\n{:>2}. {}\n    {}", scene.number, scene.name, scene.does);
         let start = Instant::now();
         let result = (scene.run)(&mut stage).await;

@@ -25,6 +25,9 @@ const STATE: &str = "/run/tulle-local";
 const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", "tulle-control-p"];
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// In the template of reviews-v2, and what makes it our own sidecar's in any mesh.
+const V2: &str = "      labels: {app: reviews, version: v2}\n";
+const OURS: &str = "      annotations: {tulle.dev/data-plane: tulle}\n";
 
 /// A mesh of its own, made from a copy of the sample.
 #[derive(Debug)]
@@ -32,6 +35,17 @@ pub(crate) struct Mesh {
     name: String,
     directory: TempDir,
     raw: PathBuf,
+}
+
+/// The sidecar of a mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataPlane {
+    /// Our own.
+    Tulle,
+    /// Stock Envoy; our own in reviews-v2.
+    Envoy,
+    /// None.
+    None,
 }
 
 /// A YAML file that a scene has put into the mesh's directory. It goes with this value.
@@ -68,23 +82,30 @@ pub(crate) struct Pod {
 }
 
 impl Mesh {
-    /// Starts the bookstore and returns at once; without injection if `injected` is false. What load generators
-    /// say goes into the folder `raw`.
-    pub(crate) async fn up(injected: bool, raw: &Path) -> Result<Self, Failure> {
+    /// Starts the bookstore and returns at once. What load generators say goes into the folder `raw`.
+    pub(crate) async fn up(data_plane: DataPlane, raw: &Path) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let sample = root().join("deploy/samples/bookstore");
         for entry in fs::read_dir(&sample)? {
             let from = entry?.path();
             let Some(name) = from.file_name() else { continue };
             let mut text = fs::read_to_string(&from)?;
-            if !injected {
-                text = text.replace("tulle.dev/inject: enabled", "tulle.dev/inject: disabled");
-            }
+            text = match data_plane {
+                DataPlane::Tulle => text,
+                DataPlane::Envoy => text.replace(V2, &format!("{V2}{OURS}")),
+                DataPlane::None => {
+                    text.replace("tulle.dev/inject: enabled", "tulle.dev/inject: disabled")
+                }
+            };
             fs::write(directory.path().join(name), text)?;
         }
         let name = format!("scenes-{}", std::process::id());
         let mesh = Self { name, directory, raw: raw.to_owned() };
-        let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--no-wait"]);
+        let path = mesh.path("").display().to_string();
+        let mut up = mesh.tulle(&["up", &path, "--detach", "--no-wait"]);
+        if data_plane == DataPlane::Envoy {
+            up.args(["--data-plane", "envoy"]);
+        }
         output_of(up).await?;
         Ok(mesh)
     }

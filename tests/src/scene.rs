@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::mesh::{Mesh, Traces};
+use crate::mesh::{DataPlane, Mesh, Traces};
 
 /// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
 /// a number of things.
@@ -43,6 +43,8 @@ pub(crate) struct Stage {
     /// The mesh's part is switched off, by not injecting sidecars: scenes must fail. They should do so because
     /// of what callers met, and not for the lack of a sidecar's log.
     pub(crate) control: bool,
+    /// The sidecar, unless that is switched off.
+    pub(crate) data_plane: DataPlane,
     /// A few thousand requests have to do.
     pub(crate) small: bool,
     before: Traces,
@@ -67,7 +69,14 @@ impl Stage {
             fs::remove_dir_all(raw)?;
         }
         fs::create_dir_all(raw)?;
-        Ok(Self { control, small: false, before: Traces::now(), mesh: None, raw: raw.to_owned() })
+        Ok(Self {
+            control,
+            data_plane: DataPlane::Tulle,
+            small: false,
+            before: Traces::now(),
+            mesh: None,
+            raw: raw.to_owned(),
+        })
     }
 
     /// The mesh, up and ready.
@@ -80,7 +89,8 @@ impl Stage {
 
     /// Brings the mesh up and returns while it still starts.
     pub(crate) async fn begin(&mut self) -> Result<&Mesh, Failure> {
-        self.mesh = Some(Mesh::up(!self.control, &self.raw).await?);
+        let data_plane = if self.control { DataPlane::None } else { self.data_plane };
+        self.mesh = Some(Mesh::up(data_plane, &self.raw).await?);
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 

@@ -2,6 +2,7 @@
 
 mod bad_yaml;
 mod control_plane_down;
+mod envoy;
 mod first_request;
 mod orders;
 mod protocols;
@@ -60,3 +61,12 @@ pub(crate) const ALL: &[Scene] = &[
         run: |s| Box::pin(bad_yaml::run(s)),
     },
 ];
+
+/// With stock Envoy in place of our own sidecar: for the tests, not for the demo.
+pub(crate) const ENVOY: &[Scene] = &[Scene {
+    number: 1,
+    name: "stock Envoy",
+    does: "Envoy's sidecars beside our own: a split and its edit under load, mTLS between both and from both, \
+           strangers refused, a Service that goes and comes back.",
+    run: |s| Box::pin(envoy::run(s)),
+}];

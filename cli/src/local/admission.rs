@@ -1,7 +1,7 @@
 //! Admission of a pod: the sidecar is added by the very function that the Kubernetes webhook uses.
 
 use k8s_openapi::api::core::v1::Pod;
-use tulle_control_plane::inject::{Decision, Settings, inject};
+use tulle_control_plane::inject::{DataPlane, Decision, Settings, inject};
 
 use super::controllers::Labels;
 
@@ -9,8 +9,13 @@ use super::controllers::Labels;
 ///
 /// # Errors
 /// Why a pod that asks for a sidecar cannot have one.
-pub(super) fn admit(pod: Pod, namespace_labels: &Labels) -> Result<Pod, String> {
-    match inject(&pod, namespace_labels, &Settings::default()) {
+pub(super) fn admit(
+    pod: Pod,
+    namespace_labels: &Labels,
+    data_plane: DataPlane,
+) -> Result<Pod, String> {
+    let settings = Settings { data_plane, ..Settings::default() };
+    match inject(&pod, namespace_labels, &settings) {
         Ok(Decision::Injected { pod: injected, warnings }) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             for warning in warnings {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tulle_control_plane::inject::DataPlane;
 
 /// Where everything that the runtime starts was found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Programs {
     ///
     /// # Errors
     /// Everything that is missing at once, so that nobody has to try five times.
-    pub(super) fn find() -> Result<Self, Missing> {
+    pub(super) fn find(data_plane: DataPlane) -> Result<Self, Missing> {
         let mut missing = Vec::new();
         rights(&mut missing);
         let mut tool = |name: &str, package: &str| {
@@ -73,6 +74,13 @@ impl Programs {
         };
         let (proxy, control_plane) = (ours("tulle-proxy"), ours("tulle-control-plane"));
         let shown = cache().join("tulle/programs");
+        let envoy = shown.join("bin/envoy");
+        if data_plane == DataPlane::Envoy && !is_program(&envoy) {
+            missing.push(format!(
+                "the program `{}`; get it: deploy/samples/bookstore/programs",
+                envoy.display()
+            ));
+        }
         if missing.is_empty() {
             Ok(Self { unshare, nsenter, setpriv, ip, nft, tulle, proxy, control_plane, shown })
         } else {

@@ -23,6 +23,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tulle_control_plane::inject::DataPlane;
 
 use super::config::Programs;
 
@@ -41,6 +42,8 @@ pub(super) struct Launch {
     pub(super) name: String,
     /// Directory with the user's YAML, absolute.
     pub(super) directory: PathBuf,
+    /// The sidecar of pods that do not choose theirs.
+    pub(super) data_plane: DataPlane,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

@@ -76,10 +76,11 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
     let directory = directory.map_err(|source| {
         Error::from(UpError::Directory { path: args.directory.clone(), source })
     })?;
-    let programs = Programs::find().map_err(UpError::from)?;
+    let programs = Programs::find(args.data_plane).map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
-    let launch = Launch { name: args.name.name.clone(), directory, programs };
+    let (name, data_plane) = (args.name.name.clone(), args.data_plane);
+    let launch = Launch { name, directory, data_plane, programs };
     let mesh = start(&args, &state, &launch, lock).await;
     let outcome = match mesh {
         Ok(mesh) => mesh.follow(&args).await,

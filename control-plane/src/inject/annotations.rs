@@ -4,7 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::{INJECTED, LABEL};
+use super::{DataPlane, INJECTED, LABEL, UnknownDataPlane};
 
 const PREFIX: &str = "tulle.dev/";
 const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
@@ -42,17 +42,7 @@ pub(super) struct Overrides {
     /// The sidecar's log level.
     pub(super) log_level: Option<String>,
     /// Who carries the pod's traffic.
-    pub(super) data_plane: DataPlane,
-}
-
-/// Who carries a pod's traffic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum DataPlane {
-    /// The sidecar.
-    #[default]
-    Tulle,
-    /// The application, which is gRPC's and speaks xDS; the agent enrols for it.
-    Grpc,
+    pub(super) data_plane: Option<DataPlane>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,11 +73,8 @@ impl Overrides {
                 }
                 overrides.log_level = Some(value.clone());
             } else if name == DATA_PLANE {
-                overrides.data_plane = match value.as_str() {
-                    "tulle" => DataPlane::Tulle,
-                    "grpc" => DataPlane::Grpc,
-                    _ => return Err(bad("it must be tulle or grpc".to_owned())),
-                };
+                overrides.data_plane =
+                    Some(value.parse().map_err(|unknown: UnknownDataPlane| bad(unknown.0))?);
             } else if name == LABEL {
                 warnings.push(format!("annotation {name} does nothing: it must be a label"));
             } else if name != INJECTED {
@@ -227,7 +214,7 @@ mod tests {
             ("include-outbound-cidrs", "10.0.0.1/8", "write 10.0.0.0/8"),
             ("exclude-uids", "root", "\"root\" is no user id"),
             ("proxy-log-level", "verbose", "one of error, warn, info, debug, trace"),
-            ("data-plane", "nginx", "it must be tulle or grpc"),
+            ("data-plane", "nginx", "it must be tulle, envoy or grpc"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");

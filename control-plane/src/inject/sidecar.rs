@@ -18,7 +18,7 @@ pub(super) const STATUS_PORT: i32 = 15021;
 const PROGRAM: &str = "tulle-proxy";
 const TOKEN: (&str, &str) = ("tulle-token", "/var/run/secrets/tulle/token");
 const ROOTS: (&str, &str) = ("tulle-roots", "/var/run/secrets/tulle/roots");
-const RUN: (&str, &str) = ("tulle-run", "/run/tulle");
+pub(super) const RUN: (&str, &str) = ("tulle-run", "/run/tulle");
 const AUDIENCE: &str = "tulle";
 /// The kubelet replaces a token when a fifth of its time is left.
 const TOKEN_SECONDS: i64 = 3600;

@@ -1,14 +1,23 @@
 //! The process.
 
-use std::{io, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tonic::transport::Server;
 use tulle_runtime::{
     drain,
-    http::{answer, serve_tcp, serve_unix, text},
+    http::{Handler, TIME, answer, serve_tcp, serve_unix, text},
     log::{self, Filter},
     metrics::{self, Registry},
     ready::Readiness,
@@ -27,11 +36,16 @@ use crate::{
     admin::{self, json_answer},
     config::Config,
     net::listen::bind,
+    probe::{Application, Probe, Probes},
+    redirect::{SOURCE_V4, SOURCE_V6},
     tls::{Certs, enroll::Enrolment},
 };
 
 /// When files that could not be written are tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the application's end is held back at most.
+const HOLD: Duration = Duration::from_secs(3);
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +181,45 @@ struct Admin {
     filter: Filter,
 }
 
+/// What answers on one of the pod's addresses.
+#[derive(Debug)]
+struct Status {
+    admin: Admin,
+    probes: Probes,
+    /// The application at this address, beside an Envoy that its traffic is redirected to.
+    application: Application,
+}
+
+impl Status {
+    fn probe(&self, request: &Request<Bytes>) -> Option<&Probe> {
+        let get = request.method() == Method::GET;
+        get.then(|| self.probes.find(request.uri().path()))?
+    }
+}
+
+impl Handler for Status {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let Some(probe) = self.probe(&request) else {
+            return self.admin.status(&request);
+        };
+        match probe.hold() {
+            // Nobody here knows when Envoy has drained: long enough for callers to be told.
+            Some(most) => {
+                sleep(most.min(HOLD)).await;
+                text(StatusCode::OK, "held\n")
+            }
+            None => probe.answer(&self.application, &request).await,
+        }
+    }
+
+    /// A probe knows its own.
+    fn limit(&self, request: &Request<Bytes>) -> Duration {
+        self.probe(request).map_or(TIME, |_probe| Duration::MAX)
+    }
+}
+
 impl Admin {
-    /// Answers on the pod's addresses.
+    /// Answers on the pod's addresses, but for probes.
     fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness),
@@ -200,9 +251,16 @@ fn serve_admin(config: &Config, admin: &Admin) -> Result<drain::Trigger, AgentEr
     for ip in &config.pod.addresses {
         let address = (*ip, config.ports.status).into();
         let listener = bind(address).map_err(|error| AgentError::Listen { address, error })?;
-        let admin = admin.clone();
-        let handler = move |request| std::future::ready(admin.status(&request));
-        tokio::spawn(serve_tcp(listener, handler, drain.clone()));
+        let source = match ip {
+            IpAddr::V4(_) => SOURCE_V4.into(),
+            IpAddr::V6(_) => SOURCE_V6.into(),
+        };
+        let status = Status {
+            admin: admin.clone(),
+            probes: config.probes.clone(),
+            application: Application { address: *ip, source: Some(source) },
+        };
+        tokio::spawn(serve_tcp(listener, status, drain.clone()));
     }
     let path = config.admin_socket.clone();
     let listener = admin::bind(&path).map_err(|error| AgentError::Socket { path, error })?;

@@ -63,8 +63,8 @@ pub fn receive(
     authority(head, (!needs_host).then_some(fallback))?;
     let spoken = head.headers.get(HTTP_VERSION).filter(|_| from_sidecar);
     let version = match spoken.map(HeaderValue::as_bytes) {
-        Some(b"1.1") => Version::HTTP_11,
-        Some(b"1.0") => Version::HTTP_10,
+        Some(b"1.1" | b"HTTP/1.1") => Version::HTTP_11,
+        Some(b"1.0" | b"HTTP/1.0") => Version::HTTP_10,
         _ => head.version,
     };
     let upgrade = wanted_upgrade(head);

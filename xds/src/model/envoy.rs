@@ -91,3 +91,6 @@ fn one_field(key: &str, text: &str) -> Struct {
     let value = Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
     Struct { fields: [(key.to_owned(), value)].into() }
 }
+
+#[cfg(test)]
+mod tests;

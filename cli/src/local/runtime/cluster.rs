@@ -13,6 +13,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use tokio::time::Instant;
+use tulle_control_plane::inject::DataPlane;
 
 use super::publish::{Outlets, Publisher};
 use crate::local::{
@@ -37,6 +38,7 @@ pub(super) struct Cluster {
     pub(super) cx: Arc<Context>,
     pub(super) name: String,
     pub(super) directory: String,
+    pub(super) data_plane: DataPlane,
     /// What the mesh itself needs, before what the user wants.
     system: Vec<Document>,
     pub(super) content: Content,
@@ -112,6 +114,7 @@ impl Cluster {
             cx,
             name: launch.name.clone(),
             directory: launch.directory.display().to_string(),
+            data_plane: launch.data_plane,
             system,
             content: Content::default(),
             objects,

@@ -209,7 +209,7 @@ impl Cluster {
         let subject = owner.clone().unwrap_or_else(|| id.clone());
         let labels = self.objects.namespaces.get(&Id::new("", &*id.namespace));
         let labels = labels.and_then(|namespace| namespace.metadata.labels.clone());
-        let pod = match admission::admit(pod, &labels.unwrap_or_default()) {
+        let pod = match admission::admit(pod, &labels.unwrap_or_default(), self.data_plane) {
             Ok(pod) => pod,
             Err(reason) => {
                 self.rejected.insert(subject, reason);

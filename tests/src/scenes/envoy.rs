@@ -1,0 +1,112 @@
+//! The bookstore with stock Envoy as its sidecars, but for one version of one service and one caller:
+//! what our control plane tells Envoy is proven by where requests go and who is refused.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    mesh::{DataPlane, Mesh, Pod},
+    scene::{Failure, Figures, Stage, prove},
+    scenes::split,
+};
+
+/// How long a change of policy may take here.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A caller behind our own sidecar.
+const CALLER: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: ours
+  namespace: bookstore
+  annotations: {tulle.dev/data-plane: tulle}
+spec:
+  serviceAccountName: client
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: client
+    image: curlimages/curl:8.16.0
+    command: [sleep, infinity]
+";
+const STRICT: &str = "\
+apiVersion: tulle.dev/v1alpha1
+kind: MeshTLS
+metadata: {name: strict, namespace: bookstore}
+spec: {mode: Strict}
+";
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    stage.data_plane = DataPlane::Envoy;
+    let mut figures = split::run(stage).await?;
+    let mesh = stage.mesh().await?;
+    let ours_yaml = mesh.edit("ours.yaml", CALLER)?;
+    let since = Instant::now();
+    while !mesh.pod("bookstore", "ours").await.is_ok_and(|pod| pod.ready) {
+        prove(since.elapsed() < PATIENCE, || "the caller of ours is not ready".into())?;
+    }
+    let envoy = mesh.pod("bookstore", "client").await?;
+    let ours = mesh.pod("bookstore", "ours").await?;
+    let stranger = mesh.pod("outside", "stranger").await?;
+    let versions = ["reviews-v1", "reviews-v2"];
+    let url = |service: &str| format!("http://{service}.bookstore:9080/reviews/1");
+
+    // To Envoy and to our own, from Envoy, from our own, and from outside of the mesh.
+    for version in versions {
+        for caller in [&envoy, &ours, &stranger] {
+            get(mesh, caller, &url(version)).await?;
+        }
+    }
+    let strict = mesh.edit("strict.yaml", STRICT)?;
+    let saved = Instant::now();
+    for version in versions {
+        while get(mesh, &stranger, &url(version)).await.is_ok() {
+            prove(saved.elapsed() < PATIENCE, || {
+                format!("strict, and a stranger still gets to {version}")
+            })?;
+        }
+    }
+    figures.insert("strict_in_force_after_s", saved.elapsed().as_secs_f64());
+    // Only mTLS is left. Long enough for the kubelet to give a pod up, were its probes refused.
+    sleep(Duration::from_secs(4)).await;
+    for version in versions {
+        for caller in [&envoy, &ours] {
+            get(mesh, caller, &url(version)).await?;
+        }
+    }
+    drop(strict);
+    while get(mesh, &stranger, &url("reviews-v1")).await.is_err() {
+        prove(saved.elapsed() < 2 * PATIENCE, || "no longer strict, and still refused".into())?;
+    }
+
+    // A Service that goes, and comes back: Envoy forgets and learns it.
+    let reviews = std::fs::read_to_string(mesh.path("reviews.yaml"))?;
+    let without = reviews.replace(
+        "name: reviews-v2\n  namespace: bookstore\nspec:\n  selector:",
+        "name: gone\n  namespace: bookstore\nspec:\n  selector:",
+    );
+    prove(without != reviews, || "there is no Service reviews-v2 to rename".into())?;
+    std::fs::write(mesh.path("reviews.yaml"), without)?;
+    until(mesh, &envoy, &url("gone"), true).await?;
+    until(mesh, &envoy, &url("reviews-v2"), false).await?;
+    std::fs::write(mesh.path("reviews.yaml"), reviews)?;
+    until(mesh, &envoy, &url("reviews-v2"), true).await?;
+    drop(ours_yaml);
+    Ok(figures)
+}
+
+/// Waits until the answer is there, or is not.
+async fn until(mesh: &Mesh, from: &Pod, url: &str, there: bool) -> Result<(), Failure> {
+    let since = Instant::now();
+    while get(mesh, from, url).await.is_ok() != there {
+        prove(since.elapsed() < PATIENCE, || {
+            format!("{url}: still not {there} after {PATIENCE:?}")
+        })?;
+    }
+    Ok(())
+}
+
+async fn get(mesh: &Mesh, from: &Pod, url: &str) -> Result<String, Failure> {
+    let container = if from.namespace == "outside" { "stranger" } else { "client" };
+    mesh.exec(from, container, &["curl", "-sS", "-f", "-m", "5", url]).await
+}

@@ -1,0 +1,123 @@
+use envoy_types::pb::envoy::config::{
+    cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds,
+};
+use prost::Message as _;
+
+use super::*;
+use crate::model::{
+    Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Limits, MtlsMode,
+    Protocol, SpiffeId, UpstreamProtocol, Workload,
+};
+
+fn identity(account: &str) -> SpiffeId {
+    SpiffeId::service_account("cluster.local", "shop", account)
+}
+
+fn endpoint(last: u8, identity: Option<SpiffeId>) -> Endpoint {
+    Endpoint {
+        address: ([10, 244, 0, last], 8080).into(),
+        health: Health::Ready,
+        weight: 1,
+        identity,
+        pod: String::new(),
+        pod_uid: String::new(),
+        workload: String::new(),
+        revision: String::new(),
+        zone: String::new(),
+    }
+}
+
+fn service() -> Cluster {
+    Cluster {
+        name: "service/shop/cart/80".to_owned(),
+        service: None,
+        protocol: Protocol::Http,
+        upstream_protocol: UpstreamProtocol::Same,
+        balance: Balance::default(),
+        limits: Limits::default(),
+        ejection: None,
+        connect_timeout: std::time::Duration::from_secs(5),
+        origin: Origin::default(),
+    }
+}
+
+fn workload(ports: Vec<InboundPort>) -> Workload {
+    Workload {
+        name: "shop/cart-1".to_owned(),
+        uid: "u".to_owned(),
+        identity: identity("cart"),
+        owner_kind: "Deployment".to_owned(),
+        owner_name: "cart".to_owned(),
+        revision: String::new(),
+        addresses: vec!["10.244.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
+        ports,
+        default_mtls: MtlsMode::Permissive,
+        mesh_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+        external_traffic: ExternalTraffic::Pass,
+        hold: String::new(),
+        trust_domains: vec!["cluster.local".to_owned()],
+    }
+}
+
+#[test]
+fn only_an_endpoint_without_identity_gets_plaintext() {
+    let endpoints = Endpoints {
+        name: "service/shop/cart/80".to_owned(),
+        endpoints: vec![endpoint(1, Some(identity("cart"))), endpoint(2, None)],
+    };
+    let peers = Peers::of(&endpoints);
+    let bytes = cluster(&service(), &peers);
+    assert_eq!(bytes, cluster(&service(), &peers), "deterministic");
+    let message = cds::Cluster::decode(bytes).unwrap();
+    let told: Vec<_> = message
+        .transport_socket_matches
+        .iter()
+        .map(|m| (m.name.as_str(), m.transport_socket.as_ref().unwrap().name.as_str()))
+        .collect();
+    let cart = identity("cart");
+    assert_eq!(
+        told,
+        [
+            ("none", "envoy.transport_sockets.raw_buffer"),
+            (cart.as_str(), "envoy.transport_sockets.tls"),
+        ]
+    );
+    // What is neither: TLS with somebody who does not exist.
+    assert_eq!(message.transport_socket, Some(tls::to_nobody()));
+
+    let message = eds::ClusterLoadAssignment::decode(super::endpoints(&endpoints)).unwrap();
+    let members = &message.endpoints[0].lb_endpoints;
+    let says = |text: &str| members.iter().filter(|m| format!("{m:?}").contains(text)).count();
+    assert_eq!((says(cart.as_str()), says("\"none\"")), (1, 1));
+}
+
+#[test]
+fn a_strict_port_has_chains_for_mtls_alone() {
+    let port = |port, protocol, mtls| InboundPort { port, protocol, mtls, services: Vec::new() };
+    let ports = vec![
+        port(80, Protocol::Http, MtlsMode::Strict),
+        port(81, Protocol::Tcp, MtlsMode::Permissive),
+        port(82, Protocol::Detect, MtlsMode::Permissive),
+    ];
+    let message = lds::Listener::decode(inbound(&workload(ports))).unwrap();
+    assert_eq!(message.name, "inbound/shop/cart-1");
+    assert_eq!(message.additional_addresses.len(), 1, "one for each address of the pod");
+    let plaintext = |number: Option<u32>| {
+        let of_port = message.filter_chains.iter().filter(|chain| {
+            let matches = chain.filter_chain_match.as_ref().unwrap();
+            matches.destination_port.map(|p| p.value) == number
+        });
+        of_port.filter(|chain| chain.transport_socket.is_none()).count()
+    };
+    assert_eq!(plaintext(Some(80)), 0);
+    assert_eq!(plaintext(Some(81)), 1);
+    assert_eq!(plaintext(None), 2, "HTTP and opaque");
+    assert_eq!(plaintext(Some(82)), 0, "as most ports: it has no chains of its own");
+}
+
+#[test]
+fn what_is_unknown_inside_of_the_mesh_is_refused() {
+    let message = lds::Listener::decode(outbound(&workload(Vec::new()))).unwrap();
+    let [mesh] = message.filter_chains.as_slice() else { panic!("{message:?}") };
+    assert!(format!("{mesh:?}").contains("10.244.0.0"));
+}
