@@ -127,6 +127,15 @@ impl Mesh {
         Ok(edit)
     }
 
+    /// YAML with the sidecar in it, as `tulle inject` makes it.
+    pub(crate) async fn inject(&self, yaml: &str) -> Result<String, Failure> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), yaml)?;
+        let mut command = Command::new(binaries().join("tulle"));
+        command.args(["inject", "-f"]).arg(file.path());
+        output_of(command).await
+    }
+
     /// Waits until every pod is ready.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + READY;

@@ -13,14 +13,14 @@ use crate::{
 
 /// How long a change of policy may take here.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A caller behind our own sidecar.
+/// A caller of one's own.
 const CALLER: &str = "\
 apiVersion: v1
 kind: Pod
 metadata:
-  name: ours
+  name: NAME
   namespace: bookstore
-  annotations: {tulle.dev/data-plane: tulle}
+  annotations: {tulle.dev/data-plane: PROGRAM}
 spec:
   serviceAccountName: client
   terminationGracePeriodSeconds: 1
@@ -29,6 +29,12 @@ spec:
     image: curlimages/curl:8.16.0
     command: [sleep, infinity]
 ";
+/// In what Envoy is started with: the beginning of its own part, and before that the other variant.
+const DELTA: &str = "{\"static_resources\":";
+const STATE: &str =
+    "{\"dynamic_resources\":{\"ads_config\":{\"api_type\":\"GRPC\"}},\"static_resources\":";
+/// Where Envoy's admin pages are.
+const ADMIN: &str = "TULLE_ADMIN_SOCKET=/run/tulle/envoy-admin.sock";
 const STRICT: &str = "\
 apiVersion: tulle.dev/v1alpha1
 kind: MeshTLS
@@ -40,20 +46,23 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     stage.data_plane = DataPlane::Envoy;
     let mut figures = split::run(stage).await?;
     let mesh = stage.mesh().await?;
-    let ours_yaml = mesh.edit("ours.yaml", CALLER)?;
-    let since = Instant::now();
-    while !mesh.pod("bookstore", "ours").await.is_ok_and(|pod| pod.ready) {
-        prove(since.elapsed() < PATIENCE, || "the caller of ours is not ready".into())?;
-    }
+    let yaml = |name, program| CALLER.replace("NAME", name).replace("PROGRAM", program);
+    let _ours = mesh.edit("ours.yaml", &yaml("ours", "tulle"))?;
+    // The same Envoy, told in the other variant of the protocol.
+    let injected = mesh.inject(&yaml("whole", "envoy")).await?;
+    let whole = injected.replacen(DELTA, STATE, 1);
+    prove(whole != injected, || format!("there is no {DELTA} in what was injected:\n{injected}"))?;
+    let _whole = mesh.edit("whole.yaml", &whole)?;
+    let ours = ready(mesh, "ours").await?;
+    let whole = ready(mesh, "whole").await?;
     let envoy = mesh.pod("bookstore", "client").await?;
-    let ours = mesh.pod("bookstore", "ours").await?;
     let stranger = mesh.pod("outside", "stranger").await?;
     let versions = ["reviews-v1", "reviews-v2"];
     let url = |service: &str| format!("http://{service}.bookstore:9080/reviews/1");
 
     // To Envoy and to our own, from Envoy, from our own, and from outside of the mesh.
     for version in versions {
-        for caller in [&envoy, &ours, &stranger] {
+        for caller in [&envoy, &whole, &ours, &stranger] {
             get(mesh, caller, &url(version)).await?;
         }
     }
@@ -70,7 +79,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     // Only mTLS is left. Long enough for the kubelet to give a pod up, were its probes refused.
     sleep(Duration::from_secs(4)).await;
     for version in versions {
-        for caller in [&envoy, &ours] {
+        for caller in [&envoy, &whole, &ours] {
             get(mesh, caller, &url(version)).await?;
         }
     }
@@ -87,12 +96,46 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     );
     prove(without != reviews, || "there is no Service reviews-v2 to rename".into())?;
     std::fs::write(mesh.path("reviews.yaml"), without)?;
-    until(mesh, &envoy, &url("gone"), true).await?;
-    until(mesh, &envoy, &url("reviews-v2"), false).await?;
+    for caller in [&envoy, &whole] {
+        until(mesh, caller, &url("gone"), true).await?;
+        until(mesh, caller, &url("reviews-v2"), false).await?;
+    }
     std::fs::write(mesh.path("reviews.yaml"), reviews)?;
-    until(mesh, &envoy, &url("reviews-v2"), true).await?;
-    drop(ours_yaml);
+    for caller in [&envoy, &whole] {
+        until(mesh, caller, &url("reviews-v2"), true).await?;
+    }
+    accepted(mesh, &envoy, true).await?;
+    accepted(mesh, &whole, false).await?;
     Ok(figures)
+}
+
+/// Waits for a pod of ours.
+async fn ready(mesh: &Mesh, name: &str) -> Result<Pod, Failure> {
+    let since = Instant::now();
+    loop {
+        match mesh.pod("bookstore", name).await {
+            Ok(pod) if pod.ready => return Ok(pod),
+            other => prove(since.elapsed() < 2 * PATIENCE, || format!("{name}: {other:?}"))?,
+        }
+    }
+}
+
+/// Envoy's own word: which variant it speaks, and that it has rejected nothing.
+async fn accepted(mesh: &Mesh, pod: &Pod, delta: bool) -> Result<(), Failure> {
+    let ask = |path| ["env", ADMIN, "tulle-proxy", "ctl", path];
+    let dump = mesh.exec(pod, "tulle-proxy", &ask("/config_dump")).await?;
+    prove(dump.contains("DELTA_GRPC") == delta, || {
+        format!(
+            "{} speaks the other variant:
+{dump}",
+            pod.name
+        )
+    })?;
+    let stats = mesh.exec(pod, "tulle-proxy", &ask("/stats?filter=update_rejected")).await?;
+    let rejected: Vec<&str> = stats.lines().filter(|line| !line.ends_with(": 0")).collect();
+    prove(rejected.is_empty() && stats.contains("cds.update_rejected"), || {
+        format!("{} has rejected: {rejected:?}", pod.name)
+    })
 }
 
 /// Waits until the answer is there, or is not.
