@@ -1,5 +1,6 @@
 //! Who may open a stream: the pod that its certificate names, if that pod exists.
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tonic::{
     Extensions, Status,
     transport::server::{TcpConnectInfo, TlsConnectInfo},
@@ -9,7 +10,10 @@ use tulle_xds::{
     server::{Authorize, Caller, Node},
 };
 
-use crate::{ca::peer, roster::Roster};
+use crate::{
+    ca::{attest::Attested, peer},
+    roster::Roster,
+};
 
 /// Lets in pods of the mesh.
 #[derive(Debug, Clone)]
@@ -22,12 +26,7 @@ pub struct Pods {
 
 impl Authorize for Pods {
     fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status> {
-        let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
-        let certificates = connection.and_then(TlsConnectInfo::peer_certs);
-        let leaf = certificates.as_ref().and_then(|chain| chain.first()).ok_or_else(|| {
-            Status::unauthenticated("no client certificate; get one from CertificateService first")
-        })?;
-        let peer = peer::read(leaf).map_err(|bad| Status::unauthenticated(bad.to_string()))?;
+        let peer = peer_of(extensions)?;
         let pod = peer.pod.to_string();
         if node.id != pod {
             return Err(Status::permission_denied(format!(
@@ -55,4 +54,22 @@ impl Authorize for Pods {
         }
         Ok(Caller { pod, namespace: peer.pod.namespace.to_string(), identity })
     }
+
+    fn revoked(&self, extensions: &Extensions) -> BoxFuture<'static, ()> {
+        let roster = self.roster.clone();
+        match peer_of(extensions) {
+            Ok(peer) => roster.gone(peer.pod, peer.pod_uid).boxed(),
+            // Who has no certificate was not let in.
+            Err(_refused) => std::future::ready(()).boxed(),
+        }
+    }
+}
+
+fn peer_of(extensions: &Extensions) -> Result<Attested, Status> {
+    let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
+    let certificates = connection.and_then(TlsConnectInfo::peer_certs);
+    let leaf = certificates.as_ref().and_then(|chain| chain.first()).ok_or_else(|| {
+        Status::unauthenticated("no client certificate; get one from CertificateService first")
+    })?;
+    peer::read(leaf).map_err(|bad| Status::unauthenticated(bad.to_string()))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! token, CSR ─► attest (who is it?) ─► issue (leaf) ─► chain, roots
 //!                  ▲                      ▲
-//!               Roster, JWKS             root
+//!               Roster, JWKS             roots
 //! ```
 //!
 //! Invariants: a name in a certificate comes from the token, never from the CSR; a key of a
@@ -15,6 +15,7 @@ pub mod issue;
 pub mod keys;
 pub mod peer;
 pub mod root;
+pub mod roots;
 pub mod server_certificate;
 pub mod service;
 

@@ -43,10 +43,10 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub certificate_lifetime: Duration,
     /// Address of the gRPC port: certificates and configuration.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15010")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15010")]
     pub listen: SocketAddr,
     /// Address of the status port: `/ready` and `/metrics`.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15014")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15014")]
     pub status: SocketAddr,
     /// Unix socket for dumps, `/debug/…`; none by default.
     #[arg(long, value_name = "PATH")]

@@ -5,13 +5,16 @@
 
 mod directory;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::directory::Directory;
-use crate::{problem::Problem, status::Standing, world::objects::ObjectRef};
+use crate::{ca::root::Root, problem::Problem, status::Standing, world::objects::ObjectRef};
 
 /// What there is to write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,8 +40,13 @@ pub trait Output: Send + 'static {
     fn write(&mut self, report: &Report) -> std::io::Result<()>;
 }
 
-/// Writes every report, or the latest of several, until the sender is gone.
-pub async fn run(mut reports: watch::Receiver<Report>, mut output: impl Output) {
+/// Writes every report, or the latest of several, until the sender is gone; also when the root has
+/// changed.
+pub async fn run(
+    mut reports: watch::Receiver<Report>,
+    mut root: watch::Receiver<Arc<Root>>,
+    mut output: impl Output,
+) {
     while reports.wait_for(|report| report.complete).await.is_ok() {
         let report = reports.borrow_and_update().clone();
         let written = tokio::task::spawn_blocking(move || {
@@ -52,7 +60,11 @@ pub async fn run(mut reports: watch::Receiver<Report>, mut output: impl Output) 
         if let Err(error) = result {
             tracing::error!(%error, "status and roots could not be written");
         }
-        if reports.changed().await.is_err() {
+        let go_on = tokio::select! {
+            changed = reports.changed() => changed.is_ok(),
+            changed = root.changed() => changed.is_ok(),
+        };
+        if !go_on {
             return;
         }
     }

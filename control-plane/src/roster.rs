@@ -3,12 +3,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::world::objects::{Name, Pod};
 
 /// Which pods there are. `publish` writes it, the CA and the stream server read it. Clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Roster(Arc<RwLock<HashMap<Name, Member>>>);
+pub struct Roster(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    members: RwLock<HashMap<Name, Member>>,
+    /// Counts what was taken out or replaced.
+    left: watch::Sender<u64>,
+}
 
 /// A pod, as far as its identity goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +30,7 @@ pub struct Member {
 impl Roster {
     /// The pod of this name.
     pub fn get(&self, name: &Name) -> Option<Member> {
-        self.0.read().get(name).cloned()
+        self.0.members.read().get(name).cloned()
     }
 
     /// Notes what became of a pod. One that has ended has no identity any more.
@@ -31,9 +39,22 @@ impl Roster {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
         });
-        match member {
-            Some(member) => self.0.write().insert(name.clone(), member),
-            None => self.0.write().remove(name),
+        let before = match &member {
+            Some(member) => self.0.members.write().insert(name.clone(), member.clone()),
+            None => self.0.members.write().remove(name),
         };
+        if before.is_some() && before != member {
+            self.0.left.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Resolves once there is no pod of this name and uid any more.
+    pub async fn gone(self, name: Name, uid: String) {
+        let mut left = self.0.left.subscribe();
+        while self.get(&name).is_some_and(|member| member.uid == uid) {
+            if left.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }

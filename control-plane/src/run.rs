@@ -1,6 +1,12 @@
 //! Wires everything together, and takes it apart again.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
@@ -25,7 +31,8 @@ use crate::{
         attest::Attestor,
         issue::Authority,
         keys::TokenKeys,
-        root::{Root, RootError},
+        root::RootError,
+        roots::Roots,
         server_certificate::{ServerCertificate, ServerCertificateError},
         service::Certificates,
     },
@@ -87,14 +94,16 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     registry.register(|registry| metrics.register(registry));
     let mut tasks = JoinSet::new();
 
-    let root = Arc::new(Root::load_or_make(&config.ca_directory, &config.trust_domain)?);
-    let authority = Authority::new(Arc::clone(&root), config.certificate_lifetime.get());
+    let roots = Roots::load_or_make(&config.ca_directory, &config.trust_domain)?;
+    let authority = Authority::new(roots.clone(), config.certificate_lifetime.get());
     let certificate = ServerCertificate::new(authority.clone())?;
-    let tls = server::tls(&root, Arc::clone(&certificate))?;
+    let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
+    tasks.spawn(server::follow(roots.watch(), Arc::clone(&certificate), current));
     let (listener, listen) = bind(config.listen).await?;
     let (status_listener, status) = bind(config.status).await?;
 
     let (report, reports) = watch::channel(Report::default());
+    tasks.spawn(roots.follow());
     let (cache, interest) = Cache::new();
     let roster = Roster::default();
     let contributions = Contributions::default();
@@ -108,7 +117,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     };
     tasks.spawn(status::follow(reports, with_status, sources));
     if let Some(path) = config.output.clone() {
-        tasks.spawn(output::run(statuses.clone(), Directory::new(path, root.trusted_pem())));
+        let directory = Directory::new(path, roots.watch());
+        tasks.spawn(output::run(statuses.clone(), roots.watch(), directory));
     }
     let publisher = Publisher::new(
         settings(&config),
@@ -223,7 +233,14 @@ fn attestor(config: &Config, roster: Roster) -> Attestor {
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |error| StartError::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = match TcpListener::bind(address).await {
+        // A kernel without IPv6 cannot do "everywhere" in the way of both versions.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = listener.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -8,7 +8,7 @@ use rustls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -65,15 +65,30 @@ pub fn tls(
     Ok(Arc::new(config))
 }
 
+/// Keeps the TLS side true to the root, forever: connections that are open stay.
+pub async fn follow(
+    mut roots: watch::Receiver<Arc<Root>>,
+    certificate: Arc<ServerCertificate>,
+    current: watch::Sender<Arc<ServerConfig>>,
+) {
+    while roots.changed().await.is_ok() {
+        let root = Arc::clone(&roots.borrow_and_update());
+        match tls(&root, Arc::clone(&certificate)) {
+            Ok(tls) => drop(current.send_replace(tls)),
+            Err(error) => tracing::error!(%error, "clients are still known by the last root"),
+        }
+    }
+}
+
 /// Connections that have shaken hands, until the drain starts.
 pub fn incoming(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    tls: watch::Receiver<Arc<ServerConfig>>,
     metrics: Arc<Metrics>,
     drain: Drain,
 ) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
     let (connections, incoming) = mpsc::channel(HANDSHAKES);
-    let accept = accept(listener, TlsAcceptor::from(tls), metrics, connections);
+    let accept = accept(listener, tls, metrics, connections);
     tokio::spawn(async move {
         tokio::select! {
             () = drain.started() => {}
@@ -85,7 +100,7 @@ pub fn incoming(
 
 async fn accept(
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: watch::Receiver<Arc<ServerConfig>>,
     metrics: Arc<Metrics>,
     connections: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
 ) {
@@ -99,7 +114,8 @@ async fn accept(
                 continue;
             }
         };
-        let (tls, connections) = (tls.clone(), connections.clone());
+        let tls = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+        let connections = connections.clone();
         let metrics = Arc::clone(&metrics);
         tokio::spawn(async move {
             let _permit = permit;

@@ -19,19 +19,27 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::mpsc,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::{
     Code, Request,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
-use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, run};
+use tulle_control_plane::{
+    ca::{root::Root, server_certificate::SERVER_NAME},
+    config::Config,
+    run,
+};
 use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
 use tulle_xds::{
     client::{Client, ClientConfig, Event, Handle, Node},
     model::{Action, Health, Invalid, Kind, MtlsMode, PathMatch, Protocol, Resource},
     protocol::Received,
+    server::MAX_STREAMS,
 };
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 
 const SHOP: &str = r#"
 apiVersion: v1
@@ -148,6 +156,10 @@ impl Mesh {
 
     fn endpoint(&self, identity: Option<Identity>) -> Endpoint {
         let roots = fs::read_to_string(self.path("ca/root.pem")).unwrap();
+        self.trusting(&roots, identity)
+    }
+
+    fn trusting(&self, roots: &str, identity: Option<Identity>) -> Endpoint {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(roots))
             .domain_name(SERVER_NAME);
@@ -166,7 +178,7 @@ impl Mesh {
         request.metadata_mut().insert("authorization", bearer);
         let channel = self.endpoint(None).connect().await.unwrap();
         let issued = CertificateServiceClient::new(channel).issue(request).await?.into_inner();
-        assert_eq!(issued.roots.len(), 1);
+        assert!(!issued.roots.is_empty());
         let leaf = base64::engine::general_purpose::STANDARD.encode(&issued.chain[0]);
         let pem = format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n");
         Ok(Identity::from_pem(pem, key.serialize_pem()))
@@ -205,7 +217,7 @@ impl Mesh {
     async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
         let wait = async {
             while !condition() {
-                tokio::task::yield_now().await;
+                sleep(LOOK).await;
             }
         };
         timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
@@ -289,6 +301,19 @@ impl Proxy {
         timeout(Duration::from_secs(20), wait).await.unwrap()
     }
 
+    /// Why the stream ended, whatever came before.
+    async fn ended(&mut self) -> String {
+        let wait = async {
+            loop {
+                match self.events.recv().await.unwrap() {
+                    Event::Disconnected { error } => return error,
+                    event => self.learn(event),
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), wait).await.unwrap()
+    }
+
     async fn get(&mut self, kind: Kind, name: &str) -> Resource {
         self.until(kind, name, |known| known.is_some()).await.unwrap()
     }
@@ -347,8 +372,12 @@ async fn enrols_serves_and_follows_an_edit() {
     let named = || fs::read_to_string(&problems).is_ok_and(|text| text.contains("shop.yaml"));
     mesh.eventually("the broken file is named", named).await;
     assert!(mesh.path("out/shop/tulle-roots.yaml").exists());
-    fs::remove_file(mesh.path("yaml/shop.yaml")).unwrap();
+    mesh.save("shop.yaml", &SHOP.replace("10.96.0.7", "10.96.0.8"));
     proxy.until(Kind::Listener, "10.96.0.7:9080", |known| known.is_none()).await;
+    // With the file goes the pod, and with the pod its stream.
+    fs::remove_file(mesh.path("yaml/shop.yaml")).unwrap();
+    let error = proxy.ended().await;
+    assert!(error.contains("does not exist any more"), "{error}");
     mesh.plane.run_until(std::future::ready(())).await;
 }
 
@@ -534,14 +563,101 @@ async fn refuses_strangers() {
     let error =
         Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/other").disconnected().await;
     assert!(error.contains("is for pod shop/reviews-abc-1"), "{error}");
-    // For a pod that has been replaced.
+    // For a pod that has been replaced: its stream ends, and there is no other one.
+    let mut open = Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/reviews-abc-1");
+    open.get(Kind::Workload, "shop/reviews-abc-1").await;
     mesh.save("shop.yaml", &SHOP.replace("uid-1", "uid-2"));
     let replaced = || async {
         let token = mesh.token("reviews-abc-1", "uid-2");
-        while mesh.enrol(&token).await.is_err() {}
+        while mesh.enrol(&token).await.is_err() {
+            sleep(LOOK).await;
+        }
     };
     timeout(Duration::from_secs(20), replaced()).await.unwrap();
+    let error = open.ended().await;
+    assert!(error.contains("does not exist any more"), "{error}");
     let error =
         Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1").disconnected().await;
     assert!(error.contains("does not exist"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_has_so_many_streams_and_no_more() {
+    let mesh = Mesh::start().await;
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let open = || Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/reviews-abc-1");
+    let mut streams = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        let mut stream = open();
+        stream.get(Kind::Workload, "shop/reviews-abc-1").await;
+        streams.push(stream);
+    }
+    let error = open().disconnected().await;
+    assert!(error.contains("streams open already"), "{error}");
+    // One leaves, one may come.
+    drop(streams.pop());
+    let room = async {
+        let mut late = open();
+        while !late.known.values().any(Option::is_some) {
+            let event = late.events.recv().await.unwrap();
+            late.learn(event);
+        }
+    };
+    timeout(Duration::from_secs(20), room).await.unwrap();
+}
+
+/// The three steps of `ca/roots.rs`, with a client that was there before the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_root_takes_over_from_another_without_a_restart() {
+    let mesh = Mesh::start().await;
+    let token = mesh.token("reviews-abc-1", "uid-1");
+    let veteran = mesh.enrol(&token).await.unwrap();
+    let root = |name: &str| fs::read_to_string(mesh.path(name)).unwrap();
+    let (old, other) = (root("ca/root.pem"), tempfile::tempdir().unwrap());
+    Root::load_or_make(other.path(), "cluster.local").unwrap();
+    let new = fs::read_to_string(other.path().join("root.pem")).unwrap();
+    // What the pods get, in the end; and that somebody who trusts nothing else still connects.
+    let in_force = async |pem: &str| {
+        let line = pem.lines().nth(1).unwrap().to_owned();
+        let map = mesh.path("out/shop/tulle-roots.yaml");
+        let written = || fs::read_to_string(&map).is_ok_and(|text| text.contains(&line));
+        mesh.eventually("the roots reach the pods", written).await;
+    };
+
+    fs::write(mesh.path("ca/root.pem"), format!("{old}{new}")).unwrap();
+    in_force(&new).await;
+    fs::copy(other.path().join("root.key"), mesh.path("ca/root.key")).unwrap();
+    fs::write(mesh.path("ca/root.pem"), format!("{new}{old}")).unwrap();
+    // The server's own certificate is of the new root by now, and so are those that it issues.
+    let novice = async {
+        loop {
+            let trusting = mesh.trusting(&new, None).connect().await;
+            if trusting.is_ok() {
+                return mesh.enrol(&token).await.unwrap();
+            }
+            sleep(LOOK).await;
+        }
+    };
+    let novice = timeout(Duration::from_secs(20), novice).await.unwrap();
+    for identity in [&veteran, &novice] {
+        let endpoint = mesh.trusting(&new, Some(identity.clone()));
+        Proxy::open(endpoint, "shop/reviews-abc-1").get(Kind::Workload, "shop/reviews-abc-1").await;
+    }
+    fs::write(mesh.path("ca/root.pem"), &new).unwrap();
+    let refused = async {
+        let endpoint = mesh.trusting(&new, Some(veteran));
+        loop {
+            let mut late = Proxy::open(endpoint.clone(), "shop/reviews-abc-1");
+            match late.events.recv().await.unwrap() {
+                Event::Disconnected { error } => return error,
+                event => late.learn(event),
+            }
+            sleep(LOOK).await;
+        }
+    };
+    let error = timeout(Duration::from_secs(20), refused).await.unwrap();
+    // By TLS, whose alert may be overtaken by the end of the connection; not by a verdict of ours.
+    assert!(error.contains("transport error"), "{error}");
+    let endpoint = mesh.trusting(&new, Some(novice));
+    Proxy::open(endpoint, "shop/reviews-abc-1").get(Kind::Workload, "shop/reviews-abc-1").await;
 }

@@ -51,6 +51,10 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// that a client which reads never fills it.
 const QUEUE: usize = 8;
 
+/// Streams that one pod may have open: one for each of its clients, and those that were cut off but
+/// are not known to be. Each holds what it subscribes to.
+pub const MAX_STREAMS: usize = 16;
+
 /// Decides who a caller is.
 pub trait Authorize: Send + Sync + 'static {
     /// The caller, from what the transport proved. `extensions` are those of the request: whatever
@@ -60,6 +64,12 @@ pub trait Authorize: Send + Sync + 'static {
     /// # Errors
     /// The status with which the stream is refused.
     fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status>;
+
+    /// Resolves once a caller that was let in is to leave: its pod is gone, for example. Never, if
+    /// this says nothing else.
+    fn revoked(&self, _extensions: &Extensions) -> BoxFuture<'static, ()> {
+        std::future::pending().boxed()
+    }
 }
 
 /// Who opened a stream, proven.
@@ -235,12 +245,14 @@ impl Inner {
         let announced = S::node(&first);
         let dialect = wire::dialect(announced);
         let node = announced.map(wire::node).unwrap_or_default();
-        let caller = self.authorize.authorize(&extensions, &node).inspect_err(|status| {
+        let refused = |status: &Status| {
             let node = &node.id;
             tracing::warn!(node, %status, "a stream was refused");
-        })?;
+        };
+        let caller = self.authorize.authorize(&extensions, &node).inspect_err(refused)?;
+        let mut revoked = self.authorize.revoked(&extensions);
         let view = View::new(dialect, caller.namespace.as_str());
-        let listed = self.open::<S>(caller, dialect, node.version);
+        let listed = self.open::<S>(caller, dialect, &node.version).inspect_err(refused)?;
         let mut stream =
             Conversation { open: &listed.open, subscriber: self.cache.subscriber(view), responses };
         stream.take(first)?;
@@ -253,18 +265,38 @@ impl Inner {
                     None => return Ok(()),
                 },
                 () = stream.subscriber.changed() => stream.note_changes(),
+                () = &mut revoked => {
+                    return Err(Status::permission_denied("this pod does not exist any more"));
+                }
             }
         }
     }
 
-    fn open<S: Variant>(&self, caller: Caller, dialect: Dialect, version: String) -> Listed<'_, S> {
+    /// Puts a stream on the list.
+    ///
+    /// # Errors
+    /// If its pod has [`MAX_STREAMS`] already.
+    fn open<S: Variant>(
+        &self,
+        caller: Caller,
+        dialect: Dialect,
+        version: &str,
+    ) -> Result<Listed<'_, S>, Status> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Mutex::new(S::new(&caller.pod, dialect));
-        let open = Arc::new(Open { caller, dialect, version, session });
+        let open = Arc::new(Open { caller, dialect, version: version.to_owned(), session });
         let listed: Arc<AnyOpen> = Arc::<Open<S>>::clone(&open);
-        self.sessions.lock().insert(id, listed);
+        let mut sessions = self.sessions.lock();
+        if sessions.values().filter(|other| other.caller == open.caller).count() >= MAX_STREAMS {
+            return Err(Status::resource_exhausted(format!(
+                "pod {} has {MAX_STREAMS} streams open already: use one for all kinds",
+                open.caller.pod
+            )));
+        }
+        sessions.insert(id, listed);
+        drop(sessions);
         tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");
-        Listed { inner: self, id, open }
+        Ok(Listed { inner: self, id, open })
     }
 }
 

@@ -9,6 +9,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tulle_xds::model::SpiffeId;
 
 use super::{
@@ -16,15 +17,16 @@ use super::{
     attest::Attested,
     csr::{self, BadCsr},
     root::Root,
+    roots::Roots,
 };
 
 /// Clocks differ: a certificate is valid a little before it was made.
 const BACKDATE: time::Duration = time::Duration::minutes(5);
 
-/// Signs leaf certificates with the root.
+/// Signs leaf certificates with the root in force.
 #[derive(Debug, Clone)]
 pub struct Authority {
-    root: Arc<Root>,
+    roots: Roots,
     lifetime: Duration,
 }
 
@@ -39,14 +41,20 @@ pub enum IssueError {
 }
 
 impl Authority {
-    /// Signs with `root`; certificates are valid for `lifetime`, or as long as the root itself.
-    pub fn new(root: Arc<Root>, lifetime: Duration) -> Self {
-        Self { root, lifetime }
+    /// Signs with the first of `roots`; certificates are valid for `lifetime`, or as long as the root
+    /// itself.
+    pub fn new(roots: Roots, lifetime: Duration) -> Self {
+        Self { roots, lifetime }
     }
 
-    /// The root.
-    pub fn root(&self) -> &Root {
-        &self.root
+    /// The root in force.
+    pub fn root(&self) -> Arc<Root> {
+        self.roots.current()
+    }
+
+    /// Changes with the root.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<Root>> {
+        self.roots.watch()
     }
 
     /// A certificate for the key of `csr` with the identity and the pod that were proven, and with
@@ -60,14 +68,15 @@ impl Authority {
         csr: &[u8],
     ) -> Result<CertificateDer<'static>, IssueError> {
         let key = csr::public_key(csr)?;
-        let mut params = self.leaf();
+        let root = self.root();
+        let mut params = self.leaf(&root);
         params.subject_alt_names = vec![SanType::URI(spiffe(&attested.identity)?)];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let pod = format!("{}/{}", attested.pod, attested.pod_uid);
         let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
         params.custom_extensions = vec![extension];
-        Ok(self.sign(&params, &key)?)
+        Ok(sign(&root, &params, &key)?)
     }
 
     /// A certificate for a server of ours with this DNS name.
@@ -76,10 +85,11 @@ impl Authority {
         name: &str,
         key: &impl PublicKeyData,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
-        let mut params = self.leaf();
+        let root = self.root();
+        let mut params = self.leaf(&root);
         params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(&params, key)
+        sign(&root, &params, key)
     }
 
     /// How long a certificate is valid.
@@ -87,27 +97,27 @@ impl Authority {
         self.lifetime
     }
 
-    fn leaf(&self) -> CertificateParams {
+    fn leaf(&self, root: &Root) -> CertificateParams {
         let now = OffsetDateTime::now_utc();
         let mut params = CertificateParams::default();
         // SPIFFE: the name is the URI. An empty subject asks for a critical SAN, which rcgen sets.
         params.distinguished_name = DistinguishedName::new();
         params.serial_number = Some(random_serial());
         params.not_before = now - BACKDATE;
-        params.not_after = (now + self.lifetime).min(self.root.not_after());
+        params.not_after = (now + self.lifetime).min(root.not_after());
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         params
     }
+}
 
-    fn sign(
-        &self,
-        params: &CertificateParams,
-        key: &impl PublicKeyData,
-    ) -> Result<CertificateDer<'static>, rcgen::Error> {
-        Ok(params.signed_by(key, self.root.issuer())?.der().clone())
-    }
+fn sign(
+    root: &Root,
+    params: &CertificateParams,
+    key: &impl PublicKeyData,
+) -> Result<CertificateDer<'static>, rcgen::Error> {
+    Ok(params.signed_by(key, root.issuer())?.der().clone())
 }
 
 /// 127 random bits: positive, and at most 20 bytes (RFC 5280, 4.1.2.2).
@@ -167,8 +177,8 @@ mod tests {
 
     fn authority() -> (tempfile::TempDir, Authority) {
         let directory = tempfile::tempdir().unwrap();
-        let root = Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        (directory, Authority::new(Arc::new(root), Duration::from_secs(3600)))
+        let roots = Roots::load_or_make(directory.path(), "cluster.local").unwrap();
+        (directory, Authority::new(roots, Duration::from_secs(3600)))
     }
 
     fn attested() -> Attested {
@@ -203,7 +213,8 @@ mod tests {
         assert!(usage.client_auth && usage.server_auth && !usage.any);
         let pod = super::super::peer::read(&leaf).unwrap();
         assert_eq!(pod, attested());
-        let (_, root) = X509Certificate::from_der(&authority.root().trusted()[0]).unwrap();
+        let root = authority.root();
+        let (_, root) = X509Certificate::from_der(&root.trusted()[0]).unwrap();
         parsed.verify_signature(Some(root.public_key())).unwrap();
     }
 

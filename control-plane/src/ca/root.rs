@@ -17,8 +17,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::issue::random_serial;
 
-const CERTIFICATE: &str = "root.pem";
-const KEY: &str = "root.key";
+pub(super) const CERTIFICATE: &str = "root.pem";
+pub(super) const KEY: &str = "root.key";
 const LIFETIME: Duration = Duration::days(3650);
 /// Clocks differ: valid a little before it was made.
 const BACKDATE: Duration = Duration::minutes(5);
@@ -117,7 +117,7 @@ impl Root {
         Self::load(&directory.join(CERTIFICATE), &directory.join(KEY))
     }
 
-    fn load(certificate_path: &Path, key_path: &Path) -> Result<Self, RootError> {
+    pub(super) fn load(certificate_path: &Path, key_path: &Path) -> Result<Self, RootError> {
         let read = |path: &Path| {
             fs::read_to_string(path).map_err(|error| RootError::Io { path: path.to_owned(), error })
         };

@@ -41,11 +41,15 @@ impl ServerCertificate {
         Ok(Arc::new(Self { authority, current }))
     }
 
-    /// Renews it at half of its life, forever. Cancel safe.
+    /// Renews it at half of its life, and when the root changes, forever. Cancel safe.
     pub async fn renew(&self) {
         let half = (self.authority.lifetime() / 2).max(Duration::from_secs(1));
+        let mut root = self.authority.changes();
         loop {
-            tokio::time::sleep(half).await;
+            tokio::select! {
+                () = tokio::time::sleep(half) => {}
+                changed = root.changed() => if changed.is_err() { return },
+            }
             match make(&self.authority) {
                 Ok(made) => *self.current.write() = Arc::new(made),
                 Err(error) => tracing::error!(%error, "the old server certificate stays in use"),

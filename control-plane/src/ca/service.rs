@@ -54,10 +54,10 @@ impl Certificates {
             IssueError::Sign(_) => Status::internal(error.to_string()),
         })?;
         tracing::info!(pod = %attested.pod, identity = %attested.identity, "certificate issued");
-        let roots = self.authority.root().trusted();
+        let root = self.authority.root();
         Ok(IssueResponse {
             chain: vec![leaf.to_vec().into()],
-            roots: roots.iter().map(|root| root.to_vec().into()).collect(),
+            roots: root.trusted().iter().map(|root| root.to_vec().into()).collect(),
         })
     }
 }

@@ -10,11 +10,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{Output, Report};
+use crate::ca::root::Root;
 
 const ROOTS: &str = "tulle-roots.yaml";
 /// No namespace: its folder has another place, and a problem's file cannot be mistaken for one.
@@ -24,17 +27,18 @@ const STATUS: &str = "status";
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    roots_pem: String,
+    root: watch::Receiver<Arc<Root>>,
 }
 
 impl Directory {
-    /// Writes below `path`, with these roots.
-    pub fn new(path: PathBuf, roots_pem: String) -> Self {
-        Self { path, roots_pem }
+    /// Writes below `path`, with the roots that are trusted then.
+    pub fn new(path: PathBuf, root: watch::Receiver<Arc<Root>>) -> Self {
+        Self { path, root }
     }
 
     fn config_map(&self, namespace: &str) -> String {
-        let indented: String = self.roots_pem.lines().map(|line| format!("    {line}\n")).collect();
+        let pem = self.root.borrow().trusted_pem();
+        let indented: String = pem.lines().map(|line| format!("    {line}\n")).collect();
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: tulle-roots\n  \
              namespace: {namespace:?}\ndata:\n  roots.pem: |\n{indented}"
@@ -91,22 +95,26 @@ mod tests {
     #[test]
     fn writes_what_differs_and_removes_what_is_not_needed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut output = Directory::new(directory.path().to_owned(), "PEM\n".to_owned());
+        let root = Root::load_or_make(&directory.path().join("ca"), "x").unwrap();
+        let pem = root.trusted_pem();
+        let (_sender, root) = watch::channel(Arc::new(root));
+        let mut output = Directory::new(directory.path().join("out"), root);
         let report = |namespaces: &[&str]| Report {
             complete: true,
             namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
             ..Report::default()
         };
         output.write(&report(&["shop", "true"])).unwrap();
-        let file = directory.path().join("true").join(ROOTS);
+        let directory = directory.path().join("out");
+        let file = directory.join("true").join(ROOTS);
         let written: Value = serde_yaml_ng::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(written["metadata"]["namespace"], "true");
-        assert_eq!(written["data"]["roots.pem"], "PEM\n");
+        assert_eq!(written["data"]["roots.pem"], pem);
         let before = fs::metadata(&file).unwrap().modified().unwrap();
         output.write(&report(&["true"])).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
-        assert!(!directory.path().join("shop").join(ROOTS).exists());
-        assert!(directory.path().join("status/problems.json").exists());
-        assert!(directory.path().join("status/objects.json").exists());
+        assert!(!directory.join("shop").join(ROOTS).exists());
+        assert!(directory.join("status/problems.json").exists());
+        assert!(directory.join("status/objects.json").exists());
     }
 }

@@ -1,0 +1,117 @@
+//! The root, followed: what is changed on disk is in force within seconds, without a restart.
+//!
+//! One root takes over from another in three steps, each saved once the one before is everywhere:
+//! `root.pem` with the old and the new one (the old one first, which signs on); the new one first,
+//! with its key; the new one alone. Between the first and the last step everybody trusts both.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::sleep};
+
+use super::root::{CERTIFICATE, KEY, Root, RootError};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The root in force. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    directory: Arc<Path>,
+    current: Arc<watch::Sender<Arc<Root>>>,
+}
+
+impl Roots {
+    /// See [`Root::load_or_make`].
+    ///
+    /// # Errors
+    /// If there is no root that can sign.
+    pub fn load_or_make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
+        let root = Root::load_or_make(directory, trust_domain)?;
+        let current = Arc::new(watch::Sender::new(Arc::new(root)));
+        Ok(Self { directory: directory.into(), current })
+    }
+
+    /// The root in force.
+    pub fn current(&self) -> Arc<Root> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Changes with the root.
+    pub fn watch(&self) -> watch::Receiver<Arc<Root>> {
+        self.current.subscribe()
+    }
+
+    /// Follows the files, for ever. Files that make no root change nothing: the last one stays.
+    pub async fn follow(self) {
+        let mut seen = self.read().ok();
+        loop {
+            sleep(LOOK).await;
+            let now = self.read().ok();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match Root::load(&self.certificate(), &self.key()) {
+                Ok(root) => {
+                    let trusted = root.trusted().len();
+                    tracing::info!(trusted, "the root has changed");
+                    self.current.send_replace(Arc::new(root));
+                }
+                // Certificate and key are two files: between the two they may not fit.
+                Err(error) => tracing::error!(%error, "the last root stays in force"),
+            }
+        }
+    }
+
+    fn read(&self) -> io::Result<[Vec<u8>; 2]> {
+        Ok([fs::read(self.certificate())?, fs::read(self.key())?])
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.directory.join(CERTIFICATE)
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.join(KEY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn copy(from: &Path, to: &Path, file: &str) {
+        fs::copy(from.join(file), to.join(file)).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_on_disk_is_in_force_and_junk_is_not() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let roots = Roots::load_or_make(old.path(), "cluster.local").unwrap();
+        let next = Root::load_or_make(new.path(), "cluster.local").unwrap();
+        tokio::spawn(roots.clone().follow());
+        let mut changes = roots.watch();
+        let first = changes.borrow_and_update().trusted_pem();
+
+        sleep(Duration::from_millis(1)).await;
+        fs::write(old.path().join(CERTIFICATE), "junk").unwrap();
+        assert!(timeout(3 * LOOK, changes.changed()).await.is_err());
+        let both = format!("{first}{}", next.trusted_pem());
+        fs::write(old.path().join(CERTIFICATE), &both).unwrap();
+        timeout(3 * LOOK, changes.changed()).await.unwrap().unwrap();
+        assert_eq!(changes.borrow_and_update().trusted_pem(), both);
+        // The certificate of another key, until the key comes too.
+        copy(new.path(), old.path(), CERTIFICATE);
+        assert!(timeout(3 * LOOK, changes.changed()).await.is_err());
+        copy(new.path(), old.path(), KEY);
+        timeout(3 * LOOK, changes.changed()).await.unwrap().unwrap();
+        assert_eq!(roots.current().trusted_pem(), next.trusted_pem());
+    }
+}
