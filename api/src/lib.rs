@@ -28,7 +28,7 @@ mod validate;
 
 pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};
-pub use mesh_config::{ExternalTraffic, MeshConfig, MeshConfigSpec};
+pub use mesh_config::{Dns, ExternalTraffic, MeshConfig, MeshConfigSpec};
 pub use mesh_tls::{MeshTls, MeshTlsSpec, Mode, PodSelector, PortMode};
 pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
 pub use target::{TargetKind, TargetRef};

@@ -36,6 +36,22 @@ pub struct MeshConfigSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub mesh_ranges: Vec<Cidr>,
+    /// What a sidecar does with questions for names of the cluster, in pods whose DNS is redirected to
+    /// it (annotation `tulle.dev/dns`). `Answer` (the default) answers them from what the mesh knows;
+    /// `PassOn` leaves all of them to the pod's own resolver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Dns")] // else the field's own text is lost
+    pub dns: Option<Dns>,
+}
+
+/// What a sidecar does with questions for names of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Dns {
+    /// It answers them from what the mesh knows.
+    #[default]
+    Answer,
+    /// It leaves them to the pod's own resolver.
+    PassOn,
 }
 
 /// What a sidecar does with traffic that leaves the mesh.

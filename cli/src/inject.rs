@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Address of the control plane, as pods resolve it.
     #[arg(long, value_name = "HOST:PORT")]
     control_plane: Option<String>,
+    /// Let sidecars answer DNS for names of the cluster. A pod's annotation `tulle.dev/dns` wins.
+    #[arg(long)]
+    dns: bool,
     /// File with a secret of 16 bytes or more, that the paths of rewritten probes are made from.
     /// With the same file the same input gives the same output; without it, a pod template with
     /// probes differs each time, so that applying it rolls the pods out anew.
@@ -177,6 +180,7 @@ fn settings(args: &Args, probe_key: ProbeKey) -> Settings {
     Settings {
         control_plane: args.control_plane.clone().unwrap_or(settings.control_plane),
         image_pull_policy: args.image_pull_policy.clone(),
+        dns: args.dns,
         probe_key,
         ..settings
     }

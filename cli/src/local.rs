@@ -51,6 +51,7 @@ use tulle_control_plane::inject::DataPlane;
 
 use self::{
     client::ClientError,
+    network::Families,
     pod::launch::{Launch, StartError},
     runtime::RuntimeError,
     up::UpError,
@@ -122,6 +123,9 @@ struct UpArgs {
     /// tulle.dev/data-plane chooses for that pod.
     #[arg(long, value_name = "PROGRAM", default_value = "tulle")]
     data_plane: DataPlane,
+    /// IP versions of pods and Services, the primary one first.
+    #[arg(long, value_enum, value_name = "FAMILIES", default_value = "ipv4,ipv6")]
+    ip_families: Families,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

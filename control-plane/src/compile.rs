@@ -4,6 +4,7 @@
 //! 10.96.0.7:9080 (Listener) -> service/shop/reviews/9080 (Route, Cluster, Endpoints)
 //! 10.244.0.9:9080 (Listener) -> pod/shop/reviews-1/9080 (Route, Cluster, Endpoints)
 //! shop/reviews-1 (Workload)
+//! reviews.shop.svc.cluster.local (Host)
 //! ```
 //!
 //! A resource is compiled from its name alone, when somebody wants it; one that the world has no
@@ -15,6 +16,7 @@ mod contributors;
 mod endpoints;
 mod envoy;
 mod grpc;
+mod host;
 mod listener;
 mod names;
 mod policy;
@@ -94,6 +96,7 @@ fn compile(
         Kind::Route => Resource::Route(route::compile(world, name, callers)?),
         Kind::Cluster => Resource::Cluster(cluster::compile(world, settings, name)?),
         Kind::Endpoints => Resource::Endpoints(endpoints::compile(world, settings, name)?),
+        Kind::Host => Resource::Host(host::compile(world, settings, name)?),
     })
 }
 

@@ -43,8 +43,10 @@ pub const REDIRECT: &str = "tulle-redirect";
 /// The sidecar's uid and gid: its own traffic is told apart by it.
 pub const PROXY_UID: i64 = 5050;
 
-/// Ports of sidecar and agent in the pod: outbound, inbound, xDS, probes, status, DNS.
-const PROXY_PORTS: [i32; 6] = [15001, 15006, agent::ADS_PORT, 15020, sidecar::STATUS_PORT, 15053];
+/// Ports of sidecar and agent in the pod: outbound, inbound, xDS, probes, status, and DNS for each of
+/// the three resolvers that a pod may have.
+const PROXY_PORTS: [i32; 8] =
+    [15001, 15006, agent::ADS_PORT, 15020, sidecar::STATUS_PORT, sidecar::DNS_PORT, 15054, 15055];
 
 /// Containers by which other meshes are recognised, and the mesh.
 const OTHER_MESHES: [(&str, &str); 5] = [
@@ -101,6 +103,9 @@ pub struct Settings {
     pub control_plane: String,
     /// `error`, `warn`, `info`, `debug` or `trace`, for pods that do not say it.
     pub log_level: String,
+    /// Whether sidecars answer DNS, in pods that do not say it: for names of the cluster, where
+    /// cluster DNS is not good enough.
+    pub dns: bool,
     /// What the sidecar asks for, and may use at most.
     pub proxy_resources: Resources,
     /// The same for the init container.
@@ -141,6 +146,7 @@ impl Default for Settings {
             image_pull_policy: None,
             control_plane: "tulle-control-plane.tulle-system.svc:15010".to_owned(),
             log_level: "info".to_owned(),
+            dns: false,
             // No CPU limit: throttling a sidecar delays every request of the pod.
             proxy_resources: Resources::new(
                 &[("cpu", "10m"), ("memory", "20Mi")],

@@ -403,7 +403,7 @@ impl Change {
         match self.key.kind {
             Kind::Cluster | Kind::Endpoints if gone => 2,
             Kind::Cluster | Kind::Endpoints => 0,
-            Kind::Workload | Kind::Listener | Kind::Route => 1,
+            Kind::Workload | Kind::Listener | Kind::Route | Kind::Host => 1,
         }
     }
 }

@@ -103,7 +103,6 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (status_listener, status) = bind(config.status).await?;
 
     let (report, reports) = watch::channel(Report::default());
-    tasks.spawn(roots.follow());
     let (cache, interest) = Cache::new();
     let roster = Roster::default();
     let contributions = Contributions::default();
@@ -120,6 +119,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         let directory = Directory::new(path, roots.watch());
         tasks.spawn(output::run(statuses.clone(), roots.watch(), directory));
     }
+    tasks.spawn(roots.follow());
     let publisher = Publisher::new(
         settings(&config),
         config.debounce.get(),

@@ -62,6 +62,8 @@ pub struct Ports {
     pub inbound: u16,
     /// On the pod's addresses, `TULLE_STATUS_PORT`.
     pub status: u16,
+    /// On loopback, this one and the next two, `TULLE_DNS_PORT`; without it there is no DNS.
+    pub dns: Option<u16>,
 }
 
 /// A variable that is missing or makes no sense.
@@ -121,6 +123,7 @@ impl Config {
                 outbound: from.parsed("TULLE_OUTBOUND_PORT", 15001)?,
                 inbound: from.parsed("TULLE_INBOUND_PORT", 15006)?,
                 status: from.parsed("TULLE_STATUS_PORT", 15021)?,
+                dns: from.optional("TULLE_DNS_PORT")?,
             },
             zone: from.get("TULLE_ZONE"),
             probes: from.probes("TULLE_PROBES")?,
@@ -176,6 +179,13 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         T: FromStr<Err: Display>,
     {
         self.get(variable).map_or(Ok(default), |value| parse(variable, &value))
+    }
+
+    fn optional<T>(&self, variable: &'static str) -> Result<Option<T>, BadConfig>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.get(variable).map(|value| parse(variable, &value)).transpose()
     }
 
     /// Without its value in the error, which may hold credentials for the application.
@@ -259,6 +269,7 @@ mod tests {
                 "-1: cannot convert float seconds to Duration: value is negative",
             ),
             ("TULLE_INBOUND_PORT", "70000", "\"70000\": number too large to fit in target type"),
+            ("TULLE_DNS_PORT", "on", "\"on\": invalid digit found in string"),
             (
                 "TULLE_CONTROL_PLANE",
                 "fd00::1:15010",

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -177,17 +178,37 @@ async fn meshed(
         Alpn::H2 => Box::pin(serve::http2(Arc::new(connection), client, drain)).await,
         Alpn::Http1 => Box::pin(serve::http1(Arc::new(connection), client, drain)).await,
         // The caller's Service may declare nothing where our port declares HTTP.
-        Alpn::Tcp if port.protocol.is_http() => {
-            serve::declared(Arc::new(connection), Prefixed::new(client), drain).await;
-        }
-        Alpn::Tcp => {
+        Alpn::TcpReady | Alpn::Tcp if port.protocol.is_http() => match ready(alpn, client).await {
+            Ok(client) => {
+                serve::declared(Arc::new(connection), Prefixed::new(client), drain).await;
+            }
+            Err(error) => connection.record().fail(&error),
+        },
+        Alpn::TcpReady | Alpn::Tcp => {
             cx.locals.arrived();
-            match stream::dial_cluster(&connection, application).await {
-                Ok(server) => stream::carry(&connection, client, Prefixed::new(server)).await,
-                Err(error) => stream::refuse(&connection, client, &error),
+            let server = match stream::dial_cluster(&connection, application).await {
+                Ok(server) => server,
+                Err(error) => return stream::refuse(&connection, client, &error),
+            };
+            match ready(alpn, client).await {
+                Ok(client) => stream::carry(&connection, client, Prefixed::new(server)).await,
+                Err(error) => connection.record().fail(&error),
             }
         }
     }
+}
+
+/// Tells a caller that wants to know it that there is an application.
+async fn ready<C: AsyncWrite + Unpin>(alpn: Alpn, mut client: C) -> Result<C, Error> {
+    if alpn == Alpn::TcpReady {
+        let said = async {
+            client.write_u8(1).await?;
+            client.flush().await
+        };
+        let gone = |error| Error::new(Reason::Canceled, format!("the client broke off: {error}"));
+        said.await.map_err(gone)?;
+    }
+    Ok(client)
 }
 
 impl Port {

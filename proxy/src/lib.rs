@@ -10,7 +10,8 @@
 //!
 //! Three kinds of state never mix: what was *told* ([`mesh`]), what is *measured* ([`upstream`]) and
 //! what is *in flight* ([`request`], [`stream`]). The life of a request starts in [`outbound`] or
-//! [`inbound`]; the life of a configuration change in [`mesh`]; the process in [`run`].
+//! [`inbound`]; the life of a configuration change in [`mesh`]; the process in [`run`]. Questions for
+//! names are answered in [`dns`].
 //!
 //! **Invariants.** Only [`config`] reads the environment. Only [`tls`] names rustls. Only
 //! `mesh/sync.rs` publishes a [`mesh::Mesh`]. Keys exist in memory only (for gRPC, [`agent`] writes
@@ -21,6 +22,7 @@ pub mod admin;
 pub mod agent;
 pub mod config;
 pub mod context;
+pub mod dns;
 pub mod error;
 pub mod inbound;
 pub mod mesh;

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The proxy subscribes to what is dialled and to nothing else: the listener that is named after the
-//! address, then its route, their clusters and endpoints. A [`Destination`] is published once all of
+//! address, then its route, their clusters and endpoints; and the names of the cluster that the
+//! application asks DNS for. A [`Destination`] is published once all of
 //! it is there, and an update that names something new keeps the old one in force until then.
 //! Endpoints and cluster settings are swapped inside their [`Cluster`], so that the common update
 //! copies one list.
@@ -40,7 +41,7 @@ use std::{
     },
 };
 
-use tulle_xds::model::{Listener, RouteConfiguration, Workload};
+use tulle_xds::model::{Host, Listener, RouteConfiguration, Workload};
 
 use crate::{error::Reason, upstream::Cluster};
 
@@ -53,6 +54,8 @@ pub struct Mesh {
     pub workload: Option<Arc<Workload>>,
     /// What was asked for and answered.
     pub listeners: HashMap<SocketAddr, Lookup>,
+    /// The same for names. Shared between snapshots that differ in other things.
+    pub hosts: Arc<HashMap<Arc<str>, Named>>,
 }
 
 impl Mesh {
@@ -74,6 +77,14 @@ pub enum Lookup {
     Known(Arc<Destination>),
     /// The control plane knows no such address; it says so if that changes.
     Absent(Arc<LastUsed>),
+}
+
+/// The answer to the question for a name.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Its addresses; `None`: the control plane knows no such name, and says so if that changes.
+    pub host: Option<Arc<Host>>,
+    pub(crate) used: Arc<LastUsed>,
 }
 
 /// What an outbound address stands for, complete: whatever its rules name is in `clusters`.

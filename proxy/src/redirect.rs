@@ -5,6 +5,7 @@
 //!  strangers ────► prerouting ──► POD:15006         except: the sidecar's own ports, exclusions
 //!  sidecar ──────► output, lo ──► POD:15006         a pod that calls itself: out-proxy to in-proxy
 //!  sidecar (from 169.254.41.1) ─► application       the in-proxy's own connections, told apart by source
+//!  application ── :53 of its n-th resolver ──► 127.0.0.1:15053+n   with --dns
 //! ```
 //!
 //! Rules are text, made by pure functions and loaded in one transaction: [`nft`] by preference,
@@ -16,13 +17,15 @@ mod nft;
 use std::{
     fmt, io,
     io::Write,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     process::{Command, Stdio},
 };
 
 use clap::Args;
 use ipnet::IpNet;
+
+use crate::dns::Resolvers;
 
 /// Source of the inbound proxy's connections to the application, IPv4.
 pub const SOURCE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 41, 1);
@@ -66,9 +69,13 @@ pub struct Options {
     /// The sidecar's port for rewritten probes
     #[arg(long, default_value_t = 15020, value_name = "PORT")]
     pub probe_port: u16,
-    /// Redirect DNS (UDP and TCP, port 53) to this loopback port of the sidecar
+    /// Redirect DNS (UDP and TCP, port 53) to the sidecar: of the first resolver to this loopback
+    /// port, of the others to the next ones
     #[arg(long, value_name = "PORT")]
     pub dns: Option<u16>,
+    /// The resolvers whose DNS is redirected (default: those of /etc/resolv.conf)
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESSES")]
+    pub resolvers: Vec<IpAddr>,
     /// Print the rules for nft, and change nothing
     #[arg(long)]
     pub print: bool,
@@ -103,6 +110,9 @@ pub enum RedirectError {
         /// What `ip` said.
         reason: String,
     },
+    /// The resolvers.
+    #[error("cannot read /etc/resolv.conf, whose resolvers' DNS is to be redirected: {0}")]
+    Resolvers(io::Error),
     /// The rules could not be printed.
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
@@ -113,6 +123,7 @@ pub enum RedirectError {
 /// # Errors
 /// What the tools said, and what they need.
 pub fn run(options: &Options) -> Result<(), RedirectError> {
+    let options = &with_resolvers(options)?;
     let ipv6 = ipv6_is_on(Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6"));
     if options.print {
         io::stdout().write_all(nft::script(options, ipv6).as_bytes())?;
@@ -130,6 +141,16 @@ pub fn run(options: &Options) -> Result<(), RedirectError> {
     };
     with_iptables(options, ipv6)
         .map_err(|failed| RedirectError::Rules { nft, iptables: failed.to_string() })
+}
+
+/// With the pod's resolvers, if they are needed and not given.
+fn with_resolvers(options: &Options) -> Result<Options, RedirectError> {
+    let mut options = options.clone();
+    if options.dns.is_some() && options.resolvers.is_empty() {
+        let found = Resolvers::of_this_pod().map_err(RedirectError::Resolvers)?;
+        options.resolvers = found.addresses().collect();
+    }
+    Ok(options)
 }
 
 fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
@@ -208,6 +229,17 @@ impl Options {
         ports.sort_unstable();
         ports.dedup();
         ports
+    }
+
+    /// Ports of the sidecar's DNS, each with the resolver whose questions it gets; none where port 53
+    /// is excluded.
+    fn dns(&self, family: Family) -> Vec<(u16, IpAddr)> {
+        let Some(first) = self.dns.filter(|_| !self.exclude_outbound_ports.contains(&53)) else {
+            return Vec::new();
+        };
+        let resolvers = Resolvers::new(&self.resolvers);
+        let ports = resolvers.ports(first);
+        ports.filter(|(_, address)| address.is_ipv4() == (family == Family::V4)).collect()
     }
 
     /// Users whose connections are never redirected, the sidecar's own first.

@@ -43,16 +43,18 @@ use crate::{
     admin::{self, Admin, Status},
     config::{Config, Ports},
     context::{Context, Settings, Shared},
+    dns::{Dns, Resolvers},
     inbound,
     mesh::{Store, Sync},
     net::listen::bind,
     outbound,
     probe::Application,
-    telemetry::{self, Metrics},
+    telemetry::{self, Metrics, Told},
     tls::{
         Certs,
         control_plane::{As, ControlPlane},
         enroll::Enrolment,
+        expiry,
     },
 };
 
@@ -73,6 +75,10 @@ pub enum RunError {
     AdminSocket { path: PathBuf, error: io::Error },
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
+    #[error(
+        "cannot read /etc/resolv.conf, whose resolvers are asked what the mesh does not know: {0}"
+    )]
+    Resolvers(io::Error),
     #[error("a worker thread ended before it listened")]
     Worker,
 }
@@ -94,8 +100,9 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let terminated = tokio::spawn(signal::terminate());
     let readiness = Readiness::new();
     let listening = readiness.block("listeners");
-    let (store, certs) = learn(&config, &readiness);
     let registry = Registry::default();
+    let (store, certs) = learn(&config, &readiness, Told::new(&registry));
+    serve_dns(&config, &store, telemetry::Dns::new(&registry)).await?;
     let metrics = Metrics::new(&registry);
     let (lines, settings) = (Lines::stdout(), config.settings.clone());
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
@@ -146,7 +153,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
 
 /// Starts what is told to this proxy: certificates, and the mesh once there is one. Each blocks
 /// `readiness` until it is there.
-fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
+fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs) {
     let certs = Certs::new();
     let (client, handle, events) = client::Client::new(client::ClientConfig {
         node: Node { id: config.pod.full_name(), version: env!("CARGO_PKG_VERSION").to_owned() },
@@ -159,7 +166,8 @@ fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
         hand_over: None,
     };
     tokio::spawn(enrolment.run(readiness.block("certificate")));
-    let (store, sync) = Sync::new(handle, events, readiness);
+    tokio::spawn(expiry::watch(certs.clone(), readiness.clone(), metrics.clone()));
+    let (store, sync) = Sync::new(handle, events, readiness, metrics);
     tokio::spawn(sync.run());
     let enrolled = certs.clone();
     // Without a certificate there is nothing to connect with, and no failure worth a line.
@@ -168,6 +176,21 @@ fn learn(config: &Config, readiness: &Readiness) -> (Store, Certs) {
         client.run().await;
     });
     (store, certs)
+}
+
+/// Answers DNS, if that is redirected here.
+async fn serve_dns(
+    config: &Config,
+    store: &Store,
+    metrics: telemetry::Dns,
+) -> Result<(), RunError> {
+    let Some(port) = config.ports.dns else {
+        return Ok(());
+    };
+    let resolvers = Resolvers::of_this_pod().map_err(RunError::Resolvers)?;
+    let dns = Dns::new(store.clone(), metrics, &config.pod.addresses);
+    let served = dns.serve(port, &resolvers).await;
+    served.map_err(|(address, error)| RunError::Listen { address, error })
 }
 
 /// Starts the workers; returns once all of them listen.

@@ -82,7 +82,7 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
         };
         tried.push(endpoint.id());
         let active = endpoint.enter();
-        let connecting = connect::establish(shared, &cluster, &endpoint, Alpn::Tcp, place);
+        let connecting = connect::establish(shared, &cluster, &endpoint, Alpn::TcpReady, place);
         let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let error = match Box::pin(connecting).await {
             Ok(Established { io, place }) => {

@@ -18,6 +18,7 @@ mod certs;
 pub mod client;
 pub mod control_plane;
 pub mod enroll;
+pub mod expiry;
 pub mod server;
 pub mod unverified;
 mod verify;
@@ -41,21 +42,36 @@ pub enum Alpn {
     H2,
     /// One HTTP/1.1 connection of its own, for upgrades.
     Http1,
-    /// Opaque bytes.
+    /// Opaque bytes, after one byte of the server's that says that it has its application: without
+    /// it nothing has reached that, and the client may try another endpoint.
+    TcpReady,
+    /// Opaque bytes, and nothing else: for clients that are not ours.
     Tcp,
 }
 
 impl Alpn {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::H2, Self::Http1, Self::Tcp];
+    /// All of them; of two that a client offers, the first is taken.
+    pub const ALL: [Self; 4] = [Self::H2, Self::Http1, Self::TcpReady, Self::Tcp];
 
     /// The protocol's name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::H2 => "tulle-h2",
             Self::Http1 => "tulle-http/1.1",
+            Self::TcpReady => "tulle-tcp-ready",
             Self::Tcp => "tulle-tcp",
         }
+    }
+
+    /// What a client offers that wants this.
+    fn offers(self) -> Vec<Vec<u8>> {
+        let offered: &[Self] = match self {
+            Self::H2 => &[Self::H2],
+            Self::Http1 => &[Self::Http1],
+            Self::TcpReady => &[Self::TcpReady, Self::Tcp],
+            Self::Tcp => &[Self::Tcp],
+        };
+        offered.iter().map(|alpn| alpn.as_str().into()).collect()
     }
 
     /// The protocol with this name on the wire; `None` for everybody else's.
@@ -104,6 +120,11 @@ impl<I> Stream<I> {
     /// The connection underneath.
     pub fn get_ref(&self) -> &I {
         self.0.get_ref().0
+    }
+
+    /// What is inside.
+    pub fn alpn(&self) -> Option<Alpn> {
+        self.0.get_ref().1.alpn_protocol().and_then(Alpn::from_wire)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The model: one plain type per resource, the same on both ends of the wire.
 //!
 //! ```text
-//! [ Listener ] -> [ RouteConfiguration ] -> [ Cluster ] -> [ Endpoints ]      [ Workload ]
+//! [ Listener ] -> [ RouteConfiguration ] -> [ Cluster ] -> [ Endpoints ]      [ Workload ] [ Host ]
 //! ```
 //!
-//! Each file holds a type, its `encode` to the Envoy message (or our own, for [`Workload`]), its
+//! Each file holds a type, its `encode` to the Envoy message (or our own, for [`Workload`]
+//! and [`Host`]), its
 //! `decode`, and the round-trip test. A value that a type can hold is valid; whatever is not, and
 //! every field or filter on the wire that would change behaviour and that the model cannot express,
 //! is an [`Invalid`] with the resource, the field and the reason.
@@ -14,6 +15,7 @@ mod difference;
 mod endpoint;
 pub mod envoy;
 pub mod grpc;
+mod host;
 mod listener;
 mod origin;
 mod route;
@@ -24,6 +26,7 @@ pub use cluster::{
     Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
 };
 pub use endpoint::{Endpoint, Endpoints, Health};
+pub use host::Host;
 pub use listener::Listener;
 pub use origin::Origin;
 pub use route::{
@@ -50,6 +53,8 @@ pub enum Kind {
     Listener,
     /// [`RouteConfiguration`], RDS.
     Route,
+    /// [`Host`], our own type.
+    Host,
 }
 
 /// A decoded resource.
@@ -61,6 +66,7 @@ pub enum Resource {
     Endpoints(Endpoints),
     Listener(Listener),
     Route(RouteConfiguration),
+    Host(Host),
 }
 
 /// Why a resource was not understood.
@@ -188,8 +194,8 @@ impl Protocol {
 
 impl Kind {
     /// Every kind, in sending order.
-    pub const ALL: [Self; 5] =
-        [Self::Workload, Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+    pub const ALL: [Self; 6] =
+        [Self::Workload, Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::Host];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {
@@ -199,6 +205,7 @@ impl Kind {
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Host => "type.googleapis.com/tulle.xds.v1.Host",
         }
     }
 
@@ -207,7 +214,7 @@ impl Kind {
         match self {
             Self::Workload => Some(name),
             Self::Listener => envoy::own_listener(name).map(|(_, pod)| pod),
-            Self::Cluster | Self::Endpoints | Self::Route => None,
+            Self::Cluster | Self::Endpoints | Self::Route | Self::Host => None,
         }
     }
 
@@ -226,6 +233,7 @@ impl Resource {
             Self::Endpoints(_) => Kind::Endpoints,
             Self::Listener(_) => Kind::Listener,
             Self::Route(_) => Kind::Route,
+            Self::Host(_) => Kind::Host,
         }
     }
 
@@ -237,6 +245,7 @@ impl Resource {
             Self::Endpoints(r) => &r.name,
             Self::Listener(r) => &r.name,
             Self::Route(r) => &r.name,
+            Self::Host(r) => &r.name,
         }
     }
 
@@ -249,6 +258,7 @@ impl Resource {
             Self::Endpoints(r) => r.encode(),
             Self::Listener(r) => r.encode(),
             Self::Route(r) => r.encode(),
+            Self::Host(r) => r.encode(),
         }
     }
 
@@ -264,6 +274,7 @@ impl Resource {
             Kind::Endpoints => Self::Endpoints(Endpoints::decode(name, bytes)?),
             Kind::Listener => Self::Listener(Listener::decode(name, bytes)?),
             Kind::Route => Self::Route(RouteConfiguration::decode(name, bytes)?),
+            Kind::Host => Self::Host(Host::decode(name, bytes)?),
         })
     }
 }

@@ -14,7 +14,8 @@ pub(super) fn admit(
     namespace_labels: &Labels,
     data_plane: DataPlane,
 ) -> Result<Pod, String> {
-    let settings = Settings { data_plane, ..Settings::default() };
+    // In Kubernetes cluster DNS already answers; here the whole mesh is to be seen.
+    let settings = Settings { dns: true, data_plane, ..Settings::default() };
     match inject(&pod, namespace_labels, &settings) {
         Ok(Decision::Injected { pod: injected, warnings }) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();

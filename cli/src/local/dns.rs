@@ -5,7 +5,12 @@
 
 mod zone;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hickory_proto::op::Message;
 use tokio::{
@@ -15,9 +20,15 @@ use tokio::{
 };
 
 pub(super) use self::zone::Zone;
+use super::controllers::services::Family;
 
 /// Address of cluster DNS, by convention the tenth of the service range.
-pub(super) const ADDRESS: &str = "10.96.0.10";
+pub(super) fn address(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 96, 0, 10).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 10).into(),
+    }
+}
 
 /// Answers are valid for this many seconds: short, since pods come and go.
 const TTL: u32 = 5;

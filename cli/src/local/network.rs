@@ -5,38 +5,70 @@
 //! traffic passes the outer namespace: service addresses are translated there, and the answers find
 //! the way back. Nothing here leaves the mesh: its namespace has no route out.
 
+pub(super) mod families;
 pub(super) mod rules;
 
 use std::{
     collections::HashSet,
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     process::Stdio,
 };
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
+pub(super) use self::families::Families;
 use super::{config::Programs, controllers::services::Family};
 
 /// Gateway of all pods and address of the "node".
 pub(super) const GATEWAY: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(10, 244, 0, 1), Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1));
 
+/// The gateway's address.
+pub(super) fn gateway(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => GATEWAY.0.into(),
+        Family::V6 => GATEWAY.1.into(),
+    }
+}
+
 /// Addresses of one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PodAddresses {
-    /// The number both follow from.
+    /// The number all follow from.
     index: u16,
+    families: Families,
 }
 
 impl PodAddresses {
-    pub(super) fn v4(self) -> Ipv4Addr {
+    /// All of them, the primary one first.
+    pub(super) fn all(self) -> impl Iterator<Item = IpAddr> {
+        self.families.list().iter().map(move |family| match family {
+            Family::V4 => self.v4().into(),
+            Family::V6 => self.v6().into(),
+        })
+    }
+
+    /// The one that the kubelet asks at.
+    pub(super) fn primary(self) -> IpAddr {
+        match self.families.primary() {
+            Family::V4 => self.v4().into(),
+            Family::V6 => self.v6().into(),
+        }
+    }
+
+    /// Addresses of the pod's node, the primary one first.
+    pub(super) fn node(self) -> impl Iterator<Item = IpAddr> {
+        self.families.list().iter().map(|family| gateway(*family))
+    }
+
+    fn v4(self) -> Ipv4Addr {
         let [high, low] = self.index.to_be_bytes();
         Ipv4Addr::new(10, 244, high, low)
     }
 
-    pub(super) fn v6(self) -> Ipv6Addr {
+    fn v6(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, self.index)
     }
 
@@ -51,11 +83,12 @@ impl PodAddresses {
 pub(super) struct PodRange {
     next: u16,
     taken: HashSet<u16>,
+    families: Families,
 }
 
 impl PodRange {
-    pub(super) fn new() -> Self {
-        Self { next: FIRST_POD, taken: HashSet::new() }
+    pub(super) fn new(families: Families) -> Self {
+        Self { next: FIRST_POD, taken: HashSet::new(), families }
     }
 
     /// The next free addresses; none when 65,000 pods run.
@@ -64,7 +97,7 @@ impl PodRange {
             let index = self.next;
             self.next = if index >= LAST_POD { FIRST_POD } else { index + 1 };
             if self.taken.insert(index) {
-                return Some(PodAddresses { index });
+                return Some(PodAddresses { index, families: self.families });
             }
         }
         None
@@ -141,16 +174,17 @@ pub(super) async fn connect(
          link set {device} master tulle0 up\n"
     );
     ip(programs, &outer, "connecting a pod").await?;
-    let (v4, v6) = (addresses.v4(), addresses.v6());
-    let (gateway4, gateway6) = GATEWAY;
-    let inner = format!(
-        "link set lo up\n\
-         addr add {v4}/32 dev eth0\n\
-         addr add {v6}/128 dev eth0 nodad\n\
-         link set eth0 up\n\
-         route add default via {gateway4} dev eth0 onlink\n\
-         route add default via {gateway6} dev eth0 onlink\n"
-    );
+    let mut inner = "link set lo up\n".to_owned();
+    for address in addresses.all() {
+        inner += &match address {
+            IpAddr::V4(v4) => format!("addr add {v4}/32 dev eth0\n"),
+            IpAddr::V6(v6) => format!("addr add {v6}/128 dev eth0 nodad\n"),
+        };
+    }
+    inner += "link set eth0 up\n";
+    for gateway in addresses.node() {
+        inner += &format!("route add default via {gateway} dev eth0 onlink\n");
+    }
     let mut command = Command::new(&programs.nsenter);
     command.args(["-t", &pid.to_string(), "-n", "--"]).arg(&programs.ip).args(["-batch", "-"]);
     run(command, &inner, "addressing a pod").await
@@ -230,7 +264,7 @@ mod tests {
 
     #[test]
     fn pod_addresses_rest_before_they_are_used_again() {
-        let mut range = PodRange::new();
+        let mut range = PodRange::new(Families::default());
         let first = range.take().unwrap();
         assert_eq!(first.v4().to_string(), "10.244.0.2");
         assert_eq!(first.v6().to_string(), "fd00:10:244::2");

@@ -85,7 +85,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
         news: Arc::clone(&news),
         state,
     });
-    let system = system::documents(&cx.state, &launch.directory);
+    let system = system::documents(&cx.state, &launch.directory, launch.families);
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
     loop {

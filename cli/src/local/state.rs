@@ -25,7 +25,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tulle_control_plane::inject::DataPlane;
 
-use super::config::Programs;
+use super::{config::Programs, network::Families};
 
 const ROOT: &str = "/run/tulle-local";
 
@@ -44,6 +44,8 @@ pub(super) struct Launch {
     pub(super) directory: PathBuf,
     /// The sidecar of pods that do not choose theirs.
     pub(super) data_plane: DataPlane,
+    /// IP versions of pods and Services.
+    pub(super) families: Families,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

@@ -3,7 +3,13 @@
 
 use std::path::Path;
 
-use super::{directory, dns, network::GATEWAY, objects::Document, state::State, token};
+use super::{
+    directory, dns,
+    network::{Families, gateway},
+    objects::Document,
+    state::State,
+    token,
+};
 
 /// Namespace of the control plane.
 pub(super) const NAMESPACE: &str = "tulle-system";
@@ -13,10 +19,11 @@ pub(super) const MOUNTED: &str = "/tulle/user";
 pub(super) const NODE: &str = "local";
 
 /// The documents, as if they stood in a file.
-pub(super) fn documents(state: &State, user: &Path) -> Vec<Document> {
+pub(super) fn documents(state: &State, user: &Path, families: Families) -> Vec<Document> {
     // JSON strings are YAML strings, whatever is in the path.
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
-    let yaml = MANIFEST
+    let addresses = families.list().iter().map(|family| dns::address(*family).to_string());
+    let mut yaml = MANIFEST
         .replace("@USER@", &quoted(user))
         .replace("@MOUNTED@", MOUNTED)
         .replace("@OBJECTS@", &quoted(&state.objects()))
@@ -24,8 +31,14 @@ pub(super) fn documents(state: &State, user: &Path) -> Vec<Document> {
         .replace("@CA@", &quoted(&state.ca()))
         .replace("@TOKEN-KEYS@", &quoted(&state.token_keys()))
         .replace("@ISSUER@", token::ISSUER)
-        .replace("@DNS@", dns::ADDRESS)
-        .replace("@GATEWAY@", &GATEWAY.0.to_string());
+        .replace("@DNS@", &dns::address(families.primary()).to_string())
+        .replace("@ALL-DNS@", &addresses.collect::<Vec<_>>().join("\", \""));
+    for family in families.list() {
+        yaml += &DNS_SLICE
+            .replace("@FAMILY@", family.name())
+            .replace("@NAME@", &family.name().to_lowercase())
+            .replace("@GATEWAY@", &gateway(*family).to_string());
+    }
     let (documents, problems) = directory::parse(Path::new("tulle-system"), yaml.as_bytes());
     for problem in problems {
         tracing::error!(%problem, "own manifest");
@@ -98,19 +111,23 @@ apiVersion: v1
 kind: Service
 metadata: {name: kube-dns, namespace: kube-system}
 spec:
-  clusterIP: @DNS@
+  clusterIP: "@DNS@"
+  clusterIPs: ["@ALL-DNS@"]
   ports:
     - {name: dns, port: 53, protocol: UDP}
     - {name: dns-tcp, port: 53}
----
+"#;
+
+/// Cluster DNS is the runtime's, at the gateway.
+const DNS_SLICE: &str = r#"---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
-  name: kube-dns-ipv4
+  name: kube-dns-@NAME@
   namespace: kube-system
   labels: {kubernetes.io/service-name: kube-dns}
-addressType: IPv4
-endpoints: [{addresses: [@GATEWAY@], conditions: {ready: true, serving: true, terminating: false}}]
+addressType: @FAMILY@
+endpoints: [{addresses: ["@GATEWAY@"], conditions: {ready: true, serving: true, terminating: false}}]
 ports:
   - {name: dns, port: 53, protocol: UDP}
   - {name: dns-tcp, port: 53, protocol: TCP}
@@ -118,15 +135,19 @@ ports:
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
     use crate::local::objects::Objects;
 
     #[test]
     fn the_own_manifest_is_honoured_wholly() {
-        let documents = documents(&State::of("x"), Path::new("/a: b/'\"#"));
-        let objects = Objects::read(&documents, &Objects::default());
-        assert_eq!(objects.problems, []);
-        assert_eq!(objects.notes, []);
-        assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));
+        for families in Families::value_variants() {
+            let documents = documents(&State::of("x"), Path::new("/a: b/'\"#"), *families);
+            let objects = Objects::read(&documents, &Objects::default());
+            assert_eq!(objects.problems, []);
+            assert_eq!(objects.notes, []);
+            assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));
+        }
     }
 }

@@ -46,8 +46,8 @@ pub(super) fn compile(
     callers: &Callers,
 ) -> Option<Bytes> {
     Some(match kind {
-        // All that it says is in the two listeners.
-        Kind::Workload => return None,
+        // All that the one says is in the two listeners; of the other Envoy knows nothing.
+        Kind::Workload | Kind::Host => return None,
         Kind::Listener => match envoy::own_listener(name) {
             Some((side, pod)) => {
                 let workload = workload::compile(world, settings, pod)?;

@@ -64,7 +64,7 @@ pub(super) fn compile(
             found.endpoints.retain(|endpoint| endpoint.identity.is_some() == of.is_some());
             Some(grpc::endpoints(&Endpoints { name: name.to_owned(), ..found }))
         }
-        Kind::Workload => None,
+        Kind::Workload | Kind::Host => None,
     }
 }
 
@@ -88,7 +88,7 @@ fn nobody(kind: Kind) -> Option<Bytes> {
             Some(grpc::cluster(&cluster, Backend::INVALID, None))
         }
         Kind::Endpoints => Some(grpc::endpoints(&Endpoints { name: name(), endpoints: vec![] })),
-        Kind::Listener | Kind::Route | Kind::Workload => None,
+        Kind::Listener | Kind::Route | Kind::Workload | Kind::Host => None,
     }
 }
 

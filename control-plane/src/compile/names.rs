@@ -57,6 +57,45 @@ pub(super) fn pod(text: &str) -> Option<Name> {
         .then(|| Name::new(namespace, name))
 }
 
+/// A host name of the cluster.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DnsName<'a> {
+    /// The name of one of a headless Service's endpoints.
+    pub(super) endpoint: Option<&'a str>,
+    /// The Service.
+    pub(super) service: Name,
+    /// What comes after `svc`.
+    pub(super) domain: &'a str,
+}
+
+/// `SERVICE.NAMESPACE.svc.DOMAIN`, or with an endpoint's name before; lower case, no dot at the end.
+pub(super) fn dns_name(text: &str) -> Option<DnsName<'_>> {
+    let (first, rest) = text.split_once('.')?;
+    let (second, rest) = rest.split_once('.')?;
+    let well_formed = |labels: &[&str], domain: &str| {
+        labels.iter().all(|label| !label.is_empty())
+            && !domain.is_empty()
+            && !domain.ends_with('.')
+            && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
+    if let Some(domain) = rest.strip_prefix("svc.") {
+        let service = Name::new(second, first);
+        return well_formed(&[first, second], domain).then_some(DnsName {
+            endpoint: None,
+            service,
+            domain,
+        });
+    }
+    let (third, rest) = rest.split_once('.')?;
+    let domain = rest.strip_prefix("svc.")?;
+    let service = Name::new(third, second);
+    well_formed(&[first, second, third], domain).then_some(DnsName {
+        endpoint: Some(first),
+        service,
+        domain,
+    })
+}
+
 /// `10.96.0.7:9080`, `[fd00::7]:9080`, in the one way that [`SocketAddr`] writes it.
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse::<SocketAddr>().ok().filter(|address| address.to_string() == text)
@@ -100,6 +139,7 @@ pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
         Kind::Endpoints => {
             Target::parse(name.strip_suffix(MTLS).unwrap_or(name)).map(Target::subject)
         }
+        Kind::Host => dns_name(name).map(|host| Subject::Service(host.service)),
     }
 }
 
@@ -129,5 +169,19 @@ mod tests {
         let address = Subject::Address([10, 0, 0, 1].into());
         assert_eq!(subject(Kind::Listener, "10.0.0.1:80"), Some(address));
         assert_eq!(subject(Kind::Workload, "shop/a/b"), None);
+        let service = Some(Subject::Service(Name::new("shop", "db")));
+        assert_eq!(subject(Kind::Host, "db.shop.svc.cluster.local"), service);
+        assert_eq!(subject(Kind::Host, "db-0.db.shop.svc.cluster.local"), service);
+        for other in [
+            "db.shop.svc.",
+            "db.shop.svc",
+            "db..svc.cluster.local",
+            "DB.shop.svc.cluster.local",
+            "db.shop.svc.cluster.local.",
+            "a.b.c.d.svc.cluster.local",
+            "example.com",
+        ] {
+            assert_eq!(subject(Kind::Host, other), None, "{other}");
+        }
     }
 }

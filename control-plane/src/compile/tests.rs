@@ -70,6 +70,7 @@ fn slice(name: &str, service: &str, pod: &Pod) -> EndpointSlice {
             terminating: false,
             pod: Some((pod.name.clone(), pod.uid.clone())),
             zone: "z".to_owned(),
+            hostname: pod.name.name.to_string(),
         }],
     }
 }
@@ -236,6 +237,7 @@ fn object() -> impl Strategy<Value = Object> {
             name: Name::new("", "default"),
             mesh_ranges: Vec::new(),
             refuse_external: Some(refuse),
+            pass_on_dns: Some(refuse),
         }))),
         1 => any::<bool>().prop_map(|enabled| Object::Namespace(Arc::new(Namespace {
             name: Name::new("", "shop"),
@@ -253,6 +255,10 @@ fn universe() -> Vec<(Kind, String)> {
             keys.push((kind, format!("service/shop/s{n}/80")));
             keys.extend([8080, 9090].map(|port| (kind, format!("pod/shop/p{n}/{port}"))));
         }
+    }
+    for n in 0..3 {
+        keys.push((Kind::Host, format!("s{n}.shop.svc.cluster.local")));
+        keys.extend((0..3).map(|p| (Kind::Host, format!("p{p}.s{n}.shop.svc.cluster.local"))));
     }
     for last in 0..4 {
         keys.extend([80, 8080, 9090].map(|port| (Kind::Listener, format!("10.0.0.{last}:{port}"))));
@@ -324,3 +330,40 @@ proptest! {
 }
 
 mod grpc;
+
+#[test]
+fn names_have_the_addresses_that_cluster_dns_would_say() {
+    let addresses = |world: &World, name: &str| match get(world, Kind::Host, name) {
+        Some(Resource::Host(host)) => host.addresses,
+        other => {
+            assert_eq!(other, None);
+            Vec::new()
+        }
+    };
+    let (pod, mut hidden) = (pod("db-0", "db", 9), pod("db-1", "db", 10));
+    hidden.ips = vec![ip(10)];
+    let mut not_ready = slice("db-2", "db", &hidden);
+    not_ready.endpoints[0].ready = false;
+    let headless = Service { cluster_ips: Vec::new(), ..service("db", "db", 0) };
+    let mut world = world([
+        Object::Service(Arc::new(service("web", "web", 100))),
+        Object::Service(Arc::new(headless.clone())),
+        Object::EndpointSlice(Arc::new(slice("db-1", "db", &pod))),
+        Object::EndpointSlice(Arc::new(slice("web-1", "web", &pod))),
+        Object::EndpointSlice(Arc::new(not_ready)),
+    ]);
+    assert_eq!(addresses(&world, "web.shop.svc.cluster.local"), [ip(100)]);
+    assert_eq!(addresses(&world, "db.shop.svc.cluster.local"), [ip(9)]);
+    assert_eq!(addresses(&world, "db-0.db.shop.svc.cluster.local"), [ip(9)]);
+    for unknown in [
+        "db-1.db.shop.svc.cluster.local",
+        "db-0.web.shop.svc.cluster.local",
+        "web.shop.svc.example.com",
+        "nobody.shop.svc.cluster.local",
+    ] {
+        assert!(addresses(&world, unknown).is_empty(), "{unknown}");
+    }
+    let published = Service { publish_not_ready: true, ..headless };
+    world.apply(Event::Apply(Object::Service(Arc::new(published))), &mut Dirty::new());
+    assert_eq!(addresses(&world, "db.shop.svc.cluster.local"), [ip(9), ip(10)]);
+}

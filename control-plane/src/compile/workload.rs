@@ -36,6 +36,10 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         },
         hold: String::new(),
         trust_domains: trust_domains(settings, tls.trust_domains),
+        cluster_domain: match world.mesh_config().and_then(|config| config.pass_on_dns) {
+            Some(true) => String::new(),
+            Some(false) | None => settings.cluster_domain.clone(),
+        },
     })
 }
 

@@ -72,5 +72,6 @@ fn endpoint(
         terminating: conditions.terminating.unwrap_or(false),
         pod,
         zone: endpoint.zone.clone().unwrap_or_default(),
+        hostname: endpoint.hostname.as_deref().unwrap_or_default().to_ascii_lowercase(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tulle_api::{ExternalTraffic, Mode, SYSTEM_NAMESPACE};
+use tulle_api::{Dns, ExternalTraffic, Mode, SYSTEM_NAMESPACE};
 
 use super::{Fault, Name, typed::read_ours};
 use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, TlsScope};
@@ -17,6 +17,7 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
             .spec
             .external_traffic
             .map(|external| external == ExternalTraffic::Refuse),
+        pass_on_dns: config.spec.dns.map(|dns| dns == Dns::PassOn),
     })))
 }
 

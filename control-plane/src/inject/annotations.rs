@@ -8,6 +8,7 @@ use super::{DataPlane, INJECTED, LABEL, UnknownDataPlane};
 
 const PREFIX: &str = "tulle.dev/";
 const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
+const DNS: &str = "tulle.dev/dns";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 const DATA_PLANE: &str = "tulle.dev/data-plane";
@@ -41,6 +42,8 @@ pub(super) struct Overrides {
     pub(super) redirect: Vec<String>,
     /// The sidecar's log level.
     pub(super) log_level: Option<String>,
+    /// Whether the sidecar answers DNS.
+    pub(super) dns: Option<bool>,
     /// Who carries the pod's traffic.
     pub(super) data_plane: Option<DataPlane>,
 }
@@ -72,6 +75,10 @@ impl Overrides {
                     return Err(bad(format!("it must be one of {}", LEVELS.join(", "))));
                 }
                 overrides.log_level = Some(value.clone());
+            } else if name == DNS {
+                let on =
+                    value.parse().map_err(|_neither| bad("it must be true or false".to_owned()));
+                overrides.dns = Some(on?);
             } else if name == DATA_PLANE {
                 overrides.data_plane =
                     Some(value.parse().map_err(|unknown: UnknownDataPlane| bad(unknown.0))?);
@@ -142,7 +149,7 @@ impl fmt::Display for Form {
 fn unknown(name: &str) -> String {
     let known = REDIRECT.iter().map(|(short, _)| format!("{PREFIX}{short}"));
     let nearest = known
-        .chain([LOG_LEVEL, DATA_PLANE].map(str::to_owned))
+        .chain([LOG_LEVEL, DATA_PLANE, DNS].map(str::to_owned))
         .map(|known| (edit_distance(&known, name), known))
         .min();
     match nearest {
@@ -200,6 +207,7 @@ mod tests {
         }
         let (overrides, _) = parse(LOG_LEVEL, "debug").expect("a level");
         assert_eq!(overrides.log_level.as_deref(), Some("debug"));
+        assert_eq!(parse(DNS, "false").expect("a choice").0.dns, Some(false));
     }
 
     #[test]
@@ -215,6 +223,7 @@ mod tests {
             ("exclude-uids", "root", "\"root\" is no user id"),
             ("proxy-log-level", "verbose", "one of error, warn, info, debug, trace"),
             ("data-plane", "nginx", "it must be tulle, envoy or grpc"),
+            ("dns", "on", "it must be true or false"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");

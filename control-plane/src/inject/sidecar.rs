@@ -15,6 +15,9 @@ use super::{PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overri
 /// `/ready`, `/metrics` and the application's probes, on the pod's address.
 pub(super) const STATUS_PORT: i32 = 15021;
 
+/// DNS of the pod's first resolver, on loopback; of the others on the next two.
+pub(super) const DNS_PORT: i32 = 15053;
+
 const PROGRAM: &str = "tulle-proxy";
 const TOKEN: (&str, &str) = ("tulle-token", "/var/run/secrets/tulle/token");
 const ROOTS: (&str, &str) = ("tulle-roots", "/var/run/secrets/tulle/roots");
@@ -38,6 +41,9 @@ const POD_FIELDS: [(&str, &str); 5] = [
 pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container {
     let mut args = vec!["redirect".to_owned()];
     args.extend(overrides.redirect.iter().cloned());
+    if overrides.dns.unwrap_or(settings.dns) {
+        args.extend(["--dns".to_owned(), DNS_PORT.to_string()]);
+    }
     Container {
         name: REDIRECT.to_owned(),
         image: Some(settings.redirect_image.clone()),
@@ -175,6 +181,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         ..EnvVar::default()
     };
     let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
+    let dns = overrides.dns.unwrap_or(settings.dns);
     POD_FIELDS
         .into_iter()
         .map(field)
@@ -182,6 +189,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
             value("TULLE_CONTROL_PLANE", settings.control_plane.clone()),
             value("TULLE_LOG", level.clone()),
         ])
+        .chain(dns.then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
         .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
         .collect()
 }

@@ -163,6 +163,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Endpoints => "endpoints",
         Kind::Listener => "listener",
         Kind::Route => "route",
+        Kind::Host => "host",
     }
 }
 

@@ -304,6 +304,8 @@ pub struct SliceEndpoint {
     pub pod: Option<(Name, String)>,
     /// Its zone; empty when unknown.
     pub zone: String,
+    /// Its name below the Service's, in lower case; empty if it has none.
+    pub hostname: String,
 }
 
 /// Whether plaintext is accepted.
@@ -349,6 +351,8 @@ pub struct MeshConfig {
     pub mesh_ranges: Vec<IpNet>,
     /// Whether traffic that leaves the mesh is refused.
     pub refuse_external: Option<bool>,
+    /// Whether sidecars leave names of the cluster to the pod's own resolver.
+    pub pass_on_dns: Option<bool>,
 }
 
 /// The address and port as listeners are named.

@@ -39,6 +39,22 @@ pub struct Workload {
     /// SPIFFE trust domains whose peers are accepted; the proxy's own is always among them.
     #[prost(string, repeated, tag = "14")]
     pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Suffix of the host names that `Host` resources have (`cluster.local`). Empty: the proxy asks for
+    /// no names, and passes on every question of DNS.
+    #[prost(string, tag = "15")]
+    pub cluster_domain: ::prost::alloc::string::String,
+}
+/// The addresses of a name of the cluster, for DNS in the sidecar. Named after it, in lower case and
+/// without the last dot: `reviews.shop.svc.cluster.local`, `db-0.db.shop.svc.cluster.local`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Host {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Textual IP addresses: those of the Service, or if it is headless those of its endpoints.
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "3")]
+    pub origin: ::core::option::Option<Origin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InboundPort {

@@ -5,6 +5,8 @@
 //! collector finds what is alive. There is no count of references that could go wrong, and what a
 //! sidecar uses is small.
 
+mod hosts;
+
 use std::{
     collections::{BTreeSet, HashMap},
     mem,
@@ -16,6 +18,7 @@ use tulle_xds::model::{
     self, Action, Endpoints, Kind, Listener, Resource, RouteConfiguration, Workload,
 };
 
+use self::hosts::Hosts;
 use super::{Destination, LastUsed, Lookup, Mesh};
 use crate::upstream::Cluster;
 
@@ -36,6 +39,7 @@ pub(super) struct Table {
     addresses: HashMap<SocketAddr, Address>,
     routes: HashMap<String, Told<Arc<RouteConfiguration>>>,
     clusters: HashMap<String, ClusterSlot>,
+    hosts: Hosts,
     subscribed: BTreeSet<(Kind, String)>,
     generation: u64,
     /// A snapshot made now would differ from the last one.
@@ -100,6 +104,16 @@ impl Table {
         Ok(())
     }
 
+    /// The same for a name of the cluster.
+    pub(super) fn want_host(
+        &mut self,
+        name: &Arc<str>,
+        now: u64,
+        may_evict: bool,
+    ) -> Result<(), Full> {
+        self.hosts.want(name, now, may_evict)
+    }
+
     /// Takes resources that are new or changed, and names that do not exist (any more). What nobody
     /// wants is ignored.
     pub(super) fn update(&mut self, changed: Vec<Resource>, removed: &[(Kind, String)]) {
@@ -139,6 +153,7 @@ impl Table {
                     slot.take_endpoints(endpoints);
                 }
             }
+            Resource::Host(host) => self.hosts.take(host),
         }
     }
 
@@ -169,6 +184,7 @@ impl Table {
                     slot.take_endpoints(Endpoints { name: name.to_owned(), endpoints: Vec::new() });
                 }
             }
+            Kind::Host => self.hosts.remove(name),
         }
     }
 
@@ -190,6 +206,7 @@ impl Table {
 
     /// The next snapshot, if it would differ from the last.
     pub(super) fn snapshot(&mut self) -> Option<Mesh> {
+        self.changed |= self.hosts.have_changed();
         if !mem::take(&mut self.changed) {
             return None;
         }
@@ -206,6 +223,7 @@ impl Table {
             generation: self.generation,
             workload: self.workload.clone(),
             listeners: listeners.collect(),
+            hosts: self.hosts.published(),
         })
     }
 
@@ -213,6 +231,7 @@ impl Table {
     /// [`MAX_ABSENT`] that do not exist. Not to be called while the control plane is away: what is
     /// let go could not come back.
     pub(super) fn let_go(&mut self, now: u64) {
+        self.hosts.let_go(now);
         let before = self.addresses.len();
         self.addresses.retain(|_, entry| now.saturating_sub(entry.used.seconds()) < IDLE);
         let mut absent: Vec<_> = self
@@ -243,7 +262,8 @@ impl Table {
 
     /// Moves the subscriptions to what is named now, and forgets what is not.
     fn follow(&mut self) -> Vec<Effect> {
-        let mut wanted = BTreeSet::new();
+        let mut wanted: BTreeSet<_> =
+            self.hosts.names().map(|name| (Kind::Host, name.to_owned())).collect();
         for (address, entry) in &self.addresses {
             wanted.insert((Kind::Listener, address.to_string()));
             let in_force = entry.destination.as_ref().map(|d| (&d.listener, d.route.as_deref()));
@@ -271,7 +291,7 @@ impl Table {
             match kind {
                 Kind::Route => drop(self.routes.insert(name.clone(), Told::Nothing)),
                 Kind::Cluster => drop(self.clusters.insert(name.clone(), ClusterSlot::new())),
-                Kind::Workload | Kind::Endpoints | Kind::Listener => {}
+                Kind::Workload | Kind::Endpoints | Kind::Listener | Kind::Host => {}
             }
             effects.push(Effect::Subscribe(kind, name));
         }

@@ -18,10 +18,18 @@ pub fn dump(mesh: &Mesh) -> Value {
             (address.to_string(), value)
         })
         .collect();
+    let hosts: BTreeMap<_, _> = mesh
+        .hosts
+        .iter()
+        .map(|(name, named)| {
+            (&**name, json!({ "host": named.host.as_deref(), "used_at": named.used.seconds() }))
+        })
+        .collect();
     json!({
         "generation": mesh.generation,
         "workload": mesh.workload.as_deref(),
         "destinations": listeners,
+        "hosts": hosts,
     })
 }
 

@@ -9,11 +9,11 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-use tulle_xds::model::{ExternalTraffic, Workload};
+use tulle_xds::model::{ExternalTraffic, Host, Workload};
 
 use super::{
     Lookup, Mesh, Resolution,
-    demand::{Asker, Questions, Refused},
+    demand::{About, Asker, Questions, Refused},
 };
 use crate::{error::Reason, net::capture::canonical};
 
@@ -83,13 +83,34 @@ impl Store {
             if let Some(known) = self.known(address) {
                 return known;
             }
-            match self.asker.ask(address).await {
+            match self.asker.ask(About::Address(address)).await {
                 Ok(()) => self.known(address).unwrap_or(Resolution::Refused(Reason::ControlPlane)),
                 Err(Refused) => Resolution::Refused(Reason::ControlPlane),
             }
         };
         let unanswered = |_elapsed| Resolution::Refused(Reason::ControlPlane);
         timeout(PATIENCE, asked).await.unwrap_or_else(unanswered)
+    }
+
+    /// What the control plane says about a name of the cluster. `None` if it knows no such name,
+    /// cannot be asked, or does not answer within 1 s: then others are to be asked, which is no
+    /// danger, because a name decides no policy.
+    ///
+    /// Cancel safe, as [`resolve`](Self::resolve).
+    pub async fn resolve_host(&self, name: &str) -> Option<Arc<Host>> {
+        if let Some(known) = self.known_host(name) {
+            return known;
+        }
+        let asked = timeout(PATIENCE, self.asker.ask(About::Host(name.into())));
+        asked.await.ok()?.ok()?;
+        self.known_host(name).flatten()
+    }
+
+    fn known_host(&self, name: &str) -> Option<Option<Arc<Host>>> {
+        let mesh = self.shared.mesh.load();
+        let named = mesh.hosts.get(name)?;
+        named.used.touch(self.shared.now());
+        Some(named.host.clone())
     }
 
     /// The answer as far as the snapshot has it.
@@ -186,6 +207,7 @@ mod tests {
             external_traffic,
             hold: String::new(),
             trust_domains: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
         }
     }
 
@@ -213,6 +235,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn any_number_of_external_addresses_leaves_nothing_behind() {
+        let (store, publisher, mut questions) = Store::new();
+        publisher.publish(mesh(1, ExternalTraffic::Pass));
+        let before = store.current();
+        for n in 0..100_000_u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            let address = SocketAddr::from(([192, a, b, c], 443));
+            assert!(matches!(store.resolve(address).await, Resolution::External), "{address}");
+        }
+        assert!(Arc::ptr_eq(&before, &store.current()) && before.listeners.is_empty());
+        assert!(questions.try_recv().is_err());
+    }
+
+    #[tokio::test]
     async fn inside_waits_a_second_and_fails_closed() {
         let (store, publisher, mut questions) = Store::new();
         let begun = Instant::now();
@@ -224,7 +260,8 @@ mod tests {
         assert_eq!(resolved(&store, "[::ffff:10.96.0.7]:80").await, "Refused(ControlPlane)");
         assert!(begun.elapsed() >= PATIENCE, "no answer");
         let question = questions.recv().await.unwrap();
-        assert_eq!(question.address, "10.96.0.7:80".parse().unwrap());
+        let address = "10.96.0.7:80".parse().unwrap();
+        assert_eq!(question.about, About::Address(address));
 
         let asking = tokio::spawn({
             let store = store.clone();
@@ -232,12 +269,42 @@ mod tests {
         });
         let question = questions.recv().await.unwrap();
         let mut answer = mesh(2, ExternalTraffic::Pass);
-        answer.listeners.insert(question.address, Lookup::Absent(super::super::LastUsed::new(0)));
+        assert_eq!(question.about, About::Address(address));
+        answer.listeners.insert(address, Lookup::Absent(super::super::LastUsed::new(0)));
         publisher.publish(answer);
         question.answered.send(()).unwrap();
         assert_eq!(asking.await.unwrap(), "Refused(NoEndpoint)");
         assert_eq!(resolved(&store, "10.96.0.7:80").await, "Refused(NoEndpoint)");
         assert!(questions.try_recv().is_err(), "the answer is remembered");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_once() {
+        let (store, publisher, mut questions) = Store::new();
+        let asking = tokio::spawn({
+            let store = store.clone();
+            async move { store.resolve_host("web.shop.svc.cluster.local").await }
+        });
+        let question = questions.recv().await.unwrap();
+        let About::Host(name) = &question.about else { panic!("{question:?}") };
+        let host = Arc::new(Host {
+            name: name.to_string(),
+            addresses: vec!["10.96.0.7".parse().unwrap()],
+            origin: tulle_xds::model::Origin::default(),
+        });
+        let named = |host| super::super::Named { host, used: super::super::LastUsed::new(0) };
+        let hosts =
+            [(Arc::clone(name), named(Some(Arc::clone(&host)))), ("no".into(), named(None))];
+        publisher.publish(Mesh { hosts: Arc::new(hosts.into()), ..Mesh::default() });
+        question.answered.send(()).unwrap();
+        assert_eq!(asking.await.unwrap(), Some(Arc::clone(&host)));
+        assert_eq!(store.resolve_host(&host.name).await, Some(host));
+        assert_eq!(store.resolve_host("no").await, None);
+        assert!(questions.try_recv().is_err(), "both answers are remembered");
+        // Nobody answers.
+        let begun = Instant::now();
+        assert_eq!(store.resolve_host("later").await, None);
+        assert!(begun.elapsed() >= PATIENCE);
     }
 
     #[tokio::test]

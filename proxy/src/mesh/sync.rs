@@ -1,4 +1,4 @@
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,9 +13,10 @@ use tulle_xds::{
 use super::{
     Store,
     build::{Effect, Table},
-    demand::{Question, Questions},
+    demand::{About, Question, Questions},
     store::Publisher,
 };
+use crate::telemetry::Told;
 
 /// How often idle destinations are looked for.
 const TIDY: Duration = Duration::from_secs(15);
@@ -29,10 +30,11 @@ pub struct Sync {
     questions: Questions,
     events: mpsc::Receiver<Event>,
     handle: Handle,
-    /// Connections that wait for an address.
-    waiting: HashMap<SocketAddr, Vec<oneshot::Sender<()>>>,
+    /// Who waits for which answer.
+    waiting: HashMap<About, Vec<oneshot::Sender<()>>>,
     connected: bool,
     gate: Gate,
+    metrics: Told,
 }
 
 /// What readiness waits for.
@@ -52,6 +54,7 @@ impl Sync {
         handle: Handle,
         events: mpsc::Receiver<Event>,
         readiness: &Readiness,
+        metrics: Told,
     ) -> (Store, Self) {
         let (store, publisher, questions) = Store::new();
         let gate = Gate {
@@ -68,6 +71,7 @@ impl Sync {
             waiting: HashMap::new(),
             connected: false,
             gate,
+            metrics,
         };
         (store, sync)
     }
@@ -92,10 +96,12 @@ impl Sync {
         match event {
             Event::Connected => {
                 self.connected = true;
+                self.metrics.connected(true);
                 tracing::info!("connected to the control plane");
             }
             Event::Disconnected { error } => {
                 self.connected = false;
+                self.metrics.connected(false);
                 if let Some(workload) = &self.gate.workload {
                     workload.because(error);
                 }
@@ -119,6 +125,7 @@ impl Sync {
         let removed: Vec<_> = removed.into_iter().map(|name| (kind, name)).collect();
         self.table.update(good, &removed);
         self.settle();
+        bad.iter().for_each(|_| self.metrics.rejected(kind));
         if bad.is_empty() {
             ack.accept();
         } else {
@@ -127,11 +134,18 @@ impl Sync {
     }
 
     fn asked(&mut self, question: Question) {
-        let Question { address, answered } = question;
-        match self.table.want(address, self.publisher.now(), self.connected) {
-            Ok(()) => self.waiting.entry(address).or_default().push(answered),
+        let Question { about, answered } = question;
+        let now = self.publisher.now();
+        let wanted = match &about {
+            About::Address(address) => self.table.want(*address, now, self.connected),
+            // Who asks for a name has others to ask, and need not wait for one who is away.
+            About::Host(_) if !self.connected => return,
+            About::Host(name) => self.table.want_host(name, now, self.connected),
+        };
+        match wanted {
+            Ok(()) => self.waiting.entry(about).or_default().push(answered),
             Err(_full) => {
-                tracing::warn!(%address, "too many destinations at once, refusing another one");
+                tracing::warn!(?about, "too many destinations at once, refusing another one");
             }
         }
         self.settle();
@@ -152,11 +166,15 @@ impl Sync {
     fn settle(&mut self) {
         let effects = self.table.settle();
         if let Some(mesh) = self.table.snapshot() {
+            self.metrics.generation(mesh.generation);
             self.publisher.publish(mesh);
         }
         let current = self.publisher.current();
-        let answered: Vec<_> =
-            self.waiting.keys().filter(|a| current.listeners.contains_key(a)).copied().collect();
+        let is_answered = |about: &&About| match about {
+            About::Address(address) => current.listeners.contains_key(address),
+            About::Host(name) => current.hosts.contains_key(name),
+        };
+        let answered: Vec<_> = self.waiting.keys().filter(is_answered).cloned().collect();
         for waiter in answered.into_iter().filter_map(|a| self.waiting.remove(&a)).flatten() {
             // A receiver that is gone has stopped waiting.
             let _gone = waiter.send(()).is_err();
@@ -206,4 +224,74 @@ fn decode(kind: Kind, received: &[Received]) -> (Vec<Resource>, Vec<Invalid>) {
         }
     }
     (good, bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc};
+
+    use futures_util::FutureExt as _;
+    use tokio::{sync::oneshot::error::TryRecvError, time::advance};
+    use tulle_runtime::metrics::Registry;
+    use tulle_xds::{
+        client::{Client, ClientConfig},
+        protocol::Node,
+    };
+
+    use super::*;
+    use crate::mesh::build::{IDLE, MAX_ADDRESSES};
+
+    /// A writer whose control plane is what the test says.
+    fn sync() -> Sync {
+        let (_client, handle, _) = Client::new(ClientConfig {
+            node: Node { id: "shop/web-0".to_owned(), version: String::new() },
+            connect: Arc::new(|| async { Err("there is none".into()) }.boxed()),
+        });
+        let (_events, receiver) = mpsc::channel(1);
+        Sync::new(handle, receiver, &Readiness::new(), Told::new(&Registry::default())).1
+    }
+
+    fn away() -> Event {
+        Event::Disconnected { error: "killed".to_owned() }
+    }
+
+    /// Whether it has to wait; else it was refused at once.
+    fn ask(sync: &mut Sync, about: About) -> bool {
+        let (answered, mut answer) = oneshot::channel();
+        sync.asked(Question { about, answered });
+        answer.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    fn address(n: usize) -> About {
+        let [a, b] = u16::try_from(n).unwrap().to_be_bytes();
+        About::Address(SocketAddr::from(([10, 96, a, b], 80)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_let_go_while_the_control_plane_is_away() {
+        let mut sync = sync();
+        sync.heard(Event::Connected);
+        for n in 0..MAX_ADDRESSES {
+            // The receiver of one that waits is dropped; the address stays wanted.
+            let _waits = ask(&mut sync, address(n));
+        }
+        sync.heard(away());
+        advance(Duration::from_secs(2 * IDLE)).await;
+        sync.tidy();
+        assert!(!ask(&mut sync, address(MAX_ADDRESSES)), "there is room: something was let go");
+        sync.heard(Event::Connected);
+        sync.tidy();
+        assert!(ask(&mut sync, address(MAX_ADDRESSES)), "idle addresses were kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_name_does_not_wait_for_a_control_plane_that_is_away() {
+        let mut sync = sync();
+        let name = || About::Host("web.shop.svc.cluster.local".into());
+        assert!(!ask(&mut sync, name()));
+        sync.heard(Event::Connected);
+        assert!(ask(&mut sync, name()));
+        sync.heard(away());
+        assert!(!ask(&mut sync, name()));
+    }
 }

@@ -36,17 +36,19 @@ fn output(options: &Options, family: Family) -> Vec<String> {
         rules.push(format!("-m owner --uid-owner {uid} -j RETURN"));
     }
     rules.push("-o lo -j RETURN".to_owned());
-    if let Some(dns) = options.dns {
-        rules.push(format!("-p udp --dport 53 -j REDIRECT --to-ports {dns}"));
-        rules.push(format!("-p tcp --dport 53 -j REDIRECT --to-ports {dns}"));
-    }
     for port in &options.exclude_outbound_ports {
         rules.push(format!("-p tcp --dport {port} -j RETURN"));
     }
-    for range in family.untouched() {
+    for range in family.of(&options.exclude_outbound_cidrs) {
         rules.push(format!("-d {range} -j RETURN"));
     }
-    for range in family.of(&options.exclude_outbound_cidrs) {
+    for (port, resolver) in options.dns(family) {
+        for protocol in ["udp", "tcp"] {
+            let asked = format!("-d {resolver} -p {protocol} --dport 53");
+            rules.push(format!("{asked} -j REDIRECT --to-ports {port}"));
+        }
+    }
+    for range in family.untouched() {
         rules.push(format!("-d {range} -j RETURN"));
     }
     let outbound = options.outbound_port;

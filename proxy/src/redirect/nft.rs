@@ -43,19 +43,22 @@ fn output(options: &Options, families: &[Family]) -> Vec<String> {
     rules.push(format!("meta skuid {} return", set(options.direct_uids())));
     // Loopback, and the pod's own addresses.
     rules.push("oifname \"lo\" return".to_owned());
-    if let Some(dns) = options.dns {
-        rules.push(format!("udp dport 53 redirect to :{dns}"));
-        rules.push(format!("tcp dport 53 redirect to :{dns}"));
-    }
     if !options.exclude_outbound_ports.is_empty() {
         rules.push(format!("tcp dport {} return", set(&options.exclude_outbound_ports)));
     }
     for family in families {
         let ip = family.keyword();
-        rules.push(format!("{ip} daddr {} return", set(family.untouched())));
         for range in family.of(&options.exclude_outbound_cidrs) {
             rules.push(format!("{ip} daddr {range} return"));
         }
+        // Before what is never touched: resolvers of a node have link-local addresses.
+        for (port, resolver) in options.dns(*family) {
+            for protocol in ["udp", "tcp"] {
+                rules
+                    .push(format!("{ip} daddr {resolver} {protocol} dport 53 redirect to :{port}"));
+            }
+        }
+        rules.push(format!("{ip} daddr {} return", set(family.untouched())));
     }
     let outbound = options.outbound_port;
     if options.include_outbound_cidrs.is_empty() {

@@ -45,7 +45,7 @@ table inet tulle {
 fn nft_with_everything_and_without_ipv6() {
     let all = "--exclude-inbound-ports 22 --exclude-outbound-ports 25,465 \
                --exclude-outbound-cidrs 192.0.2.0/24,2001:db8::/32 \
-               --include-outbound-cidrs 10.0.0.0/8,fd00::/8 --exclude-uids 1000,5050 --dns 15053";
+               --include-outbound-cidrs 10.0.0.0/8,fd00::/8 --exclude-uids 1000,5050 --dns 15053 --resolvers 10.96.0.10,fd00::a,169.254.20.10";
     assert_eq!(
         nft::script(&options(all), false),
         r#"table ip tulle {}
@@ -56,11 +56,13 @@ table ip tulle {
 		meta skuid 5050 oifname "lo" ip saddr != 169.254.41.1 ip daddr != 127.0.0.0/8 tcp dport != { 22, 15006, 15020, 15021 } dnat to :15006
 		meta skuid { 5050, 1000 } return
 		oifname "lo" return
-		udp dport 53 redirect to :15053
-		tcp dport 53 redirect to :15053
 		tcp dport { 25, 465 } return
-		ip daddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255 } return
 		ip daddr 192.0.2.0/24 return
+		ip daddr 10.96.0.10 udp dport 53 redirect to :15053
+		ip daddr 10.96.0.10 tcp dport 53 redirect to :15053
+		ip daddr 169.254.20.10 udp dport 53 redirect to :15055
+		ip daddr 169.254.20.10 tcp dport 53 redirect to :15055
+		ip daddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255 } return
 		ip daddr 10.0.0.0/8 meta l4proto tcp redirect to :15001
 	}
 	chain prerouting {
@@ -132,7 +134,7 @@ fn the_kernel_takes_the_rules_twice() {
     let cases = [
         "",
         "--include-inbound-ports 8080",
-        "--exclude-inbound-ports 22 --exclude-outbound-ports 25 --exclude-uids 7 --dns 15053 \
+        "--exclude-inbound-ports 22 --exclude-outbound-ports 25 --exclude-uids 7 --dns 15053 --resolvers 10.96.0.10,fd00::a \
          --exclude-outbound-cidrs 192.0.2.0/24,2001:db8::/32 --include-outbound-cidrs 10.0.0.0/8,fd00::/8",
     ];
     for flags in cases {

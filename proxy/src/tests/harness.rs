@@ -134,7 +134,8 @@ impl Sidecar {
         workload.default_mtls = mtls;
         workload.ports.iter_mut().for_each(|port| port.mtls = mtls);
         let (generation, listeners) = (now.generation + 1, now.listeners.clone());
-        self.publisher.publish(Mesh { generation, workload: Some(Arc::new(workload)), listeners });
+        let workload = Some(Arc::new(workload));
+        self.publisher.publish(Mesh { generation, workload, listeners, ..Mesh::default() });
     }
 
     /// What Prometheus would read.
@@ -215,6 +216,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         generation: 1,
         workload: Some(Arc::new(workload(WEB, Vec::new(), MtlsMode::Permissive))),
         listeners: HashMap::from([(address, Lookup::Known(Arc::new(destination)))]),
+        ..Mesh::default()
     }
 }
 
@@ -228,7 +230,7 @@ fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
     };
     let ports = applications.iter().map(port).collect();
     let workload = Some(Arc::new(workload(CART, ports, told.mtls)));
-    Mesh { generation: 1, workload, listeners: HashMap::new() }
+    Mesh { generation: 1, workload, ..Mesh::default() }
 }
 
 const CLUSTER: &str = "service/shop/cart/80";
@@ -279,6 +281,7 @@ fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Workload {
         external_traffic: ExternalTraffic::Pass,
         hold: String::new(),
         trust_domains: vec!["cluster.local".to_owned()],
+        cluster_domain: "cluster.local".to_owned(),
     }
 }
 

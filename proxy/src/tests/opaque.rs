@@ -7,6 +7,7 @@ use tokio::{
 use tulle_xds::model::Protocol;
 
 use super::harness::{CART, Pair, Told, WEB, nobody};
+use crate::tls::{self, Alpn};
 
 /// A server that greets first, then sends back what it gets until the client has ended.
 async fn greeter() -> SocketAddr {
@@ -90,4 +91,36 @@ async fn the_applications_own_tls_passes_untouched() {
     let mut got = [0; 10];
     server.read_exact(&mut got).await.unwrap();
     assert_eq!(got, hello);
+}
+
+#[tokio::test]
+async fn another_endpoint_is_tried_where_the_application_has_closed() {
+    let applications = [nobody().await, greeter().await];
+    let mut pair = Pair::new(&applications, Told::default()).await;
+    let mut attempts = Vec::new();
+    for _ in 0..4 {
+        talk(pair.outbound).await;
+        attempts.push(pair.client.record().await["attempts"].as_u64().unwrap_or(1));
+    }
+    assert!(attempts.contains(&2), "{attempts:?}: the closed one was never tried");
+    // Nobody else is left: then it is a failure, and says what is missing.
+    let told = Told { protocol: Protocol::Tcp, ..Told::default() };
+    let mut pair = Pair::new(&[nobody().await], told).await;
+    let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+    assert!(client.read_u8().await.is_err());
+    let record = pair.client.record().await;
+    assert_eq!(record["reason"], "connect", "{record}");
+    assert!(record.to_string().contains("has no application"), "{record}");
+}
+
+#[tokio::test]
+async fn a_caller_that_is_not_ours_gets_the_bytes_and_nothing_else() {
+    let pair = Pair::new(&[greeter().await], Told::default()).await;
+    let tcp = TcpStream::connect(pair.inbound[0]).await.unwrap();
+    let certs = &pair.client.shared.certs;
+    let id = CART.parse().unwrap();
+    let mut stream = tls::client::connect(certs, tcp, &id, Alpn::Tcp).await.unwrap();
+    let mut greeting = [0; 11];
+    stream.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ready\r\n");
 }

@@ -141,6 +141,11 @@ impl Certs {
         waited.expect("this handle keeps the sender");
     }
 
+    /// Changes with each certificate that is installed.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.installed.subscribe()
+    }
+
     /// Time from now until the certificate ends; zero if it has, or there is none.
     pub fn remaining(&self) -> Duration {
         let end = self.current().map_or(0, |current| current.identity.not_after);
@@ -181,7 +186,7 @@ impl Current {
                 .dangerous() // What rustls calls any verifier that is not its own.
                 .with_custom_certificate_verifier(Arc::clone(&servers) as _)
                 .with_client_cert_resolver(Arc::clone(&key) as _);
-            config.alpn_protocols = vec![alpn.as_str().into()];
+            config.alpn_protocols = alpn.offers();
             config.enable_sni = false;
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
             clients.push(Arc::new(config));

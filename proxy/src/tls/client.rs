@@ -42,7 +42,8 @@ where
     if identity.has_expired() {
         return Err(Error::Expired);
     }
-    if connection.alpn_protocol() != Some(alpn.as_str().as_bytes()) {
+    let chosen = connection.alpn_protocol();
+    if !alpn.offers().iter().any(|offered| chosen == Some(offered)) {
         return Err(Error::NoAlpn);
     }
     Ok(Stream(Box::new(TlsStream::Client(stream))))

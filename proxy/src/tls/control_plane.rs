@@ -171,7 +171,11 @@ impl ControlPlane {
             Ok(certificate) => Ok(certificate.to_vec()),
             Err(error) => Err(io::Error::other(format!("not PEM: {error}"))),
         });
-        read.collect()
+        let read: Vec<_> = read.collect::<io::Result<_>>()?;
+        if read.is_empty() {
+            return Err(io::Error::other("there is no certificate in it"));
+        }
+        Ok(read)
     }
 }
 

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// How often the roots' file is looked at while nothing else is to do.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Gets certificates and keeps them fresh.
 pub struct Enrolment {
@@ -164,5 +164,66 @@ fn refusal(status: Status) -> EnrolError {
             EnrolError::Refused(status.message().to_owned())
         }
         code => EnrolError::Failed(format!("{code:?}: {}", status.message())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::tls::expiry::tests::material;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn enrolled(roots: &Path) -> Enrolment {
+        let certs = Certs::new();
+        certs.install(&material(DAY)).unwrap();
+        let control_plane = ControlPlane {
+            host: "localhost".to_owned(),
+            port: 1,
+            name: "localhost".to_owned(),
+            roots_file: roots.to_owned(),
+        };
+        Enrolment { control_plane, token_file: PathBuf::new(), certs, hand_over: None }
+    }
+
+    fn save_root(path: &Path) {
+        let key = KeyPair::generate().unwrap();
+        let root = CertificateParams::default().self_signed(&key).unwrap();
+        fs::write(path, root.pem()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_certificate_is_due_at_half_of_the_life_of_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let enrolment = enrolled(&directory.path().join("none"));
+        for _ in 0..20 {
+            let begun = Instant::now();
+            enrolment.until_due(None).await;
+            let waited = begun.elapsed().as_secs_f64() / DAY.as_secs_f64();
+            assert!((0.44..0.56).contains(&waited), "{waited} of its life");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn or_as_soon_as_the_roots_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("roots.pem");
+        save_root(&file);
+        let enrolment = enrolled(&file);
+        let roots = enrolment.control_plane.read_roots().ok();
+        let begun = Instant::now();
+        let changed = async {
+            sleep(DAY / 4).await;
+            fs::write(&file, "half-written").unwrap();
+            sleep(LOOK * 2).await;
+            save_root(&file);
+        };
+        tokio::join!(changed, enrolment.until_due(roots));
+        let waited = begun.elapsed();
+        assert!(waited >= DAY / 4 + LOOK * 2 && waited <= DAY / 4 + LOOK * 4, "{waited:?}");
     }
 }

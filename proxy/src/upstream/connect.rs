@@ -2,14 +2,14 @@
 //! reach a meshed endpoint in plaintext.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout_at},
 };
@@ -77,6 +77,10 @@ pub async fn establish(
     let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));
     let connected = timeout_at(deadline, connecting).await;
     shared.metrics.handshake("client", matches!(connected, Ok(Ok(_))));
+    let closed = |detail: &dyn fmt::Display| {
+        let detail = format!("the sidecar at {} has no application: {detail}", told.address);
+        Error::new(Reason::Connect, detail).never_sent()
+    };
     let failed = |detail: String| {
         let pod = if told.pod.is_empty() { "its pod" } else { &told.pod };
         let detail = format!(
@@ -86,7 +90,16 @@ pub async fn establish(
         Error::new(Reason::Tls, detail).never_sent()
     };
     match connected {
-        Ok(Ok(stream)) => Ok(Established { io: Io::Tls(stream), place }),
+        Ok(Ok(mut stream)) => {
+            if stream.alpn() == Some(Alpn::TcpReady) {
+                match timeout_at(deadline, stream.read_u8()).await {
+                    Ok(Ok(_ready)) => {}
+                    Ok(Err(error)) => return Err(closed(&error)),
+                    Err(_elapsed) => return Err(closed(&format!("silent for {within:?}"))),
+                }
+            }
+            Ok(Established { io: Io::Tls(stream), place })
+        }
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_elapsed) => Err(failed(format!("no handshake within {within:?}"))),
     }

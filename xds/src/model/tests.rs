@@ -69,6 +69,7 @@ prop_compose! {
         flags: (bool, bool),
         ranges in vec(any::<(std::net::Ipv6Addr, std::net::Ipv4Addr)>(), 0..2),
         trust_domains in vec(word(), 0..3),
+        cluster_domain in any_text(),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -79,9 +80,17 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains,
+            hold, trust_domains, cluster_domain,
         }
     }
+}
+
+prop_compose! {
+    fn host()(
+        name in any_text(),
+        addresses in vec(any::<std::net::IpAddr>(), 0..4),
+        origin in origin(),
+    ) -> Host { Host { name, addresses, origin } }
 }
 
 fn balance() -> impl Strategy<Value = Balance> {
@@ -358,6 +367,7 @@ prop_compose! {
 fn resource() -> impl Strategy<Value = Resource> {
     prop_oneof![
         workload().prop_map(Resource::Workload),
+        host().prop_map(Resource::Host),
         cluster().prop_map(Resource::Cluster),
         endpoints().prop_map(Resource::Endpoints),
         listener().prop_map(Resource::Listener),

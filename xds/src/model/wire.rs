@@ -1,7 +1,7 @@
 //! What the encodings share: paths for errors, the small messages, and the check that nothing on
 //! the wire is left over.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use envoy_types::pb::{
     envoy::config::core::v3 as core,
@@ -280,4 +280,13 @@ pub(super) fn read_duration(duration: Option<&ProtoDuration>) -> Result<Duration
         }
         _ => Err(bad(format!("{seconds} s and {nanos} ns is no duration from 0 to 10,000 years"))),
     }
+}
+
+/// Every text of the list `field`, as an address or a range of addresses.
+pub(super) fn read_list<T: FromStr>(field: &str, texts: &[String]) -> Result<Vec<T>> {
+    let read = |(i, text): (usize, &String)| {
+        let invalid = |_invalid| bad(format!("{text:?} is no address or range of addresses"));
+        text.parse().map_err(invalid).at_index(field, i)
+    };
+    texts.iter().enumerate().map(read).collect()
 }

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -40,6 +40,9 @@ pub struct Workload {
     pub hold: String,
     /// Trust domains whose peers are accepted, the workload's own among them.
     pub trust_domains: Vec<String>,
+    /// Suffix of the host names that [`Host`](super::Host) resources have; empty if the proxy shall
+    /// ask for none.
+    pub cluster_domain: String,
 }
 
 /// A port that the pod serves.
@@ -116,6 +119,7 @@ impl Workload {
             external_traffic: self.external_traffic.number(),
             hold: self.hold.clone(),
             trust_domains: self.trust_domains.clone(),
+            cluster_domain: self.cluster_domain.clone(),
         }
     }
 
@@ -129,16 +133,17 @@ impl Workload {
             owner_kind: message.owner_kind,
             owner_name: message.owner_name,
             revision: message.revision,
-            addresses: read_list("addresses", &message.addresses)?,
+            addresses: wire::read_list("addresses", &message.addresses)?,
             ports: ports
                 .map(|(i, port)| InboundPort::read(port).at_index("ports", i))
                 .collect::<wire::Result<_>>()?,
             default_mtls: MtlsMode::read(message.default_mtls).at("default_mtls")?,
-            mesh_ranges: read_list("mesh_ranges", &message.mesh_ranges)?,
+            mesh_ranges: wire::read_list("mesh_ranges", &message.mesh_ranges)?,
             external_traffic: ExternalTraffic::read(message.external_traffic)
                 .at("external_traffic")?,
             hold: message.hold,
             trust_domains: message.trust_domains,
+            cluster_domain: message.cluster_domain,
         })
     }
 }
@@ -195,12 +200,4 @@ impl ExternalTraffic {
             Err(_) => Err(bad(format!("{number} is no choice that this version knows"))),
         }
     }
-}
-
-fn read_list<T: FromStr>(field: &str, texts: &[String]) -> wire::Result<Vec<T>> {
-    let read = |(i, text): (usize, &String)| {
-        let invalid = |_invalid| bad(format!("{text:?} is no address or range of addresses"));
-        text.parse().map_err(invalid).at_index(field, i)
-    };
-    texts.iter().enumerate().map(read).collect()
 }

@@ -68,7 +68,7 @@ impl Session {
                     self.warming.remove(name);
                 }
             }
-            Kind::Workload | Kind::Listener | Kind::Route => {}
+            Kind::Workload | Kind::Listener | Kind::Route | Kind::Host => {}
         }
     }
 }

@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use sha2::{Digest as _, Sha256};
 
 use super::Id;
+use crate::local::network::Families;
 
 /// Addresses given out so far.
 #[derive(Debug, Default)]
 pub(in crate::local) struct Allocator {
     taken: HashMap<IpAddr, Id>,
+    mesh: Families,
 }
 
 /// An address that cannot be given.
@@ -24,6 +26,11 @@ pub(in crate::local) struct Refused {
 }
 
 impl Allocator {
+    /// For a mesh with these IP versions.
+    pub(in crate::local) fn new(mesh: Families) -> Self {
+        Self { mesh, ..Self::default() }
+    }
+
     /// The Services as the API server would store them: with addresses and families filled in.
     ///
     /// Services that are gone give their addresses back. The numbers follow from the name, so that a
@@ -56,7 +63,13 @@ impl Allocator {
         for port in spec.ports.iter_mut().flatten() {
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
         }
-        let families = families(spec);
+        let families = match families(spec, self.mesh) {
+            Ok(families) => families,
+            Err(reason) => {
+                refused.push(Refused { service: id.clone(), reason });
+                vec![self.mesh.primary()]
+            }
+        };
         spec.ip_family_policy.get_or_insert_with(|| {
             if families.len() == 2 { "RequireDualStack" } else { "SingleStack" }.to_owned()
         });
@@ -137,8 +150,8 @@ fn asked_for(service: &Service) -> Vec<IpAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
 }
 
-/// The families, first the one of `clusterIP`. The mesh has both, so `PreferDualStack` means two.
-fn families(spec: &ServiceSpec) -> Vec<Family> {
+/// The families, first the one of `clusterIP`; `PreferDualStack` means as many as the mesh has.
+fn families(spec: &ServiceSpec, mesh: Families) -> Result<Vec<Family>, String> {
     let asked = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
     let mut families: Vec<Family> = spec
         .ip_families
@@ -153,14 +166,25 @@ fn families(spec: &ServiceSpec) -> Vec<Family> {
             families
         });
     if families.is_empty() {
-        families.push(Family::V4);
+        families.push(mesh.primary());
     }
-    let dual =
-        matches!(spec.ip_family_policy.as_deref(), Some("PreferDualStack" | "RequireDualStack"));
-    if dual && families.len() == 1 {
-        families.push(if families == [Family::V4] { Family::V6 } else { Family::V4 });
+    if let Some(family) = families.iter().find(|family| !mesh.list().contains(family)) {
+        let name = family.name();
+        return Err(format!("spec.ipFamilies: the mesh has no {name}: see `up --ip-families`"));
     }
-    families
+    let policy = spec.ip_family_policy.as_deref();
+    let other = mesh.list().iter().find(|family| !families.contains(family));
+    match (policy, other) {
+        (Some("PreferDualStack" | "RequireDualStack"), Some(other)) => families.push(*other),
+        (Some("RequireDualStack"), None) if families.len() == 1 => {
+            let name = mesh.primary().name();
+            return Err(format!(
+                "spec.ipFamilyPolicy: the mesh has {name} alone: see `up --ip-families`"
+            ));
+        }
+        _ => {}
+    }
+    Ok(families)
 }
 
 /// One of the two Internet protocols.
@@ -264,5 +288,24 @@ mod tests {
         assert!(ips[3][0].starts_with("fd00:10:96::"));
         let refused: Vec<_> = refused.iter().map(|r| r.service.name.as_str()).collect();
         assert_eq!(refused, ["twice", "wrong"]);
+    }
+
+    #[test]
+    fn a_mesh_of_one_family_has_services_of_one() {
+        let mut allocator = Allocator::new(Families::V6);
+        let (ips, refused) = fill(
+            &mut allocator,
+            &[
+                ("default", "{}"),
+                ("four", "{ipFamilies: [IPv4]}"),
+                ("prefers", "{ipFamilyPolicy: PreferDualStack}"),
+                ("requires", "{ipFamilyPolicy: RequireDualStack}"),
+            ],
+        );
+        assert!(ips.iter().all(|ips| ips.len() == 1 && ips[0].starts_with("fd00:10:96::")));
+        let refused: Vec<_> = refused.iter().map(|r| r.service.name.as_str()).collect();
+        assert_eq!(refused, ["four", "requires"]);
+        let six_first = fill(&mut Allocator::new(Families::V6V4), &[("default", "{}")]).0;
+        assert!(six_first[0][0].starts_with("fd00:"));
     }
 }

@@ -119,7 +119,7 @@ impl Actor {
         let shared = Shared {
             cx: Arc::clone(&self.cx),
             pod: self.pod.clone(),
-            address: self.addresses.v4().into(),
+            address: self.addresses.primary(),
             anchor: pid,
             board: self.board.clone(),
             volumes: Mutex::new(Volumes::new(directory.join("volumes"))),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::ConfigMaps;
-use crate::local::{controllers::Id, network::GATEWAY};
+use crate::local::controllers::Id;
 
 /// Where a container sees the folder of more programs; those in its `bin` come before the machine's.
 pub(super) const PROGRAMS: &str = "/opt/tulle/programs";
@@ -116,8 +116,11 @@ pub(super) fn field(pod: &Pod, path: &str) -> Option<String> {
         "metadata.annotations" => all(&metadata.annotations),
         "spec.nodeName" => spec.node_name.clone()?,
         "spec.serviceAccountName" => service_account(pod).to_owned(),
-        "status.hostIP" => GATEWAY.0.to_string(),
-        "status.hostIPs" => format!("{},{}", GATEWAY.0, GATEWAY.1),
+        "status.hostIP" => status?.host_ip.clone()?,
+        "status.hostIPs" => {
+            let ips = status?.host_ips.iter().flatten().map(|ip| ip.ip.clone());
+            ips.collect::<Vec<_>>().join(",")
+        }
         "status.podIP" => status?.pod_ip.clone()?,
         "status.podIPs" => {
             let ips = status?.pod_ips.iter().flatten().map(|ip| ip.ip.clone());
@@ -181,7 +184,7 @@ mod tests {
                 "annotations": {"tulle.dev/x": "y"},
             },
             "spec": {"containers": [], "nodeName": "local"},
-            "status": {"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}, {"ip": "fd00::2"}]},
+            "status": {"hostIP": "10.244.0.1", "podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}, {"ip": "fd00::2"}]},
         }))
         .unwrap()
     }

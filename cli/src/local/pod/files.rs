@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::local::dns;
+use crate::local::{controllers::services::Family, dns};
 
 /// Name of the machine inside of the pod; a host name has at most 63 characters.
 pub(super) fn hostname(pod: &Pod) -> String {
@@ -19,7 +19,7 @@ pub(super) fn resolv_conf(pod: &Pod) -> String {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let (mut servers, mut searches, mut options) = (Vec::new(), Vec::new(), Vec::new());
     if spec.dns_policy.as_deref() != Some("None") {
-        servers.push(dns::ADDRESS.to_owned());
+        servers.push(dns::address(primary(pod)).to_string());
         let suffixes =
             [format!("{namespace}."), String::new()].map(|n| format!("{n}svc.cluster.local"));
         searches.extend(suffixes);
@@ -45,6 +45,13 @@ pub(super) fn resolv_conf(pod: &Pod) -> String {
         text.push_str(&format!("options {}\n", options.collect::<Vec<_>>().join(" ")));
     }
     text
+}
+
+/// The IP version of the pod's first address.
+fn primary(pod: &Pod) -> Family {
+    let mut ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+    let first = ips.next().and_then(|ip| ip.ip.parse().ok());
+    first.map_or(Family::V4, |ip| Family::of(&ip))
 }
 
 /// The pod itself, loopback and `hostAliases`.

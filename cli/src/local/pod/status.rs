@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use tokio::sync::watch;
 
-use crate::local::network::{GATEWAY, PodAddresses};
+use crate::local::network::PodAddresses;
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +220,9 @@ pub(super) fn status(
         let statuses: Vec<_> = wanted.map(container_status).collect();
         (!statuses.is_empty()).then_some(statuses)
     };
-    let ips = addresses.map(|a| [a.v4().to_string(), a.v6().to_string()]);
+    let node = addresses.into_iter().flat_map(PodAddresses::node);
+    let host_ips: Vec<_> = node.map(|ip| HostIP { ip: ip.to_string() }).collect();
+    let pod_ips = addresses.map(|addresses| addresses.all().map(|ip| PodIP { ip: ip.to_string() }));
     PodStatus {
         phase: Some(phase(reports).to_owned()),
         message,
@@ -230,12 +232,10 @@ pub(super) fn status(
             condition("ContainersReady", ready, &why),
             condition("Ready", ready, &why),
         ]),
-        host_ip: Some(GATEWAY.0.to_string()),
-        host_ips: Some(
-            [GATEWAY.0.to_string(), GATEWAY.1.to_string()].map(|ip| HostIP { ip }).into(),
-        ),
-        pod_ip: ips.as_ref().map(|[v4, _]| v4.clone()),
-        pod_ips: ips.map(|ips| ips.map(|ip| PodIP { ip }).into()),
+        host_ip: host_ips.first().map(|host| host.ip.clone()),
+        host_ips: (!host_ips.is_empty()).then_some(host_ips),
+        pod_ip: addresses.map(|addresses| addresses.primary().to_string()),
+        pod_ips: pod_ips.map(Iterator::collect),
         start_time: previous.start_time.clone().or(Some(Time(*now))),
         init_container_statuses: of(true),
         container_statuses: of(false),

@@ -125,8 +125,8 @@ impl Cluster {
             refused: Vec::new(),
             slices: BTreeMap::new(),
             rejected: BTreeMap::new(),
-            allocator: Allocator::default(),
-            range: PodRange::new(),
+            allocator: Allocator::new(launch.families),
+            range: PodRange::new(launch.families),
             serial: 0,
             ending: false,
         }
