@@ -79,8 +79,7 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
     let programs = Programs::find(args.data_plane).map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
-    let UpArgs { name: Name { name }, data_plane, ip_families: families, .. } = &args;
-    let (name, data_plane, families) = (name.clone(), *data_plane, *families);
+    let (name, data_plane, families) = (args.name.name.clone(), args.data_plane, args.ip_families);
     let launch = Launch { name, directory, data_plane, families, programs };
     let mesh = start(&args, &state, &launch, lock).await;
     let outcome = match mesh {

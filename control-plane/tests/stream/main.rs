@@ -6,10 +6,12 @@ mod mesh;
 
 use std::{fs, time::Duration};
 
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, Request};
+use tonic::Code;
 use tulle_control_plane::ca::root::Root;
 use tulle_xds::{
+    client::Event,
     model::{Action, Health, Kind, MtlsMode, PathMatch, Protocol, Resource},
     server::MAX_STREAMS,
 };

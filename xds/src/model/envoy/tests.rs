@@ -56,6 +56,7 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         external_traffic: ExternalTraffic::Pass,
         hold: String::new(),
         trust_domains: vec!["cluster.local".to_owned()],
+        cluster_domain: "cluster.local".to_owned(),
     }
 }
 
