@@ -82,8 +82,7 @@ impl Mesh {
             }
             fs::write(directory.path().join(name), text)?;
         }
-        let name = format!("scenes-{}", std::process::id());
-        let mesh = Self { name, directory, raw: raw.to_owned() };
+        let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
         let up = mesh.tulle(&["up", &mesh.path("").display().to_string(), "--detach", "--no-wait"]);
         output_of(up).await?;
         Ok(mesh)
@@ -266,6 +265,26 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// The mesh that a process belongs to, as it or whoever started it was told by `--name`.
+fn mesh_of(pid: &str) -> Option<String> {
+    let mut pid = pid.to_owned();
+    while pid != "0" {
+        let told = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<_> = told.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        if let Some(at) = words.iter().position(|word| word == "--name") {
+            return words.get(at + 1).map(|name| name.clone().into_owned());
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        pid = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
+    }
+    None
+}
+
+/// The name of the mesh of these scenes.
+fn own_name() -> String {
+    format!("scenes-{}", std::process::id())
+}
+
 /// What a mesh could leave on the machine.
 #[derive(Debug)]
 pub(crate) struct Traces(BTreeSet<String>);
@@ -289,14 +308,18 @@ impl Traces {
         for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
             found.insert(format!("mount: {line}"));
         }
-        for entry in fs::read_dir(STATE).into_iter().flatten().flatten() {
-            found.insert(format!("directory: {}", entry.path().display()));
+        // Other meshes come and go meanwhile as they like.
+        let own = Path::new(STATE).join(own_name());
+        if own.exists() {
+            found.insert(format!("directory: {}", own.display()));
         }
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            if PROGRAMS.contains(&name.trim()) {
-                let pid = entry.file_name();
-                found.insert(format!("process: {} {}", pid.to_string_lossy(), name.trim()));
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            if PROGRAMS.contains(&name.trim())
+                && mesh_of(&pid).is_none_or(|mesh| mesh == own_name())
+            {
+                found.insert(format!("process: {pid} {}", name.trim()));
             }
         }
         Self(found)
