@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::mesh::{Mesh, Traces};
+use crate::{mesh::Mesh, traces::Traces};
 
 /// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
 /// a number of things.
