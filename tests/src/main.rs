@@ -5,6 +5,7 @@ mod load;
 mod mesh;
 mod scene;
 mod scenes;
+mod traces;
 
 use std::{
     fs,

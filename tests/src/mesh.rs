@@ -1,7 +1,6 @@
 //! Drives the real `tulle local` as a person would: by its commands, and nothing else.
 
 use std::{
-    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -20,9 +19,7 @@ use crate::scene::Failure;
 /// How long a mesh may take until all is ready. A loaded two-core machine takes a fifth of it.
 const READY: Duration = Duration::from_secs(90);
 /// Where `tulle local` keeps what a running mesh needs.
-const STATE: &str = "/run/tulle-local";
-/// Our programs, as the kernel abbreviates their names.
-const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", "tulle-control-p"];
+pub(crate) const STATE: &str = "/run/tulle-local";
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// In the template of reviews-v2, and what makes it our own sidecar's in any mesh.
@@ -99,8 +96,7 @@ impl Mesh {
             };
             fs::write(directory.path().join(name), text)?;
         }
-        let name = format!("scenes-{}", std::process::id());
-        let mesh = Self { name, directory, raw: raw.to_owned() };
+        let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
         let path = mesh.path("").display().to_string();
         let mut up = mesh.tulle(&["up", &path, "--detach", "--no-wait"]);
         if data_plane == DataPlane::Envoy {
@@ -296,44 +292,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// What a mesh could leave on the machine.
-#[derive(Debug)]
-pub(crate) struct Traces(BTreeSet<String>);
-
-impl Traces {
-    /// What is there now.
-    pub(crate) fn now() -> Self {
-        let mut found = BTreeSet::new();
-        for (what, argv) in [
-            ("interface", &["ip", "-o", "link"][..]),
-            ("network namespace", &["ip", "netns", "list"]),
-            ("route", &["ip", "route", "show", "table", "all"]),
-            ("rule", &["nft", "list", "ruleset"]),
-        ] {
-            let listed = std::process::Command::new(argv[0]).args(&argv[1..]).output();
-            let text = listed.map(|o| o.stdout).unwrap_or_default();
-            for line in String::from_utf8_lossy(&text).lines() {
-                found.insert(format!("{what}: {}", line.trim()));
-            }
-        }
-        for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
-            found.insert(format!("mount: {line}"));
-        }
-        for entry in fs::read_dir(STATE).into_iter().flatten().flatten() {
-            found.insert(format!("directory: {}", entry.path().display()));
-        }
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            if PROGRAMS.contains(&name.trim()) {
-                let pid = entry.file_name();
-                found.insert(format!("process: {} {}", pid.to_string_lossy(), name.trim()));
-            }
-        }
-        Self(found)
-    }
-
-    /// What is there now and was not then.
-    pub(crate) fn left(&self) -> Vec<String> {
-        Self::now().0.difference(&self.0).cloned().collect()
-    }
+/// The name of the mesh of these scenes.
+pub(crate) fn own_name() -> String {
+    format!("scenes-{}", std::process::id())
 }

@@ -10,7 +10,10 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::mesh::{DataPlane, Mesh, Traces};
+use crate::{
+    mesh::{DataPlane, Mesh},
+    traces::Traces,
+};
 
 /// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
 /// a number of things.

@@ -63,7 +63,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         ("mistakes_named", named),
         ("slowest_to_be_named_ms", slowest.as_secs_f64() * 1e3),
         ("answers_under_the_good_rule", total),
-        ("others", 0.0),
+        ("answers_without_it", 0.0),
     ]))
 }
 
