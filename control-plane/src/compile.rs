@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 10.96.0.7:9080 (Listener) -> service/shop/reviews/9080 (Route, Cluster, Endpoints)
+//! service/shop/reviews/9080/HTTPRoute/shop/slow (Cluster, Endpoints): see [`derived`]
 //! 10.244.0.9:9080 (Listener) -> pod/shop/reviews-1/9080 (Route, Cluster, Endpoints)
 //! shop/reviews-1 (Workload)
 //! reviews.shop.svc.cluster.local (Host)
@@ -13,6 +14,7 @@
 mod attached;
 mod cluster;
 mod contributors;
+mod derived;
 mod endpoints;
 mod envoy;
 mod grpc;

@@ -7,7 +7,7 @@ use std::{
 
 use tulle_xds::model::{Endpoint, Endpoints, Health, SpiffeId};
 
-use super::{Settings, names::Target, port, workload};
+use super::{Settings, derived, names::Target, port, workload};
 use crate::world::{
     World,
     objects::{EndpointSlice, Pod, Service, SliceEndpoint},
@@ -18,6 +18,12 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         Target::Service(service, number) => {
             let service = world.service(&service)?;
             of_service(world, settings, service, &service.port(number)?.name)
+        }
+        Target::Derived(service, number, via) => {
+            let service = world.service(&service)?;
+            let port = service.port(number)?;
+            derived::settings(world, service, port, &via)?;
+            of_service(world, settings, service, &port.name)
         }
         Target::Pod(pod, number) => {
             let pod = world.pod(&pod).filter(|pod| !pod.host_network && !pod.ended)?;

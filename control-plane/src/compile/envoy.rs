@@ -13,7 +13,8 @@ use tulle_xds::{
 };
 
 use super::{
-    Settings, attached::Callers, cluster, endpoints, listener, names::Target, route, workload,
+    Settings, attached::Callers, cluster, derived, endpoints, listener, names::Target, route,
+    workload,
 };
 use crate::world::{Subject, World};
 
@@ -22,9 +23,12 @@ use crate::world::{Subject, World};
 pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key> {
     let names: Vec<String> = match (wildcard.dialect, wildcard.kind, subject) {
         (Dialect::Envoy, Kind::Cluster, Subject::Service(name)) => {
-            let ports = world.service(name).map(|service| service.ports.iter());
+            let Some(service) = world.service(name) else {
+                return BTreeSet::new();
+            };
             let target = |number| Target::Service(name.clone(), number).to_string();
-            ports.into_iter().flatten().map(|port| target(port.port)).collect()
+            let own = service.ports.iter().map(|port| target(port.port));
+            own.chain(derived::of_service(world, service)).collect()
         }
         (Dialect::Envoy, Kind::Listener, Subject::Address(ip)) => {
             let ports = world.service_at(*ip).map(|service| service.ports.iter());

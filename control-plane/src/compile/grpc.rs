@@ -101,7 +101,7 @@ fn host(settings: &Settings, name: &str) -> Option<(Name, u16)> {
 
 fn service(name: &str) -> Option<(Name, u16)> {
     match Target::parse(name)? {
-        Target::Service(service, port) => Some((service, port)),
+        Target::Service(service, port) | Target::Derived(service, port, _) => Some((service, port)),
         Target::Pod(..) => None,
     }
 }

@@ -4,26 +4,49 @@ use std::net::SocketAddr;
 
 use tulle_xds::model::{Kind, envoy};
 
-use crate::world::{Subject, objects::Name};
+use crate::world::{
+    Subject,
+    objects::{Kind as ObjectKind, Name, ObjectRef},
+};
 
 /// What a cluster, its route and its endpoints stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     /// A port of a Service.
     Service(Name, u16),
+    /// The same, for what comes by a route.
+    Derived(Name, u16, Via),
     /// A port of a pod.
     Pod(Name, u16),
 }
 
+/// A route, or one of its rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Via {
+    /// The route.
+    pub(super) route: ObjectRef,
+    /// Name of the rule; `None` is the whole route.
+    pub(super) rule: Option<String>,
+}
+
 impl Target {
-    /// Reads `service/NAMESPACE/NAME/PORT` or `pod/NAMESPACE/NAME/PORT`.
+    /// Reads `service/NAMESPACE/NAME/PORT`, which `/KIND/NAMESPACE/NAME` of a route and the name of
+    /// its rule may follow, or `pod/NAMESPACE/NAME/PORT`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('/');
+        let mut parts = text.splitn(8, '/');
         let kind = parts.next()?;
         let name = Name::new(parts.next()?, parts.next()?);
         let port = parts.next()?.parse().ok()?;
         let target = match kind {
-            "service" => Self::Service(name, port),
+            "service" => match parts.next() {
+                None => Self::Service(name, port),
+                Some(kind) => {
+                    let routes = [ObjectKind::HttpRoute, ObjectKind::GrpcRoute];
+                    let kind = routes.into_iter().find(|route| route.as_str() == kind)?;
+                    let route = ObjectRef { kind, name: Name::new(parts.next()?, parts.next()?) };
+                    Self::Derived(name, port, Via { route, rule: parts.next().map(str::to_owned) })
+                }
+            },
             "pod" => Self::Pod(name, port),
             _ => return None,
         };
@@ -33,7 +56,7 @@ impl Target {
 
     fn subject(self) -> Subject {
         match self {
-            Self::Service(name, _) => Subject::Service(name),
+            Self::Service(name, _) | Self::Derived(name, ..) => Subject::Service(name),
             Self::Pod(name, _) => Subject::Pod(name),
         }
     }
@@ -44,6 +67,12 @@ impl std::fmt::Display for Target {
         match self {
             Self::Service(name, port) => {
                 write!(f, "service/{}/{}/{port}", name.namespace, name.name)
+            }
+            Self::Derived(name, port, Via { route, rule }) => {
+                let (kind, at) = (route.kind.as_str(), &route.name);
+                let service = Self::Service(name.clone(), *port);
+                write!(f, "{service}/{kind}/{}/{}", at.namespace, at.name)?;
+                rule.iter().try_for_each(|rule| write!(f, "/{rule}"))
             }
             Self::Pod(name, port) => write!(f, "pod/{}/{}/{port}", name.namespace, name.name),
         }
@@ -150,7 +179,14 @@ mod tests {
     #[test]
     fn names_are_read_in_one_way_only() {
         let service = Subject::Service(Name::new("shop", "reviews"));
-        assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80"), Some(service));
+        assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80"), Some(service.clone()));
+        for via in ["HTTPRoute/shop/slow", "GRPCRoute/far/slow/rule"] {
+            let name = format!("service/shop/reviews/80/{via}");
+            assert_eq!(subject(Kind::Cluster, &name), Some(service.clone()), "{via}");
+        }
+        for via in ["", "HTTPRoute", "HTTPRoute/shop", "Service/shop/slow", "httproute/shop/slow"] {
+            assert_eq!(subject(Kind::Cluster, &format!("service/shop/reviews/80/{via}")), None);
+        }
         assert_eq!(subject(Kind::Cluster, "service/shop/reviews/080"), None);
         assert_eq!(subject(Kind::Cluster, "service/shop/reviews/80/x"), None);
         assert_eq!(subject(Kind::Cluster, "job/shop/reviews/80"), None);

@@ -138,21 +138,12 @@ impl Complaints {
         target: &ObjectRef,
         section: Option<&str>,
     ) {
-        let of_route = matches!(target.kind, Kind::HttpRoute | Kind::GrpcRoute);
         let earlier: Vec<&Arc<TrafficPolicy>> = world
             .policies_of(target, section)
             .into_iter()
             .take_while(|other| other.name != policy.name)
             .collect();
         for (field, scope) in policy.settings.said() {
-            if of_route && scope == Scope::Cluster {
-                let reason = format!(
-                    "not in force yet for {target}: it is about all requests to a \
-                                      Service together; attach it to the Service"
-                );
-                self.add(field, reason);
-                continue;
-            }
             let first = earlier.iter().find(|other| {
                 scope != Scope::Presence && other.settings.said().contains(&(field, scope))
             });

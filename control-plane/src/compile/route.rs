@@ -9,6 +9,7 @@ use tulle_xds::model::{
 
 use super::{
     attached::{self, Callers, Fit},
+    derived,
     names::Target,
     policy, port, precedence,
 };
@@ -23,6 +24,7 @@ const INVALID: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<RouteConfiguration> {
     let rules = match Target::parse(name)? {
         Target::Service(service, number) => of_service(world, name, &service, number, callers)?,
+        Target::Derived(..) => return None,
         Target::Pod(pod, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&pod)?, number);
             let origin = port::origin("Pod", &pod.namespace, &pod.name);
@@ -120,7 +122,9 @@ impl Reader<'_> {
             let mirrors = told.mirrors.iter();
             rule.mirrors = mirrors
                 .filter_map(|mirror| {
-                    let cluster = self.cluster(mirror.to.as_ref())?;
+                    // Copies are nobody's requests: a route's limits are not about them.
+                    let (service, port) = self.valid(mirror.to.as_ref())?;
+                    let cluster = Target::Service(service.clone(), *port).to_string();
                     Some(Mirror { cluster, millionths: mirror.millionths })
                 })
                 .collect();
@@ -139,7 +143,8 @@ impl Reader<'_> {
             RuleAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
             RuleAction::Forward(backends) => backends,
         };
-        let backends: Vec<Backend> = backends.iter().map(|told| self.backend(told)).collect();
+        let rule = told.name.as_deref();
+        let backends: Vec<Backend> = backends.iter().map(|told| self.backend(rule, told)).collect();
         if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
             Action::Forward(backends)
         } else {
@@ -147,8 +152,8 @@ impl Reader<'_> {
         }
     }
 
-    fn backend(&self, told: &BackendRef) -> Backend {
-        let cluster = self.cluster(told.to.as_ref());
+    fn backend(&self, rule: Option<&str>, told: &BackendRef) -> Backend {
+        let cluster = self.cluster(rule, told.to.as_ref());
         Backend {
             filters: if cluster.is_some() { told.filters.clone() } else { Vec::new() },
             cluster: cluster.unwrap_or_else(|| Backend::INVALID.to_owned()),
@@ -156,11 +161,17 @@ impl Reader<'_> {
         }
     }
 
-    /// The cluster that a reference leads to; `None` if it leads nowhere.
-    fn cluster(&self, to: Option<&(Name, u16)>) -> Option<String> {
+    /// A reference, if it leads somewhere.
+    fn valid<'a>(&self, to: Option<&'a (Name, u16)>) -> Option<&'a (Name, u16)> {
         let (service, port) = to?;
         attached::backend(self.world, self.route, self.callers, service, *port).ok()?;
-        Some(Target::Service(service.clone(), *port).to_string())
+        to
+    }
+
+    /// The cluster that a reference leads to; `None` if it leads nowhere.
+    fn cluster(&self, rule: Option<&str>, to: Option<&(Name, u16)>) -> Option<String> {
+        let (service, port) = self.valid(to)?;
+        Some(derived::target(self.world, self.route, rule, service, *port).to_string())
     }
 }
 

@@ -253,6 +253,10 @@ fn universe() -> Vec<(Kind, String)> {
         keys.push((Kind::Workload, format!("shop/p{n}")));
         for kind in [Kind::Cluster, Kind::Endpoints, Kind::Route] {
             keys.push((kind, format!("service/shop/s{n}/80")));
+            for via in ["HTTPRoute/shop/r", "GRPCRoute/shop/r"] {
+                let name = |m, rule| format!("service/shop/s{n}/80/{via}{m}{rule}");
+                keys.extend((0..3).flat_map(|m| [(kind, name(m, "")), (kind, name(m, "/r"))]));
+            }
             keys.extend([8080, 9090].map(|port| (kind, format!("pod/shop/p{n}/{port}"))));
         }
     }

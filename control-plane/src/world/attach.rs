@@ -22,6 +22,11 @@ impl World {
         self.routes_by_parent.get(service).filter_map(|route| self.routes.get(route))
     }
 
+    /// The routes with a rule that sends requests or copies to a Service, by kind and name.
+    pub fn routes_to(&self, service: &Name) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes_by_backend.get(service).filter_map(|route| self.routes.get(route))
+    }
+
     /// A TrafficPolicy.
     pub fn policy(&self, name: &Name) -> Option<&Arc<TrafficPolicy>> {
         self.policies.get(name)
@@ -87,6 +92,10 @@ impl World {
                 }
             }
             self.touch_route(route, dirty);
+            let policies = self.policies_by_target.get(reference);
+            if policies.filter_map(|name| self.policies.get(name)).any(derives) {
+                touch_backends(route, dirty);
+            }
         }
         dirty.insert(Subject::Policy(reference.clone()));
         self.touch_policies_of(reference, dirty);
@@ -121,6 +130,11 @@ impl World {
             for (target, _) in &policy.targets {
                 self.policies_by_target.set(target.clone(), &name.clone(), present);
                 self.touch_target(target, dirty);
+                if let Some(route) = self.routes.get(target)
+                    && derives(policy)
+                {
+                    touch_backends(route, dirty);
+                }
                 // Of two policies that say the same of one target, one gives way.
                 self.touch_policies_of(target, dirty);
             }
@@ -168,6 +182,15 @@ impl World {
         dirty.extend(parents.map(Subject::Service));
         dirty.insert(Subject::Policy(route.reference()));
     }
+}
+
+/// Whether a policy gives what a route sends somewhere a cluster of its own.
+fn derives(policy: &Arc<TrafficPolicy>) -> bool {
+    policy.settings.is_about_clusters()
+}
+
+fn touch_backends(route: &Route, dirty: &mut Dirty) {
+    dirty.extend(route.backends().cloned().map(Subject::Service));
 }
 
 /// Orders by age; what does not say when it was made counts as the youngest.

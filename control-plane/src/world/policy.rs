@@ -111,6 +111,11 @@ impl Settings {
         fields!(merge)
     }
 
+    /// Whether it says something about all requests to a cluster together.
+    pub fn is_about_clusters(&self) -> bool {
+        self.ejects.is_some() || self.said().iter().any(|(_, scope)| *scope == Scope::Cluster)
+    }
+
     /// The fields about which it says something, with what they are about.
     pub fn said(&self) -> Vec<(&'static str, Scope)> {
         macro_rules! said {

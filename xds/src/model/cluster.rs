@@ -12,7 +12,8 @@ use super::{Origin, Protocol};
 /// [`Endpoints`](super::Endpoints) of the same name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cluster {
-    /// `service/NAMESPACE/NAME/PORT`, `pod/NAMESPACE/NAME/PORT`, or with a policy hash appended.
+    /// `service/NAMESPACE/NAME/PORT`, `pod/NAMESPACE/NAME/PORT`, or the former with the route appended
+    /// whose policies it follows, `/KIND/NAMESPACE/NAME` and perhaps `/RULE`.
     pub name: String,
     /// The Service port that it stands for; `None` for a pod.
     pub service: Option<ServicePort>,

@@ -246,13 +246,33 @@ fn policies_merge_field_by_field() {
     assert_eq!((s0.limits.requests, s0.balance), (Some(7), tulle_xds::model::Balance::Random));
     assert_eq!(s0.limits.retry_budget.percent.to_string(), "50");
     assert_eq!(cluster("service/shop/s1/80").balance, tulle_xds::model::Balance::default());
+    // The rule with limits of its own has a cluster of its own.
+    let clusters: Vec<_> = rules
+        .iter()
+        .map(|rule| match &rule.action {
+            Action::Forward(backends) => backends[0].cluster.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let own = "service/shop/s1/80/HTTPRoute/shop/a/r";
+    assert_eq!(clusters, ["service/shop/s1/80", own]);
+    let limits = cluster(own).limits;
+    assert_eq!((limits.requests, limits.retry_budget.percent.to_string()), (Some(1), "50".into()));
+    assert_eq!(cluster("service/shop/s1/80").limits.requests, Some(7));
+    for (kind, name) in [
+        (Kind::Cluster, "service/shop/s1/80/HTTPRoute/shop/a"),
+        (Kind::Cluster, "service/shop/s0/80/HTTPRoute/shop/a/r"),
+        (Kind::Endpoints, "service/shop/s1/80/HTTPRoute/shop/a/x"),
+    ] {
+        assert_eq!(get(&world, kind, name), None, "{name}");
+    }
     let policy = objects::Kind::TrafficPolicy;
     let found = said(&world, policy, "svc2");
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with(
         "spec.retries.attempts: not in force for Service shop/s0: TrafficPolicy shop/svc says"
     ));
-    assert!(said(&world, policy, "rule")[0].starts_with("spec.limits.requests: not in force yet"));
+    assert_eq!(said(&world, policy, "rule"), [""; 0]);
     assert_eq!(said(&world, policy, "svc"), [""; 0]);
 }
 
@@ -291,8 +311,8 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
             yaml(&text.replace("name: s0", &format!("name: s{parent}"))).remove(0)
         },
     );
-    let policy = (small(), small(), 0..5_usize, any::<[bool; 2]>()).prop_map(
-        |(n, target, kind, [section, limits])| {
+    let policy = (small(), small(), 0..5_usize, any::<[bool; 3]>()).prop_map(
+        |(n, target, kind, [section, limits, whole])| {
             let what = match kind {
                 0 => "kind: Namespace, name: shop".to_owned(),
                 1 => format!("kind: HTTPRoute, name: r{target}"),
@@ -300,6 +320,7 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
                 _ if section => format!("kind: Service, name: s{target}, sectionName: http"),
                 _ => format!("kind: Service, name: s{target}"),
             };
+            let what = if whole { what.replace(", sectionName: r", "") } else { what };
             let rest = if limits { "limits: {requests: 3}" } else { "retries: {attempts: 4}" };
             yaml(&policy_yaml(&format!("t{n}"), &what, rest)).remove(0)
         },
