@@ -6,7 +6,7 @@
 mod cluster;
 mod publish;
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -88,6 +88,9 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let system = system::documents(&cx.state, &launch.directory, launch.families);
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
+    // What failed is tried again, and what the control plane has written last is seen.
+    let mut clock = tokio::time::interval(Duration::from_secs(1));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -97,6 +100,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
             Some(content) = declared.recv() => cluster.declared(content),
             Some(content) = produced.recv() => cluster.produced(&content),
             () = news.notified() => {}
+            _ = clock.tick() => {}
         }
         cluster.reconcile().await;
         if cluster.has_ended() {
