@@ -31,6 +31,10 @@ pub(crate) struct Counted {
     pub(crate) seconds: f64,
     /// Latency by percentile, in milliseconds; h2load has none.
     percentiles: Vec<(f64, f64)>,
+    /// Milliseconds of those that went well, on average. As the next, from fortio only.
+    pub(crate) mean_good: Option<f64>,
+    /// Milliseconds of those that did not, the median.
+    pub(crate) median_error: Option<f64>,
 }
 
 impl<'a> Caller<'a> {
@@ -67,7 +71,6 @@ impl<'a> Caller<'a> {
     }
 
     /// `h2load ARGS`: HTTP/2, or with `--h1` HTTP/1.1.
-    #[expect(dead_code, reason = "scenes 4 to 6 need it")]
     pub(crate) async fn h2load(&self, label: &str, args: &[&str]) -> Result<Counted, Failure> {
         Counted::by_h2load(&self.run(label, &[&["h2load"], args].concat()).await?)
     }
@@ -137,16 +140,22 @@ impl Counted {
     }
 
     fn by_fortio(text: &str) -> Result<Self, Failure> {
-        let Fortio { ret_codes, actual_duration, duration_histogram } = json(text)?;
-        let percentiles = duration_histogram
-            .percentiles
-            .into_iter()
-            .flatten()
-            .map(|p| (p.percentile, p.value * 1e3));
+        let Fortio {
+            ret_codes,
+            actual_duration,
+            duration_histogram: all,
+            errors_duration_histogram,
+        } = json(text)?;
+        let errors = errors_duration_histogram.unwrap_or_default();
+        let good = all.count - errors.count;
+        let median_error =
+            errors.percentiles().find(|(percentile, _)| (percentile - 50.0).abs() < 0.01);
         Ok(Self {
             codes: ret_codes,
             seconds: actual_duration / 1e9,
-            percentiles: percentiles.collect(),
+            percentiles: all.percentiles().collect(),
+            mean_good: (good > 0.0).then(|| (all.sum - errors.sum) * 1e3 / good),
+            median_error: median_error.map(|(_, milliseconds)| milliseconds),
         })
     }
 
@@ -162,7 +171,7 @@ impl Counted {
                 codes.insert(what.to_owned(), count.parse().unwrap_or(0));
             }
         }
-        Ok(Self { codes, seconds: seconds?, percentiles: Vec::new() })
+        Ok(Self { codes, seconds: seconds?, ..Self::default() })
     }
 
     fn by_wrk(text: &str) -> Result<Self, Failure> {
@@ -188,7 +197,7 @@ impl Counted {
             let (percent, value) = line.trim().split_once("% ")?;
             Some((percent.parse().ok()?, seconds(value.trim()).ok()? * 1e3))
         });
-        Ok(Self { codes, seconds: taken, percentiles: percentiles.collect() })
+        Ok(Self { codes, seconds: taken, percentiles: percentiles.collect(), ..Self::default() })
     }
 }
 
@@ -200,11 +209,16 @@ struct Fortio {
     /// Nanoseconds.
     actual_duration: f64,
     duration_histogram: Histogram,
+    /// Of answers that are no success.
+    errors_duration_histogram: Option<Histogram>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Histogram {
+    count: f64,
+    /// Seconds.
+    sum: f64,
     percentiles: Option<Vec<Percentile>>,
 }
 
@@ -213,6 +227,14 @@ struct Histogram {
 struct Percentile {
     percentile: f64,
     value: f64,
+}
+
+impl Histogram {
+    /// In milliseconds.
+    fn percentiles(&self) -> impl Iterator<Item = (f64, f64)> {
+        let all = self.percentiles.iter().flatten();
+        all.map(|p| (p.percentile, p.value * 1e3))
+    }
 }
 
 /// Reads what a program printed as JSON.
@@ -275,9 +297,12 @@ mod tests {
     #[test]
     fn what_fortio_says() {
         let said = r#"{"RetCodes": {"200": 90, "503": 10}, "ActualDuration": 2000000000, "Labels": "",
-            "DurationHistogram": {"Count": 100, "Percentiles": [{"Percentile": 99, "Value": 0.004}]}}"#;
+            "DurationHistogram": {"Count": 100, "Sum": 0.23, "Percentiles": [{"Percentile": 99, "Value": 0.004}]},
+            "ErrorsDurationHistogram": {"Count": 10, "Sum": 0.05, "Percentiles": [{"Percentile": 50, "Value": 0.005}]}}"#;
         let counted = Counted::by_fortio(said).unwrap();
         assert_eq!((counted.all(), counted.seconds, counted.latency(99.0)), (100, 2.0, Some(4.0)));
         assert_eq!(counted.but(&["200"]), ["503, 10 times"]);
+        assert_eq!(counted.mean_good.map(f64::round), Some(2.0));
+        assert_eq!(counted.median_error, Some(5.0));
     }
 }

@@ -2,12 +2,16 @@
 
 mod bad_yaml;
 mod control_plane_down;
+mod ejection;
 mod envoy;
 mod first_request;
+mod limits;
 mod orders;
 mod protocols;
+mod retries;
 mod rollout;
 mod split;
+mod stock;
 mod wire;
 
 use crate::scene::Scene;
@@ -32,6 +36,25 @@ pub(crate) const ALL: &[Scene] = &[
         name: "split",
         does: "An HTTPRoute sends a tenth of all requests to reviews-v2; under load, its YAML is edited to a half.",
         run: |s| Box::pin(split::run(s)),
+    },
+    Scene {
+        number: 4,
+        name: "retries",
+        does: "v2 takes half of the requests and fails every fifth; then everything fails. GETs are tried again, POSTs \
+               are not.",
+        run: |s| Box::pin(retries::run(s)),
+    },
+    Scene {
+        number: 5,
+        name: "ejection",
+        does: "One endpoint of three fails for a while: it is left out, twice, and comes back when it is well.",
+        run: |s| Box::pin(ejection::run(s)),
+    },
+    Scene {
+        number: 6,
+        name: "limits",
+        does: "A caller overruns the limit of a service that somebody else calls, too.",
+        run: |s| Box::pin(limits::run(s)),
     },
     Scene {
         number: 7,
