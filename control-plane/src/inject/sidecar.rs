@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 
-use super::{PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overrides};
+use super::{DataPlane, PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overrides};
 
 /// `/ready`, `/metrics` and the application's probes, on the pod's address.
 pub(super) const STATUS_PORT: i32 = 15021;
@@ -41,7 +41,7 @@ const POD_FIELDS: [(&str, &str); 5] = [
 pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container {
     let mut args = vec!["redirect".to_owned()];
     args.extend(overrides.redirect.iter().cloned());
-    if overrides.dns.unwrap_or(settings.dns) {
+    if dns(overrides, settings) {
         args.extend(["--dns".to_owned(), DNS_PORT.to_string()]);
     }
     Container {
@@ -64,6 +64,12 @@ pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container 
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
+}
+
+/// Whether the pod's questions about names go to its sidecar: Envoy and gRPC answer none.
+fn dns(overrides: &Overrides, settings: &Settings) -> bool {
+    let ours = overrides.data_plane.unwrap_or(settings.data_plane) == DataPlane::Tulle;
+    ours && overrides.dns.unwrap_or(settings.dns)
 }
 
 /// The sidecar itself. `probes` is what it shall do for the kubelet.
@@ -181,7 +187,6 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         ..EnvVar::default()
     };
     let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
-    let dns = overrides.dns.unwrap_or(settings.dns);
     POD_FIELDS
         .into_iter()
         .map(field)
@@ -189,7 +194,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
             value("TULLE_CONTROL_PLANE", settings.control_plane.clone()),
             value("TULLE_LOG", level.clone()),
         ])
-        .chain(dns.then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
+        .chain(dns(overrides, settings).then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
         .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
         .collect()
 }

@@ -204,3 +204,15 @@ spec:
     let again = inject(&pod, &labels("enabled"), &settings());
     assert_eq!(again, Ok(Decision::Skipped(Skip::AlreadyInjected)));
 }
+
+#[test]
+fn questions_about_names_go_to_our_own_sidecar_only() {
+    for (data_plane, redirected) in [(DataPlane::Tulle, true), (DataPlane::Envoy, false)] {
+        let settings = Settings { dns: true, data_plane, ..settings() };
+        let injected = inject(&pod(PLAIN), &labels("enabled"), &settings);
+        let Ok(Decision::Injected { pod, .. }) = injected else { panic!("not injected") };
+        let text = serde_yaml_ng::to_string(&pod).expect("YAML");
+        assert_eq!(text.contains("--dns"), redirected, "{data_plane:?}");
+        assert_eq!(text.contains("TULLE_DNS_PORT"), redirected, "{data_plane:?}");
+    }
+}

@@ -9,6 +9,10 @@
 //! the cluster before they came. So listeners and routes wait until endpoints of all new clusters
 //! are answered; and clusters go when nothing about listeners and routes is left to say. Clients
 //! that name what they want follow from listener to cluster by themselves, and are not held up.
+//!
+//! In the state-of-the-world variant this has a gap: which endpoints a client has let go of with a
+//! cluster shows only in its next request, so one whose cluster comes back at once, or that
+//! reconnects, may be told the route before the endpoints.
 
 use super::{Session, conversation::Answered};
 use crate::{model::Kind, protocol::Received};
@@ -18,7 +22,10 @@ impl Session {
     pub(super) fn held(&self, kind: Kind) -> bool {
         let follows = matches!(kind, Kind::Listener | Kind::Route);
         let clusters = self.kinds.get(&Kind::Cluster).filter(|c| c.wildcard.is_some() && follows);
-        clusters.is_some_and(|clusters| clusters.is_busy() || !self.warming.is_empty())
+        // Endpoints that are about to go are those that the client had: nothing else is to come.
+        let endpoints = self.kinds.get(&Kind::Endpoints);
+        let going = |name: &String| endpoints.is_some_and(|kind| kind.is_leaving(name));
+        clusters.is_some_and(|clusters| clusters.is_busy() || !self.warming.iter().all(going))
     }
 
     /// Whether what is gone of `kind` may be told as gone. To one that comes back, not before it has
@@ -49,19 +56,24 @@ impl Session {
         }
         // Its own have no endpoints to ask for.
         let own = |name: &String| self.own.iter().any(|(_, own)| own == name);
-        let fresh = fresh.into_iter().filter(|name| !own(name));
-        let has = |name: &String| {
-            endpoints.names.get(name).is_some_and(|sent| matches!(sent.last, Some(Some(_))))
-        };
-        self.warming.extend(fresh.filter(|name| !has(name)));
+        // Also one whose endpoints were told before: with the cluster the client let go of them, though
+        // it may not have said so yet.
+        self.warming.extend(fresh.into_iter().filter(|name| !own(name)));
     }
 
     /// The client has answered about these names.
     pub(super) fn settled(&mut self, kind: Kind, Answered { told, rejected }: &Answered) {
         match kind {
-            Kind::Endpoints => told.iter().for_each(|(name, _)| {
-                self.warming.remove(name);
-            }),
+            Kind::Endpoints => {
+                let endpoints = self.kinds.get(&kind);
+                let to_come = |name: &String| {
+                    let sent = endpoints.and_then(|endpoints| endpoints.names.get(name));
+                    sent.is_some_and(|sent| sent.again)
+                };
+                for (name, _) in told.iter().filter(|(name, _)| !to_come(name)) {
+                    self.warming.remove(name);
+                }
+            }
             Kind::Cluster => {
                 let gone = told.iter().filter(|(_, there)| !there).map(|(name, _)| name);
                 for name in gone.chain(rejected.iter().map(|(name, _)| name)) {
