@@ -266,6 +266,11 @@ impl Session {
         &mut self,
         published: impl Fn(Kind, &str) -> Published,
     ) -> Option<Response> {
+        // Once more: that nothing is left to say about listeners and routes may let clusters go.
+        self.look_for_news(&published).or_else(|| self.look_for_news(&published))
+    }
+
+    fn look_for_news(&mut self, published: &impl Fn(Kind, &str) -> Published) -> Option<Response> {
         for kind in Kind::ALL {
             let (held, parting) = (self.held(kind), self.parting(kind));
             let Some(conversation) = self.kinds.get_mut(&kind).filter(|_| !held) else {

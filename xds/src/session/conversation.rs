@@ -98,11 +98,6 @@ impl Conversation {
         }
     }
 
-    /// Whether a name is gone, and the client is not to be told yet.
-    pub(super) fn is_leaving(&self, name: &str) -> bool {
-        self.leaving.contains(name)
-    }
-
     /// From now on the client may be told what is gone.
     pub(super) fn part(&mut self) {
         self.dirty.append(&mut self.leaving);

@@ -22,10 +22,7 @@ impl Session {
     pub(super) fn held(&self, kind: Kind) -> bool {
         let follows = matches!(kind, Kind::Listener | Kind::Route);
         let clusters = self.kinds.get(&Kind::Cluster).filter(|c| c.wildcard.is_some() && follows);
-        // Endpoints that are about to go are those that the client had: nothing else is to come.
-        let endpoints = self.kinds.get(&Kind::Endpoints);
-        let going = |name: &String| endpoints.is_some_and(|kind| kind.is_leaving(name));
-        clusters.is_some_and(|clusters| clusters.is_busy() || !self.warming.iter().all(going))
+        clusters.is_some_and(|clusters| clusters.is_busy() || !self.warming.is_empty())
     }
 
     /// Whether what is gone of `kind` may be told as gone. To one that comes back, not before it has
@@ -56,24 +53,19 @@ impl Session {
         }
         // Its own have no endpoints to ask for.
         let own = |name: &String| self.own.iter().any(|(_, own)| own == name);
-        // Also one whose endpoints were told before: with the cluster the client let go of them, though
-        // it may not have said so yet.
-        self.warming.extend(fresh.into_iter().filter(|name| !own(name)));
+        let fresh = fresh.into_iter().filter(|name| !own(name));
+        let has = |name: &String| {
+            endpoints.names.get(name).is_some_and(|sent| matches!(sent.last, Some(Some(_))))
+        };
+        self.warming.extend(fresh.filter(|name| !has(name)));
     }
 
     /// The client has answered about these names.
     pub(super) fn settled(&mut self, kind: Kind, Answered { told, rejected }: &Answered) {
         match kind {
-            Kind::Endpoints => {
-                let endpoints = self.kinds.get(&kind);
-                let to_come = |name: &String| {
-                    let sent = endpoints.and_then(|endpoints| endpoints.names.get(name));
-                    sent.is_some_and(|sent| sent.again)
-                };
-                for (name, _) in told.iter().filter(|(name, _)| !to_come(name)) {
-                    self.warming.remove(name);
-                }
-            }
+            Kind::Endpoints => told.iter().for_each(|(name, _)| {
+                self.warming.remove(name);
+            }),
             Kind::Cluster => {
                 let gone = told.iter().filter(|(_, there)| !there).map(|(name, _)| name);
                 for name in gone.chain(rejected.iter().map(|(name, _)| name)) {
