@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test check fuzz help
+.PHONY: demo test bench check fuzz help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
@@ -13,6 +13,11 @@ demo:
 test:
 	@tests/setup cluster
 	@tests/run
+
+#   make bench  what the mesh costs, against its targets    ONLY=memory,change  JSON=FILE  SMALL=1  a tenth of it
+bench:
+	@tests/setup
+	@tests/bench/run
 
 #   make check  formatting, lints, docs, unit and property tests: no root, no namespaces
 check:

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, process::Output};
 
 use serde::Deserialize;
 
-pub(crate) use self::answers::Answers;
+pub use self::answers::Answers;
 use crate::{
     mesh::{Mesh, Pod},
     scene::Failure,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Somewhere to call from: a container of a pod.
 #[derive(Debug)]
-pub(crate) struct Caller<'a> {
+pub struct Caller<'a> {
     mesh: &'a Mesh,
     pod: Pod,
     container: &'a str,
@@ -24,69 +24,70 @@ pub(crate) struct Caller<'a> {
 
 /// What a load generator counted.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Counted {
+pub struct Counted {
     /// Answers by their status, as the program names it: `200` (fortio), `2xx` (h2load, wrk), `SERVING` (fortio
     /// over gRPC). What got no answer is counted under the program's word for that.
-    pub(crate) codes: BTreeMap<String, u64>,
-    pub(crate) seconds: f64,
+    pub codes: BTreeMap<String, u64>,
+    pub seconds: f64,
     /// Latency by percentile, in milliseconds; h2load has none.
     percentiles: Vec<(f64, f64)>,
     /// Milliseconds of those that went well, on average. As the next, from fortio only.
-    pub(crate) mean_good: Option<f64>,
+    pub mean_good: Option<f64>,
     /// Milliseconds of those that did not, the median.
-    pub(crate) median_error: Option<f64>,
+    pub median_error: Option<f64>,
 }
 
 impl<'a> Caller<'a> {
     /// A container of the pod whose name begins with `pod`.
-    pub(crate) async fn new(
+    pub async fn new(
         mesh: &'a Mesh,
         namespace: &str,
         pod: &str,
         container: &'a str,
     ) -> Result<Self, Failure> {
-        Ok(Self { mesh, pod: mesh.pod(namespace, pod).await?, container })
+        Ok(Self::of(mesh, mesh.pod(namespace, pod).await?, container))
+    }
+
+    /// A container of this pod.
+    pub fn of(mesh: &'a Mesh, pod: Pod, container: &'a str) -> Self {
+        Self { mesh, pod, container }
     }
 
     /// The sample's pod to call from. It has curl, fortio, h2load, wrk, psql and python3.
-    pub(crate) async fn client(mesh: &'a Mesh) -> Result<Self, Failure> {
+    pub async fn client(mesh: &'a Mesh) -> Result<Self, Failure> {
         Self::new(mesh, "bookstore", "client", "client").await
     }
 
     /// The sample's pod outside of the mesh, with the same programs.
-    pub(crate) async fn stranger(mesh: &'a Mesh) -> Result<Self, Failure> {
+    pub async fn stranger(mesh: &'a Mesh) -> Result<Self, Failure> {
         Self::new(mesh, "outside", "stranger", "stranger").await
     }
 
     /// The pod.
-    pub(crate) fn pod(&self) -> &Pod {
+    pub fn pod(&self) -> &Pod {
         &self.pod
     }
 
     /// `fortio load ARGS`; the options for JSON are added here. Note that fortio tries a request again on a
     /// connection that it knows and finds closed: `-keepalive=false` where that must not be.
-    pub(crate) async fn fortio(&self, label: &str, args: &[&str]) -> Result<Counted, Failure> {
+    pub async fn fortio(&self, label: &str, args: &[&str]) -> Result<Counted, Failure> {
         let argv = [&["fortio", "load", "-quiet", "-json", "-", "-allow-initial-errors"], args];
         Counted::by_fortio(&self.run(label, &argv.concat()).await?)
     }
 
     /// `h2load ARGS`: HTTP/2, or with `--h1` HTTP/1.1.
-    pub(crate) async fn h2load(&self, label: &str, args: &[&str]) -> Result<Counted, Failure> {
+    pub async fn h2load(&self, label: &str, args: &[&str]) -> Result<Counted, Failure> {
         Counted::by_h2load(&self.run(label, &[&["h2load"], args].concat()).await?)
     }
 
     /// `wrk --latency ARGS`; what else it, or its script, printed is there, too.
-    pub(crate) async fn wrk(
-        &self,
-        label: &str,
-        args: &[&str],
-    ) -> Result<(Counted, String), Failure> {
+    pub async fn wrk(&self, label: &str, args: &[&str]) -> Result<(Counted, String), Failure> {
         let said = self.run(label, &[&["wrk", "--latency"], args].concat()).await?;
         Ok((Counted::by_wrk(&said)?, said))
     }
 
     /// Runs a command to its end. Its standard output; all of it is kept under `label`.
-    pub(crate) async fn run(&self, label: &str, argv: &[&str]) -> Result<String, Failure> {
+    pub async fn run(&self, label: &str, argv: &[&str]) -> Result<String, Failure> {
         let Output { status, stdout, stderr } =
             self.mesh.command(&self.pod, self.container, argv).output().await?;
         let (said, errors) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -99,13 +100,13 @@ impl<'a> Caller<'a> {
     }
 
     /// Lets a program that runs in this container end early: load generators then say what they have counted.
-    pub(crate) async fn interrupt(&self, program: &str) -> Result<(), Failure> {
+    pub async fn interrupt(&self, program: &str) -> Result<(), Failure> {
         let argv = ["pkill", "-INT", "-x", program];
         self.mesh.exec(&self.pod, self.container, &argv).await.map(drop)
     }
 
     /// Puts a small file into the container.
-    pub(crate) async fn file(&self, path: &str, text: &str) -> Result<(), Failure> {
+    pub async fn file(&self, path: &str, text: &str) -> Result<(), Failure> {
         let argv = ["sh", "-c", "printf %s \"$1\" > \"$2\"", "sh", text, path];
         self.mesh.exec(&self.pod, self.container, &argv).await.map(drop)
     }
@@ -113,28 +114,28 @@ impl<'a> Caller<'a> {
 
 impl Counted {
     /// How many answers had one of these statuses.
-    pub(crate) fn of(&self, codes: &[&str]) -> u64 {
+    pub fn of(&self, codes: &[&str]) -> u64 {
         codes.iter().filter_map(|code| self.codes.get(*code)).sum()
     }
 
     /// How many requests were made.
-    pub(crate) fn all(&self) -> u64 {
+    pub fn all(&self) -> u64 {
         self.codes.values().sum()
     }
 
     /// What came, other than these: `503, 7 times`.
-    pub(crate) fn but(&self, good: &[&str]) -> Vec<String> {
+    pub fn but(&self, good: &[&str]) -> Vec<String> {
         let bad = self.codes.iter().filter(|(code, n)| **n > 0 && !good.contains(&code.as_str()));
         bad.map(|(code, count)| format!("{code}, {count} times")).collect()
     }
 
     /// Requests a second.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         float(self.all()) / self.seconds
     }
 
     /// A latency in milliseconds: of 50, 75, 90 or 99 percent of the requests.
-    pub(crate) fn latency(&self, percent: f64) -> Option<f64> {
+    pub fn latency(&self, percent: f64) -> Option<f64> {
         let found = self.percentiles.iter().find(|(at, _)| (at - percent).abs() < 0.01);
         found.map(|(_, milliseconds)| *milliseconds)
     }
@@ -238,13 +239,13 @@ impl Histogram {
 }
 
 /// Reads what a program printed as JSON.
-pub(crate) fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
+pub fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| Failure(format!("{error} in {text}")))
 }
 
 /// A count as a figure. Counts of requests are far below 2⁵³.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
-pub(crate) fn float(count: u64) -> f64 {
+pub fn float(count: u64) -> f64 {
     count as f64
 }
 

@@ -1,11 +1,7 @@
 //! Runs the mesh for real on this machine, scene by scene: each does something that a user would,
 //! measures it, and says pass or fail. `make demo` and `make test` both run it.
 
-mod load;
-mod mesh;
-mod scene;
 mod scenes;
-mod traces;
 
 use std::{
     fs,
@@ -14,8 +10,8 @@ use std::{
 };
 
 use clap::Parser;
-use scene::{Outcome, Stage};
 use tokio::time::Instant;
+use tulle_tests::scene::{Outcome, Stage};
 
 /// Runs the scenes of the demo.
 #[derive(Debug, Parser)]
@@ -44,7 +40,7 @@ struct Args {
 #[expect(clippy::print_stderr, reason = "what it is for")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let raw = args.raw.clone().unwrap_or_else(|| mesh::binaries().join("scenes.raw"));
+    let raw = args.raw.clone().unwrap_or_else(|| tulle_tests::mesh::binaries().join("scenes.raw"));
     match Stage::new(args.control, &raw) {
         Ok(mut stage) => {
             stage.small = args.small;

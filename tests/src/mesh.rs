@@ -19,7 +19,7 @@ use crate::scene::Failure;
 /// How long a mesh may take until all is ready. A loaded two-core machine takes a fifth of it.
 const READY: Duration = Duration::from_secs(90);
 /// Where `tulle local` keeps what a running mesh needs.
-pub(crate) const STATE: &str = "/run/tulle-local";
+pub const STATE: &str = "/run/tulle-local";
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// In the template of reviews-v2, and what makes it our own sidecar's in any mesh.
@@ -28,7 +28,7 @@ const OURS: &str = "      annotations: {tulle.dev/data-plane: tulle}\n";
 
 /// A mesh of its own, made from a copy of the sample.
 #[derive(Debug)]
-pub(crate) struct Mesh {
+pub struct Mesh {
     name: String,
     directory: TempDir,
     raw: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Mesh {
 
 /// The sidecar of a mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DataPlane {
+pub enum DataPlane {
     /// Our own.
     Tulle,
     /// Stock Envoy; our own in reviews-v2.
@@ -47,40 +47,40 @@ pub(crate) enum DataPlane {
 
 /// A YAML file that a scene has put into the mesh's directory. It goes with this value.
 #[derive(Debug)]
-pub(crate) struct Edit {
+pub struct Edit {
     path: PathBuf,
 }
 
 /// `tulle local status -o json`.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Status {
-    pub(crate) pods: Vec<Pod>,
-    pub(crate) problems: Vec<Problem>,
+pub struct Status {
+    pub pods: Vec<Pod>,
+    pub problems: Vec<Problem>,
 }
 
 /// Something wrong with the YAML, in [`Status`].
 #[derive(Debug, Deserialize)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// File and line.
-    pub(crate) place: String,
-    pub(crate) object: String,
-    pub(crate) field: Option<String>,
-    pub(crate) message: String,
+    pub place: String,
+    pub object: String,
+    pub field: Option<String>,
+    pub message: String,
 }
 
 /// A pod of [`Status`].
-#[derive(Debug, Deserialize)]
-pub(crate) struct Pod {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) ip: Option<String>,
-    pub(crate) ready: bool,
-    pub(crate) waiting: Vec<String>,
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pod {
+    pub namespace: String,
+    pub name: String,
+    pub ip: Option<String>,
+    pub ready: bool,
+    pub waiting: Vec<String>,
 }
 
 impl Mesh {
     /// Starts the bookstore and returns at once. What load generators say goes into the folder `raw`.
-    pub(crate) async fn up(data_plane: DataPlane, raw: &Path) -> Result<Self, Failure> {
+    pub async fn up(data_plane: DataPlane, raw: &Path) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let sample = root().join("deploy/samples/bookstore");
         for entry in fs::read_dir(&sample)? {
@@ -97,34 +97,51 @@ impl Mesh {
             fs::write(directory.path().join(name), text)?;
         }
         let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
-        let path = mesh.path("").display().to_string();
-        let mut up = mesh.tulle(&["up", &path, "--detach", "--no-wait"]);
+        mesh.start(data_plane).await
+    }
+
+    /// Starts the mesh of one YAML file and returns at once. `name` tells it from others of this process.
+    pub async fn of(
+        name: &str,
+        yaml: &str,
+        data_plane: DataPlane,
+        raw: &Path,
+    ) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        fs::write(directory.path().join("mesh.yaml"), yaml)?;
+        let name = format!("{}-{name}", own_name());
+        Self { name, directory, raw: raw.to_owned() }.start(data_plane).await
+    }
+
+    async fn start(self, data_plane: DataPlane) -> Result<Self, Failure> {
+        let path = self.path("").display().to_string();
+        let mut up = self.tulle(&["up", &path, "--detach", "--no-wait"]);
         if data_plane == DataPlane::Envoy {
             up.args(["--data-plane", "envoy"]);
         }
         output_of(up).await?;
-        Ok(mesh)
+        Ok(self)
     }
 
     /// The path of one of its YAML files.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    pub fn path(&self, file: &str) -> PathBuf {
         self.directory.path().join(file)
     }
 
     /// The folder for what load generators say.
-    pub(crate) fn raw(&self) -> &Path {
+    pub fn raw(&self) -> &Path {
         &self.raw
     }
 
     /// Puts a YAML file into its directory, for as long as the value lives.
-    pub(crate) fn edit(&self, file: &str, yaml: &str) -> Result<Edit, Failure> {
+    pub fn edit(&self, file: &str, yaml: &str) -> Result<Edit, Failure> {
         let edit = Edit { path: self.path(file) };
         edit.save(yaml)?;
         Ok(edit)
     }
 
     /// YAML with the sidecar in it, as `tulle inject` makes it.
-    pub(crate) async fn inject(&self, yaml: &str) -> Result<String, Failure> {
+    pub async fn inject(&self, yaml: &str) -> Result<String, Failure> {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), yaml)?;
         let mut command = Command::new(binaries().join("tulle"));
@@ -133,7 +150,7 @@ impl Mesh {
     }
 
     /// Waits until every pod is ready.
-    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+    pub async fn ready(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + READY;
         loop {
             let status = self.status().await?;
@@ -154,13 +171,13 @@ impl Mesh {
     }
 
     /// What `tulle local status` says.
-    pub(crate) async fn status(&self) -> Result<Status, Failure> {
+    pub async fn status(&self) -> Result<Status, Failure> {
         let text = output_of(self.tulle(&["status", "-o", "json"])).await?;
         serde_json::from_str(&text).map_err(|e| Failure(format!("status is no JSON: {e}\n{text}")))
     }
 
     /// The one pod whose name begins with `prefix`.
-    pub(crate) async fn pod(&self, namespace: &str, prefix: &str) -> Result<Pod, Failure> {
+    pub async fn pod(&self, namespace: &str, prefix: &str) -> Result<Pod, Failure> {
         let status = self.status().await?;
         let mut fitting = status
             .pods
@@ -174,17 +191,12 @@ impl Mesh {
     }
 
     /// Runs a command in a container; its standard output.
-    pub(crate) async fn exec(
-        &self,
-        pod: &Pod,
-        container: &str,
-        argv: &[&str],
-    ) -> Result<String, Failure> {
+    pub async fn exec(&self, pod: &Pod, container: &str, argv: &[&str]) -> Result<String, Failure> {
         output_of(self.command(pod, container, argv)).await
     }
 
     /// A command in a container, not yet started.
-    pub(crate) fn command(&self, pod: &Pod, container: &str, argv: &[&str]) -> Command {
+    pub fn command(&self, pod: &Pod, container: &str, argv: &[&str]) -> Command {
         let name = format!("{}/{}", pod.namespace, pod.name);
         let mut command = self.tulle(&["exec", &name, "-c", container, "--"]);
         command.args(argv);
@@ -192,13 +204,13 @@ impl Mesh {
     }
 
     /// A container's log so far.
-    pub(crate) async fn logs(&self, pod: &Pod, container: &str) -> Result<String, Failure> {
+    pub async fn logs(&self, pod: &Pod, container: &str) -> Result<String, Failure> {
         let name = format!("{}/{}", pod.namespace, pod.name);
         output_of(self.tulle(&["logs", &name, "-c", container])).await
     }
 
     /// Waits until a container's log has a line for which `wanted` holds, and returns it.
-    pub(crate) async fn logged(
+    pub async fn logged(
         &self,
         pod: &Pod,
         container: &str,
@@ -222,14 +234,14 @@ impl Mesh {
     }
 
     /// A process in whose network namespace the mesh's bridge is.
-    pub(crate) fn outer_pid(&self) -> Result<String, Failure> {
+    pub fn outer_pid(&self) -> Result<String, Failure> {
         let pids = fs::read_to_string(Path::new(STATE).join(&self.name).join("runtime.pid"))?;
         Ok(pids.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
     /// Sends a signal to all processes of the mesh with this name, and to nobody else's; whether there was
     /// one. The mesh has a process namespace of its own.
-    pub(crate) async fn signal(&self, signal: &str, program: &str) -> Result<bool, Failure> {
+    pub async fn signal(&self, signal: &str, program: &str) -> Result<bool, Failure> {
         let pid = self.outer_pid()?;
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid"));
         if namespace(&pid)? == namespace("self")? {
@@ -241,7 +253,7 @@ impl Mesh {
     }
 
     /// Takes it down.
-    pub(crate) async fn down(&self) -> Result<(), Failure> {
+    pub async fn down(&self) -> Result<(), Failure> {
         output_of(self.tulle(&["down"])).await.map(drop)
     }
 
@@ -255,7 +267,7 @@ impl Mesh {
 
 impl Edit {
     /// Saves it anew. When that began.
-    pub(crate) fn save(&self, yaml: &str) -> Result<Instant, Failure> {
+    pub fn save(&self, yaml: &str) -> Result<Instant, Failure> {
         let now = Instant::now();
         fs::write(&self.path, yaml)?;
         Ok(now)
@@ -270,7 +282,7 @@ impl Drop for Edit {
 }
 
 /// Runs a command to its end; its standard output, or what it said if it failed.
-pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
+pub async fn output_of(mut command: Command) -> Result<String, Failure> {
     let Output { status, stdout, stderr } = command.output().await?;
     let text = String::from_utf8_lossy(&stdout).into_owned();
     if status.success() {
@@ -283,7 +295,7 @@ pub(crate) async fn output_of(mut command: Command) -> Result<String, Failure> {
 }
 
 /// Where the programs are: beside this one.
-pub(crate) fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let this = env::current_exe().unwrap_or_default();
     this.parent().map(Path::to_owned).unwrap_or_default()
 }
@@ -293,6 +305,6 @@ fn root() -> PathBuf {
 }
 
 /// The name of the mesh of these scenes.
-pub(crate) fn own_name() -> String {
+pub fn own_name() -> String {
     format!("scenes-{}", std::process::id())
 }

@@ -17,39 +17,39 @@ use crate::{
 
 /// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
 /// a number of things.
-pub(crate) type Figures = BTreeMap<&'static str, f64>;
+pub type Figures = BTreeMap<&'static str, f64>;
 
 /// Why a scene failed, for a person.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
+pub struct Failure(pub String);
 
 /// A scene: something that a user would do, and its proof.
 #[derive(Debug)]
-pub(crate) struct Scene {
-    pub(crate) number: u32,
-    pub(crate) name: &'static str,
+pub struct Scene {
+    pub number: u32,
+    pub name: &'static str,
     /// What it does, for a person, in a sentence or two.
-    pub(crate) does: &'static str,
-    pub(crate) run: Run,
+    pub does: &'static str,
+    pub run: Run,
 }
 
 /// A scene's code.
-pub(crate) type Run = for<'a> fn(&'a mut Stage) -> BoxFuture<'a, Result<Figures, Failure>>;
+pub type Run = for<'a> fn(&'a mut Stage) -> BoxFuture<'a, Result<Figures, Failure>>;
 
 /// A future on the heap, so that scenes of different types stand in one list.
-pub(crate) type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What the scenes play on: one mesh, brought up by the first that needs it. Whoever changes its YAML does it
 /// by [`Mesh::edit`], so that the next finds it as it was.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub struct Stage {
     /// The mesh's part is switched off, by not injecting sidecars: scenes must fail. They should do so because
     /// of what callers met, and not for the lack of a sidecar's log.
-    pub(crate) control: bool,
+    pub control: bool,
     /// The sidecar, unless that is switched off.
-    pub(crate) data_plane: DataPlane,
+    pub data_plane: DataPlane,
     /// A few thousand requests have to do.
-    pub(crate) small: bool,
+    pub small: bool,
     before: Traces,
     mesh: Option<Mesh>,
     raw: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) struct Stage {
 
 /// How a scene ended.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     number: u32,
     name: &'static str,
     seconds: f64,
@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
 
 impl Stage {
     /// `raw` is the folder for what load generators say; what is there from the last time goes.
-    pub(crate) fn new(control: bool, raw: &Path) -> io::Result<Self> {
+    pub fn new(control: bool, raw: &Path) -> io::Result<Self> {
         if raw.exists() {
             fs::remove_dir_all(raw)?;
         }
@@ -83,7 +83,7 @@ impl Stage {
     }
 
     /// The mesh, up and ready.
-    pub(crate) async fn mesh(&mut self) -> Result<&Mesh, Failure> {
+    pub async fn mesh(&mut self) -> Result<&Mesh, Failure> {
         if self.mesh.is_none() {
             self.begin().await?.ready().await?;
         }
@@ -91,14 +91,14 @@ impl Stage {
     }
 
     /// Brings the mesh up and returns while it still starts.
-    pub(crate) async fn begin(&mut self) -> Result<&Mesh, Failure> {
+    pub async fn begin(&mut self) -> Result<&Mesh, Failure> {
         let data_plane = if self.control { DataPlane::None } else { self.data_plane };
         self.mesh = Some(Mesh::up(data_plane, &self.raw).await?);
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 
     /// Takes everything down and tells what is left on the machine that was not there before.
-    pub(crate) async fn strike(self) -> Result<Figures, Failure> {
+    pub async fn strike(self) -> Result<Figures, Failure> {
         if let Some(mesh) = self.mesh {
             mesh.down().await?;
         }
@@ -108,7 +108,7 @@ impl Stage {
 }
 
 impl Outcome {
-    pub(crate) fn new(
+    pub fn new(
         number: u32,
         name: &'static str,
         took: Duration,
@@ -122,12 +122,12 @@ impl Outcome {
         Self { number, name, seconds, figures, failure }
     }
 
-    pub(crate) fn passed(&self) -> bool {
+    pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 
     /// A line of the final table.
-    pub(crate) fn row(&self) -> String {
+    pub fn row(&self) -> String {
         let verdict = if self.passed() { "pass" } else { "FAIL" };
         // What is no scene has no number.
         let number = if self.number == 0 { String::new() } else { self.number.to_string() };
@@ -135,12 +135,12 @@ impl Outcome {
     }
 
     /// How long all took together.
-    pub(crate) fn total(all: &[Self]) -> f64 {
+    pub fn total(all: &[Self]) -> f64 {
         all.iter().map(|outcome| outcome.seconds).sum()
     }
 
     /// All outcomes as `{"scenes": […]}`.
-    pub(crate) fn json(all: &[Self]) -> String {
+    pub fn json(all: &[Self]) -> String {
         let scenes: Vec<_> = all
             .iter()
             .map(|o| {
@@ -182,7 +182,7 @@ fn shown(name: &str, value: f64) -> (String, String) {
 
 /// Tells what a scene has just done.
 #[expect(clippy::print_stdout, reason = "what it is for")]
-pub(crate) fn say(text: impl fmt::Display) {
+pub fn say(text: impl fmt::Display) {
     println!("    {text}");
 }
 
@@ -193,6 +193,6 @@ impl From<io::Error> for Failure {
 }
 
 /// Fails with `text` unless `holds`.
-pub(crate) fn prove(holds: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
+pub fn prove(holds: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure(text())) }
 }

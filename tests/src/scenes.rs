@@ -14,7 +14,7 @@ mod split;
 mod stock;
 mod wire;
 
-use crate::scene::Scene;
+use tulle_tests::scene::Scene;
 
 /// All of them.
 pub(crate) const ALL: &[Scene] = &[

@@ -9,11 +9,11 @@ const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", "tulle-control-p"];
 
 /// What a mesh could leave on the machine.
 #[derive(Debug)]
-pub(crate) struct Traces(BTreeSet<String>);
+pub struct Traces(BTreeSet<String>);
 
 impl Traces {
     /// What is there now.
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         let mut found = BTreeSet::new();
         for (what, argv) in [
             ("interface", &["ip", "-o", "link"][..]),
@@ -48,7 +48,7 @@ impl Traces {
     }
 
     /// What is there now and was not then.
-    pub(crate) fn left(&self) -> Vec<String> {
+    pub fn left(&self) -> Vec<String> {
         Self::now().0.difference(&self.0).cloned().collect()
     }
 }

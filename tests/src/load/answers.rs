@@ -14,21 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers of one version of the reviews under one rule.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Answers {
+pub struct Answers {
     /// What header `x-rule` says; a route sets it. `none` if nobody does.
-    pub(crate) rule: String,
+    pub rule: String,
     /// What the answer says, or `status 404` and the like.
-    pub(crate) version: String,
-    pub(crate) count: u64,
+    pub version: String,
+    pub count: u64,
     /// When the first and the last came, in seconds since 1970.
-    pub(crate) first: f64,
-    pub(crate) last: f64,
+    pub first: f64,
+    pub last: f64,
 }
 
 impl Caller<'_> {
     /// Asks for reviews for `time` (`4s`), on 16 connections as fast as they answer; fails if one request got none,
     /// or an error.
-    pub(crate) async fn reviews(&self, label: &str, time: &str) -> Result<Vec<Answers>, Failure> {
+    pub async fn reviews(&self, label: &str, time: &str) -> Result<Vec<Answers>, Failure> {
         self.file(SCRIPT.0, SCRIPT.1).await?;
         let url = "http://reviews:9080/reviews/1";
         let args = ["-t", "1", "-c", "16", "-d", time, "-s", SCRIPT.0, url];
@@ -41,7 +41,7 @@ impl Caller<'_> {
     }
 
     /// Waits until an answer comes under this rule.
-    pub(crate) async fn meets(&self, rule: &str) -> Result<(), Failure> {
+    pub async fn meets(&self, rule: &str) -> Result<(), Failure> {
         let start = Instant::now();
         let argv = ["curl", "-sS", "-i", "-m", "2", "http://reviews:9080/reviews/1"];
         let header = format!("x-rule: {rule}\r");
@@ -57,7 +57,7 @@ impl Caller<'_> {
 
 impl Answers {
     /// How many there are of all kinds.
-    pub(crate) fn total(all: &[Self]) -> u64 {
+    pub fn total(all: &[Self]) -> u64 {
         all.iter().map(|answers| answers.count).sum()
     }
 

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{
+use tulle_tests::{
     load::{Answers, Caller, float},
     mesh::{Edit, Mesh, Problem},
     scene::{Failure, Figures, Stage, prove, say},

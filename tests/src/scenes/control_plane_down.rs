@@ -5,7 +5,7 @@ use std::{cell::Cell, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::orders;
-use crate::{
+use tulle_tests::{
     mesh::{Edit, Mesh, Pod},
     scene::{Failure, Figures, Stage, prove},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::stock::{Seen, Stock};
-use crate::{
+use tulle_tests::{
     load::{Caller, float},
     scene::{Failure, Figures, Stage, prove, say},
 };

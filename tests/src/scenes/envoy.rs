@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use super::split;
 use tokio::time::{Instant, sleep};
 
-use crate::{
+use tulle_tests::{
     mesh::{DataPlane, Mesh, Pod},
     scene::{Failure, Figures, Stage, prove},
-    scenes::split,
 };
 
 /// How long a change of policy may take here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::{
+use tulle_tests::{
     load,
     scene::{Failure, Figures, Stage, prove},
 };

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{
+use tulle_tests::{
     load::{self, Caller},
     mesh::{Mesh, Pod},
     scene::{Failure, Figures, prove},

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{
+use tulle_tests::{
     load::{self, Caller},
     scene::{Failure, Figures, Stage, prove, say},
 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::stock::{Seen, Stock};
-use crate::{
+use tulle_tests::{
     load::{Caller, float},
     scene::{Failure, Figures, Stage, prove, say},
 };

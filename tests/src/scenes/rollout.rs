@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::orders;
-use crate::scene::{Failure, Figures, Stage};
+use tulle_tests::scene::{Failure, Figures, Stage};
 
 /// How long callers call between two steps.
 const PAUSE: Duration = Duration::from_millis(1500);

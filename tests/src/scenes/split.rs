@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::sleep;
 
-use crate::{
+use tulle_tests::{
     load::{Answers, Caller, float},
     scene::{Failure, Figures, Stage, prove, say},
 };

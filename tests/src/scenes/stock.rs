@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::{
+use tulle_tests::{
     load,
     mesh::{Mesh, Pod},
     scene::{Failure, prove},

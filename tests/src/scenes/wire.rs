@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
+use tulle_tests::{
     mesh::{Mesh, Pod},
     scene::{Failure, Figures, Stage, prove},
 };

@@ -1,0 +1,153 @@
+//! The meshes that are measured, and what the kernel says of their processes.
+
+use std::{fs, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tulle_tests::{
+    load::Caller,
+    mesh::{DataPlane, Mesh, Pod, binaries},
+    scene::Failure,
+};
+
+use crate::row::Subject;
+
+const YAML: &str = include_str!("mesh.yaml");
+/// The container of a sidecar.
+const SIDECAR: &str = "tulle-proxy";
+/// How often a condition is looked at.
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
+/// How long something may take to come true.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A mesh of a caller and a server.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    subject: Subject,
+    pub(crate) mesh: Mesh,
+    pub(crate) caller: Pod,
+    pub(crate) server: Pod,
+}
+
+impl Bed {
+    /// Brings one up, ready, with this in place of sidecars.
+    pub(crate) async fn up(subject: Subject) -> Result<Self, Failure> {
+        let yaml = YAML.replace("KIB", &"x".repeat(1024));
+        let (yaml, data_plane) = match subject {
+            Subject::Tulle => (yaml, DataPlane::Tulle),
+            Subject::Envoy => (yaml, DataPlane::Envoy),
+            Subject::Direct => {
+                (yaml.replace("inject: enabled", "inject: disabled"), DataPlane::None)
+            }
+        };
+        let raw = binaries().join("bench.raw");
+        fs::create_dir_all(&raw)?;
+        let mesh = Mesh::of(subject.as_str(), &yaml, data_plane, &raw).await?;
+        mesh.ready().await?;
+        let (caller, server) =
+            (mesh.pod("bench", "caller").await?, mesh.pod("bench", "server").await?);
+        let bed = Self { subject, mesh, caller, server };
+        bed.until(|| bed.get("http://server.bench:8080/")).await?;
+        Ok(bed)
+    }
+
+    /// Calls from the caller's container.
+    pub(crate) fn calls(&self) -> Caller<'_> {
+        Caller::of(&self.mesh, self.caller.clone(), "caller")
+    }
+
+    /// Whether a request of the caller is answered with 200.
+    pub(crate) async fn get(&self, url: &str) -> Result<bool, Failure> {
+        let curl = ["curl", "-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", url];
+        // Its exit status says no more than its output: what matters is an answer, or none.
+        Ok(self.mesh.exec(&self.caller, "caller", &curl).await.is_ok_and(|code| code == "200"))
+    }
+
+    /// Waits until `holds`.
+    pub(crate) async fn until<F>(&self, mut holds: impl FnMut() -> F) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<bool, Failure>>,
+    {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await? {
+            if Instant::now() > deadline {
+                return Err(Failure(format!("not so after {PATIENCE:?}")));
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Memory of a pod's sidecar in MiB, once it stands still.
+    pub(crate) async fn sidecar_memory(&self, pod: &Pod) -> Result<f64, Failure> {
+        let mut last = self.resident(pod).await?;
+        for _ in 0..20 {
+            sleep(Duration::from_millis(500)).await;
+            let now = self.resident(pod).await?;
+            if (now - last).abs() < 0.05 {
+                return Ok(now);
+            }
+            last = now;
+        }
+        Ok(last)
+    }
+
+    async fn resident(&self, pod: &Pod) -> Result<f64, Failure> {
+        let status = self.mesh.exec(pod, SIDECAR, &["cat", "/proc/1/status"]).await?;
+        resident(&status)
+    }
+
+    /// Processor time of both sidecars so far, in seconds.
+    pub(crate) async fn sidecars_cpu(&self) -> Result<f64, Failure> {
+        let mut sum = 0.0;
+        if self.subject == Subject::Direct {
+            return Ok(sum);
+        }
+        for pod in [&self.caller, &self.server] {
+            sum += cpu(&self.mesh.exec(pod, SIDECAR, &["cat", "/proc/1/stat"]).await?)?;
+        }
+        Ok(sum)
+    }
+
+    /// Bytes that a pod's sidecar has received from the control plane, as the kernel counts them.
+    pub(crate) async fn told(&self, pod: &Pod) -> Result<f64, Failure> {
+        let sockets = self
+            .mesh
+            .exec(pod, SIDECAR, &["ss", "-tinOH", "state", "established", "dport = :15010"])
+            .await?;
+        let counts = sockets
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("bytes_received:"))
+            .filter_map(|count| count.parse::<f64>().ok());
+        Ok(counts.sum())
+    }
+
+    /// When the control plane was started, in the kernel's ticks (proc(5): field 22).
+    pub(crate) async fn control_plane_started(&self) -> Result<String, Failure> {
+        let pod = self.mesh.pod("tulle-system", "tulle-control-plane").await?;
+        let stat = self.mesh.exec(&pod, "control-plane", &["cat", "/proc/1/stat"]).await?;
+        Ok(stat.split_whitespace().nth(21).unwrap_or_default().to_owned())
+    }
+
+    /// Memory of the control plane in MiB.
+    pub(crate) async fn control_plane_memory(&self) -> Result<f64, Failure> {
+        let pod = self.mesh.pod("tulle-system", "tulle-control-plane").await?;
+        let status = self.mesh.exec(&pod, "control-plane", &["cat", "/proc/1/status"]).await?;
+        resident(&status)
+    }
+}
+
+/// `VmRSS` of `/proc/PID/status`, in MiB.
+fn resident(status: &str) -> Result<f64, Failure> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    kib.map(|kib| kib / 1024.0).ok_or_else(|| Failure(format!("no VmRSS in:\n{status}")))
+}
+
+/// User and system time of `/proc/PID/stat`, in seconds: fields 14 and 15, in ticks of 10 ms. The
+/// name before them stands in parentheses and may hold anything (proc(5)).
+fn cpu(stat: &str) -> Result<f64, Failure> {
+    let fields: Vec<_> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+    let both = ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / 100.0);
+    both.ok_or_else(|| Failure(format!("no times in {stat:?}")))
+}

@@ -1,0 +1,69 @@
+//! What a sidecar holds: alone, in a large mesh, using a part of it, and after its application has
+//! dialled very many addresses outside of it.
+
+use tokio::process::Command;
+use tulle_tests::{mesh::output_of, scene::Failure};
+
+use crate::{
+    Size,
+    bed::Bed,
+    crowd,
+    row::{Row, Subject},
+};
+
+/// Accepts whatever comes to the addresses of strangers.
+const LISTENER: &str = include_str!("memory/listener.py");
+/// Dials each of them once.
+const DIALLER: &str = include_str!("memory/dialler.py");
+/// Addresses outside of the mesh, set aside for benchmarks (RFC 2544).
+const STRANGERS: &str = "198.18.0.0/15";
+
+pub(crate) async fn run(size: Size) -> Result<Vec<Row>, Failure> {
+    let bed = Bed::up(Subject::Tulle).await?;
+    let rows = measure(&bed, size).await;
+    bed.mesh.down().await?;
+    rows
+}
+
+async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
+    let memory = || bed.sidecar_memory(&bed.caller);
+    let row = |metric, value| Row::new("memory", Subject::Tulle, (metric, "MiB"), vec![value]);
+    let idle = memory().await?;
+
+    let server = bed.server.ip.clone().unwrap_or_default();
+    crowd::write(&bed.mesh.path(""), size.services, size.used, &server)?;
+    let last = format!("http://svc-{}.crowd/", size.used - 1);
+    bed.until(|| bed.get(&last)).await?;
+    let alone = memory().await?;
+
+    for i in 0..size.used {
+        let url = format!("http://svc-{i}.crowd/");
+        bed.until(|| bed.get(&url)).await?;
+    }
+    let using = memory().await?;
+
+    dial(bed, size.strangers).await?;
+    let dialled = memory().await?;
+    Ok(vec![
+        row("sidecar_idle", idle).at_most(12.0),
+        row("sidecar_with_unused_services_more", alone - idle).at_most(1.0),
+        row("sidecar_using_services_more", using - alone),
+        row("sidecar_after_external_addresses_more", dialled - using).at_most(4.0),
+    ])
+}
+
+/// Has the application dial so many addresses outside of the mesh, one after the other.
+async fn dial(bed: &Bed, addresses: usize) -> Result<(), Failure> {
+    let outside = bed.mesh.outer_pid()?;
+    let inside = |argv: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &outside, "-n", "--"]).args(argv).kill_on_drop(true);
+        command
+    };
+    output_of(inside(&["ip", "route", "replace", "local", STRANGERS, "dev", "lo"])).await?;
+    let listener = inside(&["python3", "-c", LISTENER]).spawn()?;
+    let count = addresses.to_string();
+    let dialled = bed.mesh.exec(&bed.caller, "caller", &["python3", "-c", DIALLER, &count]).await;
+    drop(listener);
+    dialled.map(drop)
+}
