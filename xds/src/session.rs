@@ -17,14 +17,14 @@ mod order;
 pub mod state;
 mod verdict;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
-};
+use std::{collections::BTreeMap, mem};
 
 use serde::Serialize;
 
-use self::conversation::{Contents, Conversation, InFlight, Sent, Wildcard};
+use self::{
+    conversation::{Contents, Conversation, InFlight, Sent, Wildcard},
+    order::Warming,
+};
 use crate::{
     cache::Published,
     model::Kind,
@@ -49,8 +49,8 @@ pub struct Session {
     own: Vec<(Kind, String)>,
     /// The client had clusters when it came.
     returning: bool,
-    /// Clusters that the client was just told of, and whose endpoints it has not answered yet.
-    warming: BTreeSet<String>,
+    /// Clusters whose endpoints the client does not have yet.
+    warming: BTreeMap<String, Warming>,
 }
 
 /// What a request changed: for the caller to subscribe to at the source of what is published.
@@ -151,6 +151,9 @@ impl Session {
         if all {
             self.subscribe_all(kind, versions, &mut changes)?;
         }
+        if first && kind == Kind::Endpoints {
+            self.returned_with_endpoints();
+        }
         Ok(changes)
     }
 
@@ -231,6 +234,9 @@ impl Session {
             return Err(Violation::TooMany);
         }
         self.returning |= kind == Kind::Cluster && !versions.is_empty();
+        if kind == Kind::Cluster {
+            self.returned_with_clusters(&versions);
+        }
         let conversation = self.kinds.entry(kind).or_default();
         if conversation.wildcard.is_none() {
             conversation.wildcard = Some(Wildcard::default());
@@ -286,27 +292,30 @@ impl Session {
                 continue;
             }
             let whole = self.whole.contains(&kind);
-            let Contents { resources, removed, fresh } = if whole {
+            let contents = if whole {
                 conversation.collect_all(look, parting)
             } else {
                 conversation.collect(look, parting)
             };
             let greets = conversation.greets();
-            if resources.is_empty() && removed.is_empty() && !greets {
+            if contents.resources.is_empty() && contents.removed.is_empty() && !greets {
                 continue;
             }
             self.next_nonce += 1;
             let nonce = self.next_nonce.to_string();
-            let contents = resources
+            let Contents { resources, removed, fresh, changed } = contents;
+            let contents: Vec<_> = resources
                 .iter()
                 .map(|r| (r.name.clone(), Some(r.version.clone())))
                 .chain(removed.iter().map(|name| (name.clone(), None)))
                 .collect();
-            conversation.in_flight = Some(InFlight { nonce: nonce.clone(), contents });
-            let greeted = conversation.wildcard.is_some();
-            if kind == Kind::Cluster && greeted {
-                self.told_clusters(fresh, &resources, whole);
+            match kind {
+                Kind::Cluster => self.told_clusters(fresh, changed),
+                Kind::Endpoints => self.told_endpoints(&contents),
+                Kind::Workload | Kind::Listener | Kind::Route | Kind::Host => {}
             }
+            let conversation = self.kinds.entry(kind).or_default();
+            conversation.in_flight = Some(InFlight { nonce: nonce.clone(), contents });
             return Some(Response { kind, nonce, resources, removed });
         }
         None

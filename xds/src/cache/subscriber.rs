@@ -67,6 +67,10 @@ impl Subscriber {
 
     /// What is published under a name. To one that watches a whole kind, what is neither a member of
     /// it nor subscribed by name is absent as soon as all members are known.
+    ///
+    /// Published in order is seen in order: what may depend on a change that is still to be
+    /// [taken](Self::take_changed) is unknown, and changed once more, until it is. (A route, while
+    /// there is news of clusters; that a cluster is gone, while there is news of routes.)
     pub fn get(&self, kind: Kind, name: &str) -> Published {
         let key = self.key(kind, name);
         let wildcard = key.wildcard();
@@ -75,7 +79,19 @@ impl Subscriber {
         let state = self.cache.inner.state.lock();
         let slot = state.slots.get(&key).filter(|slot| named || slot.member);
         let slot = slot.or_else(|| state.slots.get(&wildcard).filter(|_| watches));
-        slot.map_or(Published::Unknown, |slot| slot.published.of(&self.view.namespace).clone())
+        let published =
+            slot.map_or(Published::Unknown, |slot| slot.published.of(&self.view.namespace).clone());
+        drop(state);
+        let first: &[Kind] = match (kind, &published) {
+            (Kind::Listener | Kind::Route, _) => &[Kind::Cluster],
+            (Kind::Cluster | Kind::Endpoints, Published::Absent) => &[Kind::Listener, Kind::Route],
+            _ => &[],
+        };
+        if self.inbox.has_any(first) {
+            self.inbox.mark(kind, &key.name);
+            return Published::Unknown;
+        }
+        published
     }
 
     /// Waits until a subscribed name changed.
@@ -128,6 +144,10 @@ impl Inbox {
     fn mark(&self, kind: Kind, name: &Arc<str>) {
         self.names.lock().insert((kind, Arc::clone(name)));
         self.wake.notify_one();
+    }
+
+    fn has_any(&self, kinds: &[Kind]) -> bool {
+        !kinds.is_empty() && self.names.lock().iter().any(|(kind, _)| kinds.contains(kind))
     }
 
     fn mark_all(&self, kind: Kind, names: &BTreeSet<Arc<str>>) {

@@ -30,6 +30,32 @@ fn a_change_reaches_only_those_who_subscribed_and_equal_bytes_nobody() {
 }
 
 #[test]
+fn nobody_sees_a_route_before_the_news_of_clusters_nor_a_cluster_go_before_that_of_routes() {
+    let (cache, _interest) = Cache::new();
+    let mut subscriber = cache.subscriber(view("shop"));
+    subscriber.subscribe(Kind::Cluster, "a");
+    subscriber.subscribe(Kind::Route, "r");
+    let route = |content| cache.put(Key::new(Kind::Route, "r"), bytes(content));
+
+    cache.put(key("a"), bytes("1"));
+    route("to a");
+    assert_eq!(subscriber.get(Kind::Route, "r"), Published::Unknown);
+    assert_eq!(subscriber.take_changed().len(), 2);
+    assert_ne!(subscriber.get(Kind::Route, "r"), Published::Unknown);
+
+    route("elsewhere");
+    cache.put(key("a"), None);
+    assert_eq!(subscriber.get(Kind::Cluster, "a"), Published::Unknown);
+    assert_eq!(subscriber.take_changed().len(), 2);
+    assert_eq!(subscriber.get(Kind::Cluster, "a"), Published::Absent);
+
+    // It is not lost that somebody looked too early.
+    cache.put(key("a"), bytes("1"));
+    subscriber.get(Kind::Route, "r");
+    assert!(subscriber.take_changed().contains(&(Kind::Route, "r".into())));
+}
+
+#[test]
 fn a_namespace_gets_its_own_version_and_loses_it_without_a_gap() {
     let (cache, _interest) = Cache::new();
     let (mut shop, mut bank) = (cache.subscriber(view("shop")), cache.subscriber(view("bank")));

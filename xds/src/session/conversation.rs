@@ -68,6 +68,8 @@ pub(super) struct Contents {
     pub(super) removed: Vec<String>,
     /// Those of `resources` that the client did not have.
     pub(super) fresh: Vec<String>,
+    /// Those of them that it had otherwise, or asked for once more.
+    pub(super) changed: Vec<String>,
 }
 
 /// What an answer was about.
@@ -82,7 +84,8 @@ pub(super) struct Answered {
 impl Conversation {
     /// Whether something is still to be said or answered.
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.is_some() || !self.dirty.is_empty()
+        let silent = self.wildcard.as_ref().is_some_and(|wildcard| !wildcard.greeted);
+        self.in_flight.is_some() || !self.dirty.is_empty() || silent
     }
 
     /// Whether there may be something to say now. The first response to a wildcard waits until all
@@ -145,9 +148,11 @@ impl Conversation {
                 break;
             }
             size += adds;
-            if sent.tell(version.clone()) {
-                contents.fresh.push(name.clone());
+            if version.is_some() {
+                let list = if had { &mut contents.changed } else { &mut contents.fresh };
+                list.push(name.clone());
             }
+            sent.tell(version.clone());
             match (version, bytes) {
                 (Some(version), Some(bytes)) => {
                     contents.resources.push(Received { name, version, bytes });
@@ -195,9 +200,12 @@ impl Conversation {
             }
             // Also of a name that is not dirty: it may have been published a moment ago.
             news |= changed || sent.again;
-            if sent.tell(version) {
-                contents.fresh.push(name.clone());
+            if version.is_some() && (changed || sent.again) {
+                let had = matches!(sent.last, Some(Some(_)));
+                let list = if had { &mut contents.changed } else { &mut contents.fresh };
+                list.push(name.clone());
             }
+            sent.tell(version);
             sent.kept = None;
             match now {
                 Published::Present { version, bytes } => {
@@ -260,12 +268,10 @@ impl Sent {
         (self.again || self.last.as_ref().map(Option::as_ref) != Some(now)) && !unasked
     }
 
-    /// The client is told; returns whether it learns that there is such a resource.
-    fn tell(&mut self, version: Option<Version>) -> bool {
+    /// The client is told.
+    fn tell(&mut self, version: Option<Version>) {
         self.again = false;
-        let fresh = version.is_some() && !matches!(self.last, Some(Some(_)));
         self.last = Some(version);
-        fresh
     }
 
     pub(super) fn status(&self, name: &str) -> NameStatus {

@@ -10,12 +10,16 @@
 //! are answered; and clusters go when nothing about listeners and routes is left to say. Clients
 //! that name what they want follow from listener to cluster by themselves, and are not held up.
 //!
-//! In the state-of-the-world variant this has a gap: which endpoints a client has let go of with a
-//! cluster shows only in its next request, so one whose cluster comes back at once, or that
-//! reconnects, may be told the route before the endpoints.
+//! A cluster may go and come back before the client has said a word about it, and one that comes back
+//! may have clusters without endpoints. So the answer that counts is one to endpoints that were told
+//! after the cluster was; those of a cluster that changed are told once more, because Envoy makes such
+//! a cluster anew and does not use it before they came. In the state-of-the-world variant nobody can
+//! know which clusters a returning client has: what went while it was away goes at once.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Session, conversation::Answered};
-use crate::{model::Kind, protocol::Received};
+use crate::{model::Kind, protocol::Version};
 
 impl Session {
     /// Whether `kind` waits for clusters.
@@ -38,34 +42,43 @@ impl Session {
         })
     }
 
-    /// The client was told of clusters, of `fresh` ones for the first time.
-    pub(super) fn told_clusters(&mut self, fresh: Vec<String>, told: &[Received], whole: bool) {
+    /// The client was told of clusters: of `fresh` ones that it did not have, of `changed` ones that it had
+    /// otherwise.
+    pub(super) fn told_clusters(&mut self, fresh: Vec<String>, changed: Vec<String>) {
+        if self.kinds.get(&Kind::Cluster).is_none_or(|clusters| clusters.wildcard.is_none()) {
+            return;
+        }
         let endpoints = self.kinds.entry(Kind::Endpoints).or_default();
-        if whole {
-            // A cluster that changed wants its endpoints again, and a request of this variant
-            // cannot say so: it names what it named before.
-            for name in told.iter().map(|told| &told.name) {
-                if let Some(sent) = endpoints.names.get_mut(name) {
-                    sent.again = true;
-                    endpoints.dirty.insert(name.clone());
-                }
+        for name in fresh.iter().chain(&changed) {
+            if let Some(sent) = endpoints.names.get_mut(name) {
+                sent.again = true;
+                endpoints.dirty.insert(name.clone());
             }
         }
-        // Its own have no endpoints to ask for.
-        let own = |name: &String| self.own.iter().any(|(_, own)| own == name);
-        let fresh = fresh.into_iter().filter(|name| !own(name));
-        let has = |name: &String| {
-            endpoints.names.get(name).is_some_and(|sent| matches!(sent.last, Some(Some(_))))
-        };
-        self.warming.extend(fresh.filter(|name| !has(name)));
+        let fresh = fresh.into_iter().filter(|name| !self.is_own(name));
+        let fresh: Vec<_> = fresh.map(|name| (name, Warming::Cold)).collect();
+        self.warming.extend(fresh);
+    }
+
+    /// The client was told of these endpoints.
+    pub(super) fn told_endpoints(&mut self, told: &[(String, Option<Version>)]) {
+        for (name, _) in told {
+            if let Some(state) = self.warming.get_mut(name) {
+                *state = Warming::Told;
+            }
+        }
     }
 
     /// The client has answered about these names.
     pub(super) fn settled(&mut self, kind: Kind, Answered { told, rejected }: &Answered) {
         match kind {
-            Kind::Endpoints => told.iter().for_each(|(name, _)| {
-                self.warming.remove(name);
-            }),
+            Kind::Endpoints => {
+                for (name, _) in told {
+                    if self.warming.get(name) == Some(&Warming::Told) {
+                        self.warming.remove(name);
+                    }
+                }
+            }
             Kind::Cluster => {
                 let gone = told.iter().filter(|(_, there)| !there).map(|(name, _)| name);
                 for name in gone.chain(rejected.iter().map(|(name, _)| name)) {
@@ -75,4 +88,46 @@ impl Session {
             Kind::Workload | Kind::Listener | Kind::Route | Kind::Host => {}
         }
     }
+
+    /// The client came with these clusters. Until it says that it has their endpoints, it may have none.
+    pub(super) fn returned_with_clusters(&mut self, has: &BTreeMap<String, Version>) {
+        let theirs: Vec<_> = has.keys().filter(|name| !self.is_own(name)).cloned().collect();
+        self.warming.extend(theirs.into_iter().map(|name| (name, Warming::Returned)));
+        if self.kinds.get(&Kind::Endpoints).is_some_and(|endpoints| endpoints.begun) {
+            self.returned_with_endpoints();
+        }
+    }
+
+    /// The client has said which endpoints it has: those that it does not even ask for, nobody waits for.
+    pub(super) fn returned_with_endpoints(&mut self) {
+        let Some(endpoints) = self.kinds.get(&Kind::Endpoints) else {
+            return;
+        };
+        let in_flight = endpoints.in_flight.iter().flat_map(|flight| &flight.contents);
+        let in_flight: BTreeSet<_> = in_flight.map(|(name, _)| name).collect();
+        self.warming.retain(|name, state| {
+            if *state != Warming::Returned {
+                return true;
+            }
+            let told = endpoints.names.get(name).map(|sent| sent.last.is_some());
+            *state = if told == Some(false) { Warming::Cold } else { Warming::Told };
+            told == Some(false) || in_flight.contains(name)
+        });
+    }
+
+    /// Whether a cluster is this client's alone. Those have no endpoints to ask for.
+    fn is_own(&self, name: &str) -> bool {
+        self.own.iter().any(|(_, own)| own == name)
+    }
+}
+
+/// How far a client is with the endpoints of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Warming {
+    /// It came with the cluster, and has not said yet which endpoints it has.
+    Returned,
+    /// It was not told them since it was told the cluster.
+    Cold,
+    /// It was, and has not answered.
+    Told,
 }
