@@ -12,6 +12,7 @@ use tulle_runtime::log::Lines;
 use crate::{
     mesh,
     net::{capture::Capture, detect::Seen, guard::scan::Bounds, listen::ConnectionLimit},
+    request::mirror::Mirrors,
     telemetry::Metrics,
     tls,
     upstream::{local::LocalClusters, pool::Pool},
@@ -35,6 +36,8 @@ pub struct Shared {
     pub seen: Seen,
     /// The application's ports, each as a cluster of one endpoint.
     pub locals: LocalClusters,
+    /// Copies of requests under way.
+    pub mirrors: Mirrors,
 }
 
 /// What one worker has: everything shared, and its own connections to upstreams.
@@ -142,6 +145,7 @@ impl Shared {
             connections: ConnectionLimit::new(settings.max_connections),
             seen: Seen::default(),
             locals: LocalClusters::default(),
+            mirrors: Mirrors::default(),
             settings,
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! [ serve ] -> [ handle ] -> [ head ] -> [ target ], [ route ] -> [ filter ] -> [ retry ] -> upstream::send
-//!                  └─ on error: [ respond ]                └─ [ upgrade ] after a 101
+//!                  └─ on error: [ respond ]                ├─ [ upgrade ] after a 101
+//!                                                          └─ [ mirror ]: copies, by retry as well
 //! ```
 //!
 //! Start reading at [`handle`]. `route`, `filter` and `head` are pure.
@@ -16,6 +17,7 @@ pub mod body;
 pub mod filter;
 pub mod handle;
 pub mod head;
+pub mod mirror;
 pub mod resets;
 pub mod respond;
 pub mod retry;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     pin::Pin,
     sync::{
         Arc,
@@ -20,6 +21,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use super::mirror::tail::{self, Broken, Fate, Tail, Tap, Waiting};
 use crate::{
     error::{Error, Reason, chain},
     net::guard::{self, scan::Fault},
@@ -39,7 +41,11 @@ pub struct Upload(Option<Arc<Mutex<Source>>>);
 
 #[derive(Debug)]
 struct Source {
-    body: Incoming,
+    origin: Origin,
+    /// The bytes that there are in all, if that is known.
+    length: Option<u64>,
+    /// What gets all of it as well.
+    taps: Vec<Tap>,
     /// The frames that the attempts so far consumed, while another attempt is possible; then those
     /// that the last attempt has yet to consume again.
     kept: VecDeque<Kept>,
@@ -52,6 +58,14 @@ struct Source {
     most: Option<u64>,
     /// What was wrong with it.
     fault: Option<Fault>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+enum Origin {
+    Client(Incoming),
+    /// It is a copy's.
+    Original(Tail),
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +90,9 @@ pub enum BodyError {
     /// The client's connection or message is at fault.
     #[error("the client's body broke off")]
     Client(#[source] hyper::Error),
+    /// It is a copy's.
+    #[error(transparent)]
+    Original(Broken),
     /// It is longer than allowed.
     #[error("the client's body is too long")]
     TooLong,
@@ -96,8 +113,20 @@ impl Upload {
         if most.is_some_and(|most| body.size_hint().lower() > most) {
             return Err(Error::new(Reason::Protocol, TOO_LONG.what).with_status(TOO_LONG.status));
         }
-        Ok(Self(Some(Arc::new(Mutex::new(Source {
-            body,
+        let length = body.size_hint().exact();
+        Ok(Self::from(Origin::Client(body), length, received, most))
+    }
+
+    fn from(
+        origin: Origin,
+        length: Option<u64>,
+        received: Arc<AtomicU64>,
+        most: Option<u64>,
+    ) -> Self {
+        Self(Some(Arc::new(Mutex::new(Source {
+            origin,
+            length,
+            taps: Vec::new(),
             kept: VecDeque::new(),
             kept_bytes: 0,
             position: 0,
@@ -106,7 +135,19 @@ impl Upload {
             received,
             most,
             fault: None,
-        })))))
+        }))))
+    }
+
+    /// The body of a copy, and what becomes of it. To be called before anything of the original is
+    /// read; `received` counts the copy's bytes.
+    pub fn tail(&self, waiting: &Waiting, received: Arc<AtomicU64>) -> (Self, Fate) {
+        let Some(source) = &self.0 else {
+            return (Self(None), Fate::ended());
+        };
+        let mut source = source.lock();
+        let (tap, tail, fate) = tail::new(waiting);
+        source.taps.push(tap);
+        (Self::from(Origin::Original(tail), source.length, received, None), fate)
     }
 
     /// What was wrong with it, for which the client is to blame.
@@ -160,6 +201,23 @@ impl Source {
         self.most.is_none_or(|most| received <= most)
     }
 
+    /// Passes a frame on to the copies.
+    fn copy(&mut self, frame: &Frame<Bytes>) {
+        if self.taps.is_empty() {
+            return;
+        }
+        let taps = mem::take(&mut self.taps);
+        self.taps = taps.into_iter().filter_map(|tap| tap.push(frame)).collect();
+        // Who reads the original need not ask for an end that it knows of.
+        if self.origin.is_end_stream() {
+            self.end_copies();
+        }
+    }
+
+    fn end_copies(&mut self) {
+        self.taps.drain(..).for_each(Tap::end);
+    }
+
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if !self.replayable {
             return;
@@ -202,8 +260,9 @@ impl Body for RequestBody {
                 Kept::Trailers(trailers) => Frame::trailers(trailers),
             })));
         }
-        match ready!(Pin::new(&mut source.body).poll_frame(cx)) {
+        match ready!(source.origin.poll_frame(cx)) {
             Some(Ok(frame)) if source.count(&frame) => {
+                source.copy(&frame);
                 source.keep(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -212,18 +271,55 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(BodyError::TooLong)))
             }
             Some(Err(error)) => {
-                source.fault = guard::fault(&error);
-                Poll::Ready(Some(Err(BodyError::Client(error))))
+                if let BodyError::Client(error) = &error {
+                    source.fault = guard::fault(error);
+                }
+                Poll::Ready(Some(Err(error)))
             }
-            None => Poll::Ready(None),
+            None => {
+                source.end_copies();
+                Poll::Ready(None)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         self.0.as_ref().is_none_or(|attempt| {
             let source = attempt.source.lock();
-            source.position == source.kept.len() && source.body.is_end_stream()
+            source.position == source.kept.len() && source.origin.is_end_stream()
         })
+    }
+}
+
+impl Origin {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Client(body) => {
+                Pin::new(body).poll_frame(cx).map(|next| next.map(|f| f.map_err(BodyError::Client)))
+            }
+            Self::Original(tail) => {
+                tail.poll_frame(cx).map(|next| next.map(|f| f.map_err(BodyError::Original)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Original(tail) => tail.is_end_stream(),
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // A server may have answered after the last byte, before the message's end.
+        if self.length == Some(self.received.load(Ordering::Relaxed)) {
+            self.end_copies();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Connection,
     body::{ResponseBody, Upload, grpc_status},
-    filter, head, respond, retry,
+    filter, head, mirror, respond, retry,
     target::{self, Target},
     upgrade as upgraded,
 };
@@ -55,7 +55,7 @@ struct Given {
 }
 
 async fn forward(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     mut request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Reply, Error> {
@@ -70,12 +70,22 @@ async fn forward(
     let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;
     record.version(received.version);
+    if received.copy {
+        record.is_copy();
+    }
 
     let target = match target::find(connection, &mut head, record).await? {
         Target::Forward(target) => target,
         Target::Redirect(status, location) => return Ok(Reply::Redirect(status, location)),
     };
-    target.filters(|path, filters| filter::request(filters, path, &mut head));
+    if let Some((path, filters)) = target.rule_filters() {
+        filter::request(filters, path, &mut head);
+    }
+    let mirrored =
+        (!target.mirrors().is_empty() && received.upgrade.is_none()).then(|| head.clone());
+    if let Some((path, filters)) = target.backend_filters() {
+        filter::request(filters, path, &mut head);
+    }
 
     let place = target.cluster.limits().take(Bound::Requests).map_err(|full| {
         connection.cx.metrics.rejected(full.what.as_str());
@@ -84,7 +94,10 @@ async fn forward(
     let deadline = target.timeout().map(|within| Instant::now() + within);
     let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;
     let (version, upgrade) = (received.version, received.upgrade);
-    let message = Message { head, version, upgrade: upgrade.clone(), upload };
+    if let Some(head) = mirrored {
+        mirror::start(connection, &target, &head, version, &upload);
+    }
+    let message = Message { head, version, upgrade: upgrade.clone(), upload, copy: received.copy };
     let answer = retry::run(&connection.cx, &target, deadline, &message, record).await?;
     let Answer { mut response, lease, endpoint } = answer;
 
@@ -93,7 +106,9 @@ async fn forward(
     if came_by_http2 && connection.from_sidecar() {
         head::set_phrase(&mut response);
     }
-    target.filters(|_, filters| filter::response(filters, response.headers_mut()));
+    for (_, filters) in target.rule_filters().into_iter().chain(target.backend_filters()) {
+        filter::response(filters, response.headers_mut());
+    }
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);
     Ok(Reply::Answer(Box::new(Given { response, lease, deadline, upgrade })))

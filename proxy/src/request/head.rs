@@ -21,6 +21,8 @@ pub const NOT_REACHED: HeaderName = HeaderName::from_static("x-tulle-not-reached
 pub const REASON: HeaderName = HeaderName::from_static("x-tulle-reason");
 /// Says to the server's proxy which version the client spoke.
 pub const HTTP_VERSION: HeaderName = HeaderName::from_static("x-tulle-http-version");
+/// Says to the server's proxy that this is a copy, whose answer nobody waits for.
+pub const COPY: HeaderName = HeaderName::from_static("x-tulle-mirror");
 /// Says to the client's proxy the reason phrase of an HTTP/1 response, if it is not its status's own.
 pub const PHRASE: HeaderName = HeaderName::from_static("x-tulle-reason-phrase");
 /// Who called, by Envoy's convention:
@@ -38,6 +40,8 @@ pub struct Received {
     pub version: Version,
     /// The protocol that an HTTP/1.1 client wants to change to.
     pub upgrade: Option<HeaderValue>,
+    /// Whether it is a copy that the client's proxy made.
+    pub copy: bool,
 }
 
 /// Takes a request off the connection that it came on: afterwards its authority is in `Host`, its
@@ -68,9 +72,10 @@ pub fn receive(
         _ => head.version,
     };
     let upgrade = wanted_upgrade(head);
+    let copy = from_sidecar && head.headers.contains_key(COPY);
     remove_ours(&mut head.headers, None);
     remove_hop_by_hop(&mut head.headers);
-    Ok(Received { version, upgrade })
+    Ok(Received { version, upgrade, copy })
 }
 
 /// Takes a response off the connection that it came on. `from_sidecar`: it comes from a proxy of
@@ -127,6 +132,11 @@ pub fn set_version(headers: &mut HeaderMap, version: Version) {
         _ => return,
     };
     headers.insert(HTTP_VERSION, HeaderValue::from_static(text));
+}
+
+/// Tells the next proxy that this is a copy.
+pub fn set_copy(headers: &mut HeaderMap) {
+    headers.insert(COPY, HeaderValue::from_static("1"));
 }
 
 /// Puts the wish for another protocol back onto a connection.

@@ -59,11 +59,11 @@ pub async fn run(
             eject::report(&cx.shared, cluster, &endpoint, verdict);
         }
         let Some(pause) = tries.next(cx, cluster, message, &result) else {
-            cx.metrics.attempt(if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
+            record.tried(if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
             message.upload.settle();
             return result.map_err(|failure| failure.error);
         };
-        cx.metrics.attempt(Outcome::Retried);
+        record.tried(Outcome::Retried);
         // An answer that is not given ends here, and with it its connection or stream.
         drop(result);
         if !pause.is_zero() {

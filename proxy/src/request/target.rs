@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, request::Parts};
 use rand::Rng;
 use tulle_xds::model::{Action, Backend, Filter, PathMatch, RouteConfiguration, Rule};
 
-use super::{Connection, Side, admit, filter, head, route};
+use super::{Connection, Side, admit, filter, head, mirror, route};
 use crate::{
     error::{Error, Reason},
     mesh::{Destination, Resolution},
@@ -31,18 +31,36 @@ pub struct Forward {
     pub cluster: Arc<Cluster>,
     /// `None` without a route.
     chosen: Option<Chosen>,
+    mirrors: Vec<Arc<Cluster>>,
 }
 
+/// What a route has chosen.
 #[derive(Debug)]
-struct Chosen {
-    route: Arc<RouteConfiguration>,
+pub struct Chosen {
+    /// The route.
+    pub route: Arc<RouteConfiguration>,
     /// The rule's index in the route.
-    rule: usize,
+    pub rule: usize,
     /// The backend's index in the rule.
     backend: usize,
 }
 
 impl Forward {
+    /// To this cluster, whatever a route says.
+    pub fn to(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, chosen: None, mirrors: Vec::new() }
+    }
+
+    /// What the route has chosen, if there is one.
+    pub fn chosen(&self) -> Option<&Chosen> {
+        self.chosen.as_ref()
+    }
+
+    /// Where copies go.
+    pub fn mirrors(&self) -> &[Arc<Cluster>] {
+        &self.mirrors
+    }
+
     /// The rule that matched.
     pub fn rule(&self) -> Option<&Rule> {
         let Chosen { route, rule, .. } = self.chosen.as_ref()?;
@@ -54,17 +72,18 @@ impl Forward {
         self.rule()?.timeouts.request
     }
 
-    /// The rule's filters, then the backend's.
-    pub fn filters(&self, mut apply: impl FnMut(&PathMatch, &[Filter])) {
-        let (Some(rule), Some(chosen)) = (self.rule(), &self.chosen) else {
-            return;
+    /// The rule's filters, with its condition on the path.
+    pub fn rule_filters(&self) -> Option<(&PathMatch, &[Filter])> {
+        self.rule().map(|rule| (&rule.matches.path, &rule.filters[..]))
+    }
+
+    /// The backend's, to be applied after the rule's.
+    pub fn backend_filters(&self) -> Option<(&PathMatch, &[Filter])> {
+        let (rule, chosen) = (self.rule()?, self.chosen.as_ref()?);
+        let Action::Forward(backends) = &rule.action else {
+            return None;
         };
-        apply(&rule.matches.path, &rule.filters);
-        if let Action::Forward(backends) = &rule.action
-            && let Some(backend) = backends.get(chosen.backend)
-        {
-            apply(&rule.matches.path, &backend.filters);
-        }
+        backends.get(chosen.backend).map(|backend| (&rule.matches.path, &backend.filters[..]))
     }
 }
 
@@ -83,7 +102,7 @@ pub async fn find(
             admit::request(connection, peer.as_ref(), drain)?;
             name_caller(connection, peer.as_ref(), head);
             let cluster = Arc::clone(application);
-            Ok(Target::Forward(Forward { cluster, chosen: None }))
+            Ok(Target::Forward(Forward::to(cluster)))
         }
         Side::Outbound => match connection.cx.store.resolve(connection.destination).await {
             Resolution::Mesh(destination) => outbound(connection, &destination, head, record),
@@ -130,7 +149,7 @@ fn outbound(
     let Some(route) = &destination.route else {
         // The port was declared opaque after the connection had begun.
         let (_, cluster) = backend(destination, &destination.listener.backends, point)?;
-        return Ok(Target::Forward(Forward { cluster, chosen: None }));
+        return Ok(Target::Forward(Forward::to(cluster)));
     };
     let Some(index) = route::find(route, head) else {
         let detail = format!("no rule of {} matches", route.name);
@@ -142,7 +161,8 @@ fn outbound(
         Action::Forward(backends) => {
             let (backend, cluster) = backend(destination, backends, point)?;
             let chosen = Some(Chosen { route: Arc::clone(route), rule: index, backend });
-            Ok(Target::Forward(Forward { cluster, chosen }))
+            let mirrors = mirror::draw(&rule.mirrors, destination, || rand::rng().random());
+            Ok(Target::Forward(Forward { cluster, chosen, mirrors }))
         }
         Action::Redirect(redirect) => {
             let port = connection.destination.port();

@@ -33,6 +33,7 @@ struct Inner {
     handshakes: Family<HandshakeLabels, Counter>,
     rejected: Family<RejectedLabels, Counter>,
     ejections: Family<EjectionLabels, Counter>,
+    mirrored: Family<MirroredLabels, Counter>,
     folded: Counter,
     /// Series by what a record says: the labels' texts are made once.
     http: RwLock<HashMap<Key, Histogram>>,
@@ -100,6 +101,12 @@ struct EjectionLabels {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MirroredLabels {
+    service: String,
+    error_type: &'static str,
+}
+
 /// How one attempt at an endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -125,6 +132,7 @@ impl Metrics {
             handshakes: Family::default(),
             rejected: Family::default(),
             ejections: Family::default(),
+            mirrored: Family::default(),
             folded: Counter::default(),
             http: RwLock::default(),
             tcp: RwLock::default(),
@@ -176,6 +184,11 @@ impl Metrics {
                 inner.ejections.clone(),
             );
             r.register(
+                "tulle_mirrored_requests",
+                "Copies of requests, by the Service they were for and why they failed, if they did",
+                inner.mirrored.clone(),
+            );
+            r.register(
                 "tulle_telemetry_folded",
                 "Requests and connections that were counted as `other` for want of room",
                 inner.folded.clone(),
@@ -209,6 +222,12 @@ impl Metrics {
     pub fn ejected(&self, service: &str, cause: &'static str) {
         let labels = EjectionLabels { service: service.to_owned(), cause };
         self.0.ejections.get_or_create(&labels).inc();
+    }
+
+    /// Counts one copy of a request for `service`; `error` is why it failed or was not sent.
+    pub fn mirrored(&self, service: &str, error_type: &'static str) {
+        let labels = MirroredLabels { service: service.to_owned(), error_type };
+        self.0.mirrored.get_or_create(&labels).inc();
     }
 
     /// Counts a request that ended.

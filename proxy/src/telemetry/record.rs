@@ -15,7 +15,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tulle_xds::model::{Origin, RouteConfiguration, SpiffeId};
 
-use super::metrics::Key;
+use super::metrics::{Key, Outcome};
 use crate::{
     context::Shared,
     error::{Error, Reason},
@@ -70,6 +70,8 @@ struct RequestPart {
     path: String,
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
+    /// It is a copy, whose answer nobody waits for.
+    copy: bool,
 }
 
 impl Direction {
@@ -124,7 +126,22 @@ impl Record {
             path: head.uri.path().to_owned(),
             status: None,
             grpc_status: None,
+            copy: false,
         });
+    }
+
+    /// This is a copy of a request with this head, which came in `version`.
+    pub fn copy_of(&mut self, head: &http::request::Parts, version: Version) {
+        self.request(head);
+        self.version(version);
+        self.is_copy();
+    }
+
+    /// This request is a copy.
+    pub fn is_copy(&mut self) {
+        if let Some(request) = &mut self.request {
+            request.copy = true;
+        }
     }
 
     /// This is a request of HTTP/1 of which the head cannot be read.
@@ -136,6 +153,7 @@ impl Record {
             path: String::new(),
             status: None,
             grpc_status: None,
+            copy: false,
         });
     }
 
@@ -167,6 +185,18 @@ impl Record {
             self.peer.clone_from(&told.identity);
             self.peer_pod = (!told.pod.is_empty()).then(|| told.pod.clone());
         }
+    }
+
+    /// An attempt has ended. Those of copies are not counted: they are no one's requests.
+    pub fn tried(&self, outcome: Outcome) {
+        if !self.is_own_copy() {
+            self.shared.metrics.attempt(outcome);
+        }
+    }
+
+    /// Whether it is a copy that this proxy made.
+    fn is_own_copy(&self) -> bool {
+        self.direction == Direction::Outbound && self.request.as_ref().is_some_and(|r| r.copy)
     }
 
     /// The status with which it is answered.
@@ -249,6 +279,7 @@ impl Record {
             method: read.and_then(|r| r.method.as_ref()).map(Method::as_str),
             host: read.map(|r| printable(&r.host)),
             path: read.map(|r| printable(&r.path)),
+            mirror: request.is_some_and(|r| r.copy),
             status: request.and_then(|r| r.status).map(|s| s.as_u16()),
             grpc_status: request.and_then(|r| r.grpc_status),
             reason: self.reason.map(Reason::as_str),
@@ -284,6 +315,9 @@ struct Line<'a> {
     host: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<Cow<'a, str>>,
+    /// It is a copy, whose answer is thrown away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mirror: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -334,7 +368,10 @@ impl Drop for Record {
             self.note(&Error::new(Reason::Canceled, "the client went away before the end"));
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        if self.request.is_some() {
+        if self.is_own_copy() {
+            let reason = self.reason.map_or("", Reason::as_str);
+            self.shared.metrics.mirrored(self.service.as_deref().unwrap_or_default(), reason);
+        } else if self.request.is_some() {
             self.shared.metrics.http(self, seconds);
         } else {
             let (received, sent) = (&self.received, &self.sent);

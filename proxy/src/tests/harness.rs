@@ -49,6 +49,8 @@ pub(super) struct Told {
     pub(super) ejection: Option<Ejection>,
     /// Endpoints without sidecar, beside the sidecars.
     pub(super) plain: Vec<SocketAddr>,
+    /// Other clusters, by name, each of one endpoint without sidecar.
+    pub(super) others: Vec<(&'static str, SocketAddr)>,
     pub(super) upstream_protocol: UpstreamProtocol,
     /// Changes the bounds of both sidecars.
     pub(super) tune: fn(&mut context::Settings),
@@ -63,6 +65,7 @@ impl Default for Told {
             limits: Limits::default(),
             ejection: None,
             plain: Vec::new(),
+            others: Vec::new(),
             upstream_protocol: UpstreamProtocol::Same,
             tune: |_| {},
         }
@@ -205,13 +208,16 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         origin: Origin::default(),
     };
     let route = RouteConfiguration { name: CLUSTER.to_owned(), rules: told.rules };
-    let cluster = Arc::new(Cluster::new(settings, endpoints));
-    let destination = Destination {
-        listener,
-        route: Some(Arc::new(route)),
-        clusters: HashMap::from([(CLUSTER.to_owned(), cluster)]),
-        used: LastUsed::new(0),
-    };
+    let others = told.others.iter().map(|(name, address)| {
+        let settings = Settings { name: (*name).to_owned(), ..settings.clone() };
+        let name = settings.name.clone();
+        let endpoints = Endpoints { name: name.clone(), endpoints: vec![endpoint(*address, None)] };
+        (name, Arc::new(Cluster::new(settings, endpoints)))
+    });
+    let mut clusters: HashMap<_, _> = others.collect();
+    clusters.insert(CLUSTER.to_owned(), Arc::new(Cluster::new(settings, endpoints)));
+    let destination =
+        Destination { listener, route: Some(Arc::new(route)), clusters, used: LastUsed::new(0) };
     Mesh {
         generation: 1,
         workload: Some(Arc::new(workload(WEB, Vec::new(), MtlsMode::Permissive))),
@@ -233,7 +239,7 @@ fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
     Mesh { generation: 1, workload, ..Mesh::default() }
 }
 
-const CLUSTER: &str = "service/shop/cart/80";
+pub(super) const CLUSTER: &str = "service/shop/cart/80";
 
 pub(super) fn backend() -> Backend {
     Backend { cluster: CLUSTER.to_owned(), weight: 1, filters: Vec::new() }

@@ -76,6 +76,8 @@ pub struct Message {
     pub upgrade: Option<HeaderValue>,
     /// Its body.
     pub upload: Upload,
+    /// Whether it is a copy, whose answer nobody waits for.
+    pub copy: bool,
 }
 
 /// Sends the request once to `endpoint` and waits for the head of its response.
@@ -102,6 +104,9 @@ pub async fn once(
     let Connection { sender, reused } =
         Box::pin(connecting).await.map_err(|error| Failure { error, stale: false })?;
     let mut request = Request::from_parts(message.head.clone(), message.upload.attempt());
+    if meshed && message.copy {
+        head::set_copy(request.headers_mut());
+    }
     if meshed && hop == Hop::Http2 {
         head::set_version(request.headers_mut(), message.version);
     }
