@@ -246,10 +246,7 @@ impl Publisher {
                     self.standings.remove(&object);
                     continue;
                 }
-                (standing, invalid) => Standing {
-                    parents: standing.map(|standing| standing.parents).unwrap_or_default(),
-                    invalid,
-                },
+                (standing, invalid) => Standing { invalid, ..standing.unwrap_or_default() },
             };
             self.standings.insert(object, standing);
         }

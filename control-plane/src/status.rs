@@ -18,7 +18,12 @@ mod json;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tulle_xds::{cache::Key, protocol::Version, server::SessionStatus, session::NameStatus};
+use tulle_xds::{
+    cache::{Dialect, Key},
+    protocol::Version,
+    server::SessionStatus,
+    session::NameStatus,
+};
 
 pub use self::{
     contributions::Contributions,
@@ -30,10 +35,12 @@ use crate::world::objects::{Name, ObjectRef};
 const MAX_REJECTIONS: usize = 16;
 
 /// What the world makes of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
     /// What it is attached to: a route's parents, a policy's targets.
     pub parents: Vec<Parent>,
+    /// What gRPC without a proxy does not do of it, by field.
+    pub beyond_grpc: Vec<String>,
     /// Why the document that says what it is now does not apply. What it said before does.
     pub invalid: Option<String>,
 }
@@ -77,6 +84,9 @@ pub struct Force {
     /// Those that have not answered yet.
     #[serde(skip)]
     pub waiting: usize,
+    /// How many of them are gRPC without a proxy.
+    #[serde(skip)]
+    pub grpc: usize,
 }
 
 /// A resource that a proxy did not take.
@@ -106,7 +116,7 @@ fn forces(
     latest: impl Fn(&Key, &str) -> Option<Version>,
 ) -> BTreeMap<ObjectRef, Force> {
     // A pod that has just connected anew may have two streams: the worse one counts.
-    let mut taken: BTreeMap<(ObjectRef, &str), Taken> = BTreeMap::new();
+    let mut taken: BTreeMap<(ObjectRef, &str), (Taken, Dialect)> = BTreeMap::new();
     let mut forces: BTreeMap<ObjectRef, Force> = BTreeMap::new();
     for session in sessions {
         let (pod, namespace) = (&*session.caller.pod, &*session.caller.namespace);
@@ -120,7 +130,8 @@ fn forces(
             let latest = latest(&key, namespace);
             let how = how(name, latest.as_ref());
             for object in &contributors.all {
-                let worst = taken.entry((object.clone(), pod)).or_insert(how);
+                let entry = taken.entry((object.clone(), pod));
+                let (worst, _) = entry.or_insert((how, session.dialect));
                 *worst = how.max(*worst);
             }
             let Some(reason) = name.rejected.as_ref().filter(|_| how == Taken::Rejected) else {
@@ -135,11 +146,12 @@ fn forces(
             }
         }
     }
-    for ((object, _), taken) in taken {
+    for ((object, _), (taken, dialect)) in taken {
         let force = forces.entry(object).or_default();
         force.of += 1;
         force.on += usize::from(taken == Taken::All);
         force.waiting += usize::from(taken == Taken::Waiting);
+        force.grpc += usize::from(dialect == Dialect::Grpc);
     }
     forces
 }

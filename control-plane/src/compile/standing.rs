@@ -1,6 +1,8 @@
 //! How the world takes an object: the conditions that Gateway API defines, for each of its parents
 //! (routes) or targets (policies).
 
+use tulle_xds::model::Filter;
+
 use super::{
     attached::{self, Callers, Fit, NoBackend},
     references::{Reference, complaints, references},
@@ -9,7 +11,7 @@ use crate::{
     status::{Parent, Standing, Verdict},
     world::{
         World,
-        objects::{Kind, ObjectRef, ParentRef, Route, TrafficPolicy},
+        objects::{Kind, ObjectRef, ParentRef, Route, RuleAction, TrafficPolicy},
     },
 };
 
@@ -22,7 +24,31 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,
     };
-    Some(Standing { parents, invalid: None })
+    let beyond_grpc = world.route(object).map(|route| beyond_grpc(route)).unwrap_or_default();
+    Some(Standing { parents, beyond_grpc, invalid: None })
+}
+
+/// What gRPC's own router does not do of what the rules say; `xds/src/model/grpc.rs` has the table.
+fn beyond_grpc(route: &Route) -> Vec<String> {
+    let rules = route.rules.iter().enumerate().filter_map(|(at, rule)| {
+        let backends = match &rule.action {
+            RuleAction::Forward(backends) => backends.as_slice(),
+            RuleAction::Redirect(_) | RuleAction::Fail => &[],
+        };
+        let filters = || rule.filters.iter().chain(backends.iter().flat_map(|b| &b.filters));
+        let rewrites = filters().any(|filter| matches!(filter, Filter::Rewrite { .. }));
+        let headers = filters().any(|filter| !matches!(filter, Filter::Rewrite { .. }));
+        let all = [
+            (!rule.mirrors.is_empty(), "mirrors"),
+            (headers, "header changes"),
+            (rewrites, "rewrites"),
+            (matches!(rule.action, RuleAction::Redirect(_)), "redirects"),
+            (rule.timeouts.per_try.is_some(), "timeouts.backendRequest"),
+        ];
+        let said: Vec<_> = all.iter().filter(|(said, _)| *said).map(|&(_, what)| what).collect();
+        (!said.is_empty()).then(|| format!("spec.rules[{at}]: {}", said.join(", ")))
+    });
+    rules.collect()
 }
 
 fn of_route(world: &World, route: &Route) -> Vec<Parent> {

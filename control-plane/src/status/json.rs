@@ -57,7 +57,7 @@ impl Writer<'_> {
             if let Some(resolved) = &parent.resolved {
                 conditions.push(self.condition(at, "ResolvedRefs", resolved));
             }
-            conditions.push(self.condition(at, "InForce", &in_force(force)));
+            conditions.push(self.condition(at, "InForce", &in_force(standing, force)));
             json!({
                 reference: reference_of(parent),
                 "controllerName": CONTROLLER,
@@ -68,7 +68,7 @@ impl Writer<'_> {
         let whole = accepted.unwrap_or_else(|| Verdict {
             holds: true,
             reason: "Accepted",
-            message: String::new(),
+            message: not_by_grpc(standing, force).unwrap_or_default(),
         });
         if !parents.is_empty() {
             status.insert(list.to_owned(), parents.into());
@@ -76,7 +76,7 @@ impl Writer<'_> {
         if !route {
             let conditions = [
                 self.condition(usize::MAX, "Accepted", &whole),
-                self.condition(usize::MAX, "InForce", &in_force(force)),
+                self.condition(usize::MAX, "InForce", &in_force(standing, force)),
             ];
             status.insert("conditions".to_owned(), conditions.to_vec().into());
         }
@@ -121,7 +121,20 @@ fn accepted(standing: &Standing) -> Option<Verdict> {
     verdicts.find(|verdict| !verdict.holds).cloned()
 }
 
-fn in_force(force: &Force) -> Verdict {
+/// What some of those who use it cannot do.
+fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {
+    let known = !standing.beyond_grpc.is_empty() && force.grpc > 0;
+    known.then(|| {
+        format!(
+            "{} of {} are gRPC without a proxy, which does not do {}",
+            force.grpc,
+            force.of,
+            standing.beyond_grpc.join("; ")
+        )
+    })
+}
+
+fn in_force(standing: &Standing, force: &Force) -> Verdict {
     let Force { on, of, rejections, .. } = force;
     let (holds, reason) = match (of, rejections.first()) {
         (0, _) => (true, "NotInUse"),
@@ -136,6 +149,9 @@ fn in_force(force: &Force) -> Verdict {
     if let Some(first) = rejections.first() {
         let first = format!("; {} rejects {}: {}", first.proxy, first.resource, first.reason);
         message.push_str(&first);
+    }
+    if let Some(beyond) = not_by_grpc(standing, force) {
+        message.push_str(&format!("; {beyond}"));
     }
     Verdict { holds, reason, message }
 }

@@ -117,6 +117,33 @@ fn counts_the_proxies_that_hold_something_of_an_object() {
 }
 
 #[test]
+fn what_grpc_without_a_proxy_does_not_do_is_told_where_it_is_used() {
+    let route = object(ObjectKind::HttpRoute, "split");
+    let standing = Standing {
+        parents: Vec::new(),
+        beyond_grpc: vec!["spec.rules[0]: mirrors".to_owned()],
+        invalid: None,
+    };
+    let mut sessions = vec![session("shop/a", "2", "2", None)];
+    let told = |sessions: &[SessionStatus]| {
+        // The contributions of the tests are of our own dialect; the same are behind gRPC's.
+        let contributions = contributions();
+        let split = object(ObjectKind::HttpRoute, "split");
+        let shared = Contributors { all: [split.clone()].into(), rules: vec![Some(split)] };
+        let grpc = Key { dialect: Dialect::Grpc, ..Key::new(Kind::Route, NAME) };
+        contributions.set(&grpc, [(None, shared)]);
+        let forces = forces(&contributions, sessions, |_, _| Some(Version::new("2")));
+        let standings = [(route.clone(), standing.clone())].into();
+        let mut previous = Default::default();
+        json::document(&standings, &forces, &mut previous, "now")[0]["message"].clone()
+    };
+    assert_eq!(told(&sessions), "");
+    sessions.push(SessionStatus { dialect: Dialect::Grpc, ..session("shop/b", "2", "2", None) });
+    let expected = "1 of 2 are gRPC without a proxy, which does not do spec.rules[0]: mirrors";
+    assert_eq!(told(&sessions), expected);
+}
+
+#[test]
 fn conditions_are_as_gateway_api_has_them() {
     let route = object(ObjectKind::HttpRoute, "split");
     let verdict = |holds, reason| Verdict { holds, reason, message: String::new() };
@@ -130,7 +157,8 @@ fn conditions_are_as_gateway_api_has_them() {
         resolved: Some(verdict(false, "BackendNotFound")),
     };
     let mut standings: BTreeMap<_, _> =
-        [(route.clone(), Standing { parents: vec![parent], invalid: None })].into();
+        [(route.clone(), Standing { parents: vec![parent], beyond_grpc: vec![], invalid: None })]
+            .into();
     let mut forces: BTreeMap<_, _> =
         [(route.clone(), Force { on: 1, of: 2, ..Force::default() })].into();
     let mut previous = json::Previous::default();
@@ -192,7 +220,8 @@ fn a_policy_has_at_most_sixteen_ancestors() {
         accepted: Verdict { holds: true, reason: "Accepted", message: String::new() },
         resolved: None,
     };
-    let standing = Standing { parents: (0..20).map(parent).collect(), invalid: None };
+    let standing =
+        Standing { parents: (0..20).map(parent).collect(), beyond_grpc: vec![], invalid: None };
     let told = json::document(
         &[(policy, standing)].into(),
         &BTreeMap::new(),

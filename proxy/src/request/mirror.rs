@@ -205,6 +205,13 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_mirror_has_its_time_once_it_could_have_it_all() {
+        let begun = Instant::now();
+        assert_eq!(late(Fate::ended()).await.reason(), Reason::Timeout);
+        assert_eq!(begun.elapsed(), PATIENCE);
+    }
+
     #[test]
     fn none_and_all_are_exact() {
         for point in [0, 1, u32::MAX / 2, u32::MAX - 1, u32::MAX] {

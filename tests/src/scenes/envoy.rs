@@ -42,6 +42,19 @@ metadata: {name: strict, namespace: bookstore}
 spec: {mode: Strict}
 ";
 
+const MIRROR: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: mirror, namespace: bookstore}
+spec:
+  parentRefs: [{group: '', kind: Service, name: reviews-v1, port: 9080}]
+  rules:
+  - filters:
+    - type: RequestMirror
+      requestMirror: {backendRef: {name: reviews-v2, port: 9080}}
+    backendRefs: [{name: reviews-v1, port: 9080}]
+";
+
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     stage.data_plane = DataPlane::Envoy;
     let mut figures = split::run(stage).await?;
@@ -66,6 +79,15 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
             get(mesh, caller, &url(version)).await?;
         }
     }
+    // Copies, that Envoy counts and our own logs.
+    let mirror = mesh.edit("mirror.yaml", MIRROR)?;
+    for caller in [&envoy, &whole] {
+        copies(mesh, caller).await?;
+    }
+    let is_copy = |line: &serde_json::Value| line["mirror"] == true && line["status"] == 200;
+    get(mesh, &ours, &url("reviews-v1")).await?;
+    mesh.logged(&ours, "tulle-proxy", is_copy).await?;
+    drop(mirror);
     let strict = mesh.edit("strict.yaml", STRICT)?;
     let saved = Instant::now();
     for version in versions {
@@ -118,6 +140,23 @@ async fn ready(mesh: &Mesh, name: &str) -> Result<Pod, Failure> {
             other => prove(since.elapsed() < 2 * PATIENCE, || format!("{name}: {other:?}"))?,
         }
     }
+}
+
+/// Waits until a caller's Envoy sends copies of what it sends to v1.
+async fn copies(mesh: &Mesh, caller: &Pod) -> Result<(), Failure> {
+    let stats = "/stats?filter=reviews-v2/9080.*upstream_rq_total";
+    let count = async || {
+        let argv = ["env", ADMIN, "tulle-proxy", "ctl", stats];
+        let text = mesh.exec(caller, "tulle-proxy", &argv).await?;
+        let values = text.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
+        Ok::<u64, Failure>(values.sum())
+    };
+    let (before, since) = (count().await?, Instant::now());
+    while count().await? == before {
+        prove(since.elapsed() < PATIENCE, || format!("{} sends no copies", caller.name))?;
+        get(mesh, caller, "http://reviews-v1.bookstore:9080/reviews/1").await?;
+    }
+    Ok(())
 }
 
 /// Envoy's own word: which variant it speaks, and that it has rejected nothing.

@@ -99,6 +99,48 @@ fn each_bad_reference_is_named_and_its_share_fails() {
 }
 
 #[test]
+fn copies_go_where_they_can_and_the_rest_is_named() {
+    let filters = |targets: &[&str]| {
+        let filter = |name: &&str| {
+            format!(
+                "{{type: RequestMirror, requestMirror: {{percent: 5, backendRef: {{name: {name}, port: 80}}}}}}"
+            )
+        };
+        let filters: Vec<_> = targets.iter().map(filter).collect();
+        format!(
+            "rules: [{{filters: [{}], backendRefs: [{{name: s0, port: 80}}]}}]",
+            filters.join(", ")
+        )
+    };
+    let route = route_yaml("HTTPRoute", "a", &filters(&["gone", "s1", "s0"]));
+    let limits = policy_yaml("p", "kind: HTTPRoute, name: a", "limits: {requests: 1}");
+    let world = shop(&(route + &limits));
+    let rule = rules(&world).remove(0);
+    let Action::Forward(backends) = &rule.action else { panic!("{rule:?}") };
+    assert_eq!(backends[0].cluster, "service/shop/s0/80/HTTPRoute/shop/a");
+    // A route's limits are about its requests, not about copies of them.
+    let mirrors: Vec<_> = rule.mirrors.iter().map(|m| (&*m.cluster, m.millionths)).collect();
+    assert_eq!(mirrors, [("service/shop/s1/80", 50_000), ("service/shop/s0/80", 50_000)]);
+    let found = said(&world, objects::Kind::HttpRoute, "a");
+    let expected = "spec.rules[0].filters[0].requestMirror.backendRef: there is no Service \
+                    shop/gone; no copies are sent";
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn what_grpc_without_a_proxy_does_not_do_is_known() {
+    let rules = "rules: [{backendRefs: [{name: s0, port: 80}]}, \
+                 {matches: [{method: {service: a.B}}], filters: [\
+                 {type: RequestMirror, requestMirror: {backendRef: {name: s1, port: 80}}}, \
+                 {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [x]}}], \
+                 backendRefs: [{name: s0, port: 80}]}]";
+    let world = shop(&route_yaml("GRPCRoute", "a", rules));
+    let object = ObjectRef { kind: objects::Kind::GrpcRoute, name: Name::new("shop", "a") };
+    let standing = standing(&world, &object).unwrap();
+    assert_eq!(standing.beyond_grpc, ["spec.rules[1]: mirrors, header changes"]);
+}
+
+#[test]
 fn a_reference_grant_lets_in() {
     let refs = "rules: [{backendRefs: [{name: x, namespace: other, port: 80}]}]";
     let mut foreign = service("x", "x", 102);

@@ -181,7 +181,6 @@ impl Reader<'_> {
     }
 
     fn mirror(&mut self, field: &Field, at: usize, told: &shape::Mirror) -> MirrorRef {
-        self.note(field.clone(), "not in force yet: proxies send no copies of requests");
         let share = match (&told.percent, &told.fraction) {
             (Some(_), Some(_)) => None,
             (None, None) => Some(MILLION),

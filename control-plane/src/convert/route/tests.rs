@@ -2,7 +2,10 @@ use serde_json::Value;
 use tulle_xds::model::{Filter, PathRewrite};
 
 use super::*;
-use crate::convert::{Outcome, convert};
+use crate::{
+    convert::{Outcome, convert},
+    world::objects::MirrorRef,
+};
 
 fn told(kind: &str, spec: &str) -> Outcome {
     let text = format!(
@@ -62,6 +65,47 @@ fn everything_that_a_rule_can_say_is_taken_in() {
     );
     let RuleAction::Redirect(redirect) = redirect.action else { panic!("{redirect:?}") };
     assert_eq!((redirect.status.as_u16(), redirect.port), (301, Some(8443)));
+}
+
+#[test]
+fn a_mirror_gets_its_share() {
+    let mirror = |said: &str| {
+        format!(
+            "{{filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{name: m, port: 80}}{said}}}}}, \
+             {{type: RequestMirror, requestMirror: {{backendRef: {{name: n, port: 81}}}}}}], \
+             backendRefs: [{{name: s, port: 80}}]}}"
+        )
+    };
+    for (said, millionths) in [
+        ("", 1_000_000),
+        (", percent: 0", 0),
+        (", percent: 42", 420_000),
+        (", fraction: {numerator: 5}", 50_000),
+        (", fraction: {numerator: 1, denominator: 3}", 333_333),
+        (", fraction: {numerator: 3, denominator: 3}", 1_000_000),
+    ] {
+        for kind in ["HTTPRoute", "GRPCRoute"] {
+            let rule = good(kind, &mirror(said));
+            let to = |name, port| Some((Name::new("shop", name), port));
+            let expected = [
+                MirrorRef { at: 0, to: to("m", 80), millionths },
+                MirrorRef { at: 1, to: to("n", 81), millionths: 1_000_000 },
+            ];
+            assert_eq!(rule.mirrors, expected, "{said}");
+        }
+    }
+    for said in [
+        ", percent: 101",
+        ", percent: -1",
+        ", percent: 1, fraction: {numerator: 1}",
+        ", fraction: {numerator: 2, denominator: 1}",
+        ", fraction: {numerator: 0, denominator: 0}",
+    ] {
+        let outcome = told("HTTPRoute", &in_parent(&mirror(said)));
+        assert_eq!(outcome.object, None, "{said}");
+        let fault = &outcome.faults[0];
+        assert_eq!(fault.field.to_string(), "spec.rules[0].filters[0].requestMirror", "{said}");
+    }
 }
 
 #[test]
