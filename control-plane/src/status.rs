@@ -15,7 +15,7 @@ mod contributions;
 mod follow;
 mod json;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tulle_xds::{
@@ -116,10 +116,14 @@ fn forces(
     latest: impl Fn(&Key, &str) -> Option<Version>,
 ) -> BTreeMap<ObjectRef, Force> {
     // A pod that has just connected anew may have two streams: the worse one counts.
-    let mut taken: BTreeMap<(ObjectRef, &str), (Taken, Dialect)> = BTreeMap::new();
+    let mut taken: BTreeMap<(ObjectRef, &str), Taken> = BTreeMap::new();
+    let mut grpc: BTreeSet<&str> = BTreeSet::new();
     let mut forces: BTreeMap<ObjectRef, Force> = BTreeMap::new();
     for session in sessions {
         let (pod, namespace) = (&*session.caller.pod, &*session.caller.namespace);
+        if session.dialect == Dialect::Grpc {
+            grpc.insert(pod);
+        }
         for (kind, name) in
             session.kinds.iter().flat_map(|kind| kind.names.iter().map(|name| (kind.kind, name)))
         {
@@ -130,8 +134,7 @@ fn forces(
             let latest = latest(&key, namespace);
             let how = how(name, latest.as_ref());
             for object in &contributors.all {
-                let entry = taken.entry((object.clone(), pod));
-                let (worst, _) = entry.or_insert((how, session.dialect));
+                let worst = taken.entry((object.clone(), pod)).or_insert(how);
                 *worst = how.max(*worst);
             }
             let Some(reason) = name.rejected.as_ref().filter(|_| how == Taken::Rejected) else {
@@ -146,12 +149,12 @@ fn forces(
             }
         }
     }
-    for ((object, _), (taken, dialect)) in taken {
+    for ((object, pod), taken) in taken {
         let force = forces.entry(object).or_default();
         force.of += 1;
         force.on += usize::from(taken == Taken::All);
         force.waiting += usize::from(taken == Taken::Waiting);
-        force.grpc += usize::from(dialect == Dialect::Grpc);
+        force.grpc += usize::from(grpc.contains(pod));
     }
     forces
 }

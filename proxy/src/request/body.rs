@@ -292,10 +292,7 @@ impl Body for RequestBody {
 }
 
 impl Origin {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> tail::Next<BodyError> {
         match self {
             Self::Client(body) => {
                 Pin::new(body).poll_frame(cx).map(|next| next.map(|f| f.map_err(BodyError::Client)))

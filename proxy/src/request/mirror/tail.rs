@@ -37,7 +37,7 @@ impl Default for Waiting {
 /// The original's end of a tail.
 #[derive(Debug)]
 pub struct Tap {
-    pieces: mpsc::UnboundedSender<Piece>,
+    pieces: mpsc::Sender<Piece>,
     room: [Arc<Semaphore>; 2],
     fate: oneshot::Sender<FellBehind>,
 }
@@ -45,7 +45,7 @@ pub struct Tap {
 /// The reader's end of a tail.
 #[derive(Debug)]
 pub struct Tail {
-    pieces: mpsc::UnboundedReceiver<Piece>,
+    pieces: mpsc::Receiver<Piece>,
     ended: bool,
 }
 
@@ -67,6 +67,9 @@ enum Piece {
 /// Given back when the piece is taken, or dropped with its tail.
 type Room = [OwnedSemaphorePermit; 2];
 
+/// The next frame of a body.
+pub type Next<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
 /// The body did not end: the original's broke off, or the tail was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the original's body broke off")]
@@ -74,7 +77,8 @@ pub struct Broken;
 
 /// A tail's two ends, and its fate.
 pub fn new(waiting: &Waiting) -> (Tap, Tail, Fate) {
-    let (sender, pieces) = mpsc::unbounded_channel();
+    // As many as there is room for, and the end.
+    let (sender, pieces) = mpsc::channel(MOST / OVERHEAD + 1);
     let (fate, told) = oneshot::channel();
     let room = [Arc::new(Semaphore::new(MOST)), Arc::clone(&waiting.0)];
     (Tap { pieces: sender, room, fate }, Tail { pieces, ended: false }, Fate(told))
@@ -95,12 +99,12 @@ impl Tap {
             (None, Some(trailers)) => Piece::Trailers(trailers.clone(), room),
             (None, None) => return Some(self),
         };
-        self.pieces.send(piece).is_ok().then_some(self)
+        self.pieces.try_send(piece).is_ok().then_some(self)
     }
 
     /// The original has ended well. Dropped without this, it has not.
     pub fn end(self) {
-        let _gone = self.pieces.send(Piece::End);
+        let _gone = self.pieces.try_send(Piece::End);
     }
 
     fn take(&self, length: usize) -> Option<Room> {
@@ -113,10 +117,7 @@ impl Tap {
 
 impl Tail {
     /// The next frame, as [`http_body::Body`] has it.
-    pub fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Next<Broken> {
         if self.ended {
             return Poll::Ready(None);
         }
