@@ -209,3 +209,12 @@ async fn strangers_are_not_answered() {
     let held: Vec<_> = std::iter::from_fn(|| dns.admit(own)).collect();
     assert_eq!(held.len(), AT_ONCE);
 }
+
+#[test]
+fn and_only_loopback_is_listened_on() {
+    for resolver in ["10.96.0.10", "192.0.2.53", "fd00::53"] {
+        let resolver: IpAddr = resolver.parse().unwrap();
+        let on = loopback(resolver);
+        assert!(on.is_loopback() && on.is_ipv4() == resolver.is_ipv4(), "{on}");
+    }
+}

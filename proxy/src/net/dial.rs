@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
+
+use super::listen::keep_alive;
 
 /// Connects to `address`, from `source` if given.
 ///
@@ -21,6 +24,7 @@ pub async fn dial(
     within: Duration,
 ) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    SockRef::from(&socket).set_tcp_keepalive(&keep_alive())?;
     if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.bind(SocketAddr::new(source, 0))?;
     }

@@ -10,13 +10,22 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tulle_runtime::drain::Drain;
 
 /// Pause after an accept failed for want of descriptors or memory: the queue is full of
 /// connections then, so that the next accept would fail at once, and for ever.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How the kernel finds out that the other side is gone without a word, its node for example: two
+/// minutes after the last that came. Without it the connection would take its place for ever.
+pub(super) fn keep_alive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(6)
+}
 
 /// Binds one worker's listener on `address`. Every worker binds its own (`SO_REUSEPORT`): the
 /// kernel spreads connections over them. An IPv6 wildcard is dual stack.
@@ -32,6 +41,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         // Dual stack for the wildcard; `[::1]` is IPv6 alone whatever this says.
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
+    // What is accepted inherits it.
+    socket.set_tcp_keepalive(&keep_alive())?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     TcpListener::from_std(socket.into())
@@ -146,6 +157,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::net::dial::dial;
 
     #[test]
     fn a_refused_connection_leaves_no_trace() {
@@ -155,6 +167,20 @@ mod tests {
         assert_eq!(limit.open(), 1);
         drop(place);
         assert_eq!(limit.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_vanishes_is_missed_on_either_side() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dialled = dial(listener.local_addr().unwrap(), None, Duration::from_secs(5)).await;
+        let (dialled, (accepted, _)) = (dialled.unwrap(), listener.accept().await.unwrap());
+        for stream in [dialled, accepted] {
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 10);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+        }
     }
 
     #[tokio::test]

@@ -101,6 +101,15 @@ async fn two_workloads_meet_and_know_one_another() {
     }
 }
 
+#[test]
+fn no_byte_comes_before_the_handshake() {
+    let current = Authority::new().certs(WEB).current().unwrap();
+    assert_eq!(current.server.max_early_data_size, 0);
+    for alpn in Alpn::ALL {
+        assert!(!current.client(alpn).enable_early_data);
+    }
+}
+
 #[tokio::test]
 async fn the_key_exchange_is_hybrid_and_the_version_is_1_3() {
     let authority = Authority::new();
