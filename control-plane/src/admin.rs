@@ -3,16 +3,13 @@
 //! The status port is open to everybody and says nothing about the mesh: `/ready` and `/metrics`. What
 //! reveals is on a Unix socket that only this user can open.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{
-    net::UnixListener,
-    sync::{mpsc, oneshot, watch},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tulle_runtime::{
     http::{answer, text},
     metrics::{CONTENT_TYPE, Registry},
@@ -105,24 +102,6 @@ impl Admin {
         };
         keys.map(entry).collect()
     }
-}
-
-/// A socket that only this user can open; one that a former process left is replaced.
-///
-/// # Errors
-/// The socket cannot be made.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_file_name(format!(".{name}.new"));
-    if let Err(error) = fs::remove_file(&unfinished)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let listener = UnixListener::bind(&unfinished)?;
-    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&unfinished, path)?;
-    Ok(listener)
 }
 
 fn as_json(value: &impl Serialize) -> Response<Bytes> {

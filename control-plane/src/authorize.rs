@@ -2,12 +2,13 @@
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tonic::{
-    Extensions, Status,
+    Code, Extensions, Status,
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
 use tulle_xds::{
     model::SpiffeId,
     server::{Authorize, Caller, Node},
+    text::bounded,
 };
 
 use crate::{
@@ -25,15 +26,42 @@ pub struct Pods {
 }
 
 impl Authorize for Pods {
+    fn admit(&self, extensions: &Extensions) -> Result<(), Status> {
+        let admitted = self.caller(extensions);
+        admitted.map(drop).inspect_err(|status| match status.code() {
+            // Whoever can connect can have as many of these as it likes.
+            Code::Unauthenticated => tracing::debug!(%status, "a stream was refused"),
+            _ => tracing::warn!(%status, "a stream was refused"),
+        })
+    }
+
     fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status> {
-        let peer = peer_of(extensions)?;
-        let pod = peer.pod.to_string();
-        if node.id != pod {
+        let caller = self.caller(extensions)?;
+        if node.id != caller.pod {
             return Err(Status::permission_denied(format!(
-                "node id is {:?}, but the client's certificate is for pod {pod}",
-                node.id.chars().take(200).collect::<String>()
+                "node id is {:?}, but the client's certificate is for pod {}",
+                bounded(&node.id, 200),
+                caller.pod
             )));
         }
+        Ok(caller)
+    }
+
+    fn revoked(&self, extensions: &Extensions) -> BoxFuture<'static, ()> {
+        let roster = self.roster.clone();
+        match peer_of(extensions) {
+            Ok(peer) => roster.gone(peer.pod, peer.pod_uid).boxed(),
+            // Who has no certificate was not let in.
+            Err(_refused) => std::future::ready(()).boxed(),
+        }
+    }
+}
+
+impl Pods {
+    /// The pod that the certificate names, if it exists.
+    fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
+        let peer = peer_of(extensions)?;
+        let pod = peer.pod.to_string();
         let member = self.roster.get(&peer.pod).filter(|member| member.uid == peer.pod_uid);
         let Some(member) = member else {
             return Err(Status::permission_denied(format!(
@@ -53,15 +81,6 @@ impl Authorize for Pods {
             )));
         }
         Ok(Caller { pod, namespace: peer.pod.namespace.to_string(), identity })
-    }
-
-    fn revoked(&self, extensions: &Extensions) -> BoxFuture<'static, ()> {
-        let roster = self.roster.clone();
-        match peer_of(extensions) {
-            Ok(peer) => roster.gone(peer.pod, peer.pod_uid).boxed(),
-            // Who has no certificate was not let in.
-            Err(_refused) => std::future::ready(()).boxed(),
-        }
     }
 }
 

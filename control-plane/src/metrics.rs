@@ -23,6 +23,8 @@ pub struct Metrics {
     pub published: Counter,
     /// Connections whose TLS handshake failed.
     pub handshake_failures: Counter,
+    /// Connections that were closed because there were too many.
+    pub connections_refused: Counter,
     /// Changes so far.
     pub generation: Gauge,
     /// Open streams, by dialect.
@@ -101,6 +103,11 @@ impl Metrics {
             "handshake_failures",
             "Connections whose TLS handshake failed",
             self.handshake_failures.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections that were closed because there were too many",
+            self.connections_refused.clone(),
         );
         registry.register("generation", "Changes so far", self.generation.clone());
         registry.register("streams", "Open streams, by dialect", self.streams.clone());

@@ -21,11 +21,12 @@ use tulle_runtime::{
     http::{serve_tcp, serve_unix},
     metrics::Registry,
     ready::Readiness,
+    socket::bind_private,
 };
 use tulle_xds::{cache::Cache, server::AdsService};
 
 use crate::{
-    admin::{self, Admin},
+    admin::Admin,
     authorize::Pods,
     ca::{
         attest::Attestor,
@@ -34,7 +35,7 @@ use crate::{
         root::RootError,
         roots::Roots,
         server_certificate::{ServerCertificate, ServerCertificateError},
-        service::Certificates,
+        service::{Certificates, MAX_REQUEST},
     },
     compile::Settings,
     config::Config,
@@ -43,7 +44,7 @@ use crate::{
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
     roster::Roster,
-    server::{self, TlsError},
+    server::{self, Incoming, Limits, TlsError},
     status::{self, Contributions},
 };
 
@@ -51,6 +52,14 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// HTTP/2 pings, so that a proxy whose node vanished does not stay in the list of streams.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// For a request of one answer (a certificate's) to come and to be answered.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What a client without certificate may have open on its connection: it asks one question.
+const STRANGERS_STREAMS: u32 = 4;
+/// What it may have sent that was not read yet, in bytes.
+const STRANGERS_WINDOW: u32 = 64 << 10;
 
 /// A running control plane.
 #[derive(Debug)]
@@ -142,21 +151,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         authority,
         metrics: Arc::clone(&metrics),
     };
-    let incoming = server::incoming(listener, tls, metrics, drain.clone());
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .max_concurrent_streams(64)
-        .add_service(CertificateServiceServer::new(certificates))
-        .add_service(ads.clone().into_server());
-    let stop = drain.clone();
-    tasks.spawn(async move {
-        let stop = async move { stop.started().await };
-        let served = Box::pin(router.serve_with_incoming_shutdown(incoming, stop)).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the gRPC server has ended");
-        }
-    });
+    let incoming = server::incoming(listener, tls, Limits::default(), metrics, drain.clone());
+    serve_grpc(incoming, certificates, &ads, &drain, &mut tasks);
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         registry,
@@ -184,6 +180,40 @@ impl ControlPlane {
     }
 }
 
+/// The gRPC port. Whoever has shown no certificate is served apart: the same services, and less of
+/// everything.
+fn serve_grpc(
+    incoming: Incoming,
+    certificates: Certificates,
+    ads: &AdsService,
+    drain: &Drain,
+    tasks: &mut JoinSet<()>,
+) {
+    let certificates =
+        CertificateServiceServer::new(certificates).max_decoding_message_size(MAX_REQUEST);
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .timeout(ANSWER);
+    let proven = server.clone().max_concurrent_streams(64);
+    let strangers = server
+        .max_concurrent_streams(STRANGERS_STREAMS)
+        .initial_stream_window_size(STRANGERS_WINDOW)
+        .initial_connection_window_size(STRANGERS_WINDOW);
+    for (mut server, connections) in [(proven, incoming.proven), (strangers, incoming.strangers)] {
+        let router =
+            server.add_service(certificates.clone()).add_service(ads.clone().into_server());
+        let stop = drain.clone();
+        tasks.spawn(async move {
+            let stop = async move { stop.started().await };
+            let served = Box::pin(router.serve_with_incoming_shutdown(connections, stop)).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the gRPC server has ended");
+            }
+        });
+    }
+}
+
 fn settings(config: &Config) -> Settings {
     Settings {
         trust_domain: config.trust_domain.clone(),
@@ -202,7 +232,7 @@ fn serve_admin(
 ) -> Result<(), StartError> {
     if let Some(path) = &config.admin_socket {
         let failed = |error| StartError::AdminSocket { path: path.clone(), error };
-        let listener = admin::bind(path).map_err(failed)?;
+        let listener = bind_private(path).map_err(failed)?;
         let admin = Arc::clone(&admin);
         let handler = move |request| Arc::clone(&admin).control(request);
         tasks.spawn(serve_unix(listener, handler, drain.clone()));

@@ -1,4 +1,10 @@
-//! The gRPC port: TLS 1.3, client certificates verified if offered, bounded handshakes.
+//! The gRPC port: TLS 1.3, client certificates verified if offered.
+//!
+//! Whoever can reach the port can connect, and whoever comes for its first certificate has none to
+//! show. So what a client may hold before it has shown one is small, short, and bounded: in all and
+//! for each address. Those that have shown one are bounded as well, but never by the others.
+
+mod connection;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -8,22 +14,27 @@ use rustls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
-use tulle_runtime::drain::Drain;
+use tulle_runtime::{
+    drain::Drain,
+    room::{Place, Room},
+};
 
 use crate::{
     ca::{root::Root, server_certificate::ServerCertificate},
     metrics::Metrics,
 };
 
-/// Handshakes at once: each is half a millisecond of CPU, and a stuck one costs a slot for
-/// [`HANDSHAKE`].
-const HANDSHAKES: usize = 256;
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub use connection::Connection;
+
+/// A handshake is half a millisecond of CPU and two ways through the network.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// Connections that have shaken hands and wait to be served.
+const QUEUE: usize = 256;
 /// Long enough for a file descriptor to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -80,61 +91,172 @@ pub async fn follow(
     }
 }
 
+/// How many connections there may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// All: each pod of a large mesh has one or two. Pods that share an address share its part.
+    pub all: Room,
+    /// Those that have shown no certificate (yet): a node's pods may all start at once.
+    pub strangers: Room,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { all: Room::new(32_768, 1024), strangers: Room::new(4096, 256) }
+    }
+}
+
+/// What a TLS connection of this port is.
+pub type Accepted = io::Result<Connection<TlsStream<TcpStream>>>;
+
 /// Connections that have shaken hands, until the drain starts.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Whoever showed a certificate that a root of ours has signed.
+    pub proven: ReceiverStream<Accepted>,
+    /// Everybody else.
+    pub strangers: ReceiverStream<Accepted>,
+}
+
+/// Accepts connections until the drain starts.
 pub fn incoming(
     listener: TcpListener,
     tls: watch::Receiver<Arc<ServerConfig>>,
+    limits: Limits,
     metrics: Arc<Metrics>,
     drain: Drain,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
-    let (connections, incoming) = mpsc::channel(HANDSHAKES);
-    let accept = accept(listener, tls, metrics, connections);
+) -> Incoming {
+    let ((proven, proven_come), (strangers, strangers_come)) =
+        (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+    let port = Port { tls, limits, metrics, proven, strangers };
     tokio::spawn(async move {
         tokio::select! {
             () = drain.started() => {}
-            () = accept => {}
+            () = port.accept(listener) => {}
         }
     });
-    ReceiverStream::new(incoming)
+    Incoming {
+        proven: ReceiverStream::new(proven_come),
+        strangers: ReceiverStream::new(strangers_come),
+    }
 }
 
-async fn accept(
-    listener: TcpListener,
+struct Port {
     tls: watch::Receiver<Arc<ServerConfig>>,
+    limits: Limits,
     metrics: Arc<Metrics>,
-    connections: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
-) {
-    let room = Arc::new(Semaphore::new(HANDSHAKES));
-    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let (tcp, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                sleep(ACCEPT_PAUSE).await;
+    proven: mpsc::Sender<Accepted>,
+    strangers: mpsc::Sender<Accepted>,
+}
+
+impl Port {
+    /// Waits for nobody but the next connection: one that has no place is closed at once, its client
+    /// comes again.
+    async fn accept(self, listener: TcpListener) {
+        let port = Arc::new(self);
+        loop {
+            let (tcp, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Limits { all, strangers } = &port.limits;
+            let source = Some(peer.ip());
+            let Some(places) = all.enter(source).zip(strangers.enter(source)) else {
+                port.metrics.connections_refused.inc();
+                tracing::debug!(%peer, "too many connections, closing this one");
                 continue;
+            };
+            let port = Arc::clone(&port);
+            tokio::spawn(async move {
+                if let Err(failure) = Box::pin(port.shake_hands(tcp, places)).await {
+                    port.metrics.handshake_failures.inc();
+                    tracing::info!(%peer, error = failure, "TLS handshake failed");
+                }
+            });
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        tcp: TcpStream,
+        (place, among_strangers): (Place, Place),
+    ) -> Result<(), String> {
+        // Small messages must not wait for acknowledgements; failing that, they do.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let tls = TlsAcceptor::from(Arc::clone(&self.tls.borrow()));
+        let stream = timeout(HANDSHAKE, tls.accept(tcp))
+            .await
+            .map_err(|_elapsed| format!("took longer than {HANDSHAKE:?}"))?
+            .map_err(|error| error.to_string())?;
+        // A failure to send means that the server is shutting down.
+        let _sent = match stream.get_ref().1.peer_certificates() {
+            Some(_verified) => {
+                drop(among_strangers);
+                self.proven.send(Ok(Connection::proven(stream, place))).await.is_ok()
+            }
+            None => {
+                let stranger = Connection::stranger(stream, place, among_strangers);
+                self.strangers.send(Ok(stranger)).await.is_ok()
             }
         };
-        let tls = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        let connections = connections.clone();
-        let metrics = Arc::clone(&metrics);
-        tokio::spawn(async move {
-            let _permit = permit;
-            // Small messages must not wait for acknowledgements; failing that, they do.
-            if let Err(error) = tcp.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-            let handshake = timeout(HANDSHAKE, Box::pin(tls.accept(tcp))).await;
-            let failure = match handshake {
-                Ok(Ok(stream)) => {
-                    // An error means that the server is shutting down.
-                    let _sent = connections.send(Ok(stream)).await.is_ok();
-                    return;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => "took longer than 10 s".to_owned(),
-            };
-            metrics.handshake_failures.inc();
-            tracing::info!(%peer, error = failure, "TLS handshake failed");
-        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{io::AsyncReadExt, net::TcpSocket, time::Instant};
+    use tulle_runtime::drain;
+
+    use super::*;
+    use crate::ca::{issue::Authority, roots::Roots};
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    /// Waits until the other side has closed; returns when.
+    async fn closed(mut stream: TcpStream) -> Instant {
+        assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)), "nobody said anything");
+        Instant::now()
+    }
+
+    #[tokio::test]
+    async fn whoever_stalls_in_its_handshake_keeps_nobody_else_out_and_not_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
+        let authority = Authority::new(roots.clone(), Duration::from_secs(3600));
+        let certificate = ServerCertificate::new(authority).unwrap();
+        let (_current, tls) = watch::channel(tls(&roots.current(), certificate).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { all: Room::new(9, 9), strangers: Room::new(3, 2) };
+        let (metrics, (_trigger, drain)) = (Arc::new(Metrics::default()), drain::channel());
+        let _incoming = incoming(listener, tls, limits, Arc::clone(&metrics), drain);
+
+        let begun = Instant::now();
+        let (first, second) =
+            (connect("127.0.0.2:0", address).await, connect("127.0.0.2:0", address).await);
+        let at_once = closed(connect("127.0.0.2:0", address).await).await - begun;
+        let third = connect("127.0.0.3:0", address).await;
+        let also = closed(connect("127.0.0.4:0", address).await).await - begun;
+        assert!(at_once < HANDSHAKE && also < HANDSHAKE, "{at_once:?} {also:?}");
+        assert_eq!(metrics.connections_refused.get(), 2);
+        for held in [first, second, third] {
+            assert!(closed(held).await - begun >= HANDSHAKE);
+        }
+        // They are gone, and there is room again.
+        let again = closed(connect("127.0.0.2:0", address).await).await;
+        assert!(again - begun >= 2 * HANDSHAKE, "{:?}", again - begun);
     }
 }

@@ -5,7 +5,7 @@
 //! only the kubelet knows. Whatever changes or reveals is on a Unix
 //! socket that only this container can open.
 
-use std::{fmt, fs, io, path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -13,10 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::{
-    net::{UnixListener, UnixStream},
-    time::timeout,
-};
+use tokio::{net::UnixStream, time::timeout};
 use tulle_runtime::{
     http::{Handler, TIME, answer, text},
     log, metrics,
@@ -142,18 +139,6 @@ pub(crate) fn set_filter(current: &log::Filter, filter: &[u8]) -> Response<Bytes
 
 pub(crate) fn json_answer(value: &serde_json::Value) -> Response<Bytes> {
     answer(StatusCode::OK, "application/json", format!("{value:#}\n"))
-}
-
-/// Binds the admin socket, in place of one that an earlier process left behind.
-///
-/// # Errors
-/// If its folder is missing or not ours to write.
-pub fn bind(socket: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(socket) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    UnixListener::bind(socket)
 }
 
 /// No answer from the proxy in this container.

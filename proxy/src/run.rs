@@ -36,11 +36,12 @@ use tulle_runtime::{
     metrics::Registry,
     ready::Readiness,
     signal,
+    socket::bind_private,
 };
 use tulle_xds::{client, protocol::Node};
 
 use crate::{
-    admin::{self, Admin, Status},
+    admin::{Admin, Status},
     config::{Config, Ports},
     context::{Context, Settings, Shared},
     dns::{Dns, Resolvers},
@@ -242,7 +243,7 @@ fn serve_admin(
         tokio::spawn(serve_tcp(listener, status, drain.clone()));
     }
     let path = config.admin_socket.clone();
-    let listener = admin::bind(&path).map_err(|error| RunError::AdminSocket { path, error })?;
+    let listener = bind_private(&path).map_err(|error| RunError::AdminSocket { path, error })?;
     let handler = move |request| std::future::ready(admin.control(&request));
     tokio::spawn(serve_unix(listener, handler, drain));
     Ok(trigger)
@@ -330,4 +331,24 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RunError> {
         bind(*address).map_err(|error| RunError::Listen { address: *address, error })
     };
     addresses.iter().map(listen).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_cannot_use_what_is_the_pods() {
+        let config = Config::for_tests(&[
+            ("TULLE_POD_NAME", "web-0"),
+            ("TULLE_POD_NAMESPACE", "shop"),
+            ("TULLE_POD_UID", "12ab"),
+            ("TULLE_POD_IPS", "10.244.0.7,fd00:10:244::7"),
+        ]);
+        let Addresses { outbound, inbound } = Addresses::of(&config);
+        assert!(outbound.iter().all(|address| address.ip().is_loopback()), "{outbound:?}");
+        assert!(outbound.contains(&(Ipv4Addr::LOCALHOST, config.ports.outbound).into()));
+        let own = |ip: &IpAddr| SocketAddr::new(*ip, config.ports.inbound);
+        assert_eq!(inbound, config.pod.addresses.iter().map(own).collect::<Vec<_>>());
+    }
 }

@@ -1,26 +1,34 @@
-//! The small admin server: readiness, metrics, dumps. Not for traffic: bodies are read whole, and
-//! connections, body sizes and times are bounded.
+//! The small admin server: readiness, metrics, dumps. Not for traffic: bodies are read whole, a
+//! connection ends with its answer, and connections (in all and of one source), body sizes and times
+//! are bounded: strangers can reach it, and the kubelet must.
 
-use std::{convert::Infallible, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::pending, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
-    time::{sleep, timeout},
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::drain::Drain;
+use crate::{drain::Drain, room::Room};
 
-const CONNECTIONS: usize = 16;
+/// Connections at once. Probes of slow applications hold theirs as long as they take.
+const CONNECTIONS: usize = 256;
+/// Of one address: a node's kubelet asks for all containers of a pod at once.
+const OF_ONE: usize = 32;
 const BODY: usize = 64 << 10;
-/// For a request's head, its body, and the answer, each, unless the handler says otherwise.
+/// For an answer to be found, unless the handler says otherwise.
 pub const TIME: Duration = Duration::from_secs(10);
+/// For a request to come, and for its answer to leave: each is some kilobytes.
+const WIRE: Duration = Duration::from_secs(5);
 /// Long enough for a file descriptor to come free, short enough for a probe not to fail.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,12 +55,13 @@ where
 
 /// Serves until the drain starts.
 pub async fn serve_tcp(listener: TcpListener, handler: impl Handler, drain: Drain) {
-    serve(handler, drain, || async { listener.accept().await.map(|(io, _)| io) }).await;
+    let accept = || async { listener.accept().await.map(|(io, peer)| (io, Some(peer.ip()))) };
+    serve(handler, drain, accept).await;
 }
 
 /// Serves until the drain starts.
 pub async fn serve_unix(listener: UnixListener, handler: impl Handler, drain: Drain) {
-    serve(handler, drain, || async { listener.accept().await.map(|(io, _)| io) }).await;
+    serve(handler, drain, || async { listener.accept().await.map(|(io, _)| (io, None)) }).await;
 }
 
 /// A plain text answer.
@@ -76,103 +85,191 @@ pub fn answer(
 async fn serve<Io, A>(handler: impl Handler, drain: Drain, accept: impl Fn() -> A)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    A: Future<Output = io::Result<Io>>,
+    A: Future<Output = io::Result<(Io, Option<IpAddr>)>>,
 {
     let handler = Arc::new(handler);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Room::new(CONNECTIONS, OF_ONE);
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, accept().await)
-        };
-        let (permit, io) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = drain.started() => return,
-            accepted = accepted => accepted,
+            accepted = accept() => accepted,
         };
-        let io = match io {
-            Ok(io) => io,
+        let (io, source) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin server cannot accept");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        let Some(place) = room.enter(source) else {
+            tracing::debug!(?source, "too many admin connections, closing this one");
+            continue;
+        };
         let handler = Arc::clone(&handler);
         tokio::spawn(async move {
-            let _permit = permit;
-            connection(io, handler).await;
+            let _place = place;
+            connection(io, &*handler).await;
         });
     }
 }
 
-async fn connection<Io>(io: Io, handler: Arc<impl Handler>)
+async fn connection<Io>(io: Io, handler: &impl Handler)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(respond(request, &*handler).await) }
+    let (clock, deadline) = watch::channel(Some(Instant::now() + WIRE));
+    let clock = &clock;
+    let service = service_fn(move |request: Request<Incoming>| async move {
+        Ok::<_, Infallible>(respond(request, handler, clock).await)
     });
-    let served: Pin<Box<_>> = Box::pin(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(TIME)
-            .serve_connection(TokioIo::new(io), service),
-    );
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "admin connection ended");
+    // The deadline of the connection is the head's as well.
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).header_read_timeout(None);
+    let served: Pin<Box<_>> = Box::pin(http.serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        served = served => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "admin connection ended");
+            }
+        }
+        () = overdue(deadline) => tracing::debug!("admin connection too slow, closing it"),
     }
 }
 
-async fn respond(request: Request<Incoming>, handler: &impl Handler) -> Response<Full<Bytes>> {
+/// Resolves once the deadline of the moment has passed.
+async fn overdue(mut deadline: watch::Receiver<Option<Instant>>) {
+    loop {
+        let at = *deadline.borrow_and_update();
+        let passed = async {
+            match at {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = passed => return,
+            // The sender lives as long as the connection.
+            _moved = deadline.changed() => {}
+        }
+    }
+}
+
+/// Answers, and sets the connection's deadline: none while the handler works, which has its own.
+async fn respond(
+    request: Request<Incoming>,
+    handler: &impl Handler,
+    clock: &watch::Sender<Option<Instant>>,
+) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let Ok(body) = timeout(TIME, Limited::new(body, BODY).collect()).await else {
-        return text(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s\n")
-            .map(Full::new);
-    };
-    let Ok(body) = body else {
+    let Ok(body) = Limited::new(body, BODY).collect().await else {
         let too_large = format!("at most {BODY} bytes\n");
         return text(StatusCode::PAYLOAD_TOO_LARGE, too_large).map(Full::new);
     };
     let request = Request::from_parts(head, body.to_bytes());
     let limit = handler.limit(&request);
-    let answered = timeout(limit, handler.handle(request));
+    clock.send_replace(None);
+    let answered = timeout(limit, handler.handle(request)).await;
+    clock.send_replace(Some(Instant::now() + WIRE));
     let late = || text(StatusCode::REQUEST_TIMEOUT, format!("took longer than {limit:?}\n"));
-    answered.await.unwrap_or_else(|_| late()).map(Full::new)
+    answered.unwrap_or_else(|_| late()).map(Full::new)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        net::{TcpSocket, TcpStream},
+        task::JoinHandle,
     };
 
     use super::*;
     use crate::drain;
 
-    #[tokio::test]
-    async fn answers_and_stops_at_the_drain() {
+    async fn echo(request: Request<Bytes>) -> Response<Bytes> {
+        text(StatusCode::OK, format!("{} {}", request.method(), request.uri()))
+    }
+
+    async fn start() -> (SocketAddr, drain::Trigger, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, drain) = drain::channel();
-        let echo = |request: Request<Bytes>| async move {
-            text(StatusCode::OK, format!("{} {}", request.method(), request.uri()))
-        };
-        let server = tokio::spawn(serve_tcp(listener, echo, drain));
+        (address, trigger, tokio::spawn(serve_tcp(listener, echo, drain)))
+    }
 
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_once_and_stops_at_the_drain() {
+        let (address, trigger, server) = start().await;
         let mut client = TcpStream::connect(address).await.unwrap();
-        client
-            .write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
+        // To its end: nobody asked for that.
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
         assert!(answer.ends_with("GET /ready"), "{answer}");
 
         trigger.start();
         server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_that_holds_connections_keeps_nobody_out() {
+        let (address, _trigger, _server) = start().await;
+        let mut held = Vec::new();
+        for _ in 0..OF_ONE {
+            held.push(connect("127.0.0.2:0", address).await);
+        }
+        // Accepted in the order of their coming: this one is the first too many.
+        let mut surplus = connect("127.0.0.2:0", address).await;
+        assert!(!matches!(surplus.read(&mut [0]).await, Ok(1..)));
+        let mut kubelet = connect("127.0.0.1:0", address).await;
+        kubelet.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        kubelet.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+
+    /// Takes its time, and says much.
+    struct Slow;
+
+    impl Handler for Slow {
+        async fn handle(&self, _: Request<Bytes>) -> Response<Bytes> {
+            sleep(2 * WIRE).await;
+            text(StatusCode::OK, vec![b'x'; 64 << 10])
+        }
+
+        fn limit(&self, _: &Request<Bytes>) -> Duration {
+            Duration::MAX
+        }
+    }
+
+    /// How long a connection lives on which the client says `said` and reads nothing.
+    async fn life(said: &str, handler: impl Handler) -> Duration {
+        let (mut client, server) = duplex(1024);
+        client.write_all(said.as_bytes()).await.unwrap();
+        let begun = Instant::now();
+        connection(server, &handler).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_is_cut_off() {
+        assert_eq!(life("", echo).await, WIRE);
+        assert_eq!(life("GET /ready HTTP/1.1\r\nhost:", echo).await, WIRE);
+        let body = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx";
+        assert_eq!(life(body, echo).await, WIRE);
+        // What the handler takes is its own business; the answer has its time again.
+        let unread = life("GET / HTTP/1.1\r\nhost: x\r\n\r\n", Slow).await;
+        assert_eq!(unread, 3 * WIRE);
     }
 }

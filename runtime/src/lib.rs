@@ -4,6 +4,7 @@
 //! log      what it says          ready    may it get traffic?
 //! metrics  what it counts        drain    how it ends
 //! http     the small admin server         signal   when it is told to end
+//! room     how many connections, of whom  socket   Unix sockets for us alone
 //! ```
 
 pub mod drain;
@@ -11,4 +12,6 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod ready;
+pub mod room;
 pub mod signal;
+pub mod socket;

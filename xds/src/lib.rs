@@ -23,3 +23,4 @@ pub mod sds;
 pub mod server;
 pub mod session;
 pub mod subscription;
+pub mod text;

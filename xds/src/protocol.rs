@@ -114,12 +114,3 @@ pub struct Received {
     /// Its message, without the `Any` around it: for [`Resource::decode`](crate::model::Resource::decode).
     pub bytes: Bytes,
 }
-
-/// `text` in at most `limit` bytes, cut at a character's border.
-pub(crate) fn bounded(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}

@@ -38,8 +38,9 @@ use tonic::{Extensions, Response, Status, Streaming};
 use crate::{
     cache::{Cache, Dialect, Subscriber, View},
     model::SpiffeId,
-    server::wire::Variant,
+    server::wire::{MAX_SAID, Variant},
     session::{KindStatus, Session, Violation, state::StateSession},
+    text::{bounded, printable},
 };
 
 pub use crate::protocol::Node;
@@ -57,6 +58,15 @@ pub const MAX_STREAMS: usize = 16;
 
 /// Decides who a caller is.
 pub trait Authorize: Send + Sync + 'static {
+    /// Refuses a stream of which nothing was read yet, by what the transport proved: nobody whom
+    /// [`authorize`](Self::authorize) will not let in makes us hold a message.
+    ///
+    /// # Errors
+    /// The status with which the stream is refused.
+    fn admit(&self, _extensions: &Extensions) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// The caller, from what the transport proved. `extensions` are those of the request: whatever
     /// the server that accepted the connection put there, such as the peer's certificates. `node`
     /// is what the caller says of itself.
@@ -189,7 +199,7 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: tonic::Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(Response::new(self.stream::<StateSession>(request)))
+        self.stream::<StateSession>(request).map(Response::new)
     }
 
     type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
@@ -198,7 +208,7 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: tonic::Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(Response::new(self.stream::<Session>(request)))
+        self.stream::<Session>(request).map(Response::new)
     }
 }
 
@@ -206,8 +216,9 @@ impl AdsService {
     fn stream<S: Variant>(
         &self,
         request: tonic::Request<Streaming<S::Request>>,
-    ) -> Responses<S::Response> {
+    ) -> Result<Responses<S::Response>, Status> {
         let (_metadata, extensions, requests) = request.into_parts();
+        self.inner.authorize.admit(&extensions)?;
         let (responses, outgoing) = mpsc::channel(QUEUE);
         let inner = Arc::clone(&self.inner);
         // The driver is polled by the transport together with the responses, so that it ends with
@@ -225,7 +236,7 @@ impl AdsService {
         };
         let driver = stream::once(Box::pin(driver)).filter_map(std::future::ready);
         let responses = ReceiverStream::new(outgoing).map(Ok);
-        Box::pin(stream::select(responses, driver))
+        Ok(Box::pin(stream::select(responses, driver)))
     }
 }
 
@@ -246,7 +257,7 @@ impl Inner {
         let dialect = wire::dialect(announced);
         let node = announced.map(wire::node).unwrap_or_default();
         let refused = |status: &Status| {
-            let node = &node.id;
+            let node = printable(bounded(&node.id, MAX_SAID));
             tracing::warn!(node, %status, "a stream was refused");
         };
         let caller = self.authorize.authorize(&extensions, &node).inspect_err(refused)?;

@@ -17,7 +17,8 @@ use std::{
 
 use crate::{
     model::{Invalid, Kind},
-    protocol::{Answer, MAX_NACK, Node, Received, Request, Response, Version, bounded},
+    protocol::{Answer, MAX_NACK, Node, Received, Request, Response, Version},
+    text::bounded,
 };
 
 /// Names in one request at most, so that the request stays far below 4 MiB.

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use tulle_xds::text::printable;
+
 /// Rows of text in aligned columns.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -14,26 +16,16 @@ impl Table {
 
     /// Adds a row; an empty cell becomes `-`, so that columns can be told apart by awk too.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+        self.rows.push(
+            cells
+                .map(|cell| if cell.is_empty() { "-".to_owned() } else { printable(&cell) })
+                .into(),
+        );
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
-}
-
-/// Control bytes never reach a terminal raw.
-fn printable(cell: &str) -> String {
-    if cell.is_empty() {
-        return "-".to_owned();
-    }
-    cell.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
 }
 
 impl fmt::Display for Table {

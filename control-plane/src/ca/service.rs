@@ -13,6 +13,9 @@ use super::{
 };
 use crate::metrics::{Metrics, Outcome};
 
+/// Longest request, in bytes: a signing request is some hundred.
+pub const MAX_REQUEST: usize = 64 << 10;
+
 /// Attests and issues.
 #[derive(Debug)]
 pub struct Certificates {

@@ -6,10 +6,14 @@ mod mesh;
 
 use std::{fs, time::Duration};
 
+use futures_util::future::select_all;
+use http::uri::PathAndQuery;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
-use tonic::Code;
-use tulle_control_plane::ca::root::Root;
+use tonic::{Code, Request, client::Grpc};
+use tonic_prost::ProstCodec;
+use tulle_control_plane::ca::{root::Root, service::MAX_REQUEST};
+use tulle_proto::ca::v1::{IssueRequest, IssueResponse};
 use tulle_xds::{
     client::Event,
     model::{Action, Health, Kind, MtlsMode, PathMatch, Protocol, Resource},
@@ -278,6 +282,52 @@ async fn refuses_strangers() {
     let error =
         Proxy::open(mesh.endpoint(Some(identity)), "shop/reviews-abc-1").disconnected().await;
     assert!(error.contains("does not exist"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_given_little() {
+    let mesh = Mesh::start().await;
+    let channel = mesh.endpoint(None).connect().await.unwrap();
+    // Messages are ours to choose: nobody reads them, or they never come.
+    let silent = || Request::new(tokio_stream::pending::<IssueRequest>());
+    let codec = ProstCodec::<IssueRequest, IssueResponse>::default;
+
+    let mut ads = Grpc::new(channel.clone());
+    ads.ready().await.unwrap();
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let unread = ads.streaming(silent(), PathAndQuery::from_static(path), codec());
+    let refused = timeout(Duration::from_secs(5), unread).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+
+    let issue = async |csr: usize| {
+        let mut grpc = Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let request = Request::new(IssueRequest { csr: vec![0; csr].into() });
+        let path = PathAndQuery::from_static("/tulle.ca.v1.CertificateService/Issue");
+        let answer = grpc.unary::<_, IssueResponse, _>(request, path, codec()).await;
+        answer.unwrap_err()
+    };
+    let too_large = issue(MAX_REQUEST).await;
+    assert_eq!(too_large.code(), Code::OutOfRange, "{too_large}");
+
+    // Four questions that never come are all that a connection has room for, until their time is
+    // over. Sent first because they are polled first.
+    let unasked = || {
+        Box::pin(async {
+            let mut grpc = Grpc::new(channel.clone());
+            grpc.ready().await.unwrap();
+            let path = PathAndQuery::from_static("/tulle.ca.v1.CertificateService/Issue");
+            grpc.client_streaming(silent(), path, codec()).await.unwrap_err()
+        })
+    };
+    let unasked = select_all([unasked(), unasked(), unasked(), unasked()]);
+    let mut fifth = Box::pin(issue(100));
+    tokio::select! {
+        biased;
+        (_late, _, _) = unasked => {}
+        early = &mut fifth => panic!("a fifth stream was answered: {early}"),
+    }
+    assert_eq!(fifth.await.code(), Code::Unauthenticated);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ use tulle_runtime::{
     metrics::{self, Registry},
     ready::Readiness,
     signal,
+    socket::bind_private,
 };
 use tulle_xds::sds::{Newest, SdsService};
 
@@ -263,7 +264,7 @@ fn serve_admin(config: &Config, admin: &Admin) -> Result<drain::Trigger, AgentEr
         tokio::spawn(serve_tcp(listener, status, drain.clone()));
     }
     let path = config.admin_socket.clone();
-    let listener = admin::bind(&path).map_err(|error| AgentError::Socket { path, error })?;
+    let listener = bind_private(&path).map_err(|error| AgentError::Socket { path, error })?;
     let admin = admin.clone();
     let handler = move |request| std::future::ready(admin.control(&request));
     tokio::spawn(serve_unix(listener, handler, drain));

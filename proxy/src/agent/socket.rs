@@ -1,8 +1,7 @@
 //! A Unix socket that only its owner may use.
 
 use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +12,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     time::sleep,
 };
+use tulle_runtime::socket::bind_private;
 
 /// Long enough for a file descriptor to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,9 +27,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Listens, in place of a socket that an earlier process left behind.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let listener = crate::admin::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener: bind_private(path)?, path: path.to_owned() })
     }
 
     /// The next connection of somebody who may.

@@ -20,7 +20,11 @@ use crate::{
         Changes, KindStatus, Session,
         state::{StateRequest, StateSession},
     },
+    text::{bounded, printable},
 };
+
+/// What is kept and logged of what a client says of itself, in bytes.
+pub(super) const MAX_SAID: usize = 200;
 
 /// A variant of the protocol: a session, and the messages that it takes and gives.
 pub(super) trait Variant: Status + Send + 'static {
@@ -187,7 +191,7 @@ pub(super) fn node(node: &core::Node) -> Node {
         Some(UserAgentVersionType::UserAgentVersion(text)) => text.clone(),
         Some(UserAgentVersionType::UserAgentBuildVersion(_)) | None => String::new(),
     };
-    Node { id: node.id.clone(), version }
+    Node { id: node.id.clone(), version: printable(bounded(&version, MAX_SAID)) }
 }
 
 fn response(response: Response) -> DeltaDiscoveryResponse {

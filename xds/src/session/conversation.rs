@@ -11,6 +11,7 @@ use super::{NameStatus, verdict::Verdict};
 use crate::{
     cache::Published,
     protocol::{Answer, MAX_PAYLOAD, Received, Version},
+    text::printable,
 };
 
 /// What a name costs on the wire beside its text, its version and its bytes: tags, lengths, type URL.
@@ -239,16 +240,16 @@ impl Conversation {
         let verdict = Verdict::of(answer.error.as_deref(), names);
         let mut rejected = Vec::new();
         for (name, version) in &flight.contents {
-            let reason = verdict.reason(name);
+            let reason = verdict.reason(name).map(printable);
             // Unsubscribed and subscribed again in between: the answer is not about this one.
             let sent = self.names.get_mut(name).filter(|s| s.last.as_ref() == Some(version));
             if let Some(sent) = sent {
-                sent.rejected = reason.map(ToOwned::to_owned);
+                sent.rejected.clone_from(&reason);
                 if reason.is_none() {
                     sent.accepted.clone_from(version);
                 }
             }
-            rejected.extend(reason.map(|reason| (name.clone(), reason.to_owned())));
+            rejected.extend(reason.map(|reason| (name.clone(), reason)));
         }
         let told = flight.contents.into_iter().map(|(name, version)| (name, version.is_some()));
         Answered { told: told.collect(), rejected }

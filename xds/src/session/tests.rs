@@ -131,6 +131,18 @@ fn prose_rejects_what_it_mentions() {
 }
 
 #[test]
+fn what_a_terminal_would_obey_is_escaped_in_a_reason() {
+    let mut session = Session::new("shop/cart-1");
+    session.request(request(&["a"])).unwrap();
+    let response = session.next_response(|_, _| present(1)).unwrap();
+    let error = Some("\u{1b}]0;gotcha\u{7}in two\nlines");
+    let changes = session.request(answer(&response.nonce, error)).unwrap();
+    let reason = "\\u{1b}]0;gotcha\\u{7}in two\\nlines";
+    assert_eq!(changes.rejected, [("a".to_owned(), reason.to_owned())]);
+    assert_eq!(session.status()[0].names[0].rejected.as_deref(), Some(reason));
+}
+
+#[test]
 fn unsubscribing_from_what_was_never_subscribed_is_harmless() {
     let mut session = Session::new("shop/cart-1");
     session.request(request(&["a"])).unwrap();

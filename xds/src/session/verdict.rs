@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::{MAX_NACK, bounded};
+use crate::{protocol::MAX_NACK, text::bounded};
 
 /// What an answer says about each resource.
 pub(super) enum Verdict<'a> {

@@ -1,5 +1,7 @@
 //! `status` for people.
 
+use tulle_xds::text::printable;
+
 use crate::local::{
     overview::{ObjectLine, Overview, PodLine, ServiceLine},
     progress::gathered,
@@ -80,6 +82,8 @@ fn section(
 }
 
 fn rows<const N: usize>(head: [&str; N], rows: Vec<Row<N>>, width: Option<usize>) -> String {
+    let printed = |(cells, notes): Row<N>| (cells.map(|cell| printable(&cell)), notes);
+    let rows: Vec<Row<N>> = rows.into_iter().map(printed).collect();
     let mut widths = head.map(str::len);
     for (cells, _) in &rows {
         for (width, cell) in widths.iter_mut().zip(cells) {
@@ -101,6 +105,7 @@ fn rows<const N: usize>(head: [&str; N], rows: Vec<Row<N>>, width: Option<usize>
 /// A line that begins after `indent` spaces, and goes on two further in. Breaks between words only: a
 /// path that is too long stays one to copy.
 fn wrapped(line: &str, indent: usize, width: Option<usize>) -> String {
+    let line = printable(line);
     let mut text = " ".repeat(indent);
     let (mut column, mut first) = (indent, true);
     for word in line.split(' ') {
@@ -122,6 +127,29 @@ fn wrapped(line: &str, indent: usize, width: Option<usize>) -> String {
 mod tests {
     use super::*;
     use crate::local::overview::{ForceLine, RejectionLine};
+
+    #[test]
+    fn what_a_proxy_or_a_file_says_cannot_command_the_terminal() {
+        let evil = "\u{1b}]0;x\u{7}";
+        let rejection = RejectionLine { reason: evil.into(), ..RejectionLine::default() };
+        let overview = Overview {
+            pods: vec![PodLine {
+                phase: evil.into(),
+                waiting: vec![evil.into()],
+                ..PodLine::default()
+            }],
+            objects: vec![ObjectLine {
+                message: evil.into(),
+                in_force: ForceLine { rejections: vec![rejection], ..ForceLine::default() },
+                ..ObjectLine::default()
+            }],
+            remarks: vec![evil.into()],
+            ..Overview::default()
+        };
+        let text = table(&overview, Some(80));
+        assert_eq!(text.matches(r"\u{1b}]0;x\u{7}").count(), 5, "{text}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    }
 
     #[test]
     fn eighty_columns_are_enough() {
