@@ -62,6 +62,9 @@ use crate::{
 /// How long requests in flight may take to end. Kubernetes grants a pod 30 s by default.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long the last access log lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant is its text")]
@@ -107,7 +110,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let metrics = Metrics::new(&registry);
     let (lines, settings) = (Lines::stdout(), config.settings.clone());
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
-    telemetry::count_refusals(&registry, shared.connections.clone(), lines);
+    telemetry::count_refusals(&registry, shared.connections.clone(), lines.clone());
     telemetry::register_ejected(&registry, store.clone());
     let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
@@ -148,6 +151,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     if !join.await.unwrap_or(false) {
         tracing::error!("a worker thread panicked");
     }
+    lines.flush(LAST_LINES);
     tracing::info!("ended");
     Ok(())
 }

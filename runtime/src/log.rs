@@ -4,18 +4,27 @@
 use std::{
     fmt,
     io::{self, Write},
+    iter,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use tracing_subscriber::{EnvFilter, Registry, fmt as format, layer::SubscriberExt, reload};
 
-/// How many lines may wait for the writer. At 500 bytes a line this is at most 4 MiB.
-const QUEUE: usize = 8192;
+/// Bytes of lines that may wait for the writer.
+const QUEUE: usize = 4 << 20;
+
+/// Bytes of lines that are written at once.
+const BATCH: usize = 60 << 10;
+
+/// How long the writer waits for more lines after the first. Without it each line of a busy proxy
+/// wakes the writer: WAKE_FIGURE
+const GATHER: Duration = Duration::from_millis(5);
 
 /// A filter that does not parse.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +81,23 @@ fn parse(filter: &str) -> Result<EnvFilter, BadFilter> {
 /// Lines that leave through a thread of their own: a reader that stalls costs lines, never time.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    queue: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    queue: Sender<Item>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Bytes in the queue.
+    waiting: AtomicUsize,
+    /// Lines lost.
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(Vec<u8>),
+    /// Is dropped once all lines before it are written.
+    Mark(Sender<()>),
 }
 
 impl Lines {
@@ -83,50 +107,76 @@ impl Lines {
     }
 
     /// Lines to any writer, in order, each written whole. Ends when the last clone is gone.
-    pub fn to(mut writer: impl Write + Send + 'static) -> Self {
-        let (queue, lines) = sync_channel::<Vec<u8>>(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = Arc::clone(&dropped);
-        thread::spawn(move || {
-            let mut batch = Vec::with_capacity(64 << 10);
-            while let Ok(line) = lines.recv() {
-                batch.clear();
-                batch.extend_from_slice(&line);
-                let mut count = 1;
-                // One write for whatever is waiting: a system call per line costs more than the line.
-                while batch.len() < 60 << 10
-                    && let Ok(line) = lines.try_recv()
-                {
-                    batch.extend_from_slice(&line);
-                    count += 1;
-                }
-                if writer.write_all(&batch).and_then(|()| writer.flush()).is_err() {
-                    lost.fetch_add(count, Ordering::Relaxed);
-                }
-            }
-        });
-        Self { queue, dropped }
+    pub fn to(writer: impl Write + Send + 'static) -> Self {
+        let (queue, items) = channel();
+        let counts = Arc::new(Counts::default());
+        let counted = Arc::clone(&counts);
+        thread::spawn(move || write(writer, &items, &counted));
+        Self { queue, counts }
     }
 
     /// Queues a line, which must end in `\n`. Never waits: when the queue is full the line is
     /// dropped and counted.
     pub fn write(&self, line: Vec<u8>) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.queue.try_send(line)
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let len = line.len();
+        let full = self.counts.waiting.fetch_add(len, Ordering::Relaxed) + len > QUEUE;
+        if full || self.queue.send(Item::Line(line)).is_err() {
+            self.counts.waiting.fetch_sub(len, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until what was queued is written, at most for so long. Blocks the thread.
+    pub fn flush(&self, within: Duration) {
+        let (mark, written) = channel();
+        if self.queue.send(Item::Mark(mark)).is_ok() {
+            // It is never sent to: either it is dropped, or the time has passed.
+            let _over = written.recv_timeout(within).is_err();
         }
     }
 
     /// Lines lost so far.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes what comes until nobody is left to send. One write for whatever is waiting: a system call
+/// per line costs more than the line.
+#[expect(clippy::disallowed_methods, reason = "this thread sleeps for itself alone")]
+fn write(mut writer: impl Write, items: &Receiver<Item>, counts: &Counts) {
+    let (mut batch, mut lines) = (Vec::with_capacity(BATCH), 0);
+    let mut emit = |batch: &mut Vec<u8>, lines: &mut u64| {
+        if writer.write_all(batch).and_then(|()| writer.flush()).is_err() {
+            counts.dropped.fetch_add(*lines, Ordering::Relaxed);
+        }
+        counts.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+        batch.clear();
+        *lines = 0;
+    };
+    while let Ok(first) = items.recv() {
+        if matches!(first, Item::Line(_)) {
+            thread::sleep(GATHER);
+        }
+        for item in iter::once(first).chain(items.try_iter()) {
+            match item {
+                Item::Line(line) => {
+                    batch.extend_from_slice(&line);
+                    lines += 1;
+                    if batch.len() >= BATCH {
+                        emit(&mut batch, &mut lines);
+                    }
+                }
+                Item::Mark(_written) => emit(&mut batch, &mut lines),
+            }
+        }
+        emit(&mut batch, &mut lines);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -148,10 +198,40 @@ mod tests {
     fn a_stalled_reader_costs_lines_and_no_time() {
         let (_go, stall) = channel();
         let lines = Lines::to(Stalled(stall));
-        for _ in 0..QUEUE + 100_000 {
-            lines.write(b"line\n".to_vec());
+        for _ in 0..8192 {
+            lines.write(vec![b'x'; 64 << 10]);
         }
-        assert!(lines.dropped() > 0);
+        assert!(lines.dropped() > 8000, "{}", lines.dropped());
+        assert!(lines.counts.waiting.load(Ordering::Relaxed) <= QUEUE);
+    }
+
+    /// Counts its writes.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_come_together_are_written_at_once_and_before_a_flush_returns() {
+        let written = Written::default();
+        let lines = Lines::to(written.clone());
+        for number in 0..100 {
+            lines.write(format!("{number}\n").into_bytes());
+        }
+        lines.flush(Duration::from_secs(60));
+        let writes = written.0.lock();
+        let text: String = (0..100).map(|number| format!("{number}\n")).collect();
+        assert_eq!(String::from_utf8(writes.concat()).unwrap(), text);
+        assert!(writes.len() < 100, "{writes:?}");
     }
 
     #[test]

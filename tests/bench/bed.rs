@@ -6,12 +6,17 @@ use tokio::time::{Instant, sleep};
 use tulle_tests::{
     load::Caller,
     mesh::{DataPlane, Mesh, Pod, binaries},
-    scene::Failure,
+    scene::{BoxFuture, Failure},
 };
 
-use crate::row::Subject;
+use crate::{
+    Size,
+    row::{Row, Subject},
+};
 
 const YAML: &str = include_str!("mesh.yaml");
+/// The admin socket of stock Envoy in a sidecar's container.
+const ENVOY_ADMIN: &str = "/run/tulle/envoy-admin.sock";
 /// The container of a sidecar.
 const SIDECAR: &str = "tulle-proxy";
 /// How often a condition is looked at.
@@ -28,7 +33,18 @@ pub(crate) struct Bed {
     pub(crate) server: Pod,
 }
 
+/// What is measured in a mesh.
+pub(crate) type Measure = for<'a> fn(&'a Bed, Size) -> BoxFuture<'a, Result<Vec<Row>, Failure>>;
+
 impl Bed {
+    /// Measures our own sidecars in a mesh that ends with it, whatever comes of it.
+    pub(crate) async fn once(size: Size, measure: Measure) -> Result<Vec<Row>, Failure> {
+        let bed = Self::up(Subject::Tulle).await?;
+        let rows = measure(&bed, size).await;
+        bed.mesh.down().await?;
+        rows
+    }
+
     /// Brings one up, ready, with this in place of sidecars.
     pub(crate) async fn up(subject: Subject) -> Result<Self, Failure> {
         let yaml = YAML.replace("KIB", &"x".repeat(1024));
@@ -106,6 +122,29 @@ impl Bed {
             sum += cpu(&self.mesh.exec(pod, SIDECAR, &["cat", "/proc/1/stat"]).await?)?;
         }
         Ok(sum)
+    }
+
+    /// What the caller's sidecar works by, in a few words. All of it goes into a file beside what load generators
+    /// say.
+    pub(crate) async fn effective(&self) -> Result<String, Failure> {
+        let name = self.subject.as_str();
+        let envoy =
+            ["curl", "-s", "--unix-socket", ENVOY_ADMIN, "http://envoy/config_dump?include_eds"];
+        let dump: &[&str] = match self.subject {
+            Subject::Direct => return Ok(format!("{name}: no proxy")),
+            Subject::Tulle => &["tulle-proxy", "ctl", "/debug/config"],
+            Subject::Envoy => &envoy,
+        };
+        let file = self.mesh.raw().join(format!("{name}-config.json"));
+        fs::write(&file, self.mesh.exec(&self.caller, SIDECAR, dump).await?)?;
+        let threads = ["sh", "-c", "cat /proc/1/task/*/comm"];
+        let threads = self.mesh.exec(&self.caller, SIDECAR, &threads).await?;
+        // Ours are called `worker`, Envoy's `wrk:worker_0` and so on.
+        let workers = threads.lines().filter(|name| name.contains("worker")).count();
+        let log = self.mesh.logs(&self.caller, SIDECAR).await?;
+        let last = log.lines().rfind(|line| line.starts_with('{') && line.contains("\"status\""));
+        let last = last.unwrap_or("no access log");
+        Ok(format!("{name}: {workers} workers, all settings in {}\n   log: {last}", file.display()))
     }
 
     /// Bytes that a pod's sidecar has received from the control plane, as the kernel counts them.

@@ -21,14 +21,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 const URL: &str = "http://turning.crowd/";
 const FILE: &str = "turning.yaml";
 
-pub(crate) async fn run(size: Size) -> Result<Vec<Row>, Failure> {
-    let bed = Bed::up(Subject::Tulle).await?;
-    let rows = measure(&bed, size).await;
-    bed.mesh.down().await?;
-    rows
-}
-
-async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
+pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
     let server = bed.server.ip.clone().unwrap_or_default();
     crowd::write(&bed.mesh.path(""), size.services, 0, &server)?;
     turn(bed, &server, 8080)?;

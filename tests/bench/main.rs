@@ -16,6 +16,7 @@ mod scale;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
+use bed::Bed;
 use clap::Parser;
 use row::{Row, table};
 use tulle_tests::scene::{BoxFuture, Failure};
@@ -55,9 +56,9 @@ pub(crate) struct Size {
 type Scenario = fn(Size) -> BoxFuture<'static, Result<Vec<Row>, Failure>>;
 
 const SCENARIOS: [(&str, Scenario); 4] = [
-    ("memory", |size| Box::pin(memory::run(size))),
-    ("scale", |size| Box::pin(scale::run(size))),
-    ("change", |size| Box::pin(change::run(size))),
+    ("memory", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(memory::measure(bed, size))))),
+    ("scale", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(scale::measure(bed, size))))),
+    ("change", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(change::measure(bed, size))))),
     ("requests", |size| Box::pin(requests::run(size))),
 ];
 

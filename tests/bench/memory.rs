@@ -18,14 +18,7 @@ const DIALLER: &str = include_str!("memory/dialler.py");
 /// Addresses outside of the mesh, set aside for benchmarks (RFC 2544).
 const STRANGERS: &str = "198.18.0.0/15";
 
-pub(crate) async fn run(size: Size) -> Result<Vec<Row>, Failure> {
-    let bed = Bed::up(Subject::Tulle).await?;
-    let rows = measure(&bed, size).await;
-    bed.mesh.down().await?;
-    rows
-}
-
-async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
+pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
     let memory = || bed.sidecar_memory(&bed.caller);
     let row = |metric, value| Row::new("memory", Subject::Tulle, (metric, "MiB"), vec![value]);
     let idle = memory().await?;

@@ -65,6 +65,9 @@ pub(crate) async fn run(size: Size) -> Result<Vec<Row>, Failure> {
 
 async fn measure(beds: &[(Subject, Bed)], size: Size) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
+    for (_, bed) in beds {
+        say(&bed.effective().await?);
+    }
     for client in &CLIENTS {
         let mut seen: Vec<Seen> = beds.iter().map(|_| Seen::default()).collect();
         for run in 0..=size.runs {
@@ -78,6 +81,7 @@ async fn measure(beds: &[(Subject, Bed)], size: Size) -> Result<Vec<Row>, Failur
                 }
             }
         }
+        rows.extend(share(&seen, client));
         for ((subject, _), seen) in beds.iter().zip(seen) {
             rows.extend(seen.rows(client, *subject));
         }
@@ -87,6 +91,20 @@ async fn measure(beds: &[(Subject, Bed)], size: Size) -> Result<Vec<Row>, Failur
         rows.push(Row::new("requests", *subject, ("sidecar_after_load", "MiB"), vec![memory]));
     }
     Ok(rows)
+}
+
+/// Our processor time as a share of Envoy's, run by run.
+fn share(seen: &[Seen], client: &Client) -> Option<Row> {
+    let of = |wanted| SUBJECTS.iter().zip(seen).find(|(subject, _)| **subject == wanted);
+    let ((_, ours), (_, envoy)) = of(Subject::Tulle).zip(of(Subject::Envoy))?;
+    let runs = ours.cpu.iter().zip(&envoy.cpu).map(|(ours, envoy)| ours / envoy).collect();
+    let metric = ("cpu_as_share_of_envoy", "1");
+    Some(Row::new("requests", Subject::Tulle, metric, runs).by(client.name).at_most(0.5))
+}
+
+#[expect(clippy::print_stdout, reason = "what was measured is said beside the figures")]
+fn say(text: &str) {
+    println!("   {text}");
 }
 
 /// One run of one subject.

@@ -1,8 +1,12 @@
 //! A control plane that starts in a large mesh: how soon a sidecar that asks for what it needs has
-//! its first answer, and what it weighs.
+//! its first answer, how soon an Envoy that is told everything has accepted it, and what it weighs.
 
-use tokio::time::{Instant, sleep};
-use tulle_tests::scene::Failure;
+use serde_json::Value;
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
+use tulle_tests::{load::json, mesh::Pod, scene::Failure};
 
 use crate::{
     Size,
@@ -14,18 +18,27 @@ use crate::{
 /// Endpoints of the crowd belong to nobody: what answers is this Service, which nobody has asked for
 /// before the control plane comes back.
 const FILE: &str = "asked-last.yaml";
+/// A pod behind stock Envoy, which subscribes to all there is.
+const ENVOY: &str = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: envoy
+  namespace: bench
+  annotations: {tulle.dev/data-plane: envoy}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: caller, image: debian:12, command: [sleep, infinity]}
+";
 
-pub(crate) async fn run(size: Size) -> Result<Vec<Row>, Failure> {
-    let bed = Bed::up(Subject::Tulle).await?;
-    let rows = measure(&bed, size).await;
-    bed.mesh.down().await?;
-    rows
-}
-
-async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
+pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
     let server = bed.server.ip.clone().unwrap_or_default();
     crowd::write(&bed.mesh.path(""), size.services, 0, &server)?;
-    let (mut times, mut memory) = (Vec::new(), Vec::new());
+    let _envoy = bed.mesh.edit("envoy.yaml", ENVOY)?;
+    let control_plane = bed.mesh.pod("tulle-system", "tulle-control-plane").await?;
+    bed.until(|| accepted(bed, &control_plane, size.services)).await?;
+    let (mut answers, mut accepts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..size.runs {
         let name = format!("asked-{run}");
         let service = crowd::service(&name, std::slice::from_ref(&server), 8080);
@@ -39,15 +52,46 @@ async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
         .await?;
         let started = Instant::now();
         let url = format!("http://{name}.crowd/");
-        while !bed.get(&url).await? {
-            sleep(LOOK).await;
-        }
-        times.push(started.elapsed().as_secs_f64());
+        let answer = async {
+            while !bed.get(&url).await? {
+                sleep(LOOK).await;
+            }
+            Ok::<_, Failure>(started.elapsed().as_secs_f64())
+        };
+        let accept = async {
+            while !accepted(bed, &control_plane, size.services).await? {
+                sleep(5 * LOOK).await;
+            }
+            Ok::<_, Failure>(started.elapsed().as_secs_f64())
+        };
+        let (answer, accept) = join!(answer, accept);
+        answers.push(answer?);
+        accepts.push(accept?);
         memory.push(bed.control_plane_memory().await?);
     }
     let row = |metric, runs: Vec<f64>| Row::new("scale", Subject::Tulle, metric, runs);
     Ok(vec![
-        row(("start_to_first_answer_through_a_sidecar", "s"), times).at_most(2.0),
+        row(("start_to_first_answer_through_a_sidecar", "s"), answers).at_most(2.0),
+        row(("start_to_all_accepted_by_an_envoy", "s"), accepts).at_most(2.0),
         row(("control_plane", "MiB"), memory).at_most(150.0),
     ])
+}
+
+/// Whether the Envoy has accepted what it was sent last, and that is so many Services.
+async fn accepted(bed: &Bed, control_plane: &Pod, services: usize) -> Result<bool, Failure> {
+    let ask =
+        ["curl", "-sf", "--unix-socket", "/tulle/output/admin.sock", "http://x/debug/streams"];
+    // One that has just been started has no socket yet.
+    let Ok(streams) = bed.mesh.exec(control_plane, "control-plane", &ask).await else {
+        return Ok(false);
+    };
+    let streams: Vec<Value> = json(&streams)?;
+    let envoy = streams.iter().find(|stream| stream["caller"]["pod"] == "bench/envoy");
+    let kinds = envoy.and_then(|envoy| envoy["kinds"].as_array()).map_or(&[][..], Vec::as_slice);
+    let names = |kind: &Value| kind["names"].as_array().cloned().unwrap_or_default();
+    let settled = |kind: &Value| {
+        kind["waiting"] == false && names(kind).iter().all(|name| name["accepted"] == name["sent"])
+    };
+    let most = kinds.iter().map(|kind| names(kind).len()).max().unwrap_or_default();
+    Ok(most >= services && kinds.iter().all(settled))
 }
