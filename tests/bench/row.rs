@@ -20,9 +20,9 @@ pub(crate) enum Subject {
 /// A figure.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
-    scenario: &'static str,
+    scenario: String,
     subject: Subject,
-    metric: String,
+    metric: &'static str,
     unit: &'static str,
     /// The median of `runs`.
     value: f64,
@@ -51,13 +51,13 @@ impl Row {
         (metric, unit): (&'static str, &'static str),
         runs: Vec<f64>,
     ) -> Self {
-        let (metric, value) = (metric.to_owned(), median(&runs));
+        let (scenario, value) = (scenario.to_owned(), median(&runs));
         Self { scenario, subject, metric, unit, value, runs, target: None }
     }
 
     /// With the client that it was measured by.
     pub(crate) fn by(mut self, client: &str) -> Self {
-        self.metric = format!("{client}: {}", self.metric);
+        self.scenario = format!("{}/{client}", self.scenario);
         self
     }
 
@@ -78,8 +78,8 @@ pub(crate) fn median(runs: &[f64]) -> f64 {
 /// All rows, for a person.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "   {:<44} {:>8} {:>10} {:<10} {:>10}   runs\n",
-        "metric", "subject", "median", "unit", "target"
+        "   {:<16} {:<38} {:>8} {:>10} {:<10} {:>10}   runs\n",
+        "scenario", "metric", "subject", "median", "unit", "target"
     );
     for row in rows {
         let subject = row.subject.as_str();
@@ -88,10 +88,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
             format!("≤ {most} {verdict}")
         });
         let runs: Vec<_> = row.runs.iter().map(|run| number(*run)).collect();
-        let (metric, value, unit) = (&row.metric, number(row.value), row.unit);
+        let Row { scenario, metric, unit, .. } = row;
+        let value = number(row.value);
         let runs = runs.join(" ");
-        writeln!(text, "   {metric:<44} {subject:>8} {value:>10} {unit:<10} {target:>10}   {runs}")
-            .expect("a String takes all text");
+        let start = format!("   {scenario:<16} {metric:<38} {subject:>8} {value:>10} {unit:<10}");
+        writeln!(text, "{start} {target:>10}   {runs}").expect("a String takes all text");
     }
     text
 }
