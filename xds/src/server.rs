@@ -4,6 +4,7 @@
 //! itself; what it may see follows from who it is. Delta and state-of-the-world streams differ in
 //! their messages ([`wire`]) and in their session only.
 
+mod share;
 mod wire;
 
 use std::{
@@ -38,7 +39,10 @@ use tonic::{Extensions, Response, Status, Streaming};
 use crate::{
     cache::{Cache, Dialect, Subscriber, View},
     model::SpiffeId,
-    server::wire::{MAX_SAID, Variant},
+    server::{
+        share::{Names, Share},
+        wire::{MAX_SAID, Variant},
+    },
     session::{KindStatus, Session, Violation, state::StateSession},
     text::{bounded, printable},
 };
@@ -53,7 +57,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 const QUEUE: usize = 8;
 
 /// Streams that one pod may have open: one for each of its clients, and those that were cut off but
-/// are not known to be. Each holds what it subscribes to.
+/// are not known to be. What they subscribe to is bounded for all together ([`share`]).
 pub const MAX_STREAMS: usize = 16;
 
 /// Decides who a caller is.
@@ -129,6 +133,8 @@ struct Open<S: ?Sized> {
     caller: Caller,
     dialect: Dialect,
     version: String,
+    /// Of all streams of its pod.
+    names: Names,
     session: Mutex<S>,
 }
 
@@ -264,8 +270,12 @@ impl Inner {
         let mut revoked = self.authorize.revoked(&extensions);
         let view = View::new(dialect, caller.namespace.as_str());
         let listed = self.open::<S>(caller, dialect, &node.version).inspect_err(refused)?;
-        let mut stream =
-            Conversation { open: &listed.open, subscriber: self.cache.subscriber(view), responses };
+        let mut stream = Conversation {
+            open: &listed.open,
+            share: Share::new(Names::clone(&listed.open.names), dialect),
+            subscriber: self.cache.subscriber(view),
+            responses,
+        };
         stream.take(first)?;
         loop {
             stream.send().await?;
@@ -295,16 +305,17 @@ impl Inner {
     ) -> Result<Listed<'_, S>, Status> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Mutex::new(S::new(&caller.pod, dialect));
-        let open = Arc::new(Open { caller, dialect, version: version.to_owned(), session });
-        let listed: Arc<AnyOpen> = Arc::<Open<S>>::clone(&open);
         let mut sessions = self.sessions.lock();
-        if sessions.values().filter(|other| other.caller == open.caller).count() >= MAX_STREAMS {
+        let mut others = sessions.values().filter(|other| other.caller == caller).peekable();
+        let names = others.peek().map(|other| Names::clone(&other.names)).unwrap_or_default();
+        if others.count() >= MAX_STREAMS {
             return Err(Status::resource_exhausted(format!(
                 "pod {} has {MAX_STREAMS} streams open already: use one for all kinds",
-                open.caller.pod
+                caller.pod
             )));
         }
-        sessions.insert(id, listed);
+        let open = Arc::new(Open { caller, dialect, version: version.to_owned(), names, session });
+        sessions.insert(id, Arc::<Open<S>>::clone(&open));
         drop(sessions);
         tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");
         Ok(Listed { inner: self, id, open })
@@ -332,6 +343,7 @@ type AnyOpen = Open<dyn wire::Status>;
 /// The session, between the client and the cache.
 struct Conversation<'a, S: Variant> {
     open: &'a Open<S>,
+    share: Share,
     subscriber: Subscriber,
     responses: &'a mpsc::Sender<S::Response>,
 }
@@ -339,7 +351,13 @@ struct Conversation<'a, S: Variant> {
 impl<S: Variant> Conversation<'_, S> {
     fn take(&mut self, request: S::Request) -> Result<(), Status> {
         let pod = &self.open.caller.pod;
-        let (kind, changes) = self.open.session.lock().take(request).inspect_err(|status| {
+        let taken = {
+            let mut session = self.open.session.lock();
+            session.take(request).map(|taken| (taken, session.subscriptions()))
+        };
+        let shared =
+            taken.and_then(|(taken, subscriptions)| self.share.is(subscriptions).map(|()| taken));
+        let (kind, changes) = shared.inspect_err(|status| {
             tracing::warn!(pod, %status, "a stream is closed");
         })?;
         for name in changes.subscribed {

@@ -252,6 +252,11 @@ impl Session {
         Ok(())
     }
 
+    /// How many names are subscribed, all kinds together.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
     /// What is published under a name may have changed; under the wildcard's: all of it is known.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         let Some(conversation) = self.kinds.get_mut(&kind) else {

@@ -53,19 +53,7 @@ impl Bench {
         let (cache, interest) = Cache::new();
         let (service, address, stop) = serve(&cache).await;
         let address = Arc::new(Mutex::new(address));
-        let to = Arc::clone(&address);
-        let config = ClientConfig {
-            node: Node { id: pod.to_owned(), version: "1.2.3".to_owned() },
-            connect: Arc::new(move || {
-                let uri = format!("http://{}", *to.lock());
-                Box::pin(async move {
-                    let endpoint = client::long_lived(Endpoint::from_shared(uri)?);
-                    Ok(endpoint.connect().await?)
-                })
-            }),
-        };
-        let (client, handle, events) = Client::new(config);
-        tokio::spawn(client.run());
+        let (handle, events) = client(&address, pod);
         Self { cache, interest, address, service, stop: Some(stop), handle, events }
     }
 
@@ -138,6 +126,23 @@ impl Bench {
         };
         timeout(Duration::from_secs(10), look).await.unwrap()
     }
+}
+
+fn client(address: &Arc<Mutex<SocketAddr>>, pod: &str) -> (Handle, mpsc::Receiver<Event>) {
+    let to = Arc::clone(address);
+    let config = ClientConfig {
+        node: Node { id: pod.to_owned(), version: "1.2.3".to_owned() },
+        connect: Arc::new(move || {
+            let uri = format!("http://{}", *to.lock());
+            Box::pin(async move {
+                let endpoint = client::long_lived(Endpoint::from_shared(uri)?);
+                Ok(endpoint.connect().await?)
+            })
+        }),
+    };
+    let (client, handle, events) = Client::new(config);
+    tokio::spawn(client.run());
+    (handle, events)
 }
 
 async fn serve(cache: &Cache) -> (AdsService, SocketAddr, oneshot::Sender<()>) {
@@ -299,4 +304,33 @@ async fn an_update_that_is_dropped_counts_as_rejected() {
         name_status(s, Kind::Workload, POD).is_some_and(|n| n.rejected.is_some())
     };
     bench.sessions(known).await;
+}
+
+#[tokio::test]
+async fn streams_of_one_pod_share_what_it_may_subscribe_to() {
+    let mut bench = Bench::new(POD).await;
+    bench.connected().await;
+    let subscribe = |handle: &Handle, from: usize| {
+        (from..from + 20_000).for_each(|n| handle.subscribe(Kind::Cluster, n.to_string()));
+    };
+    subscribe(&bench.handle, 0);
+    let names = |status: &SessionStatus| status.kinds.iter().map(|k| k.names.len()).sum::<usize>();
+    bench.sessions(|open| open.first().is_some_and(|one| names(one) > 20_000)).await;
+
+    let (second, mut events) = client(&bench.address, POD);
+    subscribe(&second, 20_000);
+    let refused = async {
+        loop {
+            if let Event::Disconnected { error } = events.recv().await.unwrap() {
+                return error;
+            }
+        }
+    };
+    let error = timeout(Duration::from_secs(20), refused).await.unwrap();
+    assert!(error.contains("subscribe to more than 32768 names"), "{error}");
+    // Another pod has its own.
+    let (other, _events) = client(&bench.address, "shop/other");
+    subscribe(&other, 20_000);
+    let both = |open: &[SessionStatus]| open.iter().filter(|one| names(one) > 20_000).count() == 2;
+    bench.sessions(both).await;
 }

@@ -36,6 +36,7 @@ pub(super) trait Variant: Status + Send + 'static {
     /// Who the client says that it is.
     fn node(request: &Self::Request) -> Option<&core::Node>;
     fn take(&mut self, request: Self::Request) -> Result<(Kind, Changes), Refusal>;
+    fn subscriptions(&self) -> usize;
     fn changed(&mut self, kind: Kind, name: &str);
     fn next_response(
         &mut self,
@@ -82,6 +83,10 @@ impl Variant for Session {
         Ok((kind, self.request(request)?))
     }
 
+    fn subscriptions(&self) -> usize {
+        self.subscriptions()
+    }
+
     fn changed(&mut self, kind: Kind, name: &str) {
         self.changed(kind, name);
     }
@@ -123,6 +128,10 @@ impl Variant for StateSession {
         });
         let names = message.resource_names.into_iter().collect();
         Ok((kind, self.request(StateRequest { kind, names, answer })?))
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.subscriptions()
     }
 
     fn changed(&mut self, kind: Kind, name: &str) {

@@ -105,6 +105,11 @@ impl StateSession {
         self.session.request(delta)
     }
 
+    /// How many names are subscribed, all kinds together.
+    pub fn subscriptions(&self) -> usize {
+        self.session.subscriptions()
+    }
+
     /// What is published under a name may have changed.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         self.session.changed(kind, name);
