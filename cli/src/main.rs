@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Version => version().map_err(Into::into),
     };
+    tulle_runtime::log::flush();
     outcome.unwrap_or_else(|error| fail(&*error))
 }
 

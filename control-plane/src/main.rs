@@ -11,6 +11,12 @@ async fn main() -> ExitCode {
     if let Err(error) = tulle_runtime::log::init(&config.log) {
         return fail(&error);
     }
+    let outcome = serve(config).await;
+    tulle_runtime::log::flush();
+    outcome
+}
+
+async fn serve(config: Config) -> ExitCode {
     match Box::pin(run::start(config)).await {
         Ok(control_plane) => {
             let mut outcome = ExitCode::SUCCESS;
@@ -28,6 +34,7 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "whoever started it reads this, not a log collector")]
 fn fail(error: &dyn std::error::Error) -> ExitCode {
+    tulle_runtime::log::flush();
     eprintln!("tulle-control-plane: {error}");
     ExitCode::FAILURE
 }

@@ -6,7 +6,7 @@
 
 mod connection;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig,
@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tulle_runtime::{
     drain::Drain,
     room::{Place, Room},
+    seldom::Seldom,
 };
 
 use crate::{
@@ -35,6 +36,8 @@ pub use connection::Connection;
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// Connections that have shaken hands and wait to be served.
 const QUEUE: usize = 256;
+/// Whoever can connect can make as many as it likes.
+static FAILURES: Seldom = Seldom::new();
 /// Long enough for a file descriptor to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -173,10 +176,16 @@ impl Port {
             let port = Arc::clone(&port);
             tokio::spawn(async move {
                 if let Err(failure) = Box::pin(port.shake_hands(tcp, places)).await {
-                    port.metrics.handshake_failures.inc();
-                    tracing::info!(%peer, error = failure, "TLS handshake failed");
+                    port.failed(peer, &failure);
                 }
             });
+        }
+    }
+
+    fn failed(&self, peer: SocketAddr, error: &str) {
+        self.metrics.handshake_failures.inc();
+        if let Some(unsaid) = FAILURES.now() {
+            tracing::info!(%peer, error, unsaid, "TLS handshake failed");
         }
     }
 
@@ -211,8 +220,6 @@ impl Port {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::{io::AsyncReadExt, net::TcpSocket, time::Instant};
     use tulle_runtime::drain;
 

@@ -31,7 +31,7 @@ pub struct Shared {
     /// Bounds and addresses.
     pub settings: Settings,
     /// Open connections from clients.
-    pub connections: ConnectionLimit,
+    pub connections: Connections,
     /// Addresses at which clients spoke HTTP first.
     pub seen: Seen,
     /// The application's ports, each as a cluster of one endpoint.
@@ -57,13 +57,14 @@ pub struct Settings {
     /// Source addresses of connections to the application, so that it never sees a loopback
     /// address for a remote caller. `None` lets the kernel choose.
     pub application_source: Option<(Ipv4Addr, Ipv6Addr)>,
-    /// Open connections from clients, inbound and outbound together.
+    /// Open connections from clients, in each direction.
     pub max_connections: usize,
     /// Once a client has begun to speak, the time in which its protocol must show.
     pub detect_timeout: Duration,
     /// Time for the head of an HTTP/1 request from its first byte on, and of a TLS handshake.
     pub head_timeout: Duration,
-    /// An HTTP/1 connection on which no request comes for so long is closed.
+    /// An HTTP connection on which no request comes for so long is closed, and so is one on which
+    /// nothing ever came.
     pub client_idle_timeout: Duration,
     /// Bytes of a request's or response's head.
     pub max_head_bytes: usize,
@@ -84,6 +85,22 @@ pub struct Settings {
     pub max_idle: usize,
     /// Time to connect to the application.
     pub application_connect_timeout: Duration,
+}
+
+/// Open connections from clients: strangers, who come in, never take the application's places.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// To the application.
+    pub inbound: ConnectionLimit,
+    /// From the application.
+    pub outbound: ConnectionLimit,
+}
+
+impl Connections {
+    /// At most `most` at once, of each.
+    pub fn new(most: usize) -> Self {
+        Self { inbound: ConnectionLimit::new(most), outbound: ConnectionLimit::new(most) }
+    }
 }
 
 impl Default for Settings {
@@ -142,7 +159,7 @@ impl Shared {
             certs,
             lines,
             metrics,
-            connections: ConnectionLimit::new(settings.max_connections),
+            connections: Connections::new(settings.max_connections),
             seen: Seen::default(),
             locals: LocalClusters::default(),
             mirrors: Mirrors::default(),

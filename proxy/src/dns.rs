@@ -33,6 +33,7 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tulle_runtime::seldom::Seldom;
 
 pub use resolvers::{MOST, Resolvers};
 
@@ -42,6 +43,9 @@ use message::Question;
 /// Questions and TCP connections at once. A resolver that does not answer holds a question for some
 /// seconds; beyond, questions are dropped, as a network would, and asked again.
 const AT_ONCE: usize = 512;
+
+/// Each datagram of a stranger could be a line.
+static STRANGERS: Seldom = Seldom::new();
 
 /// The sidecar's DNS.
 #[derive(Clone)]
@@ -95,7 +99,9 @@ impl Dns {
     fn admit(&self, from: IpAddr) -> Option<OwnedSemaphorePermit> {
         let from = from.to_canonical();
         if !from.is_loopback() && !self.own.contains(&from) {
-            tracing::warn!(%from, "a stranger asked for a name: not answered");
+            if let Some(unsaid) = STRANGERS.now() {
+                tracing::warn!(%from, unsaid, "a stranger asked for a name: not answered");
+            }
             return None;
         }
         let room = Arc::clone(&self.room).try_acquire_owned().ok();

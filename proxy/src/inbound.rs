@@ -7,11 +7,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tulle_runtime::drain::{Drain, Stage};
+use tulle_runtime::{
+    drain::{Drain, Stage},
+    seldom::Seldom,
+};
 use tulle_xds::model::{MtlsMode, Protocol, Workload};
 
 use crate::{
-    context::Context,
+    context::{Context, Settings},
     error::{Error, Reason, chain},
     net::{
         detect::{self, First, Patience, Spoken},
@@ -23,11 +26,14 @@ use crate::{
     tls::{self, Alpn},
 };
 
+/// Connections that nobody redirected here: each stranger can make some.
+static STRAYS: Seldom = Seldom::new();
+
 /// Serves connections to the application until the drain starts. To be called once per worker,
 /// with the worker's own context and listener.
 pub async fn serve(cx: Arc<Context>, listener: TcpListener, drain: Drain) {
     tokio::spawn(Arc::clone(&cx.pool).sweep());
-    let limit = cx.connections.clone();
+    let limit = cx.connections.inbound.clone();
     let ending = drain.clone();
     let each = move |stream, client, place| {
         let (cx, drain) = (Arc::clone(&cx), ending.clone());
@@ -51,7 +57,9 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     let destination = match cx.settings.capture.find(&stream) {
         Ok(destination) => destination,
         Err(error) => {
-            tracing::warn!(%client, %error, "refusing a connection to the inbound port");
+            if let Some(unsaid) = STRAYS.now() {
+                tracing::warn!(%client, %error, unsaid, "refusing a connection to the inbound port");
+            }
             return listen::reset(stream);
         }
     };
@@ -91,10 +99,14 @@ async fn first(
     client: &mut Prefixed<TcpStream>,
     port: Port,
 ) -> Result<First<stream::Server, Error>, Error> {
-    let broke_off = |error| Error::new(Reason::Canceled, format!("the client broke off: {error}"));
-    let within = connection.cx.settings.detect_timeout;
+    let Settings { detect_timeout: within, head_timeout, client_idle_timeout, .. } =
+        connection.cx.settings;
     if port.mtls == MtlsMode::Strict || port.protocol.is_http() {
-        let spoken = detect::client(client, within).await.map_err(broke_off)?;
+        // A sidecar begins its handshake at once; HTTP clients open connections ahead of need.
+        let strict = port.mtls == MtlsMode::Strict;
+        let silence = if strict { head_timeout } else { client_idle_timeout };
+        let spoken = detect::speaking_client(client, silence, within).await;
+        let spoken = spoken.map_err(|error| serve::said_nothing(&error))?;
         return match spoken {
             Some(spoken) if spoken.is_sidecar() => Ok(First::Client(spoken)),
             // Where HTTP is declared the application has no TLS of its own: whoever begins it wants
@@ -130,7 +142,8 @@ async fn first(
     connection.cx.locals.arrived();
     let dial = stream::dial_cluster(connection, Arc::clone(application));
     let patience = Patience { grace, within };
-    let first = detect::first_to_speak(client, dial, takes, patience).await.map_err(broke_off)?;
+    let first = detect::first_to_speak(client, dial, takes, patience).await;
+    let first = first.map_err(|error| serve::said_nothing(&error))?;
     let is_sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
     if !is_sidecar {
         let http = matches!(first, First::Client(_));

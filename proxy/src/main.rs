@@ -15,6 +15,7 @@ use tulle_proxy::{
     redirect::{self, Options},
     run::{self, DRAIN_DEADLINE},
 };
+use tulle_runtime::log;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Action::Drain => block_on(drain(&config::admin_socket())),
         Action::Ctl { path } => block_on(ctl(&config::admin_socket(), &path)),
     };
+    log::flush();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

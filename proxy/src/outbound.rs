@@ -3,12 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
-use tulle_runtime::drain::Drain;
+use tulle_runtime::{drain::Drain, seldom::Seldom};
 use tulle_xds::model::Protocol;
 
 use crate::{
     context::Context,
-    error::{Error, Reason},
     mesh::{Destination, Resolution},
     net::{
         detect::{self, First, Patience, Spoken},
@@ -19,11 +18,14 @@ use crate::{
     stream,
 };
 
+/// Connections that nobody redirected here.
+static STRAYS: Seldom = Seldom::new();
+
 /// Serves the application's connections until the drain starts. To be called once per worker, with
 /// the worker's own context and listener.
 pub async fn serve(cx: Arc<Context>, listener: TcpListener, drain: Drain) {
     tokio::spawn(Arc::clone(&cx.pool).sweep());
-    let limit = cx.connections.clone();
+    let limit = cx.connections.outbound.clone();
     let ending = drain.clone();
     let each = move |stream, client, place| {
         let (cx, drain) = (Arc::clone(&cx), ending.clone());
@@ -40,7 +42,9 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     let destination = match cx.settings.capture.find(&stream) {
         Ok(destination) => destination,
         Err(error) => {
-            tracing::warn!(%client, %error, "refusing a connection to the outbound port");
+            if let Some(unsaid) = STRAYS.now() {
+                tracing::warn!(%client, %error, unsaid, "refusing a connection to the outbound port");
+            }
             return listen::reset(stream);
         }
     };
@@ -77,9 +81,7 @@ async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, 
             match detect::first_to_speak(&mut client, dial, Spoken::is_http, patience).await {
                 Ok(first) => first,
                 Err(error) => {
-                    let detail = format!("the client broke off: {error}");
-                    let error = Error::new(Reason::Canceled, detail);
-                    return stream::refuse(&connection, client, &error);
+                    return stream::refuse(&connection, client, &serve::said_nothing(&error));
                 }
             }
         }

@@ -142,7 +142,8 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     };
     if tokio::time::timeout(DRAIN_DEADLINE, both).await.is_err() {
         tracing::warn!(
-            open = shared.connections.open(),
+            inbound = shared.connections.inbound.open(),
+            outbound = shared.connections.outbound.open(),
             "the deadline has passed, closing the rest"
         );
     }

@@ -5,6 +5,7 @@
 //! metrics  what it counts        drain    how it ends
 //! http     the small admin server         signal   when it is told to end
 //! room     how many connections, of whom  socket   Unix sockets for us alone
+//! seldom   what strangers can make it say
 //! ```
 
 pub mod drain;
@@ -13,5 +14,6 @@ pub mod log;
 pub mod metrics;
 pub mod ready;
 pub mod room;
+pub mod seldom;
 pub mod signal;
 pub mod socket;

@@ -1,12 +1,12 @@
-//! What the process says: diagnostics by `tracing` as JSON lines on stderr, and access log lines on
-//! stdout that never wait for whoever reads them.
+//! What the process says: diagnostics by `tracing` as JSON lines on stderr, access log lines on
+//! stdout. Neither ever waits for whoever reads it.
 
 use std::{
     fmt,
     io::{self, Write},
-    iter,
+    iter, panic,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, Registry, fmt as format, layer::SubscriberExt, reload};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt as format, layer::SubscriberExt, registry::LookupSpan, reload,
+};
 
 /// Bytes of lines that may wait for the writer.
 const QUEUE: usize = 4 << 20;
@@ -23,8 +26,14 @@ const QUEUE: usize = 4 << 20;
 const BATCH: usize = 60 << 10;
 
 /// How long the writer waits for more lines after the first. Without it each line of a busy proxy
-/// wakes the writer: WAKE_FIGURE
+/// wakes the writer.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the last diagnostics may take to be written.
+const LAST: Duration = Duration::from_millis(500);
+
+/// Where diagnostics go, once they do.
+static DIAGNOSTICS: OnceLock<Lines> = OnceLock::new();
 
 /// A filter that does not parse.
 #[derive(Debug, thiserror::Error)]
@@ -59,17 +68,59 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// Sends `tracing` events as JSON lines to stderr, from now on and once per process.
+/// Sends `tracing` events as JSON lines to stderr, from now on and once per process. A panic waits
+/// until what was said before it is written; so must the end of the process: [`flush`].
 ///
 /// # Errors
 /// If the filter does not parse, or logging was begun before.
 pub fn init(filter: &str) -> Result<Filter, BadFilter> {
     let (filter_layer, handle) = reload::Layer::new(parse(filter)?);
-    let lines = format::layer().json().flatten_event(true).with_writer(io::stderr);
-    let subscriber = tracing_subscriber::registry().with(filter_layer).with(lines);
+    let diagnostics = DIAGNOSTICS.get_or_init(|| Lines::to(io::stderr())).clone();
+    let events = events(diagnostics);
+    let subscriber = tracing_subscriber::registry().with(filter_layer).with(events);
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|twice| BadFilter { filter: filter.to_owned(), reason: twice.to_string() })?;
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        flush();
+        before(panic);
+    }));
     Ok(Filter { handle })
+}
+
+/// Waits until the diagnostics so far are written, for half a second at most. Blocks the thread: for
+/// the end of the process.
+pub fn flush() {
+    if let Some(diagnostics) = DIAGNOSTICS.get() {
+        diagnostics.flush(LAST);
+    }
+}
+
+/// Diagnostics lost so far.
+pub fn dropped() -> u64 {
+    DIAGNOSTICS.get().map_or(0, Lines::dropped)
+}
+
+/// Events as JSON.
+fn events<S>(to: Lines) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    format::layer().json().flatten_event(true).with_writer(move || Event(to.clone()))
+}
+
+/// Takes an event, which comes whole, with its end of line.
+struct Event(Lines);
+
+impl Write for Event {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, BadFilter> {
@@ -232,6 +283,30 @@ mod tests {
         let text: String = (0..100).map(|number| format!("{number}\n")).collect();
         assert_eq!(String::from_utf8(writes.concat()).unwrap(), text);
         assert!(writes.len() < 100, "{writes:?}");
+    }
+
+    #[test]
+    fn diagnostics_do_not_wait_for_their_reader_either() {
+        let (go, stall) = channel();
+        let stalled = Lines::to(Stalled(stall));
+        let written = Written::default();
+        let lines = Lines::to(written.clone());
+        let both = tracing_subscriber::registry()
+            .with(events(stalled.clone()))
+            .with(events(lines.clone()));
+        let last = 100;
+        tracing::subscriber::with_default(both, || {
+            for number in 0..=last {
+                tracing::warn!(number, text = "x".repeat(64 << 10), "said");
+            }
+        });
+        assert!(stalled.dropped() > 0);
+        drop(go);
+        lines.flush(Duration::from_secs(60));
+        let text = String::from_utf8(written.0.lock().concat()).unwrap();
+        let whole = text.lines().filter(|line| line.starts_with('{') && line.ends_with('}'));
+        assert_eq!(whole.count() as u64 + lines.dropped(), last + 1);
+        assert!(text.contains("\"message\":\"said\",\"number\":0,"), "{:?}", text.get(..200));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use tulle_proto::ca::v1::{
     IssueRequest, IssueResponse, certificate_service_server::CertificateService,
 };
+use tulle_runtime::seldom::Seldom;
 
 use super::{
     attest::{Attestor, Refusal},
@@ -15,6 +16,9 @@ use crate::metrics::{Metrics, Outcome};
 
 /// Longest request, in bytes: a signing request is some hundred.
 pub const MAX_REQUEST: usize = 64 << 10;
+
+/// Whoever can connect can have as many as it likes.
+static REFUSALS: Seldom = Seldom::new();
 
 /// Attests and issues.
 #[derive(Debug)]
@@ -38,7 +42,10 @@ impl CertificateService for Certificates {
         self.metrics.certificates.get_or_create(&outcome.into()).inc();
         issued.map(Response::new).inspect_err(|status| {
             let peer = request.remote_addr().map(|address| address.to_string());
-            tracing::warn!(peer, reason = status.message(), "no certificate was issued");
+            if let Some(unsaid) = REFUSALS.now() {
+                let reason = status.message();
+                tracing::warn!(peer, reason, unsaid, "no certificate was issued");
+            }
         })
     }
 }

@@ -137,6 +137,28 @@ pub async fn client<C: AsyncRead + Unpin>(
     timeout(within, decide).await.unwrap_or(Ok(Some(Spoken::Opaque)))
 }
 
+/// The same of a client that has to begin, for which it has `silence`: whatever listens there never
+/// speaks first.
+///
+/// # Errors
+/// The client's connection's; [`io::ErrorKind::TimedOut`] if it has not begun.
+pub async fn speaking_client<C: AsyncRead + Unpin>(
+    client: &mut Prefixed<C>,
+    silence: Duration,
+    within: Duration,
+) -> io::Result<Option<Spoken>> {
+    if client.seen().is_empty() {
+        let began = timeout(silence, client.fill()).await;
+        let said_nothing = |_elapsed| {
+            io::Error::new(io::ErrorKind::TimedOut, format!("not a byte within {silence:?}"))
+        };
+        if began.map_err(said_nothing)?? == 0 {
+            return Ok(None);
+        }
+    }
+    self::client(client, within).await
+}
+
 /// Who spoke first on a connection, and what is known by then.
 #[derive(Debug)]
 pub enum First<S, E> {

@@ -111,7 +111,7 @@ pub fn reset(stream: TcpStream) {
     }
 }
 
-/// A bound on open client connections, process-wide.
+/// A bound on open client connections, of all workers together.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimit {
     open: Arc<AtomicUsize>,

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 /// More streams reset before their time, and more than half of all, end the connection: Envoy's numbers
 /// (`overload.premature_reset_total_stream_count`).
@@ -35,6 +38,17 @@ impl Resets {
     pub(super) fn begun(self: &Arc<Self>) -> Unanswered {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Unanswered(Some((Arc::clone(self), Instant::now())))
+    }
+
+    /// Resolves when no stream has begun for `long`, and before twice that.
+    pub(super) async fn idle(&self, long: Duration) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            sleep(long).await;
+            if self.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
     }
 
     /// Resolves when the client has gone too far.
@@ -88,5 +102,21 @@ mod tests {
         end(false);
         end(false);
         assert_eq!(resets.too_many().now_or_never(), Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_idles_when_no_stream_has_begun() {
+        let streams = Arc::new(Resets::default());
+        let long = Duration::from_secs(60);
+        let begun = Instant::now();
+        let busy = async {
+            for _ in 0..5 {
+                sleep(long / 2).await;
+                streams.begun().answered();
+            }
+        };
+        tokio::join!(busy, streams.idle(long));
+        let last = long * 5 / 2;
+        assert!(begun.elapsed() >= last + long && begun.elapsed() < last + 2 * long);
     }
 }

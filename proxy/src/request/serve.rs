@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::ready,
+    io,
     pin::pin,
     sync::{
         Arc,
@@ -36,6 +37,12 @@ use crate::{
 /// (CVE-2023-44487), and closes the connection.
 const MOST_RESETS: usize = 64;
 
+/// Bytes of a request's body, and of all bodies of a connection, that a client may send before the
+/// application takes them: what each connection can make us hold. A megabyte each millisecond is a
+/// gigabyte each second.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// Serves HTTP of the version that was `spoken` until the client leaves, or until the drain has
 /// started and what is in flight has ended.
 pub async fn http<I>(connection: Arc<Connection>, spoken: &Spoken, io: I, drain: &Drain)
@@ -54,17 +61,23 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Prefixed<I>: Abort,
 {
-    let within = connection.cx.settings.detect_timeout;
-    match detect::client(&mut client, within).await {
+    let settings = &connection.cx.settings;
+    let (silence, within) = (settings.client_idle_timeout, settings.detect_timeout);
+    match detect::speaking_client(&mut client, silence, within).await {
         // What may be bad HTTP is told so.
         Ok(Some(spoken)) if spoken.is_http() || spoken == Spoken::Opaque => {
             Box::pin(http(connection, &spoken, client, drain)).await;
         }
         Ok(spoken) => stream::refuse(&connection, client, &not_http(spoken.as_ref())),
-        Err(error) => {
-            let detail = format!("the client broke off: {error}");
-            stream::refuse(&connection, client, &Error::new(Reason::Canceled, detail));
-        }
+        Err(error) => stream::refuse(&connection, client, &said_nothing(&error)),
+    }
+}
+
+/// Why a connection ends on which no protocol showed.
+pub fn said_nothing(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::new(Reason::Timeout, error.to_string()),
+        _ => Error::new(Reason::Canceled, format!("the client broke off: {error}")),
     }
 }
 
@@ -161,22 +174,23 @@ where
         .max_header_list_size(head)
         .max_pending_accept_reset_streams(MOST_RESETS)
         .max_local_error_reset_streams(MOST_RESETS)
-        .initial_stream_window_size(512 << 10)
-        .initial_connection_window_size(2 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(TokioIo::new(io), service);
     let mut serving = pin!(serving);
     let farewell = match drain.stage() {
         Stage::Serving => Stage::Announcing,
         _ => Stage::Closing,
     };
+    // Requests that are not over go on after either.
     let drained = async {
         tokio::select! {
-            ended = &mut serving => ended,
-            () = drain.reached(farewell) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
+            ended = &mut serving => return ended,
+            () = drain.reached(farewell) => {}
+            () = resets.idle(settings.client_idle_timeout) => {}
         }
+        serving.as_mut().graceful_shutdown();
+        serving.await
     };
     tokio::select! {
         ended = drained => note(&connection, ended),

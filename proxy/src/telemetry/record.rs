@@ -13,7 +13,10 @@ use http::{Method, StatusCode, Version};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
-use tulle_xds::model::{Origin, RouteConfiguration, SpiffeId};
+use tulle_xds::{
+    model::{Origin, RouteConfiguration, SpiffeId},
+    text::bounded,
+};
 
 use super::metrics::{Key, Outcome};
 use crate::{
@@ -21,6 +24,9 @@ use crate::{
     error::{Error, Reason},
     upstream::{Cluster, EndpointState},
 };
+
+/// Bytes of a host, of a path and of a detail that are written into a line.
+const MAX_TEXT: usize = 1 << 10;
 
 /// Which way a request or connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -277,13 +283,13 @@ impl Record {
             direction: self.direction,
             protocol: self.protocol(),
             method: read.and_then(|r| r.method.as_ref()).map(Method::as_str),
-            host: read.map(|r| printable(&r.host)),
-            path: read.map(|r| printable(&r.path)),
+            host: read.map(|r| shown(&r.host)),
+            path: read.map(|r| shown(&r.path)),
             mirror: request.is_some_and(|r| r.copy),
             status: request.and_then(|r| r.status).map(|s| s.as_u16()),
             grpc_status: request.and_then(|r| r.grpc_status),
             reason: self.reason.map(Reason::as_str),
-            detail: (!self.detail.is_empty()).then(|| printable(&self.detail)),
+            detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             duration_ms: (seconds * 1e6).round() / 1e3,
             bytes_received: self.received.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
@@ -353,6 +359,13 @@ pub(super) fn route_text(origin: &Origin) -> String {
     format!("{kind}/{namespace}/{name}{hash}{rule}")
 }
 
+/// The beginning of what strangers sent, with a sign if there is more: a path may have 32 KiB.
+fn shown(text: &str) -> Cow<'_, str> {
+    let start = bounded(text, MAX_TEXT);
+    let shown = printable(start);
+    if start.len() < text.len() { Cow::Owned(format!("{shown}…")) } else { shown }
+}
+
 /// What strangers sent, without control characters: a log is read in terminals.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
@@ -396,6 +409,15 @@ mod tests {
     fn control_characters_do_not_reach_a_terminal() {
         assert_eq!(printable("a\u{1b}[31m\u{9b}b"), "a\u{fffd}[31m\u{fffd}b");
         assert!(matches!(printable("/ok/ä"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_says_so() {
+        let long = format!("/{}", "ä".repeat(MAX_TEXT));
+        let cut = shown(&long);
+        assert_eq!(cut.len(), MAX_TEXT - 1 + "…".len());
+        assert!(long.starts_with(cut.trim_end_matches('…')) && cut.ends_with("ä…"));
+        assert!(matches!(shown("/short"), Cow::Borrowed("/short")));
     }
 
     #[test]

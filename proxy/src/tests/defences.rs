@@ -2,20 +2,27 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use http::Request;
+use http::{Request, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tulle_xds::model::Protocol;
+use tulle_xds::model::{MtlsMode, Protocol};
 
 use super::{
-    ends::{echo, full, http1, http2, post, raw, text},
+    ends::{Does, echo, full, http1, http2, plays, post, raw, text},
     frames::{END_HEADERS, END_STREAM, HEADERS, Raw, STATUS_400, Said, block, frame},
     harness::{Pair, Told},
 };
-use crate::net::guard::tests::{BAD_CHUNKS, BAD_REQUESTS, BAD_RESPONSES};
+use crate::{
+    context::Settings,
+    net::{
+        guard::tests::{BAD_CHUNKS, BAD_REQUESTS, BAD_RESPONSES},
+        listen,
+    },
+    outbound,
+};
 
 /// What the guard passes, and the head's own rules refuse.
 const BAD_HOSTS: &[&[u8]] = &[
@@ -30,7 +37,7 @@ const BAD_HOSTS: &[&[u8]] = &[
 ];
 
 /// An HTTP port in front of an application.
-async fn http_pair(application: SocketAddr, tune: fn(&mut crate::context::Settings)) -> Pair {
+async fn http_pair(application: SocketAddr, tune: fn(&mut Settings)) -> Pair {
     Pair::new(&[application], Told { protocol: Protocol::Http, tune, ..Told::default() }).await
 }
 
@@ -175,6 +182,75 @@ async fn an_idle_connection_is_closed_in_the_end() {
     let request = raw(pair.outbound, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let answer = timeout(Duration::from_secs(10), request).await.expect("it is closed");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed_in_the_end() {
+    fn impatient(settings: &mut Settings) {
+        settings.client_idle_timeout = Duration::from_millis(300);
+        // Of the Strict port below. Here it would be too late.
+        settings.head_timeout = Duration::from_secs(60);
+    }
+    fn strict(settings: &mut Settings) {
+        settings.head_timeout = Duration::from_millis(300);
+    }
+    let (application, _) = echo().await;
+    let mut http = http_pair(application, impatient).await;
+    let told = Told { mtls: MtlsMode::Strict, tune: strict, ..Told::default() };
+    let mut opaque = Pair::new(&[application], told).await;
+    let silent = [
+        (http.outbound, &mut http.client),
+        (http.inbound[0], &mut http.server),
+        (opaque.inbound[0], &mut opaque.server),
+    ];
+    for (to, sidecar) in silent {
+        let closed = timeout(Duration::from_secs(10), raw(to, b"")).await;
+        assert_eq!(closed.expect("it is closed"), "");
+        assert_eq!(sidecar.record().await["reason"], "timeout");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed_and_a_slow_answer_is_not_idle() {
+    let slow = Duration::from_millis(1500);
+    let (application, _) = plays(move |head, _| match head.uri.path() {
+        "/slow" => Does::Late(slow, 200),
+        _ => Does::Answer(200),
+    })
+    .await;
+    let pair = http_pair(application, |settings| {
+        settings.client_idle_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = http2(pair.outbound).await;
+    let get = |path: &str| Request::get(format!("http://cart{path}")).body(full("")).unwrap();
+    let (quick, slow) =
+        tokio::join!(client.clone().send_request(get("/")), client.send_request(get("/slow")));
+    assert_eq!((quick.unwrap().status(), slow.unwrap().status()), (StatusCode::OK, StatusCode::OK));
+    let look = async {
+        while !client.is_closed() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), look).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn strangers_who_take_all_places_leave_the_application_its_own() {
+    let (application, _) = echo().await;
+    let mut pair = http_pair(application, |settings| settings.max_connections = 2).await;
+    let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let from_application = listener.local_addr().unwrap();
+    let (context, drain) = pair.server.listens();
+    tokio::spawn(outbound::serve(context, listener, drain));
+    let inbound = pair.inbound[0];
+    let _held =
+        [TcpStream::connect(inbound).await.unwrap(), TcpStream::connect(inbound).await.unwrap()];
+    assert_eq!(raw(inbound, b"").await, "", "there is no third place");
+    // This one is refused as well, as nobody redirected it; but it was let in.
+    assert_eq!(raw(from_application, b"").await, "");
+    let limits = &pair.server.shared.connections;
+    assert_eq!((limits.inbound.refused(), limits.outbound.refused()), (1, 0));
 }
 
 #[tokio::test]

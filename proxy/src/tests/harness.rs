@@ -39,6 +39,8 @@ pub(super) const SERVICE: &str = "10.96.0.7:80";
 
 pub(super) const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
 pub(super) const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+/// Somebody else.
+const BANK: &str = "spiffe://cluster.local/ns/bank/sa/vault";
 
 /// What the tests set about a mesh.
 pub(super) struct Told {
@@ -51,6 +53,9 @@ pub(super) struct Told {
     pub(super) plain: Vec<SocketAddr>,
     /// Other clusters, by name, each of one endpoint without sidecar.
     pub(super) others: Vec<(&'static str, SocketAddr)>,
+    /// Applications of another workload, whose sidecars have addresses of which the client still
+    /// believes that they are this one's.
+    pub(super) recycled: Vec<SocketAddr>,
     pub(super) upstream_protocol: UpstreamProtocol,
     /// Changes the bounds of both sidecars.
     pub(super) tune: fn(&mut context::Settings),
@@ -66,6 +71,7 @@ impl Default for Told {
             ejection: None,
             plain: Vec::new(),
             others: Vec::new(),
+            recycled: Vec::new(),
             upstream_protocol: UpstreamProtocol::Same,
             tune: |_| {},
         }
@@ -80,6 +86,8 @@ pub(super) struct Pair {
     pub(super) inbound: Vec<SocketAddr>,
     pub(super) client: Sidecar,
     pub(super) server: Sidecar,
+    /// Of the `recycled` addresses.
+    pub(super) stranger: Sidecar,
 }
 
 pub(super) struct Sidecar {
@@ -95,36 +103,47 @@ impl Pair {
     /// A mesh in which `applications` are the endpoints of [`SERVICE`], each behind a sidecar.
     pub(super) async fn new(applications: &[SocketAddr], told: Told) -> Self {
         let authority = Authority::new();
-        let mut inbound = Vec::new();
-        let mut captured = HashMap::new();
-        let mut listeners = Vec::new();
-        for application in applications {
-            let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
-            let address = listener.local_addr().unwrap();
-            captured.insert(address, *application);
-            inbound.push(address);
-            listeners.push(listener);
-        }
-        let mesh = server_mesh(&told, applications);
         let tune = told.tune;
-        let mut server = sidecar(&authority, CART, captured, mesh, tune);
-        for listener in listeners {
-            let (context, drain) = server.listens();
-            tokio::spawn(inbound::serve(context, listener, drain));
-        }
+        let (server, inbound) = behind_sidecars(&authority, CART, applications, &told);
+        let (stranger, recycled) = behind_sidecars(&authority, BANK, &told.recycled, &told);
         let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let outbound = listener.local_addr().unwrap();
         let captured = HashMap::from([(outbound, SERVICE.parse().unwrap())]);
-        let mut client = sidecar(&authority, WEB, captured, client_mesh(told, &inbound), tune);
+        let believed = [recycled, inbound.clone()].concat();
+        let mut client = sidecar(&authority, WEB, captured, client_mesh(told, &believed), tune);
         let (context, drain) = client.listens();
         tokio::spawn(outbound::serve(context, listener, drain));
-        Self { outbound, inbound, client, server }
+        Self { outbound, inbound, client, server, stranger }
     }
+}
+
+/// Workload `id` with these applications, and the addresses at which its sidecar takes their traffic.
+fn behind_sidecars(
+    authority: &Authority,
+    id: &str,
+    applications: &[SocketAddr],
+    told: &Told,
+) -> (Sidecar, Vec<SocketAddr>) {
+    let bind = |application: &SocketAddr| {
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        (listener.local_addr().unwrap(), *application, listener)
+    };
+    let bound: Vec<_> = applications.iter().map(bind).collect();
+    let captured = bound.iter().map(|(address, application, _)| (*address, *application)).collect();
+    let mesh = server_mesh(id, told, applications);
+    let mut sidecar = sidecar(authority, id, captured, mesh, told.tune);
+    let serve = |(address, _, listener)| {
+        let (context, drain) = sidecar.listens();
+        tokio::spawn(inbound::serve(context, listener, drain));
+        address
+    };
+    let addresses = bound.into_iter().map(serve).collect();
+    (sidecar, addresses)
 }
 
 impl Sidecar {
     /// What one more listener is served with.
-    fn listens(&mut self) -> (Arc<Context>, drain::Drain) {
+    pub(super) fn listens(&mut self) -> (Arc<Context>, drain::Drain) {
         let (trigger, drain) = drain::channel();
         self.triggers.push(trigger);
         (Context::new(Arc::clone(&self.shared)), drain)
@@ -227,7 +246,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
 }
 
 /// What the server's proxy was told.
-fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
+fn server_mesh(id: &str, told: &Told, applications: &[SocketAddr]) -> Mesh {
     let port = |address: &SocketAddr| InboundPort {
         port: address.port(),
         protocol: told.protocol,
@@ -235,7 +254,7 @@ fn server_mesh(told: &Told, applications: &[SocketAddr]) -> Mesh {
         services: vec!["shop/cart".to_owned()],
     };
     let ports = applications.iter().map(port).collect();
-    let workload = Some(Arc::new(workload(CART, ports, told.mtls)));
+    let workload = Some(Arc::new(workload(id, ports, told.mtls)));
     Mesh { generation: 1, workload, ..Mesh::default() }
 }
 

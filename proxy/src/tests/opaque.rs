@@ -1,22 +1,32 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 use tulle_xds::model::Protocol;
 
 use super::harness::{CART, Pair, Told, WEB, nobody};
-use crate::tls::{self, Alpn};
+use crate::{
+    context::Settings,
+    tls::{self, Alpn},
+};
 
 /// A server that greets first, then sends back what it gets until the client has ended.
 async fn greeter() -> SocketAddr {
+    late_greeter(Duration::ZERO).await
+}
+
+/// The same, after some thought.
+async fn late_greeter(after: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
+                sleep(after).await;
                 stream.write_all(b"220 ready\r\n").await.unwrap();
                 let mut got = Vec::new();
                 stream.read_to_end(&mut got).await.unwrap();
@@ -53,6 +63,21 @@ async fn a_server_speaks_first_on_a_port_that_declares_nothing() {
     // And for a client outside of the mesh.
     talk(pair.inbound[0]).await;
     assert_eq!(pair.server.record().await["tls"], false);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_its_server_may_wait_long() {
+    let application = late_greeter(Duration::from_millis(500)).await;
+    let short: fn(&mut Settings) = |settings| {
+        settings.client_idle_timeout = Duration::from_millis(50);
+        settings.detect_timeout = Duration::from_millis(50);
+    };
+    for protocol in [Protocol::Detect, Protocol::Tcp] {
+        let told = Told { protocol, tune: short, ..Told::default() };
+        let pair = Pair::new(&[application], told).await;
+        talk(pair.outbound).await;
+        talk(pair.inbound[0]).await;
+    }
 }
 
 #[tokio::test]

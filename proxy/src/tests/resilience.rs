@@ -109,6 +109,29 @@ async fn each_try_has_its_time_and_all_together_too() {
 }
 
 #[tokio::test]
+async fn who_has_got_an_endpoints_address_gets_none_of_its_requests() {
+    let (bank, of_bank) = plays(|_, _| Does::Answer(200)).await;
+    let (cart, of_cart) = plays(|_, _| Does::Answer(200)).await;
+    let to = || Told { recycled: vec![bank], ..told(rule(None)) };
+    let mut pair = Pair::new(&[cart], to()).await;
+    let mut attempts = Vec::new();
+    for _ in 0..4 {
+        let (status, tried) = ask(&mut pair, Method::POST).await;
+        assert_eq!(status, StatusCode::OK);
+        attempts.push(tried);
+    }
+    assert!(attempts.contains(&2), "{attempts:?}: the other address was never tried");
+    assert_eq!((of_cart.lock().len(), of_bank.lock().len()), (4, 0));
+    // The one that was tried has seen a handshake that its client broke off, and no request.
+    assert_eq!(pair.stranger.record().await["reason"], "tls");
+
+    // Nobody else is left.
+    let mut pair = Pair::new(&[], to()).await;
+    assert_eq!(ask(&mut pair, Method::POST).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(of_bank.lock().len(), 0);
+}
+
+#[tokio::test]
 async fn a_budget_bounds_retries_in_flight() {
     let (application, saw) = plays(|_, _| Does::Late(Duration::from_millis(100), 503)).await;
     let budget = RetryBudget { percent: 0.0, min_concurrency: 1 };
