@@ -6,5 +6,6 @@ pub mod copy;
 pub mod detect;
 pub mod dial;
 pub mod guard;
+pub mod idle;
 pub mod io;
 pub mod listen;

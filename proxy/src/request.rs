@@ -14,6 +14,7 @@
 
 pub mod admit;
 pub mod body;
+pub mod clock;
 pub mod filter;
 pub mod handle;
 pub mod head;

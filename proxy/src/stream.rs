@@ -20,6 +20,7 @@ use crate::{
     net::{
         copy::{self, Copied},
         dial::dial,
+        idle::{self, Idle},
         io::Prefixed,
         listen,
     },
@@ -47,6 +48,7 @@ pub struct Server {
     cluster: Arc<Cluster>,
     endpoint: Arc<EndpointState>,
     attempts: u32,
+    idle: Option<Duration>,
     _active: Active,
     _place: Permit,
 }
@@ -61,7 +63,8 @@ pub async fn dial_backend(
 ) -> Result<Server, Error> {
     let point = rand::rng().random();
     let (_, cluster) = target::backend(destination, &destination.listener.backends, point)?;
-    dial_cluster(connection, cluster).await
+    let server = dial_cluster(connection, cluster).await?;
+    Ok(Server { idle: destination.listener.idle, ..server })
 }
 
 /// Connects to an endpoint of `cluster`; to another one if that fails.
@@ -88,7 +91,7 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
             Ok(Established { io, place }) => {
                 eject::report(shared, &cluster, &endpoint, Verdict::Answers);
                 let (_active, _place) = (active, place);
-                return Ok(Server { io, cluster, endpoint, attempts, _active, _place });
+                return Ok(Server { io, cluster, endpoint, attempts, idle: None, _active, _place });
             }
             Err(error) => error,
         };
@@ -108,19 +111,29 @@ where
     let mut record = connection.record();
     let mut server = server;
     server.get_ref().describe(&mut record);
-    between(connection, client, &mut server, record).await;
+    let idle = server.get_ref().idle;
+    between(connection, client, &mut server, idle, record).await;
 }
 
-/// Carries bytes until both ends have ended, one has failed, or policy no longer allows it.
-async fn between<C, S>(connection: &Connection, mut client: C, server: &mut S, mut record: Record)
-where
+/// Carries bytes until both ends have ended, one has failed, nothing was carried for too long, or
+/// policy no longer allows it.
+async fn between<C, S>(
+    connection: &Connection,
+    mut client: C,
+    server: &mut S,
+    idle: Option<Duration>,
+    mut record: Record,
+) where
     C: AsyncRead + AsyncWrite + Unpin + Abort,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let copied = Copied { sent: record.received(), received: record.sent() };
+    let counters = || [record.received(), record.sent()];
+    let mut idle = idle.map(|within| Idle::new(within, counters()));
     let ended = tokio::select! {
         biased;
         error = admit::revoked(connection) => Err(error),
+        error = idle::expired(idle.as_mut()) => Err(error),
         ended = copy::both_ways(&mut client, server, &copied) => {
             ended.map_err(|(side, error)| side.failure(&error))
         }
@@ -153,7 +166,7 @@ pub async fn external(connection: &Connection, client: TcpStream) {
             return client.abort();
         }
     };
-    between(connection, client, &mut server, record).await;
+    between(connection, client, &mut server, None, record).await;
 }
 
 /// A connection that can be ended so that its other end sees a failure.

@@ -8,6 +8,7 @@ mod floods;
 mod frames;
 mod harness;
 mod http;
+mod idle;
 mod mirrors;
 mod no_harm;
 mod opaque;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use tulle_xds::model::{Kind, Rule, envoy::own_listener};
 use super::{
     attached::{self, Callers, Fit},
     names::{self, Target},
-    route,
+    port, route,
 };
 use crate::world::{
     World,
@@ -40,6 +41,8 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
         (Kind::Listener, _) => {
             if let Some((_, pod)) = own_listener(name) {
                 found.workload(world, pod);
+            } else if let Some(address) = names::address(name) {
+                found.listener(world, address);
             }
         }
         (Kind::Cluster, Some(Target::Service(service, port))) => {
@@ -95,6 +98,22 @@ impl Contributors {
                 name: config.name.clone(),
             }),
         );
+    }
+
+    /// Of what opaque connections do, one setting is in their listener.
+    fn listener(&mut self, world: &World, address: SocketAddr) {
+        let Some(service) = world.service_at(address.ip()) else {
+            return;
+        };
+        let port = service.port(address.port());
+        if port.is_some_and(|port| !port::declared(port).is_http()) {
+            let mut policies = of_port(world, &service.name, address.port()).into_iter();
+            let says = policies.find(|policy| policy.settings.idle_timeout.is_some());
+            self.all.extend(says.map(|policy| ObjectRef {
+                kind: ObjectKind::TrafficPolicy,
+                name: policy.name.clone(),
+            }));
+        }
     }
 
     fn route(&mut self, world: &World, service: &Name, number: u16, callers: &Callers) {

@@ -7,7 +7,7 @@ use tulle_xds::model::{Backend, Listener, Protocol, ServicePort};
 use super::{
     Settings,
     names::{self, Target},
-    port,
+    policy, port,
 };
 use crate::world::{
     World,
@@ -17,16 +17,24 @@ use crate::world::{
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Listener> {
     let address = names::address(name)?;
     if let Some(service) = world.service_at(address.ip()) {
-        return of_service(settings, service, address);
+        return of_service(world, settings, service, address);
     }
     world.pod_at(address.ip()).map(|pod| of_pod(world, pod, address))
 }
 
-fn of_service(settings: &Settings, service: &Service, address: SocketAddr) -> Option<Listener> {
-    let declared = port::declared(service.port(address.port())?);
+fn of_service(
+    world: &World,
+    settings: &Settings,
+    service: &Service,
+    address: SocketAddr,
+) -> Option<Listener> {
+    let port = service.port(address.port())?;
+    let declared = port::declared(port);
+    let idle = policy::idle(&policy::of_port(world, service, port));
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
     Some(Listener {
         origin,
+        idle: idle.filter(|_| !declared.is_http()),
         ..listener(
             address,
             declared,
@@ -59,6 +67,7 @@ fn listener(
         service,
         route: (protocol != Protocol::Tcp).then(|| target.clone()),
         backends: (!protocol.is_http()).then(|| backend(target)).into_iter().collect(),
+        idle: None,
         origin: port::origin("", "", ""),
     }
 }

@@ -60,12 +60,21 @@ fn merged<const N: usize>(levels: [Vec<&Arc<TrafficPolicy>>; N]) -> Settings {
 
 /// Bounds on time; what the route itself says comes before any policy.
 pub(super) fn timeouts(settings: &Settings, route: RuleTimeouts) -> Timeouts {
-    // Zero switches off what a less specific level asks for.
-    let bound = |time: Option<Duration>| time.filter(|time| !time.is_zero());
     Timeouts {
         request: bound(route.request.or(settings.request_timeout)),
         per_try: bound(route.per_try.or(settings.per_try_timeout)),
+        idle: idle(settings),
     }
+}
+
+/// How long nothing may be carried.
+pub(super) fn idle(settings: &Settings) -> Option<Duration> {
+    bound(settings.idle_timeout)
+}
+
+/// Zero switches off what a less specific level asks for.
+fn bound(time: Option<Duration>) -> Option<Duration> {
+    time.filter(|time| !time.is_zero())
 }
 
 /// Retries, if any policy asks for them.

@@ -45,10 +45,6 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
     let limits = spec.limits.unwrap_or_default();
     let ejection = spec.ejection.unwrap_or_default();
     let time = |duration: tulle_api::Duration| duration.get();
-    if timeouts.idle.is_some() {
-        let reason = "not in force yet: proxies do not end what is idle";
-        faults.push(Fault::note("spec.timeouts.idle", reason));
-    }
     Settings {
         attempts: retry.attempts,
         retry_on: (!retry.on.is_empty()).then(|| retry_on(&retry.on, faults)),
@@ -58,6 +54,7 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
         budget_percent: budget.percent,
         budget_min_concurrency: budget.min_concurrency,
         request_timeout: timeouts.request.map(time),
+        idle_timeout: timeouts.idle.map(time),
         connections: limits.connections,
         pending: limits.pending,
         requests: limits.requests,

@@ -154,15 +154,21 @@ impl World {
 
     fn touch_target(&self, target: &ObjectRef, dirty: &mut Dirty) {
         match target.kind {
-            Kind::Service => {
-                dirty.insert(Subject::Service(target.name.clone()));
-            }
+            Kind::Service => self.touch_service(&target.name, dirty),
             Kind::Namespace => {
-                let services = self.services_by_namespace.get(&target.name.name);
-                dirty.extend(services.cloned().map(Subject::Service));
+                for service in self.services_by_namespace.get(&target.name.name) {
+                    self.touch_service(service, dirty);
+                }
             }
             _ => self.touch_route_named(target, dirty),
         }
+    }
+
+    /// A Service, and what listens at its addresses.
+    fn touch_service(&self, name: &Name, dirty: &mut Dirty) {
+        dirty.insert(Subject::Service(name.clone()));
+        let addresses = self.services.get(name).into_iter().flat_map(|s| s.cluster_ips.clone());
+        dirty.extend(addresses.map(Subject::Address));
     }
 
     fn touch_policies_of(&self, target: &ObjectRef, dirty: &mut Dirty) {

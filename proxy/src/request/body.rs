@@ -16,8 +16,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
+use super::clock::Clock;
 use crate::{
     error::{Error, Reason, chain},
     telemetry::Record,
@@ -42,13 +42,13 @@ enum Content {
 struct Open {
     record: Record,
     lease: Option<Lease>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    clock: Option<Clock>,
 }
 
 impl ResponseBody {
     /// A body that the proxy wrote, or none.
     pub fn own(content: Option<Bytes>, record: Record) -> Self {
-        let open = Open { record, lease: None, deadline: None };
+        let open = Open { record, lease: None, clock: None };
         Self { content: Content::Own(content), open: Some(Box::new(open)) }
     }
 
@@ -57,14 +57,9 @@ impl ResponseBody {
         Self { content: Content::Own(None), open: None }
     }
 
-    /// An endpoint's. At `deadline` it is broken off.
-    pub fn upstream(
-        body: Incoming,
-        record: Record,
-        lease: Lease,
-        deadline: Option<Pin<Box<Sleep>>>,
-    ) -> Self {
-        let open = Open { record, lease: Some(lease), deadline };
+    /// An endpoint's. When its time is over, it is broken off.
+    pub fn upstream(body: Incoming, record: Record, lease: Lease, clock: Clock) -> Self {
+        let open = Open { record, lease: Some(lease), clock: Some(clock) };
         Self { content: Content::Upstream(body), open: Some(Box::new(open)) }
     }
 
@@ -118,10 +113,9 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(deadline) = self.open.as_mut().and_then(|open| open.deadline.as_mut())
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some(clock) = self.open.as_mut().and_then(|open| open.clock.as_mut())
+            && let Poll::Ready(error) = clock.poll(cx)
         {
-            let error = Error::new(Reason::Timeout, "the request's time ran out in its response");
             return Poll::Ready(Some(Err(self.fail(error))));
         }
         let polled = match &mut self.content {

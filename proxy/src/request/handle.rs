@@ -1,17 +1,11 @@
 //! The life of a request, top to bottom.
 
-use std::sync::Arc;
-
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::{
-    body::Incoming,
-    upgrade::{self, OnUpgrade},
-};
-use tokio::time::{Instant, sleep_until};
+use std::{pin::pin, sync::Arc};
 
 use super::{
     Connection,
     body::{ResponseBody, Upload, grpc_status},
+    clock::Clock,
     filter, head, mirror, respond, retry,
     target::{self, Target},
     upgrade as upgraded,
@@ -23,6 +17,11 @@ use crate::{
         limits::Bound,
         send::{Answer, Lease, Message},
     },
+};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::{
+    body::Incoming,
+    upgrade::{self, OnUpgrade},
 };
 
 /// Answers one request that came on `connection`. Its record closes with the response's body.
@@ -49,7 +48,7 @@ enum Reply {
 struct Given {
     response: Response<Incoming>,
     lease: Lease,
-    deadline: Option<Instant>,
+    clock: Clock,
     /// The client's connection, and the protocol that it changes to after a 101.
     upgrade: Option<(OnUpgrade, HeaderValue)>,
 }
@@ -91,14 +90,15 @@ async fn forward(
         connection.cx.metrics.rejected(full.what.as_str());
         Error::new(Reason::Overflow, full.to_string()).never_sent()
     })?;
-    let deadline = target.timeout().map(|within| Instant::now() + within);
+    let mut clock = Clock::new(&target, record);
     let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;
     let (version, upgrade) = (received.version, received.upgrade);
     if let Some(head) = mirrored {
         mirror::start(connection, &target, &head, version, &upload);
     }
     let message = Message { head, version, upgrade: upgrade.clone(), upload, copy: received.copy };
-    let answer = retry::run(&connection.cx, &target, deadline, &message, record).await?;
+    let answering = pin!(retry::run(&connection.cx, &target, clock.deadline(), &message, record));
+    let answer = clock.answer(&message.upload, answering).await?;
     let Answer { mut response, lease, endpoint } = answer;
 
     let from_sidecar = endpoint.told().identity.is_some();
@@ -111,12 +111,12 @@ async fn forward(
     }
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);
-    Ok(Reply::Answer(Box::new(Given { response, lease, deadline, upgrade })))
+    Ok(Reply::Answer(Box::new(Given { response, lease, clock, upgrade })))
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.
 fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Response<ResponseBody> {
-    let Given { mut response, lease, deadline, upgrade } = given;
+    let Given { mut response, lease, clock, upgrade } = given;
     record.status(response.status());
     if let Some(status) = grpc_status(response.headers()) {
         record.grpc_status(status);
@@ -125,9 +125,9 @@ fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Respon
         (response.status(), upgrade)
     {
         head::set_upgrade(response.headers_mut(), &protocol);
-        upgraded::carry(connection, client, &mut response, lease, record);
+        let idle = clock.into_idle();
+        upgraded::carry(connection, client, &mut response, lease, idle, record);
         return response.map(|_empty| ResponseBody::empty());
     }
-    let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-    response.map(|body| ResponseBody::upstream(body, record, lease, deadline))
+    response.map(|body| ResponseBody::upstream(body, record, lease, clock))
 }

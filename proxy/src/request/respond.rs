@@ -72,7 +72,6 @@ pub fn error(
 /// The limit for which a client is told this status.
 fn limit(status: StatusCode) -> Option<&'static str> {
     Some(match status {
-        StatusCode::REQUEST_TIMEOUT => "head_time",
         StatusCode::PAYLOAD_TOO_LARGE => "body_bytes",
         StatusCode::URI_TOO_LONG => "uri_bytes",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "head_bytes",
@@ -85,7 +84,10 @@ pub fn fault(connection: &Connection, fault: Fault) -> Response<ResponseBody> {
     let mut record = connection.record();
     record.unreadable_request();
     let reason = match fault.status {
-        StatusCode::REQUEST_TIMEOUT => Reason::Timeout,
+        StatusCode::REQUEST_TIMEOUT => {
+            connection.cx.metrics.rejected("head_time");
+            Reason::Timeout
+        }
         _ => Reason::Protocol,
     };
     let failed = Error::new(reason, fault.what).with_status(fault.status);

@@ -12,18 +12,22 @@ use hyper_util::rt::TokioIo;
 use super::{Connection, admit};
 use crate::{
     error::{Error, Reason, chain},
-    net::copy::{self, Copied},
+    net::{
+        copy::{self, Copied},
+        idle::{self, Idle},
+    },
     telemetry::Record,
     upstream::send::Lease,
 };
 
 /// Carries bytes between both ends as soon as the 101 has reached the client, and as long as policy
-/// allows it. The record closes and the lease ends with the last of them.
+/// allows it and it is not idle for too long. The record closes and the lease ends with the last of them.
 pub fn carry(
     connection: Arc<Connection>,
     client: OnUpgrade,
     response: &mut Response<Incoming>,
     lease: Lease,
+    mut idle: Option<Idle>,
     mut record: Record,
 ) {
     let server = upgrade::on(response);
@@ -41,6 +45,7 @@ pub fn carry(
         let ended = tokio::select! {
             biased;
             error = admit::revoked(&connection) => Err(error),
+            error = idle::expired(idle.as_mut()) => Err(error),
             ended = copy::both_ways(&mut client, &mut server, &copied) => {
                 ended.map_err(|(side, error)| side.failure(&error))
             }

@@ -45,6 +45,8 @@ const BANK: &str = "spiffe://cluster.local/ns/bank/sa/vault";
 /// What the tests set about a mesh.
 pub(super) struct Told {
     pub(super) protocol: Protocol,
+    /// How long opaque connections may be idle.
+    pub(super) idle: Option<Duration>,
     pub(super) mtls: MtlsMode,
     pub(super) rules: Vec<Rule>,
     pub(super) limits: Limits,
@@ -65,6 +67,7 @@ impl Default for Told {
     fn default() -> Self {
         Self {
             protocol: Protocol::Detect,
+            idle: None,
             mtls: MtlsMode::Permissive,
             rules: vec![forward()],
             limits: Limits::default(),
@@ -224,6 +227,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         service: None,
         route: Some(CLUSTER.to_owned()),
         backends: vec![backend()],
+        idle: told.idle,
         origin: Origin::default(),
     };
     let route = RouteConfiguration { name: CLUSTER.to_owned(), rules: told.rules };

@@ -54,6 +54,9 @@ pub struct Listener {
     /// Where opaque bytes go, by weight, which is at least 1 each (those with 0 are not sent); no
     /// filters. Empty exactly if the protocol is declared HTTP.
     pub backends: Vec<Backend>,
+    /// How long opaque connections may carry no byte in either direction; `None` is no bound, as it is
+    /// where nothing is opaque.
+    pub idle: Option<Duration>,
     /// The object that this listener stands for.
     pub origin: Origin,
 }
@@ -157,7 +160,7 @@ impl Listener {
         let proxy = TcpProxy {
             stat_prefix: self.name.clone(),
             // No time limit; Envoy's default is an hour.
-            idle_timeout: wire::duration(Duration::ZERO),
+            idle_timeout: wire::duration(self.idle.unwrap_or_default()),
             cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted(&self.backends))),
             ..TcpProxy::default()
         };
@@ -178,11 +181,11 @@ impl Listener {
         let protocol = wire::read_protocol(metadata.protocol).at("metadata.protocol")?;
         let service = ServicePort::read(&metadata.service, metadata.port, metadata.host)
             .at("metadata.service")?;
-        let (mut route, mut backends) = (None, Vec::new());
+        let (mut route, mut backends, mut idle) = (None, Vec::new(), None);
         for (i, chain) in message.filter_chains.iter().enumerate() {
             match read_chain(chain).at_index("filter_chains", i)? {
                 Chain::Http(name) => route = Some(name),
-                Chain::Tcp(to) => backends = to,
+                Chain::Tcp(to, within) => (backends, idle) = (to, within),
             }
         }
         // That the chains are those of the protocol, the comparison with what it encodes to finds.
@@ -191,7 +194,7 @@ impl Listener {
                 .at("filter_chains");
         }
         let origin = wire::read_origin(metadata.origin);
-        Ok(Self { name, address, protocol, service, route, backends, origin })
+        Ok(Self { name, address, protocol, service, route, backends, idle, origin })
     }
 }
 
@@ -208,7 +211,7 @@ pub(super) fn weighted(backends: &[Backend]) -> WeightedCluster {
 
 enum Chain {
     Http(String),
-    Tcp(Vec<Backend>),
+    Tcp(Vec<Backend>, Option<Duration>),
 }
 
 fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
@@ -228,6 +231,8 @@ fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
         return Ok(Chain::Http(rds.route_config_name));
     }
     let proxy: TcpProxy = wire::unpack(config).at("filters[0].typed_config")?;
+    let idle = wire::read_duration(proxy.idle_timeout.as_ref())
+        .at("filters[0].typed_config.idle_timeout")?;
     let path = "filters[0].typed_config.weighted_clusters.clusters";
     let Some(ClusterSpecifier::WeightedClusters(weighted)) = proxy.cluster_specifier else {
         return Err(wire::missing()).at(path);
@@ -250,7 +255,7 @@ fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
     if sum == 0 {
         return Err(wire::missing()).at(path);
     }
-    Ok(Chain::Tcp(backends))
+    Ok(Chain::Tcp(backends, Some(idle).filter(|time| !time.is_zero())))
 }
 
 fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {

@@ -247,6 +247,8 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// For each try.
     pub per_try: Option<Duration>,
+    /// Without a byte in either direction; at least 1 ms.
+    pub idle: Option<Duration>,
 }
 
 /// When a try may be followed by another.

@@ -181,6 +181,7 @@ prop_compose! {
         service in option::of(service()),
         route in "[a-z/]{1,9}",
         clusters in vec((word(), 1_u32..1_000_000), 1..4),
+        idle in option::of(span()),
         origin in origin(),
     ) -> Listener {
         let backends = clusters.into_iter().map(|(cluster, weight)| Backend {
@@ -190,6 +191,7 @@ prop_compose! {
             name: address.to_string(), address, protocol, service,
             route: (protocol != Protocol::Tcp).then_some(route),
             backends: if protocol.is_http() { Vec::new() } else { backends.collect() },
+            idle: idle.filter(|_| !protocol.is_http()),
             origin,
         }
     }
@@ -320,7 +322,7 @@ fn redirect(matched: &PathMatch) -> impl Strategy<Value = Redirect> + use<> {
 fn rule() -> impl Strategy<Value = Rule> {
     let forward = (
         vec(backend(), 1..4).prop_filter("not all 0", |b| b.iter().any(|b| b.weight > 0)),
-        (option::of(span()), option::of(span())),
+        (option::of(span()), option::of(span()), option::of(span())),
         option::of(retry()),
         vec((word(), 0_u32..=1_000_000), 0..2),
     );
@@ -343,10 +345,10 @@ fn rule() -> impl Strategy<Value = Rule> {
                 0 => {}
                 1 => rule.action = Action::Redirect(redirect),
                 _ => {
-                    let (backends, (request, per_try), retry, mirrors) = forward;
+                    let (backends, (request, per_try, idle), retry, mirrors) = forward;
                     filters.extend(rewrite);
                     rule.action = Action::Forward(backends);
-                    rule.timeouts = Timeouts { request, per_try };
+                    rule.timeouts = Timeouts { request, per_try, idle };
                     rule.retry = retry;
                     let mirror = |(cluster, millionths)| Mirror { cluster, millionths };
                     rule.mirrors = mirrors.into_iter().map(mirror).collect();
@@ -481,6 +483,7 @@ fn a_filter_that_is_not_ours_is_refused() {
         service: None,
         route: Some("service/shop/cart/80".to_owned()),
         backends: Vec::new(),
+        idle: None,
         origin: Origin::default(),
     };
     let mut message = PbListener::decode(listener.encode()).unwrap();

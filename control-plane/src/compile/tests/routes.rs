@@ -128,6 +128,39 @@ fn copies_go_where_they_can_and_the_rest_is_named() {
 }
 
 #[test]
+fn an_idle_time_is_a_rules_and_an_opaque_listeners() {
+    let idle = policy_yaml("p", "kind: Service, name: s0", "timeouts: {idle: 5s}");
+    let five = Some(std::time::Duration::from_secs(5));
+    let listener = |world: &World| match get(world, Kind::Listener, "10.0.0.100:80") {
+        Some(Resource::Listener(listener)) => listener.idle,
+        other => panic!("{other:?}"),
+    };
+    let mut world = shop(&idle);
+    assert_eq!((rules(&world)[0].timeouts.idle, listener(&world)), (five, None));
+    let policy = ObjectRef { kind: objects::Kind::TrafficPolicy, name: Name::new("shop", "p") };
+    assert_eq!(said(&world, policy.kind, "p"), [""; 0]);
+
+    // Where a port declares nothing, some connections are opaque, and the policy is behind that.
+    let mut undeclared = service("s0", "web", 100);
+    undeclared.ports[0].name = "web".to_owned();
+    let event = Event::Apply(Object::Service(Arc::new(undeclared)));
+    world.apply(event, &mut Dirty::new());
+    assert_eq!((rules(&world)[0].timeouts.idle, listener(&world)), (five, five));
+    let behind = contributors(&world, Kind::Listener, "10.0.0.100:80");
+    assert_eq!(behind[0].1.all, [policy.clone()].into());
+    let mut dirty = Dirty::new();
+    world.apply(Event::Delete(policy), &mut dirty);
+    assert!(dirty.contains(&subject(Kind::Listener, "10.0.0.100:80").unwrap()));
+    assert_eq!((rules(&world)[0].timeouts.idle, listener(&world)), (None, None));
+
+    // A route says otherwise.
+    let here = "rules: [{backendRefs: [{name: s1, port: 80}]}]";
+    let off = policy_yaml("q", "kind: HTTPRoute, name: a", "timeouts: {idle: 0s}");
+    let world = shop(&(idle + &off + &route_yaml("HTTPRoute", "a", here)));
+    assert_eq!(rules(&world)[0].timeouts.idle, None);
+}
+
+#[test]
 fn what_grpc_without_a_proxy_does_not_do_is_known() {
     let rules = "rules: [{backendRefs: [{name: s0, port: 80}]}, \
                  {matches: [{method: {service: a.B}}], filters: [\

@@ -22,6 +22,7 @@ fn listener(at: &str, route: &str) -> Resource {
         service: None,
         route: Some(route.to_owned()),
         backends: Vec::new(),
+        idle: None,
         origin: Origin::default(),
     })
 }

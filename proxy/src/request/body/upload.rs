@@ -50,6 +50,8 @@ struct Source {
     position: usize,
     replayable: bool,
     attempt: u32,
+    /// All of it was read.
+    whole: bool,
     received: Arc<AtomicU64>,
     most: Option<u64>,
     /// What was wrong with it.
@@ -128,6 +130,7 @@ impl Upload {
             position: 0,
             replayable: true,
             attempt: 0,
+            whole: false,
             received,
             most,
             fault: None,
@@ -149,6 +152,14 @@ impl Upload {
     /// What was wrong with it, for which the client is to blame.
     pub fn fault(&self) -> Option<Fault> {
         self.0.as_ref().and_then(|source| source.lock().fault)
+    }
+
+    /// Whether all of it was read.
+    pub fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|source| {
+            let source = source.lock();
+            source.whole || source.origin.is_end_stream()
+        })
     }
 
     /// Whether another attempt can send all of it.
@@ -273,6 +284,7 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(error)))
             }
             None => {
+                source.whole = true;
                 source.end_copies();
                 Poll::Ready(None)
             }

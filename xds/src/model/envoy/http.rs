@@ -109,11 +109,11 @@ pub(super) fn http_filter(manager: &HttpConnectionManager) -> pb::Filter {
     filter("http_connection_manager", manager)
 }
 
-/// Opaque bytes, without time limit; Envoy's default is an hour.
-pub(super) fn tcp_filter(name: &str, to: ClusterSpecifier) -> pb::Filter {
+/// Opaque bytes, which may pause for so long; `None` is no bound (Envoy's default is an hour).
+pub(super) fn tcp_filter(name: &str, to: ClusterSpecifier, idle: Option<Duration>) -> pb::Filter {
     let proxy = TcpProxy {
         stat_prefix: name.to_owned(),
-        idle_timeout: wire::duration(Duration::ZERO),
+        idle_timeout: wire::duration(idle.unwrap_or_default()),
         cluster_specifier: Some(to),
         ..TcpProxy::default()
     };

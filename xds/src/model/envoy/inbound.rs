@@ -127,7 +127,7 @@ fn for_port(
         transport_socket: Some(tls::from(&workload.trust_domains, speaks)),
         ..chain(only("tls", vec![offers.to_owned()]), filter)
     };
-    let opaque = || http::tcp_filter("inbound", ClusterSpecifier::Cluster(LOCAL.to_owned()));
+    let opaque = || http::tcp_filter("inbound", ClusterSpecifier::Cluster(LOCAL.to_owned()), None);
     // The caller's Service may declare nothing where our port declares HTTP.
     let bytes = if protocol.is_http() { from_sidecar(CodecType::Auto) } else { opaque() };
     let mut chains = vec![

@@ -45,7 +45,7 @@ fn chains(listener: &Listener) -> Vec<pb::FilterChain> {
     if !protocol.is_http() {
         let to = ClusterSpecifier::WeightedClusters(listener::weighted(&listener.backends));
         chains.push(pb::FilterChain {
-            filters: vec![http::says(tls::TCP), http::tcp_filter(name, to)],
+            filters: vec![http::says(tls::TCP), http::tcp_filter(name, to, listener.idle)],
             ..pb::FilterChain::default()
         });
     }

@@ -54,7 +54,11 @@ pub fn outbound(workload: &Workload) -> Bytes {
 
 fn to(cluster: &str) -> pb::FilterChain {
     pb::FilterChain {
-        filters: vec![http::tcp_filter(cluster, ClusterSpecifier::Cluster(cluster.to_owned()))],
+        filters: vec![http::tcp_filter(
+            cluster,
+            ClusterSpecifier::Cluster(cluster.to_owned()),
+            None,
+        )],
         ..pb::FilterChain::default()
     }
 }

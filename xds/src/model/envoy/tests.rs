@@ -1,12 +1,13 @@
-use envoy_types::pb::envoy::config::{
-    cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds,
+use envoy_types::pb::envoy::{
+    config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds},
+    extensions::filters::network::tcp_proxy::v3::TcpProxy,
 };
 use prost::Message as _;
 
 use super::*;
 use crate::model::{
-    Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Limits, MtlsMode,
-    Protocol, SpiffeId, UpstreamProtocol, Workload,
+    Backend, Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Limits,
+    Listener, MtlsMode, Protocol, SpiffeId, UpstreamProtocol, Workload,
 };
 
 fn identity(account: &str) -> SpiffeId {
@@ -114,6 +115,32 @@ fn a_strict_port_has_chains_for_mtls_alone() {
     assert_eq!(plaintext(Some(81)), 1);
     assert_eq!(plaintext(None), 2, "HTTP and opaque");
     assert_eq!(plaintext(Some(82)), 0, "as most ports: it has no chains of its own");
+}
+
+#[test]
+fn an_idle_time_is_told_where_bytes_are_opaque() {
+    let idle = std::time::Duration::from_secs(7);
+    let backend = Backend { cluster: "c".to_owned(), weight: 1, filters: Vec::new() };
+    for (idle, seconds) in [(Some(idle), 7), (None, 0)] {
+        let told = Listener {
+            name: "10.96.0.7:80".to_owned(),
+            address: "10.96.0.7:80".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            service: None,
+            route: None,
+            backends: vec![backend.clone()],
+            idle,
+            origin: Origin::default(),
+        };
+        let message = lds::Listener::decode(listener(&told)).unwrap();
+        let filter = message.filter_chains[0].filters.last().unwrap();
+        let Some(lds::filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
+            panic!("{filter:?}")
+        };
+        let proxy = TcpProxy::decode(&*config.value).unwrap();
+        // Without a time Envoy has one of its own, an hour.
+        assert_eq!(proxy.idle_timeout.map(|time| time.seconds), Some(seconds));
+    }
 }
 
 #[test]

@@ -120,6 +120,9 @@ impl Rule {
         }
         let request = wire::read_duration(message.timeout.as_ref()).at("timeout")?;
         self.timeouts.request = Some(request).filter(|time| !time.is_zero());
+        let idle = message.idle_timeout.as_ref();
+        self.timeouts.idle =
+            idle.map(|time| wire::read_duration(Some(time))).transpose().at("idle_timeout")?;
         if let Some(policy) = &message.retry_policy {
             let per_try = policy.per_try_timeout.as_ref();
             self.timeouts.per_try = per_try

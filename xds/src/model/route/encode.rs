@@ -110,6 +110,7 @@ impl Rule {
             cluster_not_found_response_code: not_found.into(),
             // Without a policy there is no time limit; Envoy's default is 15 s.
             timeout: wire::duration(self.timeouts.request.unwrap_or_default()),
+            idle_timeout: self.timeouts.idle.and_then(wire::duration),
             retry_policy: retry_policy(self.retry.as_ref(), self.timeouts),
             request_mirror_policies: self.mirrors.iter().map(Mirror::message).collect(),
             ..pb::RouteAction::default()
