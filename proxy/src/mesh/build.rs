@@ -63,7 +63,9 @@ struct Address {
     used: Arc<LastUsed>,
 }
 
-/// A cluster. Comes alive with both its settings and its endpoints; updates reach it directly.
+/// A cluster. Comes alive with both its settings and its endpoints, be it the answer that there are
+/// none: as in Envoy, that ends the wait, and requests are told so. To wait for the first endpoint would keep
+/// an old route in force for good, and nobody would know. Updates reach it directly.
 #[derive(Debug)]
 struct ClusterSlot {
     exists: Told<()>,
@@ -329,14 +331,8 @@ impl Address {
         }
         if let Some(old) = &self.destination {
             // Make before break: what works is not given up for what names something that is not
-            // there, or new and without endpoints yet. At first there is nothing to keep, and the
-            // rest of the rules can serve.
-            let early = shares_of(listener, route.map(|route| &**route)).any(|name| {
-                let cluster = clusters.get(name).filter(|_| !old.clusters.contains_key(name));
-                cluster.is_some_and(|cluster| cluster.endpoints().eligible().is_empty())
-            });
-            if ((missing || early) && old.is_whole()) || old.is_made_of(listener, route, &clusters)
-            {
+            // there. At first there is nothing to keep, and the rest of the rules can serve.
+            if (missing && old.is_whole()) || old.is_made_of(listener, route, &clusters) {
                 return None;
             }
         }
@@ -431,21 +427,6 @@ fn clusters_of<'a>(
         backends.chain(rule.mirrors.iter().map(|mirror| mirror.cluster.as_str()))
     });
     opaque.chain(http)
-}
-
-/// Those among them that get a share of the traffic.
-fn shares_of<'a>(
-    listener: &'a Listener,
-    route: Option<&'a RouteConfiguration>,
-) -> impl Iterator<Item = &'a str> {
-    let rules = route.into_iter().flat_map(|route| &route.rules);
-    let http = rules.filter_map(|rule| match &rule.action {
-        Action::Forward(backends) => Some(backends),
-        Action::Redirect(_) | Action::Fail(_) => None,
-    });
-    let backends = listener.backends.iter().chain(http.flatten());
-    let used = backends.filter(|backend| backend.weight > 0 && backend.is_valid());
-    used.map(|backend| backend.cluster.as_str())
 }
 
 #[cfg(test)]

@@ -133,14 +133,12 @@ fn endpoints_are_swapped_without_a_new_snapshot() {
 }
 
 #[test]
-fn a_route_to_a_new_cluster_waits_for_its_endpoints() {
+fn a_route_to_a_new_cluster_waits_for_what_is_said_of_its_endpoints() {
     let mut table = known();
     let new = tell(&mut table, route("r", &["a", "b"]));
     assert_eq!(new, ["+Cluster b", "+Endpoints b"]);
     assert!(tell(&mut table, cluster("b")).is_empty());
     assert!(table.snapshot().is_none(), "the old route serves on");
-    assert!(tell(&mut table, endpoints("b", 0)).is_empty());
-    assert!(table.snapshot().is_none(), "nobody is there yet");
     assert!(tell(&mut table, endpoints("b", 1)).is_empty());
     let first = destination(&mut table).unwrap();
     assert_eq!(first.clusters.len(), 2);
@@ -149,6 +147,28 @@ fn a_route_to_a_new_cluster_waits_for_its_endpoints() {
     let second = destination(&mut table).unwrap();
     assert_eq!(second.clusters.len(), 1);
     assert!(Arc::ptr_eq(&first.clusters["a"], &second.clusters["a"]));
+}
+
+#[test]
+fn that_there_are_no_endpoints_is_an_answer() {
+    for none in [true, false] {
+        let mut table = known();
+        tell(&mut table, route("r", &["b"]));
+        tell(&mut table, cluster("b"));
+        assert!(table.snapshot().is_none(), "nothing is said of endpoints yet");
+        if none {
+            tell(&mut table, endpoints("b", 0));
+        } else {
+            table.update(Vec::new(), &[(Kind::Endpoints, "b".to_owned())]);
+            settled(&mut table);
+        }
+        let now = destination(&mut table).unwrap();
+        assert_eq!(now.clusters.keys().collect::<Vec<_>>(), ["b"]);
+        assert!(now.clusters["b"].pick(&[]).is_none());
+        // Whoever comes later serves without another snapshot.
+        tell(&mut table, endpoints("b", 1));
+        assert!(now.clusters["b"].pick(&[]).is_some());
+    }
 }
 
 #[test]
