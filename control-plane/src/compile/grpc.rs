@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reviews.shop:80 (Listener) -> service/shop/reviews/80 (Route, Cluster)
-//!                                        -> service/shop/reviews/80/mtls (Endpoints with sidecars)
+//!                                        -> mtls/service/shop/reviews/80 (Endpoints with sidecars)
 //!                                        -> service/shop/reviews/80      (Endpoints without)
 //! ```
 //!
@@ -54,11 +54,11 @@ pub(super) fn compile(
             let identities = identities(&usable(world, settings, name)?);
             Some(match identities.is_empty() {
                 true => grpc::cluster(&cluster, name, None),
-                false => grpc::cluster(&cluster, &format!("{name}{MTLS}"), Some(&identities)),
+                false => grpc::cluster(&cluster, &format!("{MTLS}{name}"), Some(&identities)),
             })
         }
         Kind::Endpoints => {
-            let of = name.strip_suffix(MTLS);
+            let of = name.strip_prefix(MTLS);
             served(world, of.unwrap_or(name))?;
             let mut found = usable(world, settings, of.unwrap_or(name))?;
             found.endpoints.retain(|endpoint| endpoint.identity.is_some() == of.is_some());

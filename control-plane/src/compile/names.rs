@@ -130,8 +130,9 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse::<SocketAddr>().ok().filter(|address| address.to_string() == text)
 }
 
-/// At the end of the name of endpoints that have sidecars, where they stand apart from the others.
-pub(super) const MTLS: &str = "/mtls";
+/// Before the name of endpoints that have sidecars, where they stand apart from the others. No
+/// cluster's name begins so, whatever its route and rule are called.
+pub(super) const MTLS: &str = "mtls/";
 
 /// `SERVICE.NAMESPACE:PORT`, `SERVICE.NAMESPACE.svc:PORT`, `SERVICE.NAMESPACE.svc.DOMAIN:PORT`, as
 /// gRPC calls a Service: who it is, what follows after its namespace, and the port.
@@ -166,7 +167,7 @@ pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
         }
         Kind::Route | Kind::Cluster => Target::parse(name).map(Target::subject),
         Kind::Endpoints => {
-            Target::parse(name.strip_suffix(MTLS).unwrap_or(name)).map(Target::subject)
+            Target::parse(name.strip_prefix(MTLS).unwrap_or(name)).map(Target::subject)
         }
         Kind::Host => dns_name(name).map(|host| Subject::Service(host.service)),
     }
@@ -199,9 +200,10 @@ mod tests {
         for name in ["reviews:80", "reviews.shop", "reviews.shop:080", "reviews.shop.com:80"] {
             assert_eq!(subject(Kind::Listener, name), None, "{name}");
         }
-        let endpoints = "service/shop/reviews/80/mtls";
+        let endpoints = "mtls/service/shop/reviews/80";
         assert_eq!(subject(Kind::Endpoints, endpoints), Some(service));
         assert_eq!(subject(Kind::Cluster, endpoints), None);
+        assert_eq!(subject(Kind::Endpoints, "mtls/mtls/service/shop/reviews/80"), None);
         let address = Subject::Address([10, 0, 0, 1].into());
         assert_eq!(subject(Kind::Listener, "10.0.0.1:80"), Some(address));
         assert_eq!(subject(Kind::Workload, "shop/a/b"), None);

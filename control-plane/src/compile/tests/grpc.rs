@@ -15,7 +15,7 @@ fn names(bytes: Option<Bytes>, text: &str) -> bool {
 }
 
 const CLUSTER: &str = "service/shop/web/80";
-const MTLS: &str = "service/shop/web/80/mtls";
+const MTLS: &str = "mtls/service/shop/web/80";
 const IDENTITY: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
 fn mesh(pods: &[Pod], service: Service) -> World {
