@@ -91,6 +91,18 @@ async fn what_never_reached_an_application_is_tried_elsewhere_whatever_the_metho
 }
 
 #[tokio::test]
+async fn where_nobody_is_the_client_is_told_so() {
+    let told = Told { protocol: Protocol::Http, ..Told::default() };
+    let mut pair = Pair::new(&[], told).await;
+    let response = http1(pair.outbound).await.send_request(post("x")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["x-tulle-reason"], "no_endpoint");
+    let record = pair.client.record().await;
+    assert_eq!(record["reason"], "no_endpoint");
+    assert!(record["detail"].as_str().unwrap().contains("no ready endpoint (0 known)"), "{record}");
+}
+
+#[tokio::test]
 async fn where_nothing_is_left_the_client_is_told_why() {
     let dead = nobody().await;
     let told = Told { protocol: Protocol::Http, ..Told::default() };
