@@ -18,6 +18,7 @@ pub mod grpc;
 mod host;
 mod listener;
 mod origin;
+mod re2;
 mod route;
 mod wire;
 mod workload;
@@ -29,6 +30,7 @@ pub use endpoint::{Endpoint, Endpoints, Health};
 pub use host::Host;
 pub use listener::Listener;
 pub use origin::Origin;
+pub use re2::beyond_re2;
 pub use route::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,

@@ -71,7 +71,7 @@ fn bootstrap() -> String {
 }
 
 /// What Envoy has beside its bootstrap: two of its admin pages, read-only, for kubelet and
-/// Prometheus. All others stay on the Unix socket.
+/// Prometheus (all others stay on the Unix socket), and its bounds.
 fn status() -> serde_json::Value {
     let route = |path: &str, page: &str| {
         json!({
@@ -95,7 +95,13 @@ fn status() -> serde_json::Value {
         }]},
     });
     let admin = json!({"pipe": {"path": format!("{}/envoy-admin.sock", sidecar::RUN.1)}});
-    json!({"static_resources": {
+    // Envoy refuses regular expressions that are not tiny, and with one the whole route. What the
+    // control plane lets through is bounded.
+    let runtime = json!({"layers": [{
+        "name": "tulle",
+        "static_layer": {"re2.max_program_size.error_level": u32::MAX},
+    }]});
+    json!({"layered_runtime": runtime, "static_resources": {
         "listeners": [{
             "name": "status",
             "address": {"socket_address": {

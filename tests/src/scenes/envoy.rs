@@ -30,9 +30,9 @@ spec:
     command: [sleep, infinity]
 ";
 /// In what Envoy is started with: the beginning of its own part, and before that the other variant.
-const DELTA: &str = "{\"static_resources\":";
+const DELTA: &str = "{\"layered_runtime\":";
 const STATE: &str =
-    "{\"dynamic_resources\":{\"ads_config\":{\"api_type\":\"GRPC\"}},\"static_resources\":";
+    "{\"dynamic_resources\":{\"ads_config\":{\"api_type\":\"GRPC\"}},\"layered_runtime\":";
 /// Where Envoy's admin pages are.
 const ADMIN: &str = "TULLE_ADMIN_SOCKET=/run/tulle/envoy-admin.sock";
 const STRICT: &str = "\

@@ -1,7 +1,7 @@
 //! Conditions.
 
 use http::{HeaderName, Method};
-use tulle_xds::model::{HeaderMatch, Match, PathMatch, QueryMatch, Regex, StringMatch};
+use tulle_xds::model::{HeaderMatch, Match, PathMatch, QueryMatch, Regex, StringMatch, beyond_re2};
 
 use super::{
     Reader, at_most,
@@ -125,7 +125,12 @@ impl Reader<'_> {
         }
     }
 
+    /// The same expressions for all data planes.
     fn regex(&mut self, field: Field, text: &str) -> Option<Regex> {
+        if let Some(reason) = beyond_re2(text) {
+            self.fatal(field, format!("{text:.100?} is no regular expression for RE2: {reason}"));
+            return None;
+        }
         let compiled = Regex::new(text).map_err(|error| {
             // The library draws a picture over several lines; its last one says it.
             let error = error.to_string();

@@ -133,6 +133,11 @@ fn each_fault_is_named_and_refuses_the_object() {
             "unclosed group",
         ),
         (
+            "{matches: [{headers: [{name: a, type: RegularExpression, value: '[a-z&&[^b]]'}]}]}",
+            "spec.rules[0].matches[0].headers[0].value",
+            "for RE2: classes have no operators",
+        ),
+        (
             "{matches: [{headers: [{name: 'a b', value: x}]}]}",
             "spec.rules[0].matches[0].headers[0].name",
             "no header name",
