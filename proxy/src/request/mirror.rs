@@ -121,18 +121,16 @@ pub fn start(
 /// A place among the process's copies, and one among the requests of `cluster`. Without both it is only
 /// counted: a mirror that cannot keep up shall not fill the log.
 fn admit(connection: &Connection, cluster: &Cluster) -> Option<(OwnedSemaphorePermit, Permit)> {
-    let metrics = &connection.cx.metrics;
-    let place = Arc::clone(&connection.cx.mirrors.places).try_acquire_owned();
-    let place = place.map_err(|_full| "mirrors");
-    let places = place.and_then(|place| {
-        let permit = cluster.limits().take(Bound::Requests);
-        Ok((place, permit.map_err(|full| full.what.as_str())?))
-    });
     let refused = |limit| {
+        let metrics = &connection.cx.metrics;
         metrics.rejected(limit);
         metrics.mirrored(&cluster.label(), Reason::Overflow.as_str());
     };
-    places.map_err(refused).ok()
+    let place = Arc::clone(&connection.cx.mirrors.places).try_acquire_owned();
+    let place = place.map_err(|_full| refused("mirrors")).ok()?;
+    let permit = cluster.limits().take(Bound::Requests);
+    let permit = permit.map_err(|full| refused(full.what.as_str())).ok()?;
+    Some((place, permit))
 }
 
 /// A copy under way.

@@ -225,7 +225,7 @@ mod tests {
             "[[:alpha:]][[:^word:]]",
             r"\x41\x{41}",
             r"\d\W\s",
-            r"[\d-z]",
+            r"[\dz-]",
             r"\Aa\b\B\z",
             r"\a\f\v\-\#\&\~\/",
             r"\pL\PN[\p{Greek}]",
