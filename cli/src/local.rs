@@ -124,8 +124,17 @@ struct UpArgs {
     #[arg(long, value_name = "PROGRAM", default_value = "tulle")]
     data_plane: DataPlane,
     /// IP versions of pods and Services, the primary one first.
-    #[arg(long, value_enum, value_name = "FAMILIES", default_value = "ipv4,ipv6")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "FAMILIES",
+        default_value = "ipv4,ipv6"
+    )]
     ip_families: Families,
+    /// How long a certificate is valid; it is renewed at half of that.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    certificate_lifetime: tulle_api::Duration,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

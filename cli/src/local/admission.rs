@@ -15,7 +15,13 @@ pub(super) fn admit(
     data_plane: DataPlane,
 ) -> Result<Pod, String> {
     // In Kubernetes cluster DNS already answers; here the whole mesh is to be seen.
-    let settings = Settings { dns: true, data_plane, ..Settings::default() };
+    let settings = Settings {
+        dns: true,
+        data_plane,
+        // In full: a pod with `dnsPolicy: None` has no search list.
+        control_plane: "tulle-control-plane.tulle-system.svc.cluster.local:15010".to_owned(),
+        ..Settings::default()
+    };
     match inject(&pod, namespace_labels, &settings) {
         Ok(Decision::Injected { pod: injected, warnings }) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();

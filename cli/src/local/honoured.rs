@@ -74,7 +74,7 @@ static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     );
     let replica_set = format!("spec.replicas spec.minReadySeconds {selector} {template}");
     let service = "spec.clusterIP spec.clusterIPs[] spec.ipFamilies[] spec.ipFamilyPolicy \
-        spec.type spec.selector.* spec.publishNotReadyAddresses spec.ports[].name \
+        spec.type spec.externalName spec.selector.* spec.publishNotReadyAddresses spec.ports[].name \
         spec.ports[].port spec.ports[].targetPort spec.ports[].protocol spec.ports[].appProtocol";
     let slice = "addressType ports[].name ports[].port ports[].protocol ports[].appProtocol \
         endpoints[].addresses[] endpoints[].conditions.ready endpoints[].conditions.serving \

@@ -85,7 +85,8 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
         news: Arc::clone(&news),
         state,
     });
-    let system = system::documents(&cx.state, &launch.directory, launch.families);
+    let lifetime = launch.certificate_lifetime;
+    let system = system::documents(&cx.state, &launch.directory, launch.families, lifetime);
     let out = publish::Outlets { config_maps, zone, overview };
     let mut cluster = Cluster::new(cx, &launch, system, out);
     // What failed is tried again, and what the control plane has written last is seen.

@@ -46,6 +46,8 @@ pub(super) struct Launch {
     pub(super) data_plane: DataPlane,
     /// IP versions of pods and Services.
     pub(super) families: Families,
+    /// How long a certificate is valid.
+    pub(super) certificate_lifetime: tulle_api::Duration,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

@@ -19,12 +19,18 @@ pub(super) const MOUNTED: &str = "/tulle/user";
 pub(super) const NODE: &str = "local";
 
 /// The documents, as if they stood in a file.
-pub(super) fn documents(state: &State, user: &Path, families: Families) -> Vec<Document> {
+pub(super) fn documents(
+    state: &State,
+    user: &Path,
+    families: Families,
+    lifetime: tulle_api::Duration,
+) -> Vec<Document> {
     // JSON strings are YAML strings, whatever is in the path.
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let addresses = families.list().iter().map(|family| dns::address(*family).to_string());
     let mut yaml = MANIFEST
         .replace("@USER@", &quoted(user))
+        .replace("@LIFETIME@", &lifetime.to_string())
         .replace("@MOUNTED@", MOUNTED)
         .replace("@OBJECTS@", &quoted(&state.objects()))
         .replace("@OUTPUT@", &quoted(&state.control_plane()))
@@ -74,6 +80,7 @@ spec:
             - --ca-directory=/tulle/ca
             - --token-keys=/tulle/token-keys.json
             - --token-issuer=@ISSUER@
+            - --certificate-lifetime=@LIFETIME@
             - --mesh-range=10.244.0.0/16
             - --mesh-range=fd00:10:244::/64
             - --mesh-range=10.96.0.0/16
@@ -143,7 +150,9 @@ mod tests {
     #[test]
     fn the_own_manifest_is_honoured_wholly() {
         for families in Families::value_variants() {
-            let documents = documents(&State::of("x"), Path::new("/a: b/'\"#"), *families);
+            let (user, lifetime) =
+                (Path::new("/a: b/'\"#"), tulle_api::Duration::from_millis(90_500));
+            let documents = documents(&State::of("x"), user, *families, lifetime);
             let objects = Objects::read(&documents, &Objects::default());
             assert_eq!(objects.problems, []);
             assert_eq!(objects.notes, []);

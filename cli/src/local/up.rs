@@ -79,8 +79,14 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
     let programs = Programs::find(args.data_plane).map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
-    let (name, data_plane, families) = (args.name.name.clone(), args.data_plane, args.ip_families);
-    let launch = Launch { name, directory, data_plane, families, programs };
+    let launch = Launch {
+        name: args.name.name.clone(),
+        directory,
+        data_plane: args.data_plane,
+        families: args.ip_families,
+        certificate_lifetime: args.certificate_lifetime,
+        programs,
+    };
     let mesh = start(&args, &state, &launch, lock).await;
     let outcome = match mesh {
         Ok(mesh) => mesh.follow(&args).await,

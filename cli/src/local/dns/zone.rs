@@ -9,7 +9,7 @@ use hickory_proto::{
     op::{Edns, Message, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, PTR, SOA, SRV},
+        rdata::{A, AAAA, CNAME, PTR, SOA, SRV},
     },
 };
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
@@ -25,6 +25,8 @@ use crate::local::{
 pub(in crate::local) struct Zone {
     /// Names with addresses.
     hosts: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Other names of names: Services of type ExternalName.
+    aliases: BTreeMap<String, String>,
     /// `_port._protocol.service` names: port number and target.
     ports: BTreeMap<String, Targets>,
     /// Addresses with a name.
@@ -46,6 +48,14 @@ impl Zone {
         for (id, service) in services {
             let name = format!("{}.{}.svc.cluster.local", id.name, id.namespace).to_lowercase();
             let Some(spec) = &service.spec else { continue };
+            if let Some(target) = spec
+                .external_name
+                .as_deref()
+                .filter(|_| spec.type_.as_deref() == Some("ExternalName"))
+            {
+                zone.aliases.insert(name, target.trim_end_matches('.').to_lowercase());
+                continue;
+            }
             if services::is_headless(spec) {
                 for slice in slices.iter().filter(|slice| rules::belongs(slice, id)) {
                     zone.add_endpoints(&name, slice);
@@ -63,7 +73,7 @@ impl Zone {
                 zone.add_port(&name, port.name.as_deref(), protocol, port.port, &name);
             }
         }
-        let all = zone.hosts.keys().chain(zone.ports.keys());
+        let all = zone.hosts.keys().chain(zone.ports.keys()).chain(zone.aliases.keys());
         zone.existing = all.flat_map(|name| parents(name)).map(str::to_owned).collect();
         zone
     }
@@ -149,6 +159,9 @@ impl Zone {
     fn look_up(&self, query: &Query) -> (ResponseCode, Vec<Record>, Vec<Record>) {
         let name = query.name.to_ascii().trim_end_matches('.').to_lowercase();
         let record = |data| Record::from_rdata(query.name.clone(), TTL, data);
+        if self.aliases.contains_key(&name) {
+            return self.alias(name, query.query_type);
+        }
         match query.query_type {
             RecordType::A | RecordType::AAAA | RecordType::ANY => {
                 if let Some(addresses) = self.hosts.get(&name) {
@@ -183,6 +196,28 @@ impl Zone {
         (code, Vec::new(), Vec::new())
     }
 
+    /// An alias, what it stands for, and the addresses of that: clients ask nothing more. The code is that of
+    /// the last name (RFC 6604).
+    fn alias(
+        &self,
+        mut name: String,
+        wanted: RecordType,
+    ) -> (ResponseCode, Vec<Record>, Vec<Record>) {
+        let mut records = Vec::new();
+        let record = |name: &str, data| Some(Record::from_rdata(fqdn(name)?, TTL, data));
+        while let Some(target) = self.aliases.get(&name).filter(|_| records.len() < MAX_ALIASES) {
+            records.extend(fqdn(target).and_then(|data| record(&name, RData::CNAME(CNAME(data)))));
+            name.clone_from(target);
+        }
+        let addresses = self.hosts.get(&name).into_iter().flatten();
+        let data = addresses.map(|address| address_data(*address));
+        let data = data.filter(|data| data.record_type() == wanted);
+        records.extend(data.filter_map(|data| record(&name, data)));
+        let there = wanted == RecordType::CNAME || self.existing.contains(&name);
+        let code = if there { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        (code, records, Vec::new())
+    }
+
     fn services(&self, query: &Query, ports: &Targets) -> (ResponseCode, Vec<Record>, Vec<Record>) {
         let (mut records, mut extra) = (Vec::new(), Vec::new());
         for (number, host) in ports {
@@ -196,6 +231,9 @@ impl Zone {
         (ResponseCode::NoError, records, extra)
     }
 }
+
+/// Aliases may name each other.
+const MAX_ALIASES: usize = 8;
 
 fn fqdn(name: &str) -> Option<Name> {
     Name::from_ascii(format!("{name}.")).ok()
@@ -243,6 +281,9 @@ mod tests {
                 "spec: {clusterIP: 10.96.1.1, clusterIPs: [10.96.1.1], ports: [{name: http, port: 80}]}",
             ),
             ("db", "spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}"),
+            ("front", "spec: {type: ExternalName, externalName: Web.shop.svc.cluster.local.}"),
+            ("far", "spec: {type: ExternalName, externalName: www.example.com}"),
+            ("round", "spec: {type: ExternalName, externalName: round.shop.svc.cluster.local}"),
         ]
         .map(|(name, yaml)| (Id::new("shop", name), serde_yaml_ng::from_str(yaml).unwrap()))
         .into();
@@ -294,6 +335,22 @@ mod tests {
             found("1.1.96.10.in-addr.arpa.", RecordType::PTR),
             ["web.shop.svc.cluster.local."]
         );
+    }
+
+    #[test]
+    fn an_alias_brings_the_addresses_of_its_target() {
+        let zone = zone();
+        let asked =
+            |name: &str, kind| ask(&zone, &format!("{name}.shop.svc.cluster.local."), kind, 0);
+        let (alias, web) = ("web.shop.svc.cluster.local.".to_owned(), "10.96.1.1".to_owned());
+        let both = (ResponseCode::NoError, vec![alias.clone(), web], false);
+        assert_eq!(asked("front", RecordType::A), both);
+        let none = (ResponseCode::NoError, vec![alias], false);
+        assert_eq!(asked("front", RecordType::AAAA), none);
+        assert_eq!(asked("front", RecordType::CNAME), none);
+        let nowhere = (ResponseCode::NXDomain, vec!["www.example.com.".to_owned()], false);
+        assert_eq!(asked("far", RecordType::A), nowhere);
+        assert_eq!(asked("round", RecordType::A).1.len(), MAX_ALIASES);
     }
 
     #[test]
