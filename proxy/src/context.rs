@@ -57,6 +57,8 @@ pub struct Settings {
     /// Source addresses of connections to the application, so that it never sees a loopback
     /// address for a remote caller. `None` lets the kernel choose.
     pub application_source: Option<(Ipv4Addr, Ipv6Addr)>,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
     /// Open connections from clients, in each direction.
     pub max_connections: usize,
     /// Once a client has begun to speak, the time in which its protocol must show.
@@ -111,6 +113,7 @@ impl Default for Settings {
                 Ipv4Addr::new(169, 254, 41, 1),
                 Ipv6Addr::new(0xfd00, 0x7475, 0x6c6c, 0x65, 0, 0, 0, 1),
             )),
+            addresses: Vec::new(),
             max_connections: 20_000,
             detect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(30),
@@ -142,6 +145,12 @@ impl Settings {
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         let (v4, v6) = self.application_source?;
         Some(if destination.is_ipv4() { v4.into() } else { v6.into() })
+    }
+
+    /// The pod's address of the other IP version, if `address` is one of the pod's.
+    pub fn other_version(&self, address: IpAddr) -> Option<IpAddr> {
+        let mut others = self.addresses.iter().filter(|ip| ip.is_ipv4() != address.is_ipv4());
+        others.next().filter(|_| self.addresses.contains(&address)).copied()
     }
 }
 

@@ -108,7 +108,8 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let (store, certs) = learn(&config, &readiness, Told::new(&registry));
     serve_dns(&config, &store, telemetry::Dns::new(&registry)).await?;
     let metrics = Metrics::new(&registry);
-    let (lines, settings) = (Lines::stdout(), config.settings.clone());
+    let addresses = config.pod.addresses.clone();
+    let (lines, settings) = (Lines::stdout(), Settings { addresses, ..config.settings.clone() });
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
     telemetry::count_refusals(&registry, shared.connections.clone(), lines.clone());
     telemetry::register_ejected(&registry, store.clone());

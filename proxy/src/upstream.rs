@@ -47,6 +47,8 @@ pub struct Cluster {
     label: Arc<str>,
     /// The address from which endpoints are dialled; the kernel chooses if `None`.
     source: Option<IpAddr>,
+    /// Where an endpoint that refuses is dialled instead, and from which address.
+    other: Option<(SocketAddr, Option<IpAddr>)>,
 }
 
 impl Cluster {
@@ -65,6 +67,7 @@ impl Cluster {
             outs: Mutex::default(),
             ticket: Ticket::default(),
             source: None,
+            other: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl Cluster {
     #[must_use]
     pub fn dialled_from(mut self, source: Option<IpAddr>) -> Self {
         self.source = source;
+        self
+    }
+
+    /// The same cluster, whose one endpoint is dialled at `other` when it refuses.
+    #[must_use]
+    pub fn or_at(mut self, other: Option<(SocketAddr, Option<IpAddr>)>) -> Self {
+        self.other = other;
         self
     }
 
@@ -169,6 +179,11 @@ impl Cluster {
     /// The address from which endpoints are dialled.
     pub fn source(&self) -> Option<IpAddr> {
         self.source
+    }
+
+    /// Where an endpoint that refuses is dialled instead, and from which address.
+    pub fn other(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        self.other
     }
 
     /// Chooses an endpoint that is not among `tried`; one of those if there is no other.

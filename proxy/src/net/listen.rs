@@ -11,12 +11,18 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tulle_runtime::drain::Drain;
 
 /// Pause after an accept failed for want of descriptors or memory: the queue is full of
 /// connections then, so that the next accept would fail at once, and for ever.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// While it goes on failing, it is logged this often.
+const SAID: Duration = Duration::from_secs(5);
 
 /// How the kernel finds out that the other side is gone without a word, its node for example: two
 /// minutes after the last that came. Without it the connection would take its place for ever.
@@ -60,6 +66,7 @@ pub async fn accept<F, Fut>(
     F: FnMut(TcpStream, SocketAddr, Place) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    let mut said = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -70,7 +77,11 @@ pub async fn accept<F, Fut>(
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections, pausing: is the limit of open files too low?");
+                limit.paused.fetch_add(1, Ordering::Relaxed);
+                if said.is_none_or(|said: Instant| said.elapsed() >= SAID) {
+                    tracing::warn!(%error, "cannot accept connections, pausing: is the limit of open files too low?");
+                    said = Some(Instant::now());
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -116,6 +127,7 @@ pub fn reset(stream: TcpStream) {
 pub struct ConnectionLimit {
     open: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
+    paused: Arc<AtomicUsize>,
     most: usize,
 }
 
@@ -126,7 +138,7 @@ pub struct Place(Arc<AtomicUsize>);
 impl ConnectionLimit {
     /// At most `most` at once.
     pub fn new(most: usize) -> Self {
-        Self { open: Arc::default(), refused: Arc::default(), most }
+        Self { open: Arc::default(), refused: Arc::default(), paused: Arc::default(), most }
     }
 
     /// How many are open.
@@ -137,6 +149,11 @@ impl ConnectionLimit {
     /// How many were refused so far.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How often accepting paused so far, because the kernel gave no descriptor or memory.
+    pub fn paused(&self) -> usize {
+        self.paused.load(Ordering::Relaxed)
     }
 
     fn enter(&self) -> Option<Place> {

@@ -44,7 +44,13 @@ impl Collector for Refusals {
             ConstCounter::new(number)
                 .encode(refused.encode_family(&[("direction", direction)])?)?;
         }
+        let paused = self.connections.inbound.paused() + self.connections.outbound.paused();
         let lost = [
+            (
+                "tulle_accept_pauses",
+                "Pauses in accepting connections, for want of file descriptors or memory",
+                u64::try_from(paused).unwrap_or(u64::MAX),
+            ),
             (
                 "tulle_log_lines_dropped",
                 "Access log lines that were dropped because standard output was not read",
@@ -77,6 +83,7 @@ mod tests {
         for line in [
             "tulle_connections_open{direction=\"inbound\"} 0",
             "tulle_connections_refused_total{direction=\"outbound\"} 0",
+            "tulle_accept_pauses_total 0",
             "tulle_log_lines_dropped_total 0",
             "tulle_diagnostics_dropped_total",
         ] {

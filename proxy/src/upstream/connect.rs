@@ -67,7 +67,14 @@ pub async fn establish(
     let within = cluster.settings().connect_timeout;
     let deadline = Instant::now() + within;
     let told = endpoint.told();
-    let tcp = dial(told.address, cluster.source(), within).await.map_err(|error| {
+    let mut dialled = dial(told.address, cluster.source(), within).await;
+    if let (Err(error), Some((address, source))) = (&dialled, cluster.other())
+        && error.kind() == io::ErrorKind::ConnectionRefused
+        && let Ok(stream) = dial(address, source, within).await
+    {
+        dialled = Ok(stream);
+    }
+    let tcp = dialled.map_err(|error| {
         let detail = format!("cannot connect to {}: {error}", told.address);
         Error::new(Reason::Connect, detail).never_sent()
     })?;

@@ -82,6 +82,30 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         revision: String::new(),
         zone: String::new(),
     };
+    // Sidecars reach a pod of both IP versions by one of them, and the application may listen on the
+    // other alone.
+    let other = settings.other_version(address.ip()).map(|ip| {
+        let there = SocketAddr::new(ip, address.port());
+        (there, settings.source_for(ip))
+    });
     Cluster::new(cluster, Endpoints { name, endpoints: vec![endpoint] })
         .dialled_from(settings.source_for(address.ip()))
+        .or_at(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_ip_version_is_the_pods_own() {
+        let [v4, v6] = ["10.244.0.7", "fd00::7"].map(|ip| ip.parse().unwrap());
+        let settings =
+            context::Settings { addresses: vec![v4, v6], ..context::Settings::default() };
+        let other = |ip| at(SocketAddr::new(ip, 80), &settings).other();
+        assert_eq!(other(v4), Some((SocketAddr::new(v6, 80), settings.source_for(v6))));
+        assert_eq!(other(v6), Some((SocketAddr::new(v4, 80), settings.source_for(v4))));
+        // Never loopback's application for whoever called something else, nor the other way round.
+        assert_eq!(other([127, 0, 0, 1].into()), None);
+    }
 }
