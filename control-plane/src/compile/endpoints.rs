@@ -135,7 +135,7 @@ fn endpoint(
         address,
         health,
         weight: 1,
-        identity: pod.filter(|pod| pod.meshed).map(identity),
+        identity: pod.filter(|pod| pod.meshed && pod.redirected.has(address.port())).map(identity),
         pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
         pod_uid: pod.map(|pod| pod.uid.clone()).unwrap_or_default(),
         workload: pod

@@ -8,7 +8,8 @@ use crate::world::{
     Dirty, Event,
     objects::{
         self, ContainerPort, EndpointSlice, MeshConfig, MeshTls, Name, Namespace, Object,
-        ObjectRef, Pod, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort, TlsScope,
+        ObjectRef, Pod, Redirected, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+        TlsScope,
     },
 };
 
@@ -39,6 +40,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         ended: false,
         ports: vec![ContainerPort { name: "web".to_owned(), port: 8080 }],
         meshed: true,
+        redirected: Redirected::default(),
         owner: None,
     }
 }
@@ -116,6 +118,27 @@ fn an_endpoint_without_its_pod_is_left_out() {
     assert_eq!(found[0].health, Health::Ready);
     assert_eq!(found[0].identity.as_ref().unwrap().account(), "web");
     assert_eq!(found[0].zone, "z");
+}
+
+#[test]
+fn behind_a_port_that_is_not_redirected_is_no_sidecar() {
+    let meets_sidecar = |only: &[u16], except: &[u16]| {
+        let redirected = Redirected { only: only.into(), except: except.into() };
+        let pod = Pod { redirected, ..pod("a", "web", 9) };
+        let objects = [
+            Object::Service(Arc::new(service("web", "web", 100))),
+            Object::EndpointSlice(Arc::new(slice("web-1", "web", &pod))),
+            Object::Pod(Arc::new(pod)),
+        ];
+        let Some(Resource::Endpoints(found)) =
+            get(&world(objects), Kind::Endpoints, "service/shop/web/80")
+        else {
+            panic!("no endpoints")
+        };
+        found.endpoints[0].identity.is_some()
+    };
+    assert!(meets_sidecar(&[], &[]) && meets_sidecar(&[], &[22]) && meets_sidecar(&[8080], &[]));
+    assert!(!meets_sidecar(&[], &[8080]) && !meets_sidecar(&[22], &[]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     Fault, Field, Name, metadata,
     typed::{self, Unknown},
 };
-use crate::world::objects::{ContainerPort, Object, Pod};
+use crate::world::objects::{ContainerPort, Object, Pod, Redirected};
 
 /// The container that makes a pod meshed, whether it is a native sidecar or an ordinary one.
 const SIDECAR: &str = "tulle-proxy";
@@ -24,6 +24,12 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     };
     let status = pod.status.take().unwrap_or_default();
     let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let annotations = pod.metadata.annotations.take().unwrap_or_default();
+    // Injection has refused what is no list of ports.
+    let listed = |name: &str| {
+        let text = annotations.get(name).map_or("", String::as_str);
+        text.split(',').filter_map(|port| port.trim().parse().ok()).collect()
+    };
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
 
     Some(Object::Pod(Arc::new(Pod {
@@ -40,6 +46,10 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ports: containers().flat_map(ports).collect(),
         meshed: containers().any(|container| container.name == SIDECAR),
+        redirected: Redirected {
+            only: listed("tulle.dev/include-inbound-ports"),
+            except: listed("tulle.dev/exclude-inbound-ports"),
+        },
         owner: owners
             .into_iter()
             .find(|owner| owner.controller == Some(true))

@@ -211,8 +211,26 @@ pub struct Pod {
     pub ports: Vec<ContainerPort>,
     /// Whether it has our sidecar.
     pub meshed: bool,
+    /// Which of its ports lead to that.
+    pub redirected: Redirected,
     /// Its controller, `(kind, name)`.
     pub owner: Option<(String, String)>,
+}
+
+/// The ports of a pod that lead to its sidecar; behind the others is the application itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redirected {
+    /// These alone; all, if there are none.
+    pub only: Vec<u16>,
+    /// But not these.
+    pub except: Vec<u16>,
+}
+
+impl Redirected {
+    /// Whether this port is one of them.
+    pub fn has(&self, port: u16) -> bool {
+        (self.only.is_empty() || self.only.contains(&port)) && !self.except.contains(&port)
+    }
 }
 
 /// A TCP port that a container declares.

@@ -6,7 +6,7 @@ use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::world::objects::Pod;
+use crate::world::objects::{Pod, Redirected};
 
 struct Issuer {
     directory: tempfile::TempDir,
@@ -43,6 +43,7 @@ fn pod(account: &str, uid: &str) -> Pod {
         ended: false,
         ports: Vec::new(),
         meshed: true,
+        redirected: Redirected::default(),
         owner: None,
     }
 }
