@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use tokio::time::{Instant, sleep};
 use tulle_tests::{
     load::Caller,
-    mesh::{DataPlane, Mesh, Pod, binaries},
+    mesh::{DataPlane, Mesh, Pod, binaries, cpu},
     scene::{BoxFuture, Failure},
 };
 
@@ -57,7 +57,7 @@ impl Bed {
         };
         let raw = binaries().join("bench.raw");
         fs::create_dir_all(&raw)?;
-        let mesh = Mesh::of(subject.as_str(), &yaml, data_plane, &raw).await?;
+        let mesh = Mesh::of(subject.as_str(), &yaml, data_plane, &[], &raw).await?;
         mesh.ready().await?;
         let (caller, server) =
             (mesh.pod("bench", "caller").await?, mesh.pod("bench", "server").await?);
@@ -180,13 +180,4 @@ fn resident(status: &str) -> Result<f64, Failure> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
     kib.map(|kib| kib / 1024.0).ok_or_else(|| Failure(format!("no VmRSS in:\n{status}")))
-}
-
-/// User and system time of `/proc/PID/stat`, in seconds: fields 14 and 15, in ticks of 10 ms. The
-/// name before them stands in parentheses and may hold anything (proc(5)).
-fn cpu(stat: &str) -> Result<f64, Failure> {
-    let fields: Vec<_> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
-    let both = ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / 100.0);
-    both.ok_or_else(|| Failure(format!("no times in {stat:?}")))
 }

@@ -23,8 +23,11 @@ struct Args {
     #[arg(long)]
     control: bool,
     /// With stock Envoy as the sidecars: another list of scenes.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "network")]
     envoy: bool,
+    /// What the network does: another list of scenes.
+    #[arg(long)]
+    network: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]
     small: bool,
@@ -60,7 +63,11 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
     }
     let wanted = |number| args.only.is_empty() || args.only.contains(&number);
     let mut outcomes = Vec::new();
-    let all = if args.envoy { scenes::ENVOY } else { scenes::ALL };
+    let all = match (args.envoy, args.network) {
+        (true, _) => scenes::ENVOY,
+        (_, true) => scenes::NETWORK,
+        _ => scenes::ALL,
+    };
     for scene in all.iter().filter(|scene| wanted(scene.number)) {
         println!("\n{:>2}. {}\n    {}", scene.number, scene.name, scene.does);
         let start = Instant::now();

@@ -97,25 +97,28 @@ impl Mesh {
             fs::write(directory.path().join(name), text)?;
         }
         let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
-        mesh.start(data_plane).await
+        mesh.start(data_plane, &[]).await
     }
 
-    /// Starts the mesh of one YAML file and returns at once. `name` tells it from others of this process.
+    /// Starts the mesh of one YAML file, with more options of `up`, and returns at once. `name` tells it from
+    /// others of this process.
     pub async fn of(
         name: &str,
         yaml: &str,
         data_plane: DataPlane,
+        options: &[&str],
         raw: &Path,
     ) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         fs::write(directory.path().join("mesh.yaml"), yaml)?;
         let name = format!("{}-{name}", own_name());
-        Self { name, directory, raw: raw.to_owned() }.start(data_plane).await
+        Self { name, directory, raw: raw.to_owned() }.start(data_plane, options).await
     }
 
-    async fn start(self, data_plane: DataPlane) -> Result<Self, Failure> {
+    async fn start(self, data_plane: DataPlane, options: &[&str]) -> Result<Self, Failure> {
         let path = self.path("").display().to_string();
         let mut up = self.tulle(&["up", &path, "--detach", "--no-wait"]);
+        up.args(options);
         if data_plane == DataPlane::Envoy {
             up.args(["--data-plane", "envoy"]);
         }
@@ -233,9 +236,23 @@ impl Mesh {
         }
     }
 
+    /// `tulle proxy config` of a pod's sidecar.
+    pub async fn config(&self, pod: &Pod) -> Result<serde_json::Value, Failure> {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        let mut command = Command::new(binaries().join("tulle"));
+        command.args(["proxy", "config", &name, "--name", &self.name, "-o", "json"]);
+        let text = output_of(command).await?;
+        serde_json::from_str(&text).map_err(|e| Failure(format!("config is no JSON: {e}\n{text}")))
+    }
+
+    /// Where `tulle local` keeps what it needs.
+    pub fn state(&self) -> PathBuf {
+        Path::new(STATE).join(&self.name)
+    }
+
     /// A process in whose network namespace the mesh's bridge is.
     pub fn outer_pid(&self) -> Result<String, Failure> {
-        let pids = fs::read_to_string(Path::new(STATE).join(&self.name).join("runtime.pid"))?;
+        let pids = fs::read_to_string(self.state().join("runtime.pid"))?;
         Ok(pids.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
@@ -250,6 +267,22 @@ impl Mesh {
         let mut command = Command::new("nsenter");
         command.args(["-t", &pid, "-p", "-m", "pkill", &format!("-{signal}"), "-x", program]);
         Ok(command.status().await?.success())
+    }
+
+    /// Kills the first process of a container with -9, which nobody in there could.
+    pub async fn kill(&self, pod: &Pod, container: &str) -> Result<(), Failure> {
+        let namespace = self.exec(pod, container, &["readlink", "/proc/1/ns/pid"]).await?;
+        let inside = |pid: &Path| {
+            fs::read_link(pid.join("ns/pid")).is_ok_and(|link| link == Path::new(namespace.trim()))
+        };
+        // The oldest of that namespace: numbers go around too seldom to matter.
+        let all = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+        let pids = all.filter(|path| inside(path));
+        let pids = pids.filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+        let pid = pids.min().ok_or_else(|| Failure(format!("{}: no process", pod.name)))?;
+        let mut kill = Command::new("kill");
+        kill.args(["-KILL", &pid.to_string()]);
+        output_of(kill).await.map(drop)
     }
 
     /// Takes it down.
@@ -307,4 +340,13 @@ fn root() -> PathBuf {
 /// The name of the mesh of these scenes.
 pub fn own_name() -> String {
     format!("scenes-{}", std::process::id())
+}
+
+/// User and system time of `/proc/PID/stat`, in seconds: fields 14 and 15, in ticks of 10 ms. The
+/// name before them stands in parentheses and may hold anything (proc(5)).
+pub fn cpu(stat: &str) -> Result<f64, Failure> {
+    let fields: Vec<_> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+    let both = ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / 100.0);
+    both.ok_or_else(|| Failure(format!("no times in {stat:?}")))
 }

@@ -52,6 +52,8 @@ pub struct Stage {
     pub small: bool,
     before: Traces,
     mesh: Option<Mesh>,
+    /// What that was made of, if it is not the sample.
+    made_of: Vec<String>,
     raw: PathBuf,
 }
 
@@ -78,6 +80,7 @@ impl Stage {
             small: false,
             before: Traces::now(),
             mesh: None,
+            made_of: Vec::new(),
             raw: raw.to_owned(),
         })
     }
@@ -94,6 +97,26 @@ impl Stage {
     pub async fn begin(&mut self) -> Result<&Mesh, Failure> {
         let data_plane = if self.control { DataPlane::None } else { self.data_plane };
         self.mesh = Some(Mesh::up(data_plane, &self.raw).await?);
+        self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
+    }
+
+    /// The mesh of this YAML and these options of `up`, ready; another one is taken down before.
+    pub async fn mesh_of(&mut self, yaml: &str, options: &[&str]) -> Result<&Mesh, Failure> {
+        let made_of: Vec<_> = [yaml].iter().chain(options).map(|part| (*part).to_owned()).collect();
+        if self.made_of != made_of {
+            if let Some(mesh) = self.mesh.take() {
+                mesh.down().await?;
+            }
+            self.made_of = made_of;
+        }
+        if self.mesh.is_none() {
+            let (yaml, data_plane) = match self.control {
+                true => (yaml.replace("inject: enabled", "inject: disabled"), DataPlane::None),
+                false => (yaml.to_owned(), self.data_plane),
+            };
+            let mesh = Mesh::of("own", &yaml, data_plane, options, &self.raw).await?;
+            self.mesh.insert(mesh).ready().await?;
+        }
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 

@@ -6,6 +6,7 @@ mod ejection;
 mod envoy;
 mod first_request;
 mod limits;
+mod network;
 mod orders;
 mod protocols;
 mod retries;
@@ -15,6 +16,8 @@ mod stock;
 mod wire;
 
 use tulle_tests::scene::Scene;
+
+pub(crate) use network::ALL as NETWORK;
 
 /// All of them.
 pub(crate) const ALL: &[Scene] = &[

@@ -1,6 +1,6 @@
 //! What a mesh could leave on the machine, and does not.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use crate::mesh::{STATE, own_name};
 
@@ -31,16 +31,15 @@ impl Traces {
             found.insert(format!("mount: {line}"));
         }
         // Other meshes come and go meanwhile as they like.
-        let own = Path::new(STATE).join(own_name());
-        if own.exists() {
-            found.insert(format!("directory: {}", own.display()));
+        for entry in fs::read_dir(STATE).into_iter().flatten().flatten() {
+            if is_own(&entry.file_name().to_string_lossy()) {
+                found.insert(format!("directory: {}", entry.path().display()));
+            }
         }
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             let pid = entry.file_name().to_string_lossy().into_owned();
-            if PROGRAMS.contains(&name.trim())
-                && mesh_of(&pid).is_none_or(|mesh| mesh == own_name())
-            {
+            if PROGRAMS.contains(&name.trim()) && mesh_of(&pid).is_none_or(|mesh| is_own(&mesh)) {
                 found.insert(format!("process: {pid} {}", name.trim()));
             }
         }
@@ -51,6 +50,12 @@ impl Traces {
     pub fn left(&self) -> Vec<String> {
         Self::now().0.difference(&self.0).cloned().collect()
     }
+}
+
+/// Whether a mesh of this name is one of this process's.
+fn is_own(mesh: &str) -> bool {
+    let rest = mesh.strip_prefix(&own_name());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// The mesh that a process belongs to, as it or whoever started it was told by `--name`.
