@@ -11,7 +11,12 @@ use tulle_runtime::log::Lines;
 
 use crate::{
     mesh,
-    net::{capture::Capture, detect::Seen, guard::scan::Bounds, listen::ConnectionLimit},
+    net::{
+        capture::Capture,
+        detect::{Callers, Seen},
+        guard::scan::Bounds,
+        listen::ConnectionLimit,
+    },
     request::mirror::Mirrors,
     telemetry::Metrics,
     tls,
@@ -34,6 +39,8 @@ pub struct Shared {
     pub connections: Connections,
     /// Addresses at which clients spoke HTTP first.
     pub seen: Seen,
+    /// Who has called the application.
+    pub callers: Callers,
     /// The application's ports, each as a cluster of one endpoint.
     pub locals: LocalClusters,
     /// Copies of requests under way.
@@ -170,6 +177,7 @@ impl Shared {
             metrics,
             connections: Connections::new(settings.max_connections),
             seen: Seen::default(),
+            callers: Callers::default(),
             locals: LocalClusters::default(),
             mirrors: Mirrors::default(),
             settings,

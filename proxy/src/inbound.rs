@@ -77,6 +77,8 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
         Ok(first) => first,
         Err(error) => return stream::refuse(&connection, client, &error),
     };
+    let sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
+    connection.cx.callers.learn(connection.client.ip(), sidecar);
     match first {
         First::Client(spoken) if spoken.is_opaque_sidecar() && drain.stage() >= Stage::Refusing => {
             // Without a handshake the caller's sidecar knows that nothing was carried.
@@ -132,10 +134,11 @@ async fn first(
     let takes = |spoken: &Spoken| {
         spoken.is_sidecar() || (port.protocol == Protocol::Detect && spoken.is_http())
     };
-    // A sidecar's or an HTTP client's first bytes come with the connection; what waits is most
-    // likely a client whose server speaks first.
+    // An HTTP client's first bytes come with the connection; what waits is most likely a client whose
+    // server speaks first.
     let http = connection.cx.seen.http_at(connection.destination);
-    let grace = Duration::from_millis(if http { 100 } else { 2 });
+    let grace = Duration::from_millis(if http { 100 } else { 0 });
+    let grace = grace.max(connection.cx.callers.grace(connection.client.ip()));
     let Side::Inbound { application, .. } = &connection.side else {
         return Err(Error::new(Reason::Protocol, "not an inbound connection"));
     };

@@ -99,6 +99,8 @@ pub enum Error {
     NoCertificate,
     #[error("TLS handshake: {0}")]
     Handshake(#[source] io::Error),
+    #[error("its first bytes are no TLS: its application spoke before its sidecar heard us")]
+    Plaintext,
     #[error("the peer proved no identity: {0}")]
     NoIdentity(#[from] BadIdentity),
     #[error(

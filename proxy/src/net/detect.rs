@@ -8,7 +8,12 @@ mod client_hello;
 
 pub use client_hello::ClientHello;
 
-use std::{collections::HashSet, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -260,12 +265,55 @@ impl Seen {
     }
 }
 
+/// Addresses from which sidecars called, and from which others did: a sidecar's first bytes are on their
+/// way, and the server, which may speak first, must not answer in their place. What is learnt wrongly
+/// costs a pause, or that the sidecar calls again.
+#[derive(Debug, Default)]
+pub struct Callers(Mutex<HashMap<IpAddr, bool>>);
+
+impl Callers {
+    /// Beyond so many addresses all are forgotten, and learnt again.
+    const MOST: usize = 4096;
+
+    /// The silence after which a caller is no sidecar.
+    pub fn grace(&self, caller: IpAddr) -> Duration {
+        Duration::from_millis(match self.0.lock().get(&caller) {
+            Some(true) => 1000,
+            None => 20,
+            Some(false) => 2,
+        })
+    }
+
+    /// Remembers whether it was one.
+    pub fn learn(&self, caller: IpAddr, sidecar: bool) {
+        let mut known = self.0.lock();
+        if known.len() >= Self::MOST && !known.contains_key(&caller) {
+            known.clear();
+        }
+        known.insert(caller, sidecar);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+
+    #[test]
+    fn a_sidecar_is_waited_for_and_a_stranger_is_not() {
+        let callers = Callers::default();
+        let ip = |n: u16| IpAddr::from([10, 244, (n >> 8) as u8, n as u8]);
+        callers.learn(ip(1), true);
+        callers.learn(ip(2), false);
+        let [met, stranger, unknown] = [1, 2, 3].map(|n| callers.grace(ip(n)));
+        assert!(stranger < unknown && unknown < met, "{stranger:?} {unknown:?} {met:?}");
+        callers.learn(ip(1), false);
+        assert_eq!(callers.grace(ip(1)), stranger, "another pod has its address now");
+        (0..10_000).for_each(|n| callers.learn(ip(n), true));
+        assert!(callers.0.lock().len() <= Callers::MOST);
+    }
 
     #[test]
     fn protocols_are_told_apart() {

@@ -1,5 +1,7 @@
 //! Handshakes towards another sidecar.
 
+use std::io;
+
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, TlsStream};
 use tulle_xds::model::SpiffeId;
@@ -31,6 +33,7 @@ where
     let connecting = connector.connect(verify::server_name(expect), io);
     let stream = connecting.await.map_err(|error| match verify::cause::<Unexpected>(&error) {
         Some(Unexpected(found)) => wrong(found.clone()),
+        None if is_plaintext(&error) => Error::Plaintext,
         None => Error::Handshake(error),
     })?;
     let connection = stream.get_ref().1;
@@ -47,4 +50,10 @@ where
         return Err(Error::NoAlpn);
     }
     Ok(Stream(Box::new(TlsStream::Client(stream))))
+}
+
+/// Whether what came was no TLS record at all.
+fn is_plaintext(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }

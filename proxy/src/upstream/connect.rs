@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use tulle_xds::model::Endpoint;
+
 use super::{
     Cluster, EndpointState,
     limits::{Bound, Permit},
@@ -64,9 +66,43 @@ pub async fn establish(
     alpn: Alpn,
     place: Permit,
 ) -> Result<Established, Error> {
-    let within = cluster.settings().connect_timeout;
-    let deadline = Instant::now() + within;
+    let deadline = Instant::now() + cluster.settings().connect_timeout;
     let told = endpoint.told();
+    for _ in 1..TRIES {
+        match once(shared, cluster, &told, alpn, deadline).await {
+            Ok(io) => return Ok(Established { io, place }),
+            Err(Failed { error, again: false }) => return Err(error),
+            Err(Failed { again: true, .. }) => {}
+        }
+    }
+    let last = once(shared, cluster, &told, alpn, deadline).await;
+    last.map(|io| Established { io, place }).map_err(|failed| failed.error)
+}
+
+/// How often a meshed endpoint is tried whose application speaks before its sidecar has heard us. The
+/// sidecar takes us for a stranger who waits for that: when either is slow, and the two never met.
+const TRIES: u32 = 3;
+
+/// Why a try failed, and whether the next one may do better.
+struct Failed {
+    error: Error,
+    again: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, again: false }
+    }
+}
+
+async fn once(
+    shared: &Shared,
+    cluster: &Cluster,
+    told: &Endpoint,
+    alpn: Alpn,
+    deadline: Instant,
+) -> Result<Io, Failed> {
+    let within = cluster.settings().connect_timeout;
     let mut dialled = dial(told.address, cluster.source(), within).await;
     if let (Err(error), Some((address, source))) = (&dialled, cluster.other())
         && error.kind() == io::ErrorKind::ConnectionRefused
@@ -79,7 +115,7 @@ pub async fn establish(
         Error::new(Reason::Connect, detail).never_sent()
     })?;
     let Some(identity) = &told.identity else {
-        return Ok(Established { io: Io::Plain(tcp), place });
+        return Ok(Io::Plain(tcp));
     };
     let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));
     let connected = timeout_at(deadline, connecting).await;
@@ -101,14 +137,17 @@ pub async fn establish(
             if stream.alpn() == Some(Alpn::TcpReady) {
                 match timeout_at(deadline, stream.read_u8()).await {
                     Ok(Ok(_ready)) => {}
-                    Ok(Err(error)) => return Err(closed(&error)),
-                    Err(_elapsed) => return Err(closed(&format!("silent for {within:?}"))),
+                    Ok(Err(error)) => return Err(closed(&error).into()),
+                    Err(_elapsed) => return Err(closed(&format!("silent for {within:?}")).into()),
                 }
             }
-            Ok(Established { io: Io::Tls(stream), place })
+            Ok(Io::Tls(stream))
         }
-        Ok(Err(error)) => Err(failed(chain(&error))),
-        Err(_elapsed) => Err(failed(format!("no handshake within {within:?}"))),
+        Ok(Err(error)) => {
+            let again = matches!(error, tls::Error::Plaintext);
+            Err(Failed { error: failed(chain(&error)), again })
+        }
+        Err(_elapsed) => Err(failed(format!("no handshake within {within:?}")).into()),
     }
 }
 
