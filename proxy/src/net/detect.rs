@@ -304,7 +304,10 @@ mod tests {
     #[test]
     fn a_sidecar_is_waited_for_and_a_stranger_is_not() {
         let callers = Callers::default();
-        let ip = |n: u16| IpAddr::from([10, 244, (n >> 8) as u8, n as u8]);
+        let ip = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            IpAddr::from([10, 244, high, low])
+        };
         callers.learn(ip(1), true);
         callers.learn(ip(2), false);
         let [met, stranger, unknown] = [1, 2, 3].map(|n| callers.grace(ip(n)));

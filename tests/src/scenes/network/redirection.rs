@@ -154,7 +154,7 @@ enum Got {
 /// The sidecar's user.
 const SIDECAR: u32 = 5050;
 
-pub(crate) async fn run(stage: &mut Stage, tool: Tool) -> Result<Figures, Failure> {
+pub(crate) async fn run(stage: &Stage, tool: Tool) -> Result<Figures, Failure> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();
     prepare(tool, path)?;
