@@ -11,18 +11,14 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
-use tulle_runtime::drain::Drain;
+use tokio::net::{TcpListener, TcpStream};
+use tulle_runtime::{drain::Drain, seldom::Seldom};
 
 /// Pause after an accept failed for want of descriptors or memory: the queue is full of
 /// connections then, so that the next accept would fail at once, and for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// While it goes on failing, it is logged this often.
-const SAID: Duration = Duration::from_secs(5);
+static PAUSES: Seldom = Seldom::new();
 
 /// How the kernel finds out that the other side is gone without a word, its node for example: two
 /// minutes after the last that came. Without it the connection would take its place for ever.
@@ -66,7 +62,6 @@ pub async fn accept<F, Fut>(
     F: FnMut(TcpStream, SocketAddr, Place) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let mut said = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -78,9 +73,8 @@ pub async fn accept<F, Fut>(
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 limit.paused.fetch_add(1, Ordering::Relaxed);
-                if said.is_none_or(|said: Instant| said.elapsed() >= SAID) {
-                    tracing::warn!(%error, "cannot accept connections, pausing: is the limit of open files too low?");
-                    said = Some(Instant::now());
+                if let Some(unsaid) = PAUSES.now() {
+                    tracing::warn!(%error, unsaid, "cannot accept connections, pausing: is the limit of open files too low?");
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;

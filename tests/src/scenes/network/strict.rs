@@ -24,11 +24,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let ways = [
         "http://web4.shop:80".to_owned(),
         "http://web6.shop:80".to_owned(),
-        "tcp://others.shop:7000".to_owned(),
+        // Opaque, where a request is plaintext as any other.
+        "http://others.shop:7000".to_owned(),
+        web("http", 7000),
         "http://others.shop:9002".to_owned(),
         // By the pod's address: listed ports, one that no Service has, one that is bound to loopback.
         web("http", 8080),
-        web("tcp", 7000),
         web("http", 7070),
         web("http", 9004),
     ];
