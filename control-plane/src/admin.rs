@@ -64,7 +64,10 @@ impl Admin {
             (&Method::GET, "/debug/world") => self.world().await,
             (&Method::GET, "/debug/cache") => as_json(&self.cache()),
             (&Method::GET, "/debug/streams") => as_json(&self.ads.sessions()),
-            (&Method::GET, "/debug/status") => as_json(&self.report.borrow().statuses),
+            (&Method::GET, "/debug/status") => {
+                let statuses = self.report.borrow().statuses.clone();
+                as_json(&statuses.iter().map(|status| &**status).collect::<Vec<_>>())
+            }
             (_, "/ready" | "/metrics") => self.status(&request),
             _ => text(
                 StatusCode::NOT_FOUND,

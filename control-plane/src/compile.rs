@@ -40,7 +40,7 @@ use tulle_xds::{
 
 use self::attached::Callers;
 pub use self::{
-    contributors::{ByCaller, Contributors, contributors},
+    contributors::{ByCaller, Contributors, contributors, may_have_contributors},
     envoy::members,
     names::subject,
     references::complaints,

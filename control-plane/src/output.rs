@@ -26,9 +26,9 @@ pub struct Report {
     /// Everything that is wrong, by file and line.
     pub problems: Vec<Problem>,
     /// What the world makes of each object that has a status.
-    pub standings: BTreeMap<ObjectRef, Standing>,
+    pub standings: BTreeMap<ObjectRef, Arc<Standing>>,
     /// The statuses, which follow from that and from what proxies say.
-    pub statuses: Vec<Value>,
+    pub statuses: Vec<Arc<Value>>,
 }
 
 /// Where it goes.

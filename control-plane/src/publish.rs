@@ -69,7 +69,7 @@ pub struct Publisher {
     moved: BTreeSet<ObjectRef>,
     problems: BTreeSet<Problem>,
     contributions: Contributions,
-    standings: BTreeMap<ObjectRef, Standing>,
+    standings: BTreeMap<ObjectRef, Arc<Standing>>,
     /// Objects that are to have a status, and of which no subject tells.
     touched: BTreeSet<ObjectRef>,
 }
@@ -248,7 +248,7 @@ impl Publisher {
                 }
                 (standing, invalid) => Standing { invalid, ..standing.unwrap_or_default() },
             };
-            self.standings.insert(object, standing);
+            self.standings.insert(object, Arc::new(standing));
         }
     }
 

@@ -9,27 +9,21 @@
 //! *In force N of M*: M are the proxies that hold a resource to which the object contributed, N those
 //! that have taken the latest version of each of them. It is worked out when a change has come
 //! through, or has not after [`follow::STALLED`], and now and then while proxies come and go; never
-//! for a single answer.
+//! for a single answer, and never from all there is: [`tally`] is kept up with what changed.
 
 mod contributions;
 mod follow;
 mod json;
-
-use std::collections::{BTreeMap, BTreeSet};
+mod tally;
 
 use serde::Serialize;
-use tulle_xds::{
-    cache::{Dialect, Key},
-    protocol::Version,
-    server::SessionStatus,
-    session::NameStatus,
-};
+use tulle_xds::{protocol::Version, session::NameStatus};
 
 pub use self::{
     contributions::Contributions,
     follow::{Sources, follow},
 };
-use crate::world::objects::{Name, ObjectRef};
+use crate::world::objects::Name;
 
 /// A rejection is told for this many proxies; the others say the same.
 const MAX_REJECTIONS: usize = 16;
@@ -106,57 +100,6 @@ enum Taken {
     All,
     Waiting,
     Rejected,
-}
-
-/// Who holds what comes from which object. `latest` is the version that is published for callers in a
-/// namespace.
-fn forces(
-    contributions: &Contributions,
-    sessions: &[SessionStatus],
-    latest: impl Fn(&Key, &str) -> Option<Version>,
-) -> BTreeMap<ObjectRef, Force> {
-    // A pod that has just connected anew may have two streams: the worse one counts.
-    let mut taken: BTreeMap<(ObjectRef, &str), Taken> = BTreeMap::new();
-    let mut grpc: BTreeSet<&str> = BTreeSet::new();
-    let mut forces: BTreeMap<ObjectRef, Force> = BTreeMap::new();
-    for session in sessions {
-        let (pod, namespace) = (&*session.caller.pod, &*session.caller.namespace);
-        if session.dialect == Dialect::Grpc {
-            grpc.insert(pod);
-        }
-        for (kind, name) in
-            session.kinds.iter().flat_map(|kind| kind.names.iter().map(|name| (kind.kind, name)))
-        {
-            let key = Key { kind, name: name.name.as_str().into(), dialect: session.dialect };
-            let Some(contributors) = contributions.of(&key, namespace) else {
-                continue;
-            };
-            let latest = latest(&key, namespace);
-            let how = how(name, latest.as_ref());
-            for object in &contributors.all {
-                let worst = taken.entry((object.clone(), pod)).or_insert(how);
-                *worst = how.max(*worst);
-            }
-            let Some(reason) = name.rejected.as_ref().filter(|_| how == Taken::Rejected) else {
-                continue;
-            };
-            for object in contributions::blamed(&contributors, reason) {
-                let rejections = &mut forces.entry(object.clone()).or_default().rejections;
-                if rejections.len() < MAX_REJECTIONS {
-                    let (proxy, resource) = (pod.to_owned(), name.name.clone());
-                    rejections.push(Rejection { proxy, resource, reason: reason.clone() });
-                }
-            }
-        }
-    }
-    for ((object, pod), taken) in taken {
-        let force = forces.entry(object).or_default();
-        force.of += 1;
-        force.on += usize::from(taken == Taken::All);
-        force.waiting += usize::from(taken == Taken::Waiting);
-        force.grpc += usize::from(grpc.contains(pod));
-    }
-    forces
 }
 
 fn how(name: &NameStatus, latest: Option<&Version>) -> Taken {

@@ -8,7 +8,7 @@ mod share;
 mod wire;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
     pin::Pin,
@@ -38,12 +38,12 @@ use tonic::{Extensions, Response, Status, Streaming};
 
 use crate::{
     cache::{Cache, Dialect, Subscriber, View},
-    model::SpiffeId,
+    model::{Kind, SpiffeId},
     server::{
         share::{Names, Share},
         wire::{MAX_SAID, Variant},
     },
-    session::{KindStatus, Session, Violation, state::StateSession},
+    session::{KindStatus, NameStatus, Session, Violation, state::StateSession},
     text::{bounded, printable},
 };
 
@@ -112,6 +112,22 @@ pub struct SessionStatus {
     pub kinds: Vec<KindStatus>,
 }
 
+/// What has happened on a stream since it was asked last.
+#[derive(Debug, Clone)]
+pub enum StreamNews {
+    /// These names stand otherwise; `None`: not subscribed any more.
+    Changed {
+        /// Whose stream it is.
+        caller: Caller,
+        /// What it understands.
+        dialect: Dialect,
+        /// Kind and name, and how it stands.
+        names: Vec<(Kind, String, Option<NameStatus>)>,
+    },
+    /// It has ended.
+    Closed,
+}
+
 /// The aggregated discovery service, delta and state of the world. Clones serve the same sessions.
 #[derive(Clone)]
 pub struct AdsService {
@@ -124,8 +140,8 @@ struct Inner {
     stop: Shared<BoxFuture<'static, ()>>,
     sessions: Mutex<BTreeMap<u64, Arc<AnyOpen>>>,
     last_id: AtomicU64,
-    /// See [`AdsService::activity`].
-    activity: AtomicU64,
+    /// Streams on which something has happened; see [`AdsService::take_news`].
+    stirred: Mutex<BTreeSet<u64>>,
 }
 
 /// An open stream, for the list.
@@ -157,7 +173,7 @@ impl AdsService {
             stop: stop.boxed().shared(),
             sessions: Mutex::default(),
             last_id: AtomicU64::new(0),
-            activity: AtomicU64::new(0),
+            stirred: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -167,10 +183,27 @@ impl AdsService {
         AggregatedDiscoveryServiceServer::new(self)
     }
 
-    /// How much has happened on all streams: while it stays what it is, nothing has changed in
-    /// [`sessions`](Self::sessions).
-    pub fn activity(&self) -> u64 {
-        self.inner.activity.load(Ordering::Relaxed)
+    /// What has happened on each stream, by its number, since this was asked last. It costs what has
+    /// happened, not what there is.
+    pub fn take_news(&self) -> Vec<(u64, StreamNews)> {
+        let stirred = std::mem::take(&mut *self.inner.stirred.lock()).into_iter();
+        let news = stirred.map(|id| {
+            let open = self.inner.sessions.lock().get(&id).cloned();
+            let news = open.map_or(StreamNews::Closed, |open| StreamNews::Changed {
+                caller: open.caller.clone(),
+                dialect: open.dialect,
+                names: open.session.lock().take_news(),
+            });
+            (id, news)
+        });
+        news.collect()
+    }
+
+    /// How a name stands on a stream, if the stream is open and the name subscribed there.
+    pub fn name_status(&self, stream: u64, kind: Kind, name: &str) -> Option<NameStatus> {
+        let open = self.inner.sessions.lock().get(&stream).cloned()?;
+        let session = open.session.lock();
+        session.name_status(kind, name)
     }
 
     /// All open streams, oldest first.
@@ -279,7 +312,7 @@ impl Inner {
         stream.take(first)?;
         loop {
             stream.send().await?;
-            self.activity.fetch_add(1, Ordering::Relaxed);
+            self.stirred.lock().insert(listed.id);
             tokio::select! {
                 request = requests.message() => match request? {
                     Some(request) => stream.take(request)?,
@@ -332,7 +365,7 @@ struct Listed<'a, S> {
 impl<S> Drop for Listed<'_, S> {
     fn drop(&mut self) {
         self.inner.sessions.lock().remove(&self.id);
-        self.inner.activity.fetch_add(1, Ordering::Relaxed);
+        self.inner.stirred.lock().insert(self.id);
         tracing::info!(stream = self.id, pod = self.open.caller.pod, "stream closed");
     }
 }

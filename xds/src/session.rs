@@ -17,7 +17,10 @@ mod order;
 pub mod state;
 mod verdict;
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use serde::Serialize;
 
@@ -51,6 +54,8 @@ pub struct Session {
     returning: bool,
     /// Clusters whose endpoints the client does not have yet.
     warming: BTreeMap<String, Warming>,
+    /// Names that stand otherwise than when this was looked at last.
+    news: BTreeSet<(Kind, String)>,
 }
 
 /// What a request changed: for the caller to subscribe to at the source of what is published.
@@ -131,6 +136,7 @@ impl Session {
         let first = !mem::replace(&mut conversation.begun, true);
         if let Some(answer) = &request.answer {
             let answered = conversation.answered(answer);
+            self.news.extend(answered.told.iter().map(|(name, _)| (kind, name.clone())));
             self.settled(kind, &answered);
             changes.rejected = answered.rejected;
         }
@@ -163,6 +169,7 @@ impl Session {
         };
         if name == WILDCARD {
             if conversation.wildcard.take().is_some() {
+                self.news.extend(conversation.names.keys().map(|name| (kind, name.clone())));
                 conversation.names.retain(|_, sent| sent.named);
                 let own = self.own.iter().filter(|(of, _)| *of == kind).map(|(_, name)| name);
                 let own = own.filter(|name| !conversation.names.contains_key(*name));
@@ -182,6 +189,7 @@ impl Session {
         } else {
             conversation.names.remove(name);
             conversation.dirty.remove(name);
+            self.news.insert((kind, name.to_owned()));
         }
         if conversation.wildcard.is_none() || !self.own.iter().any(|own| own.1 == name) {
             changes.unsubscribed.push(name.to_owned());
@@ -215,6 +223,7 @@ impl Session {
         let refused = kind.owner(&name).is_some_and(|pod| pod != self.workload);
         let to = if refused { &mut changes.refused } else { &mut changes.subscribed };
         to.push(name.clone());
+        self.news.insert((kind, name.clone()));
         let sent = conversation.names.entry(name).or_insert_with(|| Sent::of(has));
         (sent.named, sent.refused) = (true, refused);
         Ok(())
@@ -246,6 +255,7 @@ impl Session {
         }
         // What it has and is not there any more must be told, too.
         for (name, version) in versions {
+            self.news.insert((kind, name.clone()));
             conversation.dirty.insert(name.clone());
             conversation.names.entry(name).or_insert_with(|| Sent::of(Some(version)));
         }
@@ -319,11 +329,27 @@ impl Session {
                 Kind::Endpoints => self.told_endpoints(&contents),
                 Kind::Workload | Kind::Listener | Kind::Route | Kind::Host => {}
             }
+            self.news.extend(contents.iter().map(|(name, _)| (kind, name.clone())));
             let conversation = self.kinds.entry(kind).or_default();
             conversation.in_flight = Some(InFlight { nonce: nonce.clone(), contents });
             return Some(Response { kind, nonce, resources, removed });
         }
         None
+    }
+
+    /// The names that stand otherwise than when this was asked last, and how; `None`: not subscribed.
+    pub fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+        let news = mem::take(&mut self.news).into_iter();
+        news.map(|(kind, name)| {
+            let status = self.name_status(kind, &name);
+            (kind, name, status)
+        })
+        .collect()
+    }
+
+    /// How a name stands, if it is subscribed.
+    pub fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus> {
+        Some(self.kinds.get(&kind)?.names.get(name)?.status(name))
     }
 
     /// How things stand, kind by kind.

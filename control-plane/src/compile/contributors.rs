@@ -10,7 +10,8 @@ use tulle_xds::model::{Kind, Rule, envoy::own_listener};
 
 use super::{
     attached::{self, Callers, Fit},
-    names::{self, Target},
+    derived,
+    names::{self, Target, Via},
     port, route,
 };
 use crate::world::{
@@ -48,6 +49,9 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
         (Kind::Cluster, Some(Target::Service(service, port))) => {
             found.settings(of_port(world, &service, port), Scope::Cluster);
         }
+        (Kind::Cluster, Some(Target::Derived(service, port, via))) => {
+            found.settings(of_derived(world, &service, port, &via), Scope::Cluster);
+        }
         (Kind::Route, Some(Target::Service(service, port))) => {
             let own = route::consumers(world, name).into_iter().map(|namespace| {
                 let callers = Callers::Of(Arc::clone(&namespace));
@@ -59,6 +63,14 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
         _ => {}
     }
     vec![(None, found)]
+}
+
+/// Whether [`contributors`] ever finds any: what never has some need not be followed.
+pub fn may_have_contributors(kind: Kind) -> bool {
+    match kind {
+        Kind::Workload | Kind::Listener | Kind::Cluster | Kind::Route => true,
+        Kind::Endpoints | Kind::Host => false,
+    }
 }
 
 fn of_route(
@@ -160,6 +172,26 @@ impl Contributors {
             }
         }
     }
+}
+
+/// The policies of a cluster that a route has for itself, the most specific first; none if it has none.
+fn of_derived<'a>(
+    world: &'a World,
+    service: &Name,
+    number: u16,
+    via: &Via,
+) -> Vec<&'a Arc<TrafficPolicy>> {
+    let exists = world.service(service).is_some_and(|service| {
+        service
+            .port(number)
+            .is_some_and(|port| derived::settings(world, service, port, via).is_some())
+    });
+    if !exists {
+        return Vec::new();
+    }
+    let rule = via.rule.as_deref().map(|rule| world.policies_of(&via.route, Some(rule)));
+    let levels = rule.into_iter().chain([world.policies_of(&via.route, None)]);
+    levels.flatten().chain(of_port(world, service, number)).collect()
 }
 
 /// The policies of a Service's port, the most specific first.

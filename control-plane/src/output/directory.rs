@@ -70,7 +70,8 @@ impl Output for Directory {
             replace(&self.path.join(STATUS).join(name), &text)
         };
         write("problems.json", &json!({ "problems": report.problems }))?;
-        write("objects.json", &json!({ "objects": report.statuses }))?;
+        let objects: Vec<&Value> = report.statuses.iter().map(|status| &**status).collect();
+        write("objects.json", &json!({ "objects": objects }))?;
         self.remove_others(report)
     }
 }

@@ -1,11 +1,11 @@
 //! Which resources come from which objects.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tulle_xds::cache::Key;
 
@@ -21,6 +21,8 @@ pub struct Contributions(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     views: RwLock<HashMap<Key, Views>>,
+    /// Keys with other bytes or other objects than when this was looked at last.
+    changed: Mutex<HashSet<Key>>,
     /// Something that comes from an object is on its way to the proxies.
     wake: Notify,
 }
@@ -37,7 +39,7 @@ impl Contributions {
             self.remove(key);
         } else if self.0.views.read().get(key) != Some(&views) {
             self.0.views.write().insert(key.clone(), views);
-            self.0.wake.notify_one();
+            self.stir(key);
         }
     }
 
@@ -45,15 +47,25 @@ impl Contributions {
     pub fn remove(&self, key: &Key) {
         if self.0.views.read().contains_key(key) {
             self.0.views.write().remove(key);
-            self.0.wake.notify_one();
+            self.stir(key);
         }
     }
 
     /// A resource has other bytes than before.
     pub fn published(&self, key: &Key) {
         if self.0.views.read().contains_key(key) {
-            self.0.wake.notify_one();
+            self.stir(key);
         }
+    }
+
+    fn stir(&self, key: &Key) {
+        self.0.changed.lock().insert(key.clone());
+        self.0.wake.notify_one();
+    }
+
+    /// The keys with other bytes or other objects since this was asked last.
+    pub(super) fn take_changed(&self) -> HashSet<Key> {
+        std::mem::take(&mut *self.0.changed.lock())
     }
 
     /// Waits until proxies are told something that comes from an object.

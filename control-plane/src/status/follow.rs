@@ -1,6 +1,10 @@
 //! When statuses are worked out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -8,16 +12,20 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tulle_xds::{
-    cache::{Cache, Dialect},
+    cache::{Cache, Dialect, Key},
     model::Kind,
-    server::{AdsService, SessionStatus},
+    protocol::Version,
+    server::AdsService,
+    session::NameStatus,
 };
 
 use super::{
-    Contributions, Force, forces,
-    json::{Previous, document},
+    Contributions, Force,
+    json::Documents,
+    tally::{Facts, Tally},
 };
 use crate::{
+    compile::Contributors,
     metrics::{DialectLabel, KindLabel, Metrics},
     output::Report,
     world::objects::ObjectRef,
@@ -45,6 +53,20 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
+impl Facts for Sources {
+    fn contributors(&self, key: &Key, namespace: &str) -> Option<Arc<Contributors>> {
+        self.contributions.of(key, namespace)
+    }
+
+    fn latest(&self, key: &Key, namespace: &str) -> Option<Version> {
+        self.cache.get(key, namespace).version().cloned()
+    }
+
+    fn standing(&self, stream: u64, key: &Key) -> Option<NameStatus> {
+        self.ads.name_status(stream, key.kind, &key.name)
+    }
+}
+
 /// Adds statuses to the reports, for as long as there are any.
 pub async fn follow(
     mut reports: watch::Receiver<Report>,
@@ -53,12 +75,13 @@ pub async fn follow(
 ) {
     let mut follower = Follower {
         sources,
+        tally: Tally::default(),
         known: BTreeMap::new(),
+        untold: BTreeSet::new(),
         change: None,
         next: Instant::now() + REFRESH,
-        seen: 0,
     };
-    let mut previous = Previous::default();
+    let mut documents = Documents::default();
     loop {
         tokio::select! {
             changed = reports.changed() => {
@@ -72,19 +95,20 @@ pub async fn follow(
             }
             () = sleep_until(follower.next) => follower.look(Instant::now()),
         }
-        tell(&mut reports, &statuses, &follower.known, &mut previous);
+        tell(&mut reports, &statuses, &follower.known, &mut documents);
     }
 }
 
 struct Follower {
     sources: Sources,
+    tally: Tally,
     known: BTreeMap<ObjectRef, Force>,
+    /// Objects whose force has changed, and is not in `known` yet.
+    untold: BTreeSet<ObjectRef>,
     /// Since when a change is on its way, and how long it is waited for the next time.
     change: Option<(Instant, Duration)>,
     /// When to look next.
     next: Instant,
-    /// What had happened on the streams when they were looked at last.
-    seen: u64,
 }
 
 impl Follower {
@@ -96,11 +120,8 @@ impl Follower {
     }
 
     fn look(&mut self, now: Instant) {
-        let activity = self.sources.ads.activity();
-        if self.change.is_some() || activity != self.seen {
-            self.seen = activity;
-            self.join(now);
-        }
+        self.hear();
+        self.settle(now);
         self.next = now
             + match &mut self.change {
                 None => REFRESH,
@@ -112,47 +133,73 @@ impl Follower {
             };
     }
 
-    fn join(&mut self, now: Instant) {
-        let Sources { contributions, cache, ads, metrics } = &self.sources;
-        let sessions = ads.sessions();
-        count(metrics, &sessions);
-        let found = forces(contributions, &sessions, |key, namespace| {
-            cache.get(key, namespace).version().cloned()
-        });
-        let waiting = found.values().any(|force| force.waiting > 0);
+    /// Takes in what has happened since the last look.
+    fn hear(&mut self) {
+        let Self { sources, tally, .. } = self;
+        for key in sources.contributions.take_changed() {
+            tally.republished(&key, sources);
+        }
+        let news = sources.ads.take_news();
+        if !news.is_empty() {
+            for (stream, news) in news {
+                tally.heard(stream, news, sources);
+            }
+            count(&sources.metrics, tally);
+        }
+        self.untold.append(&mut tally.take_changed());
+    }
+
+    /// Whether a change has come through, and what of it may be told.
+    fn settle(&mut self, now: Instant) {
+        let waits =
+            |object: &&ObjectRef| self.tally.force(object).is_some_and(|force| force.waiting > 0);
         if let Some((since, _)) = self.change {
+            // What waits has changed, and was not told.
+            let waiting = self.untold.iter().any(|object| waits(&object));
             let late = now >= since + STALLED;
             if !waiting {
-                metrics.converged.0.observe((now - since).as_secs_f64());
+                self.sources.metrics.converged.0.observe((now - since).as_secs_f64());
             } else if late {
-                metrics.stalled.inc();
+                self.sources.metrics.stalled.inc();
             }
             if !waiting || late {
                 self.change = None;
             }
         }
         // While a change is on its way, only what it has done to the end is told.
-        let known = std::mem::take(&mut self.known);
-        self.known = if self.change.is_none() { found } else { keep_waiting(known, found) };
+        for object in std::mem::take(&mut self.untold) {
+            let force = self.tally.force(&object);
+            let waits = force.as_ref().is_some_and(|force| force.waiting > 0);
+            if waits && self.change.is_some() {
+                if let Some(force) = force.filter(|_| !self.known.contains_key(&object)) {
+                    self.known.insert(object.clone(), force);
+                }
+                self.untold.insert(object);
+                continue;
+            }
+            match force {
+                Some(force) => drop(self.known.insert(object, force)),
+                None => drop(self.known.remove(&object)),
+            }
+        }
     }
 }
 
-fn count(metrics: &Metrics, sessions: &[SessionStatus]) {
+fn count(metrics: &Metrics, tally: &Tally) {
     metrics.streams.clear();
     metrics.rejected.clear();
-    for session in sessions {
-        let dialect = match session.dialect {
+    for (dialect, streams) in tally.streams() {
+        let dialect = match dialect {
             Dialect::Tulle => "tulle",
             Dialect::Envoy => "envoy",
             Dialect::Grpc => "grpc",
         };
-        metrics.streams.get_or_create(&DialectLabel { dialect }).inc();
-        for kind in &session.kinds {
-            let rejected = kind.names.iter().filter(|name| name.rejected.is_some()).count();
-            let label = KindLabel { kind: word(kind.kind) };
-            let gauge = metrics.rejected.get_or_create(&label);
-            gauge.inc_by(i64::try_from(rejected).unwrap_or(i64::MAX));
-        }
+        let gauge = metrics.streams.get_or_create(&DialectLabel { dialect });
+        gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
+    }
+    for (kind, names) in tally.rejected() {
+        let gauge = metrics.rejected.get_or_create(&KindLabel { kind: word(kind) });
+        gauge.set(i64::try_from(names).unwrap_or(i64::MAX));
     }
 }
 
@@ -167,28 +214,15 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// What has come through, and of what has not what was known before.
-fn keep_waiting(
-    mut known: BTreeMap<ObjectRef, Force>,
-    found: BTreeMap<ObjectRef, Force>,
-) -> BTreeMap<ObjectRef, Force> {
-    let settled = |(object, force): (ObjectRef, Force)| {
-        let before = known.remove(&object);
-        let force = if force.waiting > 0 { before.unwrap_or(force) } else { force };
-        (object, force)
-    };
-    found.into_iter().map(settled).collect()
-}
-
 fn tell(
     reports: &mut watch::Receiver<Report>,
     statuses: &watch::Sender<Report>,
     known: &BTreeMap<ObjectRef, Force>,
-    previous: &mut Previous,
+    documents: &mut Documents,
 ) {
     let mut report = reports.borrow_and_update().clone();
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    report.statuses = document(&report.standings, known, previous, &now);
+    report.statuses = documents.of(&report.standings, known, &now);
     statuses.send_if_modified(|last| {
         let changed = *last != report;
         *last = report;

@@ -1,7 +1,7 @@
 //! Statuses as Gateway API has them: `status.parents` of routes, `status.ancestors` of policies, and
 //! top-level conditions of our own kinds, so that `kubectl wait` works on all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -14,24 +14,54 @@ const CONTROLLER: &str = "tulle.dev/mesh";
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
 
-/// Since when each condition is what it is.
-pub(super) type Previous = BTreeMap<(ObjectRef, usize, &'static str), (bool, String)>;
+/// The status of each object, and since when each condition is what it is.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    written: BTreeMap<ObjectRef, Written>,
+    previous: Previous,
+}
 
-/// The status of each object, in order.
-pub(super) fn document(
-    standings: &BTreeMap<ObjectRef, Standing>,
-    forces: &BTreeMap<ObjectRef, Force>,
-    previous: &mut Previous,
-    now: &str,
-) -> Vec<Value> {
-    previous.retain(|(object, ..), _| standings.contains_key(object));
-    let none = Force::default();
-    let each = standings.iter().map(|(object, standing)| {
-        let force = forces.get(object).unwrap_or(&none);
-        let mut writer = Writer { object, previous, now };
-        writer.object(standing, force)
-    });
-    each.collect()
+/// Whether a condition holds, and since when: by object, parent and type.
+type Previous = BTreeMap<(ObjectRef, usize, &'static str), (bool, String)>;
+
+/// A status, and what it says.
+#[derive(Debug)]
+struct Written {
+    standing: Arc<Standing>,
+    force: Force,
+    status: Arc<Value>,
+}
+
+impl Documents {
+    /// The status of each object, in order. Only what differs is made anew.
+    pub(super) fn of(
+        &mut self,
+        standings: &BTreeMap<ObjectRef, Arc<Standing>>,
+        forces: &BTreeMap<ObjectRef, Force>,
+        now: &str,
+    ) -> Vec<Arc<Value>> {
+        let Self { written, previous } = self;
+        if written.keys().any(|object| !standings.contains_key(object)) {
+            written.retain(|object, _| standings.contains_key(object));
+            previous.retain(|(object, ..), _| standings.contains_key(object));
+        }
+        let none = Force::default();
+        let each = standings.iter().map(|(object, standing)| {
+            let force = forces.get(object).unwrap_or(&none);
+            let same = written
+                .get(object)
+                .filter(|written| written.standing == *standing && written.force == *force);
+            if let Some(same) = same {
+                return Arc::clone(&same.status);
+            }
+            let status = Arc::new(Writer { object, previous, now }.object(standing, force));
+            let (standing, force) = (Arc::clone(standing), force.clone());
+            written
+                .insert(object.clone(), Written { standing, force, status: Arc::clone(&status) });
+            status
+        });
+        each.collect()
+    }
 }
 
 struct Writer<'a> {

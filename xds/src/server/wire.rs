@@ -17,7 +17,7 @@ use crate::{
     model::{Kind, envoy},
     protocol::{Answer, Node, Received, Request, Response, Version},
     session::{
-        Changes, KindStatus, Session,
+        Changes, KindStatus, NameStatus, Session,
         state::{StateRequest, StateSession},
     },
     text::{bounded, printable},
@@ -47,17 +47,35 @@ pub(super) trait Variant: Status + Send + 'static {
 /// What all variants tell of themselves.
 pub(super) trait Status: Send {
     fn status(&self) -> Vec<KindStatus>;
+    fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus>;
+    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)>;
 }
 
 impl Status for Session {
     fn status(&self) -> Vec<KindStatus> {
         self.status()
     }
+
+    fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus> {
+        self.name_status(kind, name)
+    }
+
+    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+        self.take_news()
+    }
 }
 
 impl Status for StateSession {
     fn status(&self) -> Vec<KindStatus> {
         self.status()
+    }
+
+    fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus> {
+        self.name_status(kind, name)
+    }
+
+    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+        self.take_news()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     cache::{Published, content_version},
     model::Kind,
     protocol::{Answer, Received, Request, Version, WILDCARD},
-    session::{Changes, KindStatus, Session, Violation, WILDCARD_KINDS},
+    session::{Changes, KindStatus, NameStatus, Session, Violation, WILDCARD_KINDS},
 };
 
 /// Kinds whose responses are whole.
@@ -135,6 +135,16 @@ impl StateSession {
             let version = self.version(kind);
             return Some(StateResponse { kind, version, nonce, resources: response.resources });
         }
+    }
+
+    /// See [`Session::take_news`].
+    pub fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+        self.session.take_news()
+    }
+
+    /// See [`Session::name_status`].
+    pub fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus> {
+        self.session.name_status(kind, name)
     }
 
     /// How things stand, kind by kind.

@@ -334,6 +334,14 @@ fn policies_merge_field_by_field() {
     let limits = cluster(own).limits;
     assert_eq!((limits.requests, limits.retry_budget.percent.to_string()), (Some(1), "50".into()));
     assert_eq!(cluster("service/shop/s1/80").limits.requests, Some(7));
+    // Each policy is in force where its fields are.
+    let from = |name: &str| -> Vec<String> {
+        let views = contributors(&world, Kind::Cluster, name);
+        views[0].1.all.iter().map(|object| object.name.name.to_string()).collect()
+    };
+    assert_eq!(from(own), ["ns", "rule"], "the Namespace's budget, the rule's limit");
+    assert_eq!(from("service/shop/s1/80"), ["ns"]);
+    assert_eq!(from("service/shop/s1/80/HTTPRoute/shop/a"), [""; 0], "there is none");
     for (kind, name) in [
         (Kind::Cluster, "service/shop/s1/80/HTTPRoute/shop/a"),
         (Kind::Cluster, "service/shop/s0/80/HTTPRoute/shop/a/r"),
