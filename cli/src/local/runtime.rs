@@ -20,6 +20,7 @@ use super::{
     state::{Launch, State, write_atomically},
     system,
     token::{SignError, Signer},
+    verdict,
 };
 
 /// Why the runtime ended early.
@@ -70,6 +71,8 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     }
     let mut declared = directory::watch(vec![launch.directory.clone()])?;
     let mut produced = directory::watch(vec![state.control_plane()])?;
+    let verdict = verdict::watch(&state.control_plane())?;
+    let mut verdicts = verdict.clone();
     let (overview, overviews) = watch::channel(Arc::new(Overview::default()));
     let (commands, mut commanded) = mpsc::channel(16);
     tokio::spawn(end_on_signal(commands.clone()));
@@ -88,8 +91,9 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let lifetime = launch.certificate_lifetime;
     let system = system::documents(&cx.state, &launch.directory, launch.families, lifetime);
     let out = publish::Outlets { config_maps, zone, overview };
-    let mut cluster = Cluster::new(cx, &launch, system, out);
-    // What failed is tried again, and what the control plane has written last is seen.
+    let publisher = publish::Publisher::new(Arc::clone(&cx), out, verdict);
+    let mut cluster = Cluster::new(cx, &launch, system, publisher);
+    // What failed is tried again.
     let mut clock = tokio::time::interval(Duration::from_secs(1));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -100,6 +104,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
             },
             Some(content) = declared.recv() => cluster.declared(content),
             Some(content) = produced.recv() => cluster.produced(&content),
+            Ok(()) = verdicts.changed() => {}
             () = news.notified() => {}
             _ = clock.tick() => {}
         }

@@ -15,7 +15,7 @@ use k8s_openapi::{
 use tokio::time::Instant;
 use tulle_control_plane::inject::DataPlane;
 
-use super::publish::{Outlets, Publisher};
+use super::publish::Publisher;
 use crate::local::{
     controllers::{
         Id, deployment, endpoints,
@@ -106,11 +106,11 @@ impl Cluster {
         cx: Arc<Context>,
         launch: &Launch,
         system: Vec<Document>,
-        out: Outlets,
+        publisher: Publisher,
     ) -> Self {
         let objects = Objects::read(&system, &Objects::default());
         Self {
-            publisher: Publisher::new(Arc::clone(&cx), out),
+            publisher,
             cx,
             name: launch.name.clone(),
             directory: launch.directory.display().to_string(),

@@ -23,7 +23,7 @@ use crate::local::{
         status::{Role, why_not_ready},
     },
     state::write_atomically,
-    verdict,
+    verdict::Verdict,
 };
 
 /// Where the results go.
@@ -58,6 +58,8 @@ impl View {
 pub(super) struct Publisher {
     cx: Arc<Context>,
     out: Outlets,
+    /// What the control plane says.
+    verdict: watch::Receiver<Verdict>,
     files: BTreeMap<String, String>,
     rules: String,
     /// Why the kernel does not follow, if it does not.
@@ -67,10 +69,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(cx: Arc<Context>, out: Outlets) -> Self {
+    pub(super) fn new(cx: Arc<Context>, out: Outlets, verdict: watch::Receiver<Verdict>) -> Self {
         Self {
             cx,
             out,
+            verdict,
             files: BTreeMap::new(),
             rules: String::new(),
             fault: None,
@@ -122,10 +125,10 @@ impl Publisher {
         }));
         let overview = &view.overview;
         let known: Vec<&Note> = overview.problems.iter().chain(&overview.not_honoured).collect();
-        let told = verdict::problems(&self.cx.state.control_plane(), &overview.directory, &known);
+        let verdict = self.verdict.borrow_and_update().clone();
+        let told = verdict.problems(&overview.directory, &known);
         view.overview.problems.extend(told);
-        view.overview.objects =
-            verdict::objects(&self.cx.state.control_plane(), &view.overview.directory);
+        view.overview.objects = verdict.objects(&view.overview.directory);
         self.out.zone.send_if_modified(|zone| {
             let changed = **zone != view.zone;
             *zone = Arc::new(view.zone);
