@@ -1,6 +1,7 @@
 //! The scenes, in order.
 
 mod bad_yaml;
+mod consumer;
 mod control_plane_down;
 mod ejection;
 mod envoy;
@@ -37,7 +38,8 @@ pub(crate) const ALL: &[Scene] = &[
     Scene {
         number: 3,
         name: "split",
-        does: "An HTTPRoute sends a tenth of all requests to reviews-v2; under load, its YAML is edited to a half.",
+        does: "An HTTPRoute sends a tenth of all requests to reviews-v2; under load, its YAML is edited to a half. \
+               Callers of another namespace have a rule of their own.",
         run: |s| Box::pin(split::run(s)),
     },
     Scene {
@@ -93,6 +95,6 @@ pub(crate) const ENVOY: &[Scene] = &[Scene {
     number: 1,
     name: "stock Envoy",
     does: "Envoy's sidecars beside our own: a split and its edit under load, mTLS between both and from both, \
-           strangers refused, a Service that goes and comes back.",
+           strangers refused, pods' own addresses, a Service and pods that go and come back, a route that Envoy refuses.",
     run: |s| Box::pin(envoy::run(s)),
 }];

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::consumer;
 use tokio::time::sleep;
 
 use tulle_tests::{
@@ -67,6 +68,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let last = old.iter().map(|some| some.last).fold(0.0, f64::max);
     let (half, all_half) = share(&new, "to-v2-50")?;
     say(format!("edited to 50 to 50 under load, {half:.2} % of {all_half} answers came from v2"));
+    consumer::runs(mesh, caller.pod(), "to-v2-50").await?;
+    say("a route in another namespace was for the callers there, and for nobody else");
     Ok(Figures::from([
         ("answers", float(all_tenth + Answers::total(&old) + all_half)),
         ("share_of_v2_under_a_tenth_percent", tenth),
