@@ -15,6 +15,7 @@
 //! alone. The relay listens on loopback: whoever is in the pod may learn what the pod may learn.
 
 mod bootstrap;
+mod draining;
 mod files;
 mod options;
 mod relay;

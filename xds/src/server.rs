@@ -43,7 +43,7 @@ use crate::{
         share::{Names, Share},
         wire::{MAX_SAID, Variant},
     },
-    session::{KindStatus, NameStatus, Session, Violation, state::StateSession},
+    session::{KindStatus, NameNews, NameStatus, Session, Violation, state::StateSession},
     text::{bounded, printable},
 };
 
@@ -115,14 +115,14 @@ pub struct SessionStatus {
 /// What has happened on a stream since it was asked last.
 #[derive(Debug, Clone)]
 pub enum StreamNews {
-    /// These names stand otherwise; `None`: not subscribed any more.
+    /// Some names stand otherwise.
     Changed {
         /// Whose stream it is.
         caller: Caller,
         /// What it understands.
         dialect: Dialect,
-        /// Kind and name, and how it stands.
-        names: Vec<(Kind, String, Option<NameStatus>)>,
+        /// Which, and how.
+        names: Vec<NameNews>,
     },
     /// It has ended.
     Closed,

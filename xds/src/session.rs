@@ -111,6 +111,9 @@ pub struct NameStatus {
     pub rejected: Option<String>,
 }
 
+/// A name that stands otherwise than before, and how; `None`: it is not subscribed any more.
+pub type NameNews = (Kind, String, Option<NameStatus>);
+
 impl Session {
     /// A fresh stream of the client whose pod is `workload`, `NAMESPACE/POD`. There is no wildcard
     /// for it.
@@ -337,8 +340,8 @@ impl Session {
         None
     }
 
-    /// The names that stand otherwise than when this was asked last, and how; `None`: not subscribed.
-    pub fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+    /// The names that stand otherwise than when this was asked last.
+    pub fn take_news(&mut self) -> Vec<NameNews> {
         let news = mem::take(&mut self.news).into_iter();
         news.map(|(kind, name)| {
             let status = self.name_status(kind, &name);

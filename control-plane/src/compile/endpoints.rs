@@ -35,6 +35,11 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
     Some(Endpoints { name: name.to_owned(), endpoints })
 }
 
+/// A pod, at one of its addresses.
+pub(super) fn at(settings: &Settings, address: SocketAddr, pod: &Pod) -> Endpoint {
+    endpoint(settings, address, Health::Ready, Some(pod))
+}
+
 /// The slices' ports have the names of the Service's ports, and numbers that are already resolved
 /// pod by pod (named target ports lead to one slice for each number).
 fn of_service(

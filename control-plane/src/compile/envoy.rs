@@ -13,13 +13,16 @@ use tulle_xds::{
 };
 
 use super::{
-    Settings, attached::Callers, cluster, derived, endpoints, listener, names::Target, route,
-    workload,
+    Settings,
+    attached::Callers,
+    cluster, derived, endpoints, listener,
+    names::{self, Target},
+    port, route, workload,
 };
 use crate::world::{Subject, World};
 
 /// The members of the kind of `wildcard` that are about `subject`. Envoy gets every Service's
-/// clusters and addresses; pods' own addresses only through their Services.
+/// clusters and addresses; pods' own addresses it asks for one by one.
 pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key> {
     let names: Vec<String> = match (wildcard.dialect, wildcard.kind, subject) {
         (Dialect::Envoy, Kind::Cluster, Subject::Service(name)) => {
@@ -39,6 +42,15 @@ pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key
     };
     let key = |name: String| Key { name: name.into(), ..wildcard.clone() };
     names.into_iter().map(key).collect()
+}
+
+/// Where a pod's own address leads, which Envoy asks for when somebody dials it. What a Service does not
+/// serve, and an address that nobody has, leads nowhere.
+fn at(world: &World, settings: &Settings, name: &str, address: SocketAddr) -> Option<Bytes> {
+    let pod = world.pod_at(address.ip()).filter(|_| world.service_at(address.ip()).is_none())?;
+    let endpoint = endpoints::at(settings, address, pod);
+    let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
+    Some(envoy::address(name, &endpoint, &origin))
 }
 
 /// The resource of this kind and name.
@@ -62,9 +74,10 @@ pub(super) fn compile(
             }
             None => envoy::listener(&listener::compile(world, settings, name)?),
         },
-        Kind::Cluster => match envoy::own_cluster(name) {
-            Some(bytes) => bytes,
-            None => {
+        Kind::Cluster => match (envoy::own_cluster(name), names::address(name)) {
+            (Some(bytes), _) => bytes,
+            (None, Some(address)) => at(world, settings, name, address)?,
+            (None, None) => {
                 let cluster = cluster::compile(world, settings, name)?;
                 let endpoints = endpoints::compile(world, settings, name)?;
                 envoy::cluster(&cluster, &Peers::of(&endpoints))

@@ -165,7 +165,11 @@ pub fn subject(kind: Kind, name: &str) -> Option<Subject> {
                 None => host(name).map(|(service, ..)| Subject::Service(service)),
             }
         }
-        Kind::Route | Kind::Cluster => Target::parse(name).map(Target::subject),
+        Kind::Route => Target::parse(name).map(Target::subject),
+        Kind::Cluster => match address(name) {
+            Some(address) => Some(Subject::Address(address.ip())),
+            None => Target::parse(name).map(Target::subject),
+        },
         Kind::Endpoints => {
             Target::parse(name.strip_prefix(MTLS).unwrap_or(name)).map(Target::subject)
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tulle-agent   enrols, serves certificate and roots on a Unix socket, writes Envoy's bootstrap,
-//!               asks the application for the kubelet
+//!               asks the application for the kubelet, drains Envoy before anybody is to end
 //! tulle-proxy   Envoy, started when these are there
 //! ```
 //!
@@ -23,7 +23,7 @@ pub(super) fn agent(sidecar: Container) -> Container {
     Container {
         name: AGENT.to_owned(),
         args: Some(options.map(ToOwned::to_owned).into()),
-        lifecycle: None,
+        // Its preStop hook drains Envoy, in whose image there is nothing that could ask for it.
         ..sidecar
     }
 }
@@ -41,6 +41,9 @@ pub(super) fn proxy(sidecar: Container) -> Container {
         "2",
         "--log-level",
         "warning",
+        // Its access log would be ten seconds late.
+        "--file-flush-interval-msec",
+        "500",
     ];
     let ready = |probe| {
         let mut probe: k8s_openapi::api::core::v1::Probe = probe;
@@ -56,7 +59,6 @@ pub(super) fn proxy(sidecar: Container) -> Container {
         ports: None,
         startup_probe: sidecar.startup_probe.map(ready),
         readiness_probe: sidecar.readiness_probe.map(ready),
-        // Envoy drains at SIGTERM by itself; nobody in its container could ask it to before.
         lifecycle: None,
         volume_mounts: sidecar.volume_mounts.map(|mounts| {
             mounts.into_iter().filter(|mount| mount.name == sidecar::RUN.0).collect()

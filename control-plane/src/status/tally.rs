@@ -69,9 +69,11 @@ struct Count {
     by: [usize; 3],
     /// How many of them are gRPC without a proxy.
     grpc: usize,
-    /// By pod, resource and stream.
-    rejections: BTreeMap<(String, Arc<str>, u64), String>,
+    rejections: BTreeMap<Rejected, String>,
 }
+
+/// Pod, resource and stream.
+type Rejected = (String, Arc<str>, u64);
 
 /// What a pod holds of an object.
 #[derive(Debug, Default)]

@@ -1,6 +1,9 @@
 //! What Envoy and gRPC are started with.
 
-use std::{net::IpAddr, path::Path};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use tulle_xds::sds;
@@ -60,7 +63,7 @@ pub(super) fn envoy(config: &Config, sds: &Path) -> Value {
     });
     let ads = json!({"ads": {}, "resource_api_version": "V3"});
     // What reveals and changes is for whoever may read the secrets, too.
-    let admin = sds.with_file_name("envoy-admin.sock");
+    let admin = envoy_admin(sds);
     json!({
         "node": node(&config.pod, config.zone.as_deref()),
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
@@ -75,6 +78,11 @@ pub(super) fn envoy(config: &Config, sds: &Path) -> Value {
         },
         "static_resources": {"clusters": [control_plane, secrets]},
     })
+}
+
+/// The socket of Envoy's admin pages: beside that of its secrets.
+pub(super) fn envoy_admin(sds: &Path) -> PathBuf {
+    sds.with_file_name("envoy-admin.sock")
 }
 
 /// The cluster over which Envoy reaches the agent: what the control plane sends names it as well.

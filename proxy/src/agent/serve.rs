@@ -10,10 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tonic::transport::Server;
 use tulle_runtime::{
     drain,
@@ -28,6 +25,7 @@ use tulle_xds::sds::{Newest, SdsService};
 
 use super::{
     BadFolder, Options, bootstrap,
+    draining::Draining,
     files::{self, Folder},
     relay::Relay,
     secrets::{self, Metrics},
@@ -44,9 +42,6 @@ use crate::{
 
 /// When files that could not be written are tried again.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// How long the application's end is held back at most.
-const HOLD: Duration = Duration::from_secs(3);
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +84,9 @@ async fn serve(config: Config, options: &Options, filter: Filter) -> Result<(), 
     let (readiness, registry, certs) = (Readiness::new(), Registry::default(), Certs::new());
     let starting = readiness.block("start");
     let metrics = Metrics::new(&registry);
-    let admin = Admin { readiness: readiness.clone(), registry, certs: certs.clone(), filter };
+    let draining = options.sds.as_deref().map(bootstrap::envoy_admin).map(Draining::new);
+    let admin =
+        Admin { readiness: readiness.clone(), registry, certs: certs.clone(), filter, draining };
     let _admin_ends_last = serve_admin(&config, &admin)?;
 
     let (newest, secrets) = watch::channel(None);
@@ -180,6 +177,8 @@ struct Admin {
     registry: Registry,
     certs: Certs,
     filter: Filter,
+    /// Of the Envoy beside us, if there is one.
+    draining: Option<Draining>,
 }
 
 /// What answers on one of the pod's addresses.
@@ -204,9 +203,12 @@ impl Handler for Status {
             return self.admin.status(&request);
         };
         match probe.hold() {
-            // Nobody here knows when Envoy has drained: long enough for callers to be told.
             Some(most) => {
-                sleep(most.min(HOLD)).await;
+                if let Some(draining) = &self.admin.draining {
+                    draining.start();
+                    // At the latest then.
+                    let _in_time = timeout(most, draining.finished()).await.is_ok();
+                }
                 text(StatusCode::OK, "held\n")
             }
             None => probe.answer(&self.application, &request).await,
@@ -235,14 +237,26 @@ impl Admin {
     fn control(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/debug/certs") => json_answer(&serde_json::json!(self.certs.info())),
+            (&Method::GET | &Method::POST, "/drain") => self.drain(request.method()),
             (&Method::PUT, "/log") => admin::set_filter(&self.filter, request.body()),
             (&Method::GET, "/ready" | "/metrics") => self.status(request),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there is GET /ready, /metrics and /debug/certs, and PUT /log with a filter such \
-                 as `debug`\n",
+                "there is GET /ready, /metrics, /debug/certs and /drain, POST /drain, and PUT /log \
+                 with a filter such as `debug`\n",
             ),
         }
+    }
+
+    /// How far the draining is; a POST begins it. Where there is nothing to drain, it is over.
+    fn drain(&self, method: &Method) -> Response<Bytes> {
+        let Some(draining) = &self.draining else {
+            return json_answer(&serde_json::json!("drained"));
+        };
+        if method == Method::POST {
+            draining.start();
+        }
+        json_answer(&serde_json::json!(draining.state().as_str()))
     }
 }
 

@@ -1,6 +1,10 @@
 //! The bookstore with stock Envoy as its sidecars, but for one version of one service and one caller:
 //! what our control plane tells Envoy is proven by where requests go and who is refused.
 
+mod addresses;
+mod refusal;
+mod scale;
+
 use std::time::Duration;
 
 use super::split;
@@ -66,8 +70,11 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let whole = injected.replacen(DELTA, STATE, 1);
     prove(whole != injected, || format!("there is no {DELTA} in what was injected:\n{injected}"))?;
     let _whole = mesh.edit("whole.yaml", &whole)?;
+    let narrow = refusal::narrow(&mesh.inject(&yaml("narrow", "envoy")).await?)?;
+    let _narrow = mesh.edit("narrow.yaml", &narrow)?;
     let ours = ready(mesh, "ours").await?;
     let whole = ready(mesh, "whole").await?;
+    let narrow = ready(mesh, "narrow").await?;
     let envoy = mesh.pod("bookstore", "client").await?;
     let stranger = mesh.pod("outside", "stranger").await?;
     let versions = ["reviews-v1", "reviews-v2"];
@@ -105,11 +112,14 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
             get(mesh, caller, &url(version)).await?;
         }
     }
+    addresses::reached(mesh, &envoy, &stranger).await?;
+    logged(mesh, &envoy).await?;
     drop(strict);
     while get(mesh, &stranger, &url("reviews-v1")).await.is_err() {
         prove(saved.elapsed() < 2 * PATIENCE, || "no longer strict, and still refused".into())?;
     }
 
+    figures.insert("answers_while_pods_came_and_went", scale::unnoticed(mesh).await?);
     // A Service that goes, and comes back: Envoy forgets and learns it.
     let reviews = std::fs::read_to_string(mesh.path("reviews.yaml"))?;
     let without = reviews.replace(
@@ -128,7 +138,41 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     }
     accepted(mesh, &envoy, true).await?;
     accepted(mesh, &whole, false).await?;
+    refusal::told(mesh, &narrow, &ours).await?;
     Ok(figures)
+}
+
+/// Both Envoys of a request tell of it in JSON, and each names the other.
+async fn logged(mesh: &Mesh, caller: &Pod) -> Result<(), Failure> {
+    let callee = mesh.pod("bookstore", "reviews-v1").await?;
+    get(mesh, caller, "http://reviews-v1.bookstore:9080/reviews/7?secret=1").await?;
+    for (pod, direction, peer) in [(caller, "outbound", "reviews"), (&callee, "inbound", "client")]
+    {
+        let peer = format!("spiffe://cluster.local/ns/bookstore/sa/{peer}");
+        let fits = |line: &serde_json::Value| {
+            let numbers = ["duration_ms", "bytes_sent"].map(|name| line[name].is_number());
+            line["direction"] == direction
+                && line["path"] == "/reviews/7"
+                && (&line["method"], &line["status"]) == (&"GET".into(), &200.into())
+                && line["peer"] == peer
+                && numbers == [true; 2]
+        };
+        mesh.logged(pod, "tulle-proxy", fits).await?;
+    }
+    Ok(())
+}
+
+/// Waits until it is so.
+async fn wait<F>(what: &str, mut holds: impl FnMut() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<bool, Failure>>,
+{
+    let since = Instant::now();
+    while !holds().await? {
+        prove(since.elapsed() < 2 * PATIENCE, || format!("{what}: not after {:?}", 2 * PATIENCE))?;
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// Waits for a pod of ours.

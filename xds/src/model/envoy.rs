@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! application ─► outbound/NS/POD ─► [ 10.96.0.7:9080 ] ─► route ─► cluster ─► endpoints, mTLS by identity
+//!                       └─► a pod's own address: a cluster of that name, on demand
 //! mTLS or plaintext ─► inbound/NS/POD ─► inbound ─► application
 //! ```
 //!
@@ -20,11 +21,12 @@ mod endpoint;
 mod http;
 mod inbound;
 mod listener;
+mod log;
 mod outbound;
 mod route;
 mod tls;
 
-pub use cluster::{Peers, cluster, own_cluster};
+pub use cluster::{Peers, address, cluster, own_cluster};
 pub use endpoint::endpoints;
 pub use inbound::inbound;
 pub use listener::listener;

@@ -17,7 +17,7 @@ use crate::{
     model::{Kind, envoy},
     protocol::{Answer, Node, Received, Request, Response, Version},
     session::{
-        Changes, KindStatus, NameStatus, Session,
+        Changes, KindStatus, NameNews, NameStatus, Session,
         state::{StateRequest, StateSession},
     },
     text::{bounded, printable},
@@ -48,7 +48,7 @@ pub(super) trait Variant: Status + Send + 'static {
 pub(super) trait Status: Send {
     fn status(&self) -> Vec<KindStatus>;
     fn name_status(&self, kind: Kind, name: &str) -> Option<NameStatus>;
-    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)>;
+    fn take_news(&mut self) -> Vec<NameNews>;
 }
 
 impl Status for Session {
@@ -60,7 +60,7 @@ impl Status for Session {
         self.name_status(kind, name)
     }
 
-    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+    fn take_news(&mut self) -> Vec<NameNews> {
         self.take_news()
     }
 }
@@ -74,7 +74,7 @@ impl Status for StateSession {
         self.name_status(kind, name)
     }
 
-    fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+    fn take_news(&mut self) -> Vec<NameNews> {
         self.take_news()
     }
 }

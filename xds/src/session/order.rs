@@ -55,7 +55,12 @@ impl Session {
                 endpoints.dirty.insert(name.clone());
             }
         }
-        let fresh = fresh.into_iter().filter(|name| !self.is_own(name));
+        // What was asked for by name is told with all that belongs to it.
+        let clusters = self.kinds.get(&Kind::Cluster);
+        let named = |name: &String| {
+            clusters.and_then(|clusters| clusters.names.get(name)).is_some_and(|sent| sent.named)
+        };
+        let fresh = fresh.into_iter().filter(|name| !self.is_own(name) && !named(name));
         let fresh: Vec<_> = fresh.map(|name| (name, Warming::Cold)).collect();
         self.warming.extend(fresh);
     }

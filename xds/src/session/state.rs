@@ -22,7 +22,7 @@ use crate::{
     cache::{Published, content_version},
     model::Kind,
     protocol::{Answer, Received, Request, Version, WILDCARD},
-    session::{Changes, KindStatus, NameStatus, Session, Violation, WILDCARD_KINDS},
+    session::{Changes, KindStatus, NameNews, NameStatus, Session, Violation, WILDCARD_KINDS},
 };
 
 /// Kinds whose responses are whole.
@@ -138,7 +138,7 @@ impl StateSession {
     }
 
     /// See [`Session::take_news`].
-    pub fn take_news(&mut self) -> Vec<(Kind, String, Option<NameStatus>)> {
+    pub fn take_news(&mut self) -> Vec<NameNews> {
         self.session.take_news()
     }
 

@@ -176,3 +176,22 @@ fn the_workload_of_another_pod_does_not_exist() {
     assert_eq!(names(&response), ["shop/cart-1"]);
     assert_eq!(response.removed, ["bank/vault-0"]);
 }
+
+#[test]
+fn a_cluster_that_is_asked_for_by_name_holds_up_no_listener() {
+    let mut session = Session::new("shop/cart-1").with_wildcard(Vec::new());
+    session.request(request(&[])).unwrap();
+    session.changed(Kind::Cluster, "*");
+    let look = |_, _: &str| present(1);
+    let first = session.next_response(look).unwrap();
+    session.request(answer(&first.nonce, None)).unwrap();
+    // It comes with its endpoints in it: none will be asked for.
+    session.request(request(&["10.0.0.1:80"])).unwrap();
+    let named = session.next_response(look).unwrap();
+    assert_eq!(names(&named), ["10.0.0.1:80"]);
+    session.request(answer(&named.nonce, None)).unwrap();
+    session.request(Request { kind: Kind::Listener, ..request(&[]) }).unwrap();
+    session.changed(Kind::Listener, "*");
+    session.changed(Kind::Listener, "inbound");
+    assert_eq!(names(&session.next_response(look).unwrap()), ["inbound"]);
+}

@@ -334,14 +334,6 @@ fn policies_merge_field_by_field() {
     let limits = cluster(own).limits;
     assert_eq!((limits.requests, limits.retry_budget.percent.to_string()), (Some(1), "50".into()));
     assert_eq!(cluster("service/shop/s1/80").limits.requests, Some(7));
-    // Each policy is in force where its fields are.
-    let from = |name: &str| -> Vec<String> {
-        let views = contributors(&world, Kind::Cluster, name);
-        views[0].1.all.iter().map(|object| object.name.name.to_string()).collect()
-    };
-    assert_eq!(from(own), ["ns", "rule"], "the Namespace's budget, the rule's limit");
-    assert_eq!(from("service/shop/s1/80"), ["ns"]);
-    assert_eq!(from("service/shop/s1/80/HTTPRoute/shop/a"), [""; 0], "there is none");
     for (kind, name) in [
         (Kind::Cluster, "service/shop/s1/80/HTTPRoute/shop/a"),
         (Kind::Cluster, "service/shop/s0/80/HTTPRoute/shop/a/r"),
@@ -357,6 +349,24 @@ fn policies_merge_field_by_field() {
     ));
     assert_eq!(said(&world, policy, "rule"), [""; 0]);
     assert_eq!(said(&world, policy, "svc"), [""; 0]);
+}
+
+#[test]
+fn a_policy_counts_where_its_fields_are_in_force_also_in_a_routes_own_cluster() {
+    let route = "rules: [{name: r, backendRefs: [{name: s1, port: 80}]}, \
+                 {matches: [{path: {value: /x}}], backendRefs: [{name: s1, port: 80}]}]";
+    let rule = "kind: HTTPRoute, name: a, sectionName: r";
+    let text = route_yaml("HTTPRoute", "a", route)
+        + &policy_yaml("ns", "kind: Namespace, name: shop", "limits: {requests: 7, pending: 3}")
+        + &policy_yaml("rule", rule, "limits: {requests: 1}");
+    let world = shop(&text);
+    let from = |name: &str| -> Vec<String> {
+        let views = contributors(&world, Kind::Cluster, name);
+        views[0].1.all.iter().map(|object| object.name.name.to_string()).collect()
+    };
+    assert_eq!(from("service/shop/s1/80/HTTPRoute/shop/a/r"), ["ns", "rule"]);
+    assert_eq!(from("service/shop/s1/80"), ["ns"]);
+    assert_eq!(from("service/shop/s1/80/HTTPRoute/shop/a"), [""; 0], "there is none");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use proptest::{collection::vec, prelude::*};
-use tulle_xds::model::SpiffeId;
+use tulle_xds::{model::SpiffeId, session::NameNews};
 
 use super::*;
 use crate::{
@@ -45,15 +45,11 @@ fn status(sent: &str, accepted: &str, rejected: Option<&str>) -> NameStatus {
     }
 }
 
-fn news(pod: &str, names: Vec<(Kind, String, Option<NameStatus>)>) -> StreamNews {
+fn news(pod: &str, names: Vec<NameNews>) -> StreamNews {
     of_dialect(Dialect::Tulle, pod, names)
 }
 
-fn of_dialect(
-    dialect: Dialect,
-    pod: &str,
-    names: Vec<(Kind, String, Option<NameStatus>)>,
-) -> StreamNews {
+fn of_dialect(dialect: Dialect, pod: &str, names: Vec<NameNews>) -> StreamNews {
     let namespace = pod.split('/').next().unwrap().to_owned();
     let identity = SpiffeId::service_account("cluster.local", &namespace, "a");
     let caller = Caller { pod: pod.to_owned(), namespace, identity };

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::{
@@ -17,11 +17,16 @@ use envoy_types::pb::envoy::{
 use prost::Message as _;
 
 use super::{LOCAL, LOCAL_HTTP1, PASSTHROUGH, REFUSED, endpoint, one_field, tls};
-use crate::model::{Cluster, Endpoints, SpiffeId, UpstreamProtocol, cluster::HTTP_OPTIONS, wire};
+use crate::model::{
+    Cluster, Endpoint, Endpoints, Origin, SpiffeId, UpstreamProtocol, cluster::HTTP_OPTIONS, wire,
+};
 
 /// From where the application is called: an address of its own on `lo`, that the redirection adds,
 /// so that a pod that calls itself is told apart and no caller seems to be local.
 const SOURCES: [&str; 2] = ["169.254.41.1", "fd00:7475:6c6c:65::1"];
+
+/// For what no policy is about: Envoy's own default.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who is behind a cluster: Envoy chooses by it, before it knows the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +92,27 @@ fn upstream(declared: UpstreamProtocol, peers: &Peers) -> HttpProtocolOptions {
     version.message()
 }
 
+/// Where a connection to an address goes that is no Service's: to the pod there, and nobody else. Opaque,
+/// whatever it is: the pod's own sidecar knows.
+pub fn address(name: &str, endpoint: &Endpoint, from: &Origin) -> Bytes {
+    let there = Endpoints { name: name.to_owned(), endpoints: vec![endpoint.clone()] };
+    let socket = match &endpoint.identity {
+        Some(identity) => tls::to(identity, &[tls::TCP]),
+        None => tls::none(),
+    };
+    let message = pb::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+        load_assignment: Some(there.message_of(endpoint::plain)),
+        transport_socket: Some(socket),
+        connect_timeout: wire::duration(CONNECT_TIMEOUT),
+        circuit_breakers: Some(crate::model::Limits::default().message()),
+        metadata: super::origin(from),
+        ..pb::Cluster::default()
+    };
+    message.encode_to_vec().into()
+}
+
 /// One of the clusters that every Envoy has; `None` if this is no name of one.
 pub fn own_cluster(name: &str) -> Option<Bytes> {
     let (kind, version) = match name {
@@ -101,7 +127,7 @@ pub fn own_cluster(name: &str) -> Option<Bytes> {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         lb_policy: if provided { LbPolicy::ClusterProvided } else { LbPolicy::RoundRobin }.into(),
-        connect_timeout: wire::duration(std::time::Duration::from_secs(5)),
+        connect_timeout: wire::duration(CONNECT_TIMEOUT),
         circuit_breakers: Some(crate::model::Limits::default().message()),
         upstream_bind_config: matches!(name, LOCAL | LOCAL_HTTP1).then(source),
         typed_extension_protocol_options: [(

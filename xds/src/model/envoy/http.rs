@@ -29,7 +29,10 @@ use envoy_types::pb::{
                         http_filter,
                     },
                     set_filter_state::v3::Config as SetFilterState,
-                    tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier},
+                    tcp_proxy::v3::{
+                        TcpProxy,
+                        tcp_proxy::{ClusterSpecifier, OnDemand},
+                    },
                 },
             },
             http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig,
@@ -39,6 +42,10 @@ use envoy_types::pb::{
 };
 use prost::Name;
 
+use super::{
+    REFUSED,
+    log::{self, Direction},
+};
 use crate::model::wire;
 
 /// What one sidecar says to the other.
@@ -58,6 +65,7 @@ pub(super) fn http_versions() -> Vec<String> {
 /// HTTP/1 header names kept.
 pub(super) fn manager(
     name: &str,
+    direction: Direction,
     codec: CodecType,
     routes: RouteSpecifier,
 ) -> HttpConnectionManager {
@@ -71,6 +79,7 @@ pub(super) fn manager(
         UpgradeConfig { upgrade_type: "websocket".to_owned(), ..UpgradeConfig::default() };
     HttpConnectionManager {
         stat_prefix: name.to_owned(),
+        access_log: log::requests(direction),
         codec_type: codec.into(),
         route_specifier: Some(routes),
         http_filters: vec![router],
@@ -110,22 +119,51 @@ pub(super) fn http_filter(manager: &HttpConnectionManager) -> pb::Filter {
 }
 
 /// Opaque bytes, which may pause for so long; `None` is no bound (Envoy's default is an hour).
-pub(super) fn tcp_filter(name: &str, to: ClusterSpecifier, idle: Option<Duration>) -> pb::Filter {
+pub(super) fn tcp_filter(
+    name: &str,
+    direction: Direction,
+    to: ClusterSpecifier,
+    idle: Option<Duration>,
+) -> pb::Filter {
+    filter("tcp_proxy", &tcp(name, direction, to, idle))
+}
+
+/// Opaque bytes to a cluster that has the name of where the connection was going, and that is asked for
+/// when it is needed.
+pub(super) fn by_address() -> [pb::Filter; 2] {
+    let none = ClusterSpecifier::Cluster(REFUSED.to_owned());
     let proxy = TcpProxy {
+        on_demand: Some(OnDemand { odcds_config: wire::ads(), ..OnDemand::default() }),
+        ..tcp("pods", Direction::Outbound, none, None)
+    };
+    let cluster = "envoy.tcp_proxy.cluster";
+    [
+        state(cluster, "%DOWNSTREAM_LOCAL_ADDRESS%", SharedWithUpstream::None),
+        filter("tcp_proxy", &proxy),
+    ]
+}
+
+fn tcp(name: &str, direction: Direction, to: ClusterSpecifier, idle: Option<Duration>) -> TcpProxy {
+    TcpProxy {
         stat_prefix: name.to_owned(),
+        access_log: log::connections(direction),
         idle_timeout: wire::duration(idle.unwrap_or_default()),
         cluster_specifier: Some(to),
         ..TcpProxy::default()
-    };
-    filter("tcp_proxy", &proxy)
+    }
 }
 
 /// Says to the next sidecar what is inside, in place of what the cluster says.
 pub(super) fn says(alpn: &str) -> pb::Filter {
+    state("envoy.network.application_protocols", alpn, SharedWithUpstream::Once)
+}
+
+/// Sets a value of the connection that other filters look at.
+fn state(name: &str, format: &str, shared: SharedWithUpstream) -> pb::Filter {
     use filter_state_value::{Key, Value};
 
     let text = DataSource {
-        specifier: Some(data_source::Specifier::InlineString(alpn.to_owned())),
+        specifier: Some(data_source::Specifier::InlineString(format.to_owned())),
         ..DataSource::default()
     };
     let value = SubstitutionFormatString {
@@ -134,9 +172,9 @@ pub(super) fn says(alpn: &str) -> pb::Filter {
     };
     let state = SetFilterState {
         on_new_connection: vec![FilterStateValue {
-            key: Some(Key::ObjectKey("envoy.network.application_protocols".to_owned())),
+            key: Some(Key::ObjectKey(name.to_owned())),
             value: Some(Value::FormatString(value)),
-            shared_with_upstream: SharedWithUpstream::Once.into(),
+            shared_with_upstream: shared.into(),
             ..FilterStateValue::default()
         }],
         ..SetFilterState::default()

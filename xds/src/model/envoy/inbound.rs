@@ -37,7 +37,7 @@ use envoy_types::pb::envoy::{
 };
 use prost::Message as _;
 
-use super::{INBOUND, LOCAL, LOCAL_HTTP1, http, route::header, tls};
+use super::{INBOUND, LOCAL, LOCAL_HTTP1, http, log::Direction, route::header, tls};
 use crate::model::{MtlsMode, Protocol, Workload, wire};
 
 /// Where the redirection sends what comes for the application.
@@ -127,7 +127,8 @@ fn for_port(
         transport_socket: Some(tls::from(&workload.trust_domains, speaks)),
         ..chain(only("tls", vec![offers.to_owned()]), filter)
     };
-    let opaque = || http::tcp_filter("inbound", ClusterSpecifier::Cluster(LOCAL.to_owned()), None);
+    let local = || ClusterSpecifier::Cluster(LOCAL.to_owned());
+    let opaque = || http::tcp_filter("inbound", Direction::Inbound, local(), None);
     // The caller's Service may declare nothing where our port declares HTTP.
     let bytes = if protocol.is_http() { from_sidecar(CodecType::Auto) } else { opaque() };
     let mut chains = vec![
@@ -173,6 +174,7 @@ fn from_sidecar(codec: CodecType) -> pb::Filter {
         local_reply_config: Some(not_reached()),
         ..http::manager(
             "inbound",
+            Direction::Inbound,
             codec,
             routes(vec![to(LOCAL_HTTP1, vec![http1]), to(LOCAL, Vec::new())]),
         )
@@ -182,7 +184,7 @@ fn from_sidecar(codec: CodecType) -> pb::Filter {
 /// HTTP in plaintext.
 fn from_stranger() -> pb::Filter {
     let routes = routes(vec![to(LOCAL, Vec::new())]);
-    http::http_filter(&http::manager("inbound", CodecType::Auto, routes))
+    http::http_filter(&http::manager("inbound", Direction::Inbound, CodecType::Auto, routes))
 }
 
 fn routes(routes: Vec<Route>) -> RouteSpecifier {

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::{
 };
 use prost::Message as _;
 
-use super::{http, tls};
+use super::{http, log::Direction, tls};
 use crate::model::{Listener, Protocol, listener, wire};
 
 /// What an address stands for, in Envoy's words: found by the original destination, as
@@ -20,6 +20,8 @@ pub fn listener(listener: &Listener) -> Bytes {
     let mut message = listener.message();
     message.metadata = super::origin(&listener.origin);
     message.filter_chains = chains(listener);
+    // What the application opens is not drained with what comes to it.
+    message.drain_type = pb::listener::DrainType::ModifyOnly.into();
     message.encode_to_vec().into()
 }
 
@@ -31,7 +33,7 @@ fn chains(listener: &Listener) -> Vec<pb::FilterChain> {
             config_source: wire::ads(),
             route_config_name: listener.route.clone().unwrap_or_default(),
         });
-        let manager = http::manager(name, CodecType::Auto, routes);
+        let manager = http::manager(name, Direction::Outbound, CodecType::Auto, routes);
         let detected = (protocol == Protocol::Detect).then(|| pb::FilterChainMatch {
             application_protocols: http::http_versions(),
             ..pb::FilterChainMatch::default()
@@ -45,7 +47,10 @@ fn chains(listener: &Listener) -> Vec<pb::FilterChain> {
     if !protocol.is_http() {
         let to = ClusterSpecifier::WeightedClusters(listener::weighted(&listener.backends));
         chains.push(pb::FilterChain {
-            filters: vec![http::says(tls::TCP), http::tcp_filter(name, to, listener.idle)],
+            filters: vec![
+                http::says(tls::TCP),
+                http::tcp_filter(name, Direction::Outbound, to, listener.idle),
+            ],
             ..pb::FilterChain::default()
         });
     }

@@ -91,6 +91,9 @@ fn only_an_endpoint_without_identity_gets_plaintext() {
     let members = &message.endpoints[0].lb_endpoints;
     let says = |text: &str| members.iter().filter(|m| format!("{m:?}").contains(text)).count();
     assert_eq!((says(cart.as_str()), says("\"none\"")), (1, 1));
+    // One that is ready keeps all traffic from those that end.
+    let factor = message.policy.unwrap().overprovisioning_factor.unwrap().value;
+    assert!(factor >= 100_000);
 }
 
 #[test]
@@ -144,8 +147,41 @@ fn an_idle_time_is_told_where_bytes_are_opaque() {
 }
 
 #[test]
-fn what_is_unknown_inside_of_the_mesh_is_refused() {
+fn what_has_no_listener_inside_of_the_mesh_is_asked_for_by_its_address() {
     let message = lds::Listener::decode(outbound(&workload(Vec::new()))).unwrap();
     let [mesh] = message.filter_chains.as_slice() else { panic!("{message:?}") };
-    assert!(format!("{mesh:?}").contains("10.244.0.0"));
+    let text = format!("{mesh:?}");
+    assert!(text.contains("10.244.0.0"));
+    assert!(text.contains("set_filter_state") && text.contains("tcp_proxy"), "{text}");
+}
+
+#[test]
+fn a_pods_own_address_is_answered_by_that_pod_alone() {
+    for (identity, expected) in
+        [(Some(identity("cart")), tls::to(&identity("cart"), &[tls::TCP])), (None, tls::none())]
+    {
+        let name = "10.244.0.7:8080";
+        let bytes = address(name, &endpoint(7, identity), &Origin::default());
+        let message = cds::Cluster::decode(bytes).unwrap();
+        assert_eq!(message.transport_socket, Some(expected));
+        let members = message.load_assignment.unwrap();
+        assert_eq!(members.endpoints[0].lb_endpoints.len(), 1);
+        assert!(format!("{members:?}").contains("10.244.0.7"));
+    }
+}
+
+#[test]
+fn the_same_is_said_in_the_same_bytes() {
+    let ports = || {
+        vec![InboundPort {
+            port: 80,
+            protocol: Protocol::Http,
+            mtls: MtlsMode::Permissive,
+            services: Vec::new(),
+        }]
+    };
+    for _ in 0..8 {
+        assert_eq!(inbound(&workload(ports())), inbound(&workload(ports())));
+        assert_eq!(outbound(&workload(Vec::new())), outbound(&workload(Vec::new())));
+    }
 }
