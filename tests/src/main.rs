@@ -28,6 +28,9 @@ struct Args {
     /// What the network does: another list of scenes.
     #[arg(long)]
     network: bool,
+    /// The runtime is killed: another list of scenes.
+    #[arg(long, conflicts_with_all = ["envoy", "network"])]
+    crash: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]
     small: bool,
@@ -63,9 +66,10 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
     }
     let wanted = |number| args.only.is_empty() || args.only.contains(&number);
     let mut outcomes = Vec::new();
-    let all = match (args.envoy, args.network) {
-        (true, _) => scenes::ENVOY,
-        (_, true) => scenes::NETWORK,
+    let all = match (args.envoy, args.network, args.crash) {
+        (true, _, _) => scenes::ENVOY,
+        (_, true, _) => scenes::NETWORK,
+        (_, _, true) => scenes::CRASH,
         _ => scenes::ALL,
     };
     for scene in all.iter().filter(|scene| wanted(scene.number)) {

@@ -124,7 +124,8 @@ impl Mesh {
             fs::write(directory.path().join(name), text)?;
         }
         let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
-        mesh.start(data_plane, &[]).await
+        mesh.start(data_plane, &[]).await?;
+        Ok(mesh)
     }
 
     /// Starts the mesh of one YAML file, with more options of `up`, and returns at once. `name` tells it from
@@ -139,18 +140,20 @@ impl Mesh {
         let directory = tempfile::tempdir()?;
         fs::write(directory.path().join("mesh.yaml"), yaml)?;
         let name = format!("{}-{name}", own_name());
-        Self { name, directory, raw: raw.to_owned() }.start(data_plane, options).await
+        let mesh = Self { name, directory, raw: raw.to_owned() };
+        mesh.start(data_plane, options).await?;
+        Ok(mesh)
     }
 
-    async fn start(self, data_plane: DataPlane, options: &[&str]) -> Result<Self, Failure> {
+    /// Starts it with more options of `up`, also again after its runtime has died.
+    pub async fn start(&self, data_plane: DataPlane, options: &[&str]) -> Result<(), Failure> {
         let path = self.path("").display().to_string();
         let mut up = self.tulle(&["up", &path, "--detach", "--no-wait"]);
         up.args(options);
         if data_plane == DataPlane::Envoy {
             up.args(["--data-plane", "envoy"]);
         }
-        output_of(up).await?;
-        Ok(self)
+        output_of(up).await.map(drop)
     }
 
     /// The path of one of its YAML files.
@@ -277,10 +280,15 @@ impl Mesh {
         Path::new(STATE).join(&self.name)
     }
 
+    /// The processes of its runtime on the host: its first one, and the parent of that.
+    pub fn pids(&self) -> Result<Vec<String>, Failure> {
+        let pids = fs::read_to_string(self.state().join("runtime.pid"))?;
+        Ok(pids.split_whitespace().map(ToOwned::to_owned).collect())
+    }
+
     /// A process in whose network namespace the mesh's bridge is.
     pub fn outer_pid(&self) -> Result<String, Failure> {
-        let pids = fs::read_to_string(self.state().join("runtime.pid"))?;
-        Ok(pids.split_whitespace().next().unwrap_or_default().to_owned())
+        Ok(self.pids()?.into_iter().next().unwrap_or_default())
     }
 
     /// Sends a signal to all processes of the mesh with this name, and to nobody else's; whether there was

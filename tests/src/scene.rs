@@ -85,6 +85,11 @@ impl Stage {
         })
     }
 
+    /// The folder for what load generators say.
+    pub fn raw(&self) -> &Path {
+        &self.raw
+    }
+
     /// The mesh, up and ready.
     pub async fn mesh(&mut self) -> Result<&Mesh, Failure> {
         if self.mesh.is_none() {

@@ -3,6 +3,7 @@
 mod bad_yaml;
 mod consumer;
 mod control_plane_down;
+mod crash;
 mod ejection;
 mod envoy;
 mod first_request;
@@ -97,4 +98,12 @@ pub(crate) const ENVOY: &[Scene] = &[Scene {
     does: "Envoy's sidecars beside our own: a split and its edit under load, mTLS between both and from both, \
            strangers refused, pods' own addresses, a Service and pods that go and come back, a route that Envoy refuses.",
     run: |s| Box::pin(envoy::run(s)),
+}];
+
+/// What happens to the runtime itself: for the tests, not for the demo.
+pub(crate) const CRASH: &[Scene] = &[Scene {
+    number: 1,
+    name: "crash",
+    does: "Two meshes of one machine; one is killed with -9 and brought up again, under load in the other.",
+    run: |s| Box::pin(crash::run(s)),
 }];
