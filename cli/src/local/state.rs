@@ -144,6 +144,13 @@ impl State {
         self.root.join("logs").join(format!("{namespace}_{pod}"))
     }
 
+    /// Whether the parent of the mesh's first process is gone: the kernel kills the rest then.
+    fn has_lost_its_parent(&self) -> bool {
+        // One that is dead and that nobody has waited for has no program.
+        let program = |(_, parent)| fs::read_link(format!("/proc/{parent}/exe"));
+        self.read_host_pids().is_ok_and(|pids| program(pids).is_err())
+    }
+
     /// Takes the lock, removes what a crashed mesh of this name left, and makes the directories.
     ///
     /// The kernel holds the lock for exactly as long as a process of that mesh lives, so getting it
@@ -165,6 +172,10 @@ impl State {
                 .map_err(io)?;
             match lock.try_lock() {
                 Ok(()) => {}
+                // Its processes are being killed: that takes a moment.
+                Err(TryLockError::WouldBlock) if self.has_lost_its_parent() => {
+                    lock.lock().map_err(io)?;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(LockError::Running { name: name.to_owned() });
                 }
