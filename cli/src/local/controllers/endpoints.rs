@@ -1,6 +1,9 @@
 //! Service and pods → EndpointSlices.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use k8s_openapi::{
     api::{
@@ -20,6 +23,31 @@ pub(in crate::local) struct Backend<'a> {
     pub(in crate::local) ready: bool,
     /// It has a deletion timestamp.
     pub(in crate::local) terminating: bool,
+}
+
+/// Slices by their Service: thousands of each must not be compared with each other.
+#[derive(Debug)]
+pub(in crate::local) struct ByService<'a>(HashMap<Id, Vec<&'a EndpointSlice>>);
+
+impl<'a> ByService<'a> {
+    /// All slices of a Service, in the order in which they came.
+    pub(in crate::local) fn of(&self, service: &Id) -> &[&'a EndpointSlice] {
+        self.0.get(service).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'a> FromIterator<&'a EndpointSlice> for ByService<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a EndpointSlice>>(slices: I) -> Self {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for slice in slices {
+            let ObjectMeta { labels, namespace, .. } = &slice.metadata;
+            let service = labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
+            if let (Some(service), Some(namespace)) = (service, namespace) {
+                all.entry(Id::new(namespace, service)).or_default().push(slice);
+            }
+        }
+        Self(all)
+    }
 }
 
 /// The slices of a filled Service: one for each family and set of resolved ports (a named target port

@@ -15,10 +15,7 @@ use hickory_proto::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 
 use super::{MAX_UDP, TTL};
-use crate::local::{
-    controllers::{Id, services},
-    network::rules,
-};
+use crate::local::controllers::{Id, endpoints::ByService, services};
 
 /// All names of the cluster, lower case, without the last dot.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,7 +39,7 @@ impl Zone {
     /// The names of these Services.
     pub(in crate::local) fn of<'a>(
         services: impl Iterator<Item = (&'a Id, &'a Service)>,
-        slices: &[&EndpointSlice],
+        slices: &ByService<'_>,
     ) -> Self {
         let mut zone = Self::default();
         for (id, service) in services {
@@ -57,7 +54,7 @@ impl Zone {
                 continue;
             }
             if services::is_headless(spec) {
-                for slice in slices.iter().filter(|slice| rules::belongs(slice, id)) {
+                for slice in slices.of(id) {
                     zone.add_endpoints(&name, slice);
                 }
                 // A headless Service without endpoints does not exist by name.
@@ -298,7 +295,7 @@ mod tests {
             ],
         }))
         .unwrap();
-        Zone::of(services.iter().map(|(id, s)| (id, s)), &[&slice])
+        Zone::of(services.iter().map(|(id, s)| (id, s)), &std::iter::once(&slice).collect())
     }
 
     fn ask(

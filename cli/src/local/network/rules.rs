@@ -7,13 +7,13 @@ use std::{
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 
-use crate::local::controllers::{Id, services, services::Family};
+use crate::local::controllers::{Id, endpoints::ByService, services, services::Family};
 
 /// The rules for these Services and slices. The same input gives the same text, so the caller sees
 /// whether there is anything to do.
 pub(in crate::local) fn text<'a>(
     services: impl Iterator<Item = (&'a Id, &'a Service)>,
-    slices: &[&EndpointSlice],
+    slices: &ByService<'_>,
 ) -> String {
     let mut translations = String::new();
     let mut hairpins: [BTreeSet<IpAddr>; 2] = Default::default();
@@ -22,7 +22,7 @@ pub(in crate::local) fn text<'a>(
         for address in services::addresses(service) {
             for port in spec.ports.iter().flatten() {
                 let protocol = port.protocol.as_deref().unwrap_or("TCP").to_lowercase();
-                let targets = targets(id, port.name.as_deref(), &address, slices);
+                let targets = targets(slices.of(id), port.name.as_deref(), &address);
                 let [v4, v6] = &mut hairpins;
                 let hairpins = if address.is_ipv4() { v4 } else { v6 };
                 hairpins.extend(targets.iter().map(|(target, _)| *target));
@@ -80,13 +80,12 @@ fn translation(out: &mut String, (ip, protocol, port): (&IpAddr, &str, i32), to:
 /// The endpoints of a port: those that are ready, or when none is, those that still serve while they
 /// end.
 fn targets(
-    service: &Id,
+    slices: &[&EndpointSlice],
     port: Option<&str>,
     family_of: &IpAddr,
-    slices: &[&EndpointSlice],
 ) -> Vec<(IpAddr, i32)> {
     let (mut ready, mut serving) = (BTreeSet::new(), BTreeSet::new());
-    for slice in slices.iter().filter(|slice| belongs(slice, service)) {
+    for slice in slices {
         let mut ports = slice.ports.iter().flatten();
         let port = ports.find(|p| p.name.as_deref().unwrap_or("") == port.unwrap_or(""));
         let Some(number) = port.and_then(|port| port.port) else {
@@ -105,13 +104,6 @@ fn targets(
         }
     }
     if ready.is_empty() { serving } else { ready }.into_iter().collect()
-}
-
-/// Is this a slice of that Service?
-pub(in crate::local) fn belongs(slice: &EndpointSlice, service: &Id) -> bool {
-    let metadata = &slice.metadata;
-    let name = metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
-    name == Some(&service.name) && metadata.namespace.as_deref() == Some(&service.namespace)
 }
 
 #[cfg(test)]
@@ -137,7 +129,9 @@ mod tests {
             .unwrap()
         };
         let id = Id::new("ns", "s");
-        let with = |ready| text(std::iter::once((&id, &service)), &[&slice(ready)]);
+        let with = |ready| {
+            text(std::iter::once((&id, &service)), &std::iter::once(&slice(ready)).collect())
+        };
         assert!(with([true, true]).contains(
             "ip daddr 10.96.1.1 tcp dport 80 dnat ip to numgen random mod 2 \
              map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 }"

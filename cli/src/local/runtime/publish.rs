@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
-    core::v1::{ConfigMap, Pod},
+    core::v1::{ConfigMap, Pod, Service},
+    discovery::v1::EndpointSlice,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 
 use super::cluster::{Cluster, Member};
 use crate::local::{
-    controllers::{Id, Labels, services},
+    controllers::{Id, Labels, endpoints::ByService, services},
     dns::Zone,
     network::{self, rules},
     objects::Note,
@@ -44,12 +45,12 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn of(cluster: &Cluster) -> Self {
-        let slices: Vec<_> = cluster.slices.values().collect();
+        let slices: ByService<'_> = cluster.slices.values().collect();
         Self {
             files: files(cluster),
             rules: rules::text(cluster.services.iter(), &slices),
             zone: Zone::of(cluster.services.iter(), &slices),
-            overview: overview(cluster),
+            overview: overview(cluster, &slices),
         }
     }
 }
@@ -248,7 +249,7 @@ fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> Replica
     }
 }
 
-fn overview(cluster: &Cluster) -> Overview {
+fn overview(cluster: &Cluster, slices: &ByService<'_>) -> Overview {
     let deployments = cluster.progress().into_iter().map(|(id, wanted, ready, old)| {
         DeploymentLine { namespace: id.namespace, name: id.name, wanted, ready, old }
     });
@@ -266,7 +267,11 @@ fn overview(cluster: &Cluster) -> Overview {
         settled,
         deployments,
         pods,
-        services: cluster.services.iter().map(|(id, s)| service_line(cluster, id, s)).collect(),
+        services: cluster
+            .services
+            .iter()
+            .map(|(id, s)| service_line(slices.of(id), id, s))
+            .collect(),
         objects: Vec::new(),
         problems: cluster.problems(),
         not_honoured: cluster.objects.notes.clone(),
@@ -312,16 +317,11 @@ fn pod_line(id: &Id, member: &Member) -> PodLine {
     }
 }
 
-fn service_line(
-    cluster: &Cluster,
-    id: &Id,
-    service: &k8s_openapi::api::core::v1::Service,
-) -> ServiceLine {
+fn service_line(slices: &[&EndpointSlice], id: &Id, service: &Service) -> ServiceLine {
     // A pod of two families is one endpoint.
     let family = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref()?.first());
-    let slices = cluster.slices.values().filter(|slice| {
-        rules::belongs(slice, id) && family.is_none_or(|family| *family == slice.address_type)
-    });
+    let slices =
+        slices.iter().filter(|slice| family.is_none_or(|family| *family == slice.address_type));
     let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
     let ready = endpoints.filter(|endpoint| {
         endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
