@@ -139,8 +139,9 @@ impl Bed {
         fs::write(&file, self.mesh.exec(&self.caller, SIDECAR, dump).await?)?;
         let threads = ["sh", "-c", "cat /proc/1/task/*/comm"];
         let threads = self.mesh.exec(&self.caller, SIDECAR, &threads).await?;
-        // Ours are called `worker`, Envoy's `wrk:worker_0` and so on.
-        let workers = threads.lines().filter(|name| name.contains("worker")).count();
+        // Ours are called `worker`, Envoy's `wrk:worker_0` and so on; its `dog:workers` watches them.
+        let worker = |name: &&str| name.starts_with("worker") || name.starts_with("wrk:");
+        let workers = threads.lines().filter(worker).count();
         let log = self.mesh.logs(&self.caller, SIDECAR).await?;
         let last = log.lines().rfind(|line| line.starts_with('{') && line.contains("\"status\""));
         let last = last.unwrap_or("no access log");
