@@ -151,11 +151,10 @@ impl Follower {
 
     /// Whether a change has come through, and what of it may be told.
     fn settle(&mut self, now: Instant) {
-        let waits =
-            |object: &&ObjectRef| self.tally.force(object).is_some_and(|force| force.waiting > 0);
         if let Some((since, _)) = self.change {
             // What waits has changed, and was not told.
-            let waiting = self.untold.iter().any(|object| waits(&object));
+            let waits = |object| self.tally.force(object).is_some_and(|force| force.waiting > 0);
+            let waiting = self.untold.iter().any(waits);
             let late = now >= since + STALLED;
             if !waiting {
                 self.sources.metrics.converged.0.observe((now - since).as_secs_f64());

@@ -2,6 +2,12 @@
 
 use std::{pin::pin, sync::Arc};
 
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::{
+    body::Incoming,
+    upgrade::{self, OnUpgrade},
+};
+
 use super::{
     Connection,
     body::{ResponseBody, Upload, grpc_status},
@@ -17,11 +23,6 @@ use crate::{
         limits::Bound,
         send::{Answer, Lease, Message},
     },
-};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::{
-    body::Incoming,
-    upgrade::{self, OnUpgrade},
 };
 
 /// Answers one request that came on `connection`. Its record closes with the response's body.

@@ -13,7 +13,6 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
-
 use tulle_xds::model::Endpoint;
 
 use super::{
@@ -68,15 +67,14 @@ pub async fn establish(
 ) -> Result<Established, Error> {
     let deadline = Instant::now() + cluster.settings().connect_timeout;
     let told = endpoint.told();
-    for _ in 1..TRIES {
+    let mut tries = 1;
+    loop {
         match once(shared, cluster, &told, alpn, deadline).await {
             Ok(io) => return Ok(Established { io, place }),
-            Err(Failed { error, again: false }) => return Err(error),
-            Err(Failed { again: true, .. }) => {}
+            Err(Failed { again: true, .. }) if tries < TRIES => tries += 1,
+            Err(Failed { error, .. }) => return Err(error),
         }
     }
-    let last = once(shared, cluster, &told, alpn, deadline).await;
-    last.map(|io| Established { io, place }).map_err(|failed| failed.error)
 }
 
 /// How often a meshed endpoint is tried whose application speaks before its sidecar has heard us. The

@@ -159,7 +159,7 @@ impl Listener {
     fn tcp_chain(&self) -> pb::FilterChain {
         let proxy = TcpProxy {
             stat_prefix: self.name.clone(),
-            // No time limit; Envoy's default is an hour.
+            // Zero is no bound; Envoy's default is an hour.
             idle_timeout: wire::duration(self.idle.unwrap_or_default()),
             cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted(&self.backends))),
             ..TcpProxy::default()
