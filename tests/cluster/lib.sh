@@ -2,9 +2,10 @@
 KT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd); . $KT/env.sh; S=$STATE/$NAME; PKI=$S/pki; LOG=$S/log
 starttime() { sed 's/.*) //' /proc/$1/stat 2>/dev/null | awk '{print $20}'; }
 spawn() { local n=$1; shift; setsid "$@" >$LOG/$n.log 2>&1 </dev/null & echo "$! $(starttime $!) $n" >> $S/pids; }
+missing() { echo "up: $1 not ready after ${2}s; the last lines of each log, and the disk:" >&2; tail -n 5 $LOG/*.log >&2 || true; df -h "$S" >&2; }
 waitfor() { # what seconds cmd...
   local w=$1 t=$2 end; shift 2; end=$((SECONDS+t))
-  until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { echo "up: $w not ready after ${t}s; see $LOG" >&2; return 1; }; sleep 0.2; done
+  until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { missing "$w" "$t"; return 1; }; sleep 0.2; done
   echo "  $w $(( ($(date +%s%N)-${T0:-$(date +%s%N)})/1000000 )) ms"; }
 # --- addresses: cluster ID gives every cluster its own; all of it lives in network namespaces kt-NAME-N only
 [ -f $S/env ] && . $S/env
