@@ -118,7 +118,11 @@ impl Objects {
             }
             ("apps", "ReplicaSet") => entry.insert(&mut self.replica_sets, &before.replica_sets)?,
             ("discovery.k8s.io", "EndpointSlice") => {
+                let id = entry.id.clone();
                 entry.insert(&mut self.slices, &before.slices)?;
+                if let Some(slice) = self.slices.get_mut(&id) {
+                    slice.metadata.namespace = Some(id.namespace);
+                }
             }
             // A ServiceAccount says nothing that is needed here; the name is in the pod.
             ("", "ServiceAccount") => {}

@@ -6,9 +6,12 @@
 mod cluster;
 mod publish;
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, future, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::sleep_until,
+};
 
 use self::cluster::Cluster;
 use super::{
@@ -93,10 +96,14 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
     let out = publish::Outlets { config_maps, zone, overview };
     let publisher = publish::Publisher::new(Arc::clone(&cx), out, verdict);
     let mut cluster = Cluster::new(cx, &launch, system, publisher);
-    // What failed is tried again.
-    let mut clock = tokio::time::interval(Duration::from_secs(1));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due = None;
     loop {
+        let timer = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             command = commanded.recv() => if let Some(control::Command::Down) = command {
@@ -106,9 +113,9 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
             Some(content) = produced.recv() => cluster.produced(&content),
             Ok(()) = verdicts.changed() => {}
             () = news.notified() => {}
-            _ = clock.tick() => {}
+            () = timer => {}
         }
-        cluster.reconcile().await;
+        due = cluster.reconcile().await;
         if cluster.has_ended() {
             tracing::info!("the mesh has ended");
             return Ok(());

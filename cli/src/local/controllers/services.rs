@@ -15,6 +15,8 @@ use crate::local::network::Families;
 #[derive(Debug, Default)]
 pub(in crate::local) struct Allocator {
     taken: HashMap<IpAddr, Id>,
+    /// The same the other way round.
+    given: HashMap<(Id, Family), IpAddr>,
     mesh: Families,
 }
 
@@ -41,6 +43,7 @@ impl Allocator {
     ) -> (BTreeMap<Id, Service>, Vec<Refused>) {
         let declared: BTreeMap<&Id, &Service> = services.collect();
         self.taken.retain(|_, owner| declared.contains_key(owner));
+        self.given.retain(|(owner, _), _| declared.contains_key(owner));
         let mut refused = Vec::new();
         // Who asks for an address by name comes before who takes any.
         let (asking, others): (Vec<_>, Vec<_>) =
@@ -96,9 +99,7 @@ impl Allocator {
         if let Some(address) = asked {
             return self.claim(id, address, family);
         }
-        if let Some((address, _)) =
-            self.taken.iter().find(|(address, owner)| *owner == id && Family::of(address) == family)
-        {
+        if let Some(address) = self.given.get(&(id.clone(), family)) {
             return Ok(*address);
         }
         let digest = Sha256::digest(id.to_string());
@@ -107,8 +108,16 @@ impl Allocator {
             .map(|step| family.nth(seed.wrapping_add(step)))
             .find(|address| !self.taken.contains_key(address))
             .ok_or("all service addresses are in use")?;
-        self.taken.insert(free, id.clone());
+        self.give(id, free, family);
         Ok(free)
+    }
+
+    /// Instead of the one that the Service had.
+    fn give(&mut self, id: &Id, address: IpAddr, family: Family) {
+        if let Some(old) = self.given.insert((id.clone(), family), address) {
+            self.taken.remove(&old);
+        }
+        self.taken.insert(address, id.clone());
     }
 
     fn claim(&mut self, id: &Id, address: IpAddr, family: Family) -> Result<IpAddr, String> {
@@ -123,8 +132,7 @@ impl Allocator {
                 Err(format!("spec.clusterIP {address} belongs to Service {owner} already"))
             }
             _ => {
-                self.taken.retain(|a, owner| owner != id || Family::of(a) != family);
-                self.taken.insert(address, id.clone());
+                self.give(id, address, family);
                 Ok(address)
             }
         }
@@ -188,7 +196,7 @@ fn families(spec: &ServiceSpec, mesh: Families) -> Result<Vec<Family>, String> {
 }
 
 /// One of the two Internet protocols.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::local) enum Family {
     V4,
     V6,

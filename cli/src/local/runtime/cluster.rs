@@ -9,7 +9,7 @@ use k8s_openapi::{
         core::v1::{Pod, PodTemplateSpec, Service},
         discovery::v1::EndpointSlice,
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
     jiff::Timestamp,
 };
 use tokio::time::Instant;
@@ -30,6 +30,8 @@ use crate::local::{
     system,
 };
 
+/// When to try again what failed.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long `down` waits for a pod that takes its time.
 const DOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -49,7 +51,10 @@ pub(super) struct Cluster {
     pub(super) pods: BTreeMap<Id, Member>,
     pub(super) services: BTreeMap<Id, Service>,
     pub(super) refused: Vec<Refused>,
+    /// What Services and pods make; the user's own are among the objects.
     pub(super) slices: BTreeMap<Id, EndpointSlice>,
+    /// Services or slices are not those that were published last.
+    pub(super) moved: bool,
     /// Pods that could not be made, by their owner.
     pub(super) rejected: BTreeMap<Id, String>,
     allocator: Allocator,
@@ -109,7 +114,7 @@ impl Cluster {
         publisher: Publisher,
     ) -> Self {
         let objects = Objects::read(&system, &Objects::default());
-        Self {
+        let mut cluster = Self {
             publisher,
             cx,
             name: launch.name.clone(),
@@ -117,26 +122,37 @@ impl Cluster {
             data_plane: launch.data_plane,
             system,
             content: Content::default(),
-            objects,
+            objects: Objects::default(),
             loaded: false,
             sets: BTreeMap::new(),
             pods: BTreeMap::new(),
             services: BTreeMap::new(),
             refused: Vec::new(),
             slices: BTreeMap::new(),
+            moved: true,
             rejected: BTreeMap::new(),
             allocator: Allocator::new(launch.families),
             range: PodRange::new(launch.families),
             serial: 0,
             ending: false,
-        }
+        };
+        cluster.declare(objects);
+        cluster
+    }
+
+    fn declare(&mut self, objects: Objects) {
+        self.moved |=
+            objects.services != self.objects.services || objects.slices != self.objects.slices;
+        (self.services, self.refused) = self.allocator.fill(objects.services.iter());
+        self.publisher.services(&self.services);
+        self.objects = objects;
     }
 
     /// The user's directory says something new.
     pub(super) fn declared(&mut self, content: Content) {
         let mut documents = self.system.clone();
         documents.extend(content.documents.iter().cloned());
-        self.objects = Objects::read(&documents, &self.objects);
+        self.declare(Objects::read(&documents, &self.objects));
         self.content = content;
         self.loaded = true;
         self.publisher.user_config_maps(self.objects.config_maps.clone());
@@ -159,8 +175,9 @@ impl Cluster {
         self.ending && self.pods.is_empty()
     }
 
-    /// Takes the next steps towards what is wanted, and publishes what is.
-    pub(super) async fn reconcile(&mut self) {
+    /// Takes the next steps towards what is wanted, and publishes what is. Says when there is more to do though nothing
+    /// happens until then.
+    pub(super) async fn reconcile(&mut self) -> Option<Instant> {
         self.take_news();
         if self.ending {
             self.end_all();
@@ -169,11 +186,24 @@ impl Cluster {
             self.reconcile_sets();
             self.reconcile_own_pods();
         }
-        let declared = self.objects.services.iter();
-        (self.services, self.refused) = self.allocator.fill(declared);
-        self.slices = self.wanted_slices();
+        let slices = self.made_slices();
+        self.moved |= slices != self.slices;
+        self.slices = slices;
         let view = super::publish::View::of(self);
-        self.publisher.publish(view).await;
+        self.moved = false;
+        let published = self.publisher.publish(view).await;
+        let again = (!published || !self.rejected.is_empty()).then(|| Instant::now() + RETRY);
+        self.next_available().into_iter().chain(again).min()
+    }
+
+    /// When the next pod has been ready for as long as its ReplicaSet wants.
+    fn next_available(&self) -> Option<Instant> {
+        let due = self.pods.values().filter_map(|member| {
+            let set = self.sets.get(member.owner.as_ref()?)?;
+            Some(member.ready_since? + set.min_ready)
+        });
+        let now = Instant::now();
+        due.filter(|due| *due > now).min()
     }
 
     fn take_news(&mut self) {
@@ -205,7 +235,7 @@ impl Cluster {
         }
     }
 
-    fn wanted_slices(&self) -> BTreeMap<Id, EndpointSlice> {
+    fn made_slices(&self) -> BTreeMap<Id, EndpointSlice> {
         let backends: Vec<(Pod, bool, bool)> = self
             .pods
             .values()
@@ -223,18 +253,11 @@ impl Cluster {
             })
             .collect();
         let made = self.services.iter().flat_map(|(id, s)| endpoints::slices(id, s, &backends));
-        let mut slices: BTreeMap<Id, EndpointSlice> = made
-            .map(|slice| {
-                let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-                (Id::new(namespace, slice.metadata.name.clone().unwrap_or_default()), slice)
-            })
-            .collect();
-        for (id, slice) in &self.objects.slices {
-            let mut slice = slice.clone();
-            slice.metadata.namespace = Some(id.namespace.clone());
-            slices.insert(id.clone(), slice);
-        }
-        slices
+        let made = made.map(|slice| {
+            let ObjectMeta { namespace, name, .. } = slice.metadata.clone();
+            (Id::new(namespace.unwrap_or_default(), name.unwrap_or_default()), slice)
+        });
+        made.filter(|(id, _)| !self.objects.slices.contains_key(id)).collect()
     }
 
     fn next_serial(&mut self) -> u64 {

@@ -1,7 +1,7 @@
 //! What others see of the cluster: object files for the control plane, rules for the kernel, names for
 //! DNS, ConfigMaps for pods, the overview for commands. Only what changed is written.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
@@ -35,21 +35,23 @@ pub(super) struct Outlets {
     pub(super) overview: watch::Sender<Arc<Overview>>,
 }
 
-/// Everything to be published, worked out from the cluster.
+/// What is to be published, worked out from the cluster.
 pub(super) struct View {
     files: BTreeMap<String, String>,
-    rules: String,
-    zone: Zone,
+    /// How Services are reached, by address and by name; none where that is as it was.
+    reach: Option<(String, Zone)>,
     overview: Overview,
 }
 
 impl View {
     pub(super) fn of(cluster: &Cluster) -> Self {
-        let slices: ByService<'_> = cluster.slices.values().collect();
+        let slices = cluster.objects.slices.values().chain(cluster.slices.values());
+        let slices: ByService<'_> = slices.collect();
+        let services = || cluster.services.iter();
+        let reach = || (rules::text(services(), &slices), Zone::of(services(), &slices));
         Self {
             files: files(cluster),
-            rules: rules::text(cluster.services.iter(), &slices),
-            zone: Zone::of(cluster.services.iter(), &slices),
+            reach: cluster.moved.then(reach),
             overview: overview(cluster, &slices),
         }
     }
@@ -61,8 +63,14 @@ pub(super) struct Publisher {
     out: Outlets,
     /// What the control plane says.
     verdict: watch::Receiver<Verdict>,
-    files: BTreeMap<String, String>,
+    /// Files of Services: thousands of them are worked out when they change and not at each news of a pod.
+    services: BTreeMap<String, String>,
+    /// Files that are written.
+    written: BTreeMap<String, String>,
+    /// Rules as they shall be.
     rules: String,
+    /// Rules as the kernel has them.
+    in_force: String,
     /// Why the kernel does not follow, if it does not.
     fault: Option<String>,
     user_maps: BTreeMap<Id, ConfigMap>,
@@ -75,8 +83,10 @@ impl Publisher {
             cx,
             out,
             verdict,
-            files: BTreeMap::new(),
+            services: BTreeMap::new(),
+            written: BTreeMap::new(),
             rules: String::new(),
+            in_force: String::new(),
             fault: None,
             user_maps: BTreeMap::new(),
             produced_maps: BTreeMap::new(),
@@ -86,6 +96,12 @@ impl Publisher {
     pub(super) fn user_config_maps(&mut self, maps: BTreeMap<Id, ConfigMap>) {
         self.user_maps = maps;
         self.send_config_maps();
+    }
+
+    /// The Services, filled.
+    pub(super) fn services(&mut self, services: &BTreeMap<Id, Service>) {
+        self.services =
+            services.iter().filter_map(|(id, s)| file(3, "Service", "v1", id, s)).collect();
     }
 
     /// What the control plane writes wins: a user's map of the same name would be overwritten by it on
@@ -105,13 +121,20 @@ impl Publisher {
         });
     }
 
-    /// Writes what changed. Rules come first: when the control plane tells others of an address, it
-    /// works.
-    pub(super) async fn publish(&mut self, mut view: View) {
-        if view.rules != self.rules {
-            match network::translate(&self.cx.programs, &view.rules).await {
-                Ok(()) => (self.rules, self.fault) = (view.rules, None),
-                // Tried again with the next change, or the next second.
+    /// Writes what changed, and says whether all of it could be. Rules come first: when the control plane tells others
+    /// of an address, it works.
+    pub(super) async fn publish(&mut self, mut view: View) -> bool {
+        if let Some((rules, zone)) = view.reach {
+            self.rules = rules;
+            self.out.zone.send_if_modified(|last| {
+                let changed = **last != zone;
+                *last = Arc::new(zone);
+                changed
+            });
+        }
+        if self.rules != self.in_force {
+            match network::translate(&self.cx.programs, &self.rules).await {
+                Ok(()) => (self.in_force, self.fault) = (self.rules.clone(), None),
                 Err(error) => {
                     tracing::error!(%error, "service addresses keep their old targets");
                     self.fault = Some(error.to_string());
@@ -130,84 +153,94 @@ impl Publisher {
         let told = verdict.problems(&overview.directory, &known);
         view.overview.problems.extend(told);
         view.overview.objects = verdict.objects(&view.overview.directory);
-        self.out.zone.send_if_modified(|zone| {
-            let changed = **zone != view.zone;
-            *zone = Arc::new(view.zone);
-            changed
-        });
-        self.write_files(view.files);
+        let written = self.write_files(view.files);
         self.out.overview.send_if_modified(|overview| {
             let changed = **overview != view.overview;
             *overview = Arc::new(view.overview);
             changed
         });
+        written && self.fault.is_none()
     }
 
-    fn write_files(&mut self, wanted: BTreeMap<String, String>) {
+    fn write_files(&mut self, live: BTreeMap<String, String>) -> bool {
+        let Self { services, written, .. } = self;
         let directory = self.cx.state.objects();
-        for (name, text) in &wanted {
-            if self.files.get(name) == Some(text) {
-                continue;
-            }
-            if let Err(error) = write_atomically(&directory.join(name), text.as_bytes()) {
-                tracing::error!(name, %error, "object is not written");
+        let (live, mut all) = (&live, true);
+        // In the order of their names, whichever map they are in.
+        let new: BTreeMap<&String, &String> = live
+            .iter()
+            .chain(&*services)
+            .filter(|(name, text)| written.get(*name) != Some(text))
+            .collect();
+        for (name, text) in new {
+            match write_atomically(&directory.join(name), text.as_bytes()) {
+                Ok(()) => {
+                    written.insert(name.clone(), text.clone());
+                }
+                Err(error) => {
+                    tracing::error!(name, %error, "object is not written");
+                    all = false;
+                }
             }
         }
-        for name in self.files.keys().filter(|name| !wanted.contains_key(*name)) {
-            let path: PathBuf = directory.join(name);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::error!(path = %path.display(), %error, "object stays");
+        written.retain(|name, _| {
+            if live.contains_key(name) || services.contains_key(name) {
+                return true;
             }
-        }
-        self.files = wanted;
+            let removed = fs::remove_file(directory.join(name))
+                .inspect_err(|error| tracing::error!(name, %error, "object stays"))
+                .is_ok();
+            all &= removed;
+            !removed
+        });
+        all
     }
 }
 
-/// File names begin with the kind, so pods are known before the slices that lead to them.
+/// Objects that follow pods. File names begin with the kind, so pods are known before the slices that lead to them.
 fn files(cluster: &Cluster) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::new();
-    let mut add = |order: u8, kind: &str, version: &str, id: &Id, object: &dyn ErasedObject| {
-        let name = format!("{order}-{}_{}_{}.yaml", kind.to_lowercase(), id.namespace, id.name);
-        match object.yaml(version, kind) {
-            Ok(text) => {
-                files.insert(name, text);
-            }
-            Err(error) => tracing::error!(name, %error, "object is not written"),
-        }
-    };
-    for (id, set) in &cluster.sets {
-        add(1, "ReplicaSet", "apps/v1", id, &replica_set(cluster, id, set));
-    }
-    for (id, member) in &cluster.pods {
-        add(2, "Pod", "v1", id, &member.object());
-    }
-    for (id, service) in &cluster.services {
-        add(3, "Service", "v1", id, service);
-    }
-    for (id, slice) in &cluster.slices {
-        // The user's own are in his directory.
-        let own = cluster.objects.slices.contains_key(id);
-        if !own || id.namespace == "kube-system" {
-            add(4, "EndpointSlice", "discovery.k8s.io/v1", id, slice);
-        }
-    }
-    files
+    let sets = cluster.sets.iter();
+    let sets =
+        sets.map(|(id, set)| file(1, "ReplicaSet", "apps/v1", id, &replica_set(cluster, id, set)));
+    let pods = cluster.pods.iter().map(|(id, pod)| file(2, "Pod", "v1", id, &pod.object()));
+    // The user's own slices are in his directory, those of the mesh itself nowhere else.
+    let own = cluster.objects.slices.iter().filter(|(id, _)| id.namespace == "kube-system");
+    let slices = cluster.slices.iter().chain(own);
+    let slices =
+        slices.map(|(id, slice)| file(4, "EndpointSlice", "discovery.k8s.io/v1", id, slice));
+    sets.chain(pods).chain(slices).flatten().collect()
 }
 
-/// Objects of all kinds as YAML. k8s-openapi's types write version and kind by themselves.
-trait ErasedObject {
-    fn yaml(&self, version: &str, kind: &str) -> Result<String, serde_yaml_ng::Error>;
+/// Name and content of an object's file.
+fn file(
+    order: u8,
+    kind: &str,
+    version: &str,
+    id: &Id,
+    object: &impl Serialize,
+) -> Option<(String, String)> {
+    let name = format!("{order}-{}_{}_{}.yaml", kind.to_lowercase(), id.namespace, id.name);
+    match yaml(object, version, kind) {
+        Ok(text) => Some((name, text)),
+        Err(error) => {
+            tracing::error!(name, %error, "object is not written");
+            None
+        }
+    }
 }
 
-impl<T: Serialize> ErasedObject for T {
-    fn yaml(&self, version: &str, kind: &str) -> Result<String, serde_yaml_ng::Error> {
-        let mut value = serde_yaml_ng::to_value(self)?;
-        if let Some(map) = value.as_mapping_mut() {
-            map.insert("apiVersion".into(), version.into());
-            map.insert("kind".into(), kind.into());
-        }
-        serde_yaml_ng::to_string(&value)
+/// k8s-openapi's types do not write version and kind by themselves.
+fn yaml(
+    object: &impl Serialize,
+    version: &str,
+    kind: &str,
+) -> Result<String, serde_yaml_ng::Error> {
+    let mut value = serde_yaml_ng::to_value(object)?;
+    if let Some(map) = value.as_mapping_mut() {
+        map.insert("apiVersion".into(), version.into());
+        map.insert("kind".into(), kind.into());
     }
+    serde_yaml_ng::to_string(&value)
 }
 
 fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> ReplicaSet {
