@@ -115,7 +115,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (cache, interest) = Cache::new();
     let roster = Roster::default();
     let contributions = Contributions::default();
-    let ads = ads(cache.clone(), &config, roster.clone(), drain.clone());
+    let ads = ads(cache.clone(), &config, roster.clone(), &drain);
     let (with_status, statuses) = watch::channel(Report::default());
     let sources = status::Sources {
         contributions: contributions.clone(),
@@ -203,13 +203,14 @@ fn serve_grpc(
     for (mut server, connections) in [(proven, incoming.proven), (strangers, incoming.strangers)] {
         let router =
             server.add_service(certificates.clone()).add_service(ads.clone().into_server());
-        let stop = drain.clone();
+        let in_flight = drain.clone();
         tasks.spawn(async move {
-            let stop = async move { stop.started().await };
+            let stop = in_flight.told();
             let served = Box::pin(router.serve_with_incoming_shutdown(connections, stop)).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the gRPC server has ended");
             }
+            drop(in_flight);
         });
     }
 }
@@ -242,9 +243,9 @@ fn serve_admin(
     Ok(())
 }
 
-fn ads(cache: Cache, config: &Config, roster: Roster, drain: Drain) -> AdsService {
+fn ads(cache: Cache, config: &Config, roster: Roster, drain: &Drain) -> AdsService {
     let pods = Pods { roster, trust_domain: config.trust_domain.clone() };
-    AdsService::until(cache, Arc::new(pods), async move { drain.started().await })
+    AdsService::until(cache, Arc::new(pods), drain.told())
 }
 
 fn attestor(config: &Config, roster: Roster) -> Attestor {

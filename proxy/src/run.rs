@@ -34,6 +34,7 @@ use tulle_runtime::{
     http::{serve_tcp, serve_unix},
     log::{self, Lines},
     metrics::Registry,
+    pages,
     ready::Readiness,
     signal,
     socket::bind_private,
@@ -64,6 +65,9 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long the last access log lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long after its first certificate a proxy has come to rest.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +128,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let drains = (outbound_drain, inbound_drain);
     let workers = work(&config, &shared, drains, ended).await?;
     drop(listening);
+    tokio::spawn(settle(shared.certs.clone()));
 
     let drains = draining.clone().run(&inbound, || shared.locals.load());
     let signal = tokio::select! {
@@ -183,6 +188,16 @@ fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs
         client.run().await;
     });
     (store, certs)
+}
+
+/// Gives back what only the start needed.
+async fn settle(certs: Certs) {
+    certs.installed().await;
+    tokio::time::sleep(SETTLED).await;
+    match pages::forget_code() {
+        Ok(bytes) => tracing::debug!(bytes, "pages of code given back"),
+        Err(error) => tracing::debug!(%error, "pages of code stay"),
+    }
 }
 
 /// Answers DNS, if that is redirected here.

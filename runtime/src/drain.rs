@@ -71,6 +71,15 @@ impl Drain {
         self.reached(Stage::Closing).await;
     }
 
+    /// Resolves as [`started`](Self::started) does, for whoever is told of the end and has nothing in flight that it
+    /// should wait for.
+    pub fn told(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut watch = self.watch.clone();
+        async move {
+            let _gone = watch.wait_for(|now| *now >= Stage::Closing).await.is_err();
+        }
+    }
+
     /// Resolves once it has come to `stage`, or when the [`Trigger`] is gone. Cancel safe.
     pub async fn reached(&self, stage: Stage) {
         // An error means that the trigger is gone: nobody could start a drain any more.
@@ -91,6 +100,16 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_only_told_holds_nothing_up() {
+        let (mut trigger, drain) = channel();
+        let told = drain.told();
+        drop(drain);
+        trigger.start();
+        trigger.finished().await;
+        told.await;
+    }
 
     #[tokio::test]
     async fn finishes_when_the_last_watcher_is_dropped() {

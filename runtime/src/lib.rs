@@ -5,6 +5,7 @@
 //! metrics  what it counts        drain    how it ends
 //! http     the small admin server         signal   when it is told to end
 //! room     how many connections, of whom  socket   Unix sockets for us alone
+//! pages    what of its code it holds
 //! seldom   what strangers can make it say
 //! ```
 
@@ -12,6 +13,7 @@ pub mod drain;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod pages;
 pub mod ready;
 pub mod room;
 pub mod seldom;

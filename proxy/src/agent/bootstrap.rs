@@ -71,7 +71,11 @@ pub(super) fn envoy(config: &Config, sds: &Path) -> Value {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "tulle-control-plane"}}],
+                "grpc_services": [{"envoy_grpc": {
+                    "cluster_name": "tulle-control-plane",
+                    // As soon again as our own sidecars come: by default Envoy waits for up to 30 s.
+                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "15s"}},
+                }}],
             },
             "cds_config": ads,
             "lds_config": ads,
