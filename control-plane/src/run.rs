@@ -18,7 +18,7 @@ use tonic::transport::Server;
 use tulle_proto::ca::v1::certificate_service_server::CertificateServiceServer;
 use tulle_runtime::{
     drain::{self, Drain, Trigger},
-    http::{serve_tcp, serve_unix},
+    http::{Names, serve_tcp, serve_unix},
     metrics::Registry,
     ready::Readiness,
     socket::bind_private,
@@ -34,7 +34,7 @@ use crate::{
         keys::TokenKeys,
         root::RootError,
         roots::Roots,
-        server_certificate::{ServerCertificate, ServerCertificateError},
+        server_certificate::{SERVER_NAME, ServerCertificate, ServerCertificateError},
         service::{Certificates, MAX_REQUEST},
     },
     compile::Settings,
@@ -239,7 +239,9 @@ fn serve_admin(
         tasks.spawn(serve_unix(listener, handler, drain.clone()));
     }
     let handler = move |request| std::future::ready(admin.status(&request));
-    tasks.spawn(serve_tcp(status, handler, drain));
+    let own = SERVER_NAME.trim_end_matches(".svc").to_owned();
+    let names = Names::within([own, config.cluster_domain.clone()]);
+    tasks.spawn(serve_tcp(status, handler, names, drain));
     Ok(())
 }
 

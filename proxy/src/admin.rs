@@ -185,7 +185,10 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
-    use tulle_runtime::{drain, http::serve_tcp};
+    use tulle_runtime::{
+        drain,
+        http::{Names, serve_tcp},
+    };
 
     use super::*;
     use crate::run::HOLD;
@@ -224,7 +227,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_trigger, drain) = drain::channel();
-        tokio::spawn(serve_tcp(listener, status, drain));
+        tokio::spawn(serve_tcp(listener, status, Names::default(), drain));
 
         let answer = ask(address, "GET /probe/s3cret/app/liveness").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tulle_runtime::{
     drain::{self, Drain},
-    http::{serve_tcp, serve_unix},
+    http::{Names, serve_tcp, serve_unix},
     log::{self, Lines},
     metrics::Registry,
     pages,
@@ -252,6 +252,7 @@ fn serve_admin(
     settings: &Settings,
 ) -> Result<drain::Trigger, RunError> {
     let (trigger, drain) = drain::channel();
+    let names = Names::within([config.pod.namespace.clone()]);
     for ip in &config.pod.addresses {
         let address = SocketAddr::new(*ip, config.ports.status);
         let listener = bind(address).map_err(|error| RunError::Listen { address, error })?;
@@ -261,7 +262,7 @@ fn serve_admin(
             // At the address that the kubelet chose, as it would itself.
             application: Application { address: *ip, source: settings.source_for(*ip) },
         };
-        tokio::spawn(serve_tcp(listener, status, drain.clone()));
+        tokio::spawn(serve_tcp(listener, status, names.clone(), drain.clone()));
     }
     let path = config.admin_socket.clone();
     let listener = bind_private(&path).map_err(|error| RunError::AdminSocket { path, error })?;

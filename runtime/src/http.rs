@@ -1,6 +1,9 @@
 //! The small admin server: readiness, metrics, dumps. Not for traffic: bodies are read whole, a
 //! connection ends with its answer, and connections (in all and of one source), body sizes and times
-//! are bounded: strangers can reach it, and the kubelet must.
+//! are bounded: strangers can reach it, and the kubelet must. Over TCP no page in a browser gets an
+//! answer ([`Names`]).
+
+mod browser;
 
 use std::{
     convert::Infallible, future::pending, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration,
@@ -18,6 +21,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+pub use self::browser::Names;
 use crate::{drain::Drain, room::Room};
 
 /// Connections at once. Probes of slow applications hold theirs as long as they take.
@@ -53,15 +57,16 @@ where
     }
 }
 
-/// Serves until the drain starts.
-pub async fn serve_tcp(listener: TcpListener, handler: impl Handler, drain: Drain) {
+/// Serves whoever asks by an address or one of the `names`, until the drain starts.
+pub async fn serve_tcp(listener: TcpListener, handler: impl Handler, names: Names, drain: Drain) {
     let accept = || async { listener.accept().await.map(|(io, peer)| (io, Some(peer.ip()))) };
-    serve(handler, drain, accept).await;
+    serve(handler, Some(names), drain, accept).await;
 }
 
-/// Serves until the drain starts.
+/// Serves until the drain starts. No browser gets here.
 pub async fn serve_unix(listener: UnixListener, handler: impl Handler, drain: Drain) {
-    serve(handler, drain, || async { listener.accept().await.map(|(io, _)| (io, None)) }).await;
+    let accept = || async { listener.accept().await.map(|(io, _)| (io, None)) };
+    serve(handler, None, drain, accept).await;
 }
 
 /// A plain text answer.
@@ -82,8 +87,12 @@ pub fn answer(
     response
 }
 
-async fn serve<Io, A>(handler: impl Handler, drain: Drain, accept: impl Fn() -> A)
-where
+async fn serve<Io, A>(
+    handler: impl Handler,
+    names: Option<Names>,
+    drain: Drain,
+    accept: impl Fn() -> A,
+) where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     A: Future<Output = io::Result<(Io, Option<IpAddr>)>>,
 {
@@ -107,22 +116,22 @@ where
             tracing::debug!(?source, "too many admin connections, closing this one");
             continue;
         };
-        let handler = Arc::clone(&handler);
+        let (handler, names) = (Arc::clone(&handler), names.clone());
         tokio::spawn(async move {
             let _place = place;
-            connection(io, &*handler).await;
+            connection(io, &*handler, names.as_ref()).await;
         });
     }
 }
 
-async fn connection<Io>(io: Io, handler: &impl Handler)
+async fn connection<Io>(io: Io, handler: &impl Handler, names: Option<&Names>)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (clock, deadline) = watch::channel(Some(Instant::now() + WIRE));
     let clock = &clock;
     let service = service_fn(move |request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(respond(request, handler, clock).await)
+        Ok::<_, Infallible>(respond(request, handler, names, clock).await)
     });
     // The deadline of the connection is the head's as well.
     let mut http = http1::Builder::new();
@@ -160,8 +169,12 @@ async fn overdue(mut deadline: watch::Receiver<Option<Instant>>) {
 async fn respond(
     request: Request<Incoming>,
     handler: &impl Handler,
+    names: Option<&Names>,
     clock: &watch::Sender<Option<Instant>>,
 ) -> Response<Full<Bytes>> {
+    if let Some(refusal) = names.and_then(|names| names.refusal(&request)) {
+        return refusal.map(Full::new);
+    }
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY).collect().await else {
         let too_large = format!("at most {BODY} bytes\n");
@@ -197,7 +210,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, drain) = drain::channel();
-        (address, trigger, tokio::spawn(serve_tcp(listener, echo, drain)))
+        (address, trigger, tokio::spawn(serve_tcp(listener, echo, Names::default(), drain)))
     }
 
     async fn connect(from: &str, to: SocketAddr) -> TcpStream {
@@ -239,6 +252,47 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
 
+    async fn ask(address: SocketAddr, head: &str) -> String {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_page_in_a_browser_gets_no_answer() {
+        let (address, _trigger, _server) = start().await;
+        let by_address = format!("GET /metrics HTTP/1.1\r\nhost: {address}");
+        for (head, status) in [
+            (by_address.clone(), 200),
+            // A probe, a scrape, curl with a Service's name; a health check of HTTP/1.0.
+            (
+                "GET /ready HTTP/1.1\r\nhost: [fd00::7]:15021\r\nuser-agent: kube-probe/1.36"
+                    .into(),
+                200,
+            ),
+            ("GET /metrics HTTP/1.1\r\nhost: web.shop.svc.cluster.local:15021".into(), 200),
+            ("GET /ready HTTP/1.0".into(), 200),
+            ("GET /metrics HTTP/1.1\r\nhost: evil.example:15021".into(), 421),
+            ("GET http://evil.example/metrics HTTP/1.1\r\nhost: localhost".into(), 421),
+            ("GET /metrics HTTP/1.1\r\nhost:".into(), 421),
+            (format!("{by_address}\r\norigin: http://evil.example"), 403),
+            (format!("{by_address}\r\norigin: null"), 403),
+            (format!("{by_address}\r\norigin: http://{address}"), 403),
+        ] {
+            let answer = ask(address, &head).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} "))
+                    || answer.starts_with(&format!("HTTP/1.0 {status} ")),
+                "{head}: {answer}"
+            );
+            assert!(!answer.contains("access-control"), "{answer}");
+        }
+        let refused = ask(address, "GET / HTTP/1.1\r\nhost: evil.example").await;
+        assert!(refused.contains("\"evil.example\" is no name of this server"), "{refused}");
+    }
+
     /// Takes its time, and says much.
     struct Slow;
 
@@ -258,7 +312,7 @@ mod tests {
         let (mut client, server) = duplex(1024);
         client.write_all(said.as_bytes()).await.unwrap();
         let begun = Instant::now();
-        connection(server, &handler).await;
+        connection(server, &handler, None).await;
         begun.elapsed()
     }
 

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 use tonic::transport::Server;
 use tulle_runtime::{
     drain,
-    http::{Handler, TIME, answer, serve_tcp, serve_unix, text},
+    http::{Handler, Names, TIME, answer, serve_tcp, serve_unix, text},
     log::{self, Filter},
     metrics::{self, Registry},
     ready::Readiness,
@@ -263,6 +263,7 @@ impl Admin {
 /// Serves readiness, metrics and the admin socket until what it returns is dropped.
 fn serve_admin(config: &Config, admin: &Admin) -> Result<drain::Trigger, AgentError> {
     let (trigger, drain) = drain::channel();
+    let names = Names::within([config.pod.namespace.clone()]);
     for ip in &config.pod.addresses {
         let address = (*ip, config.ports.status).into();
         let listener = bind(address).map_err(|error| AgentError::Listen { address, error })?;
@@ -275,7 +276,7 @@ fn serve_admin(config: &Config, admin: &Admin) -> Result<drain::Trigger, AgentEr
             probes: config.probes.clone(),
             application: Application { address: *ip, source: Some(source) },
         };
-        tokio::spawn(serve_tcp(listener, status, drain.clone()));
+        tokio::spawn(serve_tcp(listener, status, names.clone(), drain.clone()));
     }
     let path = config.admin_socket.clone();
     let listener = bind_private(&path).map_err(|error| AgentError::Socket { path, error })?;
