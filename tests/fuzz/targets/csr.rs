@@ -1,5 +1,6 @@
 //! Certificate signing requests, from whoever reaches the control plane.
 
+#![cfg(not(test))]
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
 //! Protocol detection: a decision never changes when more bytes come, and comes within bounds.
 
+#![cfg(not(test))]
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -2,6 +2,7 @@
 //! an answer keeps to its limit or says that it is truncated, and the sidecar asks for no name that the
 //! control plane could not know.
 
+#![cfg(not(test))]
 #![no_main]
 
 use std::net::IpAddr;

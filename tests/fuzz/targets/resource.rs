@@ -1,6 +1,7 @@
 //! Resources as a control plane sends them: the first byte says of which kind, the rest is the
 //! message. What is understood is understood again from its own encoding, which is stable.
 
+#![cfg(not(test))]
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
