@@ -6,7 +6,7 @@
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
 
-#   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  without the mesh's part: must fail
+#   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  each without the mesh's part: must fail
 demo:
 	@tests/demo
 

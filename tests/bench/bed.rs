@@ -2,11 +2,11 @@
 
 use std::{fs, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tulle_tests::{
     load::Caller,
     mesh::{DataPlane, Mesh, Pod, binaries, cpu},
-    scene::{BoxFuture, Failure},
+    scene::{BoxFuture, Failure, SIDECARS, until},
 };
 
 use crate::{
@@ -22,7 +22,7 @@ const SIDECAR: &str = "tulle-proxy";
 /// How often a condition is looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// How long something may take to come true.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A mesh of a caller and a server.
 #[derive(Debug)]
@@ -51,9 +51,7 @@ impl Bed {
         let (yaml, data_plane) = match subject {
             Subject::Tulle => (yaml, DataPlane::Tulle),
             Subject::Envoy => (yaml, DataPlane::Envoy),
-            Subject::Direct => {
-                (yaml.replace("inject: enabled", "inject: disabled"), DataPlane::None)
-            }
+            Subject::Direct => (SIDECARS.without.save(&yaml), DataPlane::Tulle),
         };
         let raw = binaries().join("bench.raw");
         fs::create_dir_all(&raw)?;
@@ -62,7 +60,7 @@ impl Bed {
         let (caller, server) =
             (mesh.pod("bench", "caller").await?, mesh.pod("bench", "server").await?);
         let bed = Self { subject, mesh, caller, server };
-        bed.until(|| bed.get("http://server.bench:8080/")).await?;
+        bed.answers("http://server.bench:8080/").await?;
         Ok(bed)
     }
 
@@ -78,19 +76,9 @@ impl Bed {
         Ok(self.mesh.exec(&self.caller, "caller", &curl).await.is_ok_and(|code| code == "200"))
     }
 
-    /// Waits until `holds`.
-    pub(crate) async fn until<F>(&self, mut holds: impl FnMut() -> F) -> Result<(), Failure>
-    where
-        F: Future<Output = Result<bool, Failure>>,
-    {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await? {
-            if Instant::now() > deadline {
-                return Err(Failure(format!("not so after {PATIENCE:?}")));
-            }
-            sleep(LOOK).await;
-        }
-        Ok(())
+    /// Waits until a request of the caller is answered with 200.
+    pub(crate) async fn answers(&self, url: &str) -> Result<(), Failure> {
+        until(url, PATIENCE, async || self.get(url).await).await
     }
 
     /// Memory of a pod's sidecar in MiB, once it stands still.

@@ -25,7 +25,7 @@ pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> 
     let server = bed.server.ip.clone().unwrap_or_default();
     crowd::write(&bed.mesh.path(""), size.services, 0, &server)?;
     turn(bed, &server, 8080)?;
-    bed.until(|| bed.get(URL)).await?;
+    bed.answers(URL).await?;
     let changes = 4 * size.runs;
     let count = changes.to_string();
     let caller = bed.calls();
@@ -56,7 +56,7 @@ struct Changed {
 
 /// Sends the Service's requests to this port of the server.
 fn turn(bed: &Bed, server: &str, port: u16) -> Result<(), Failure> {
-    crowd::save(&bed.mesh.path(""), FILE, &crowd::service("turning", &[server.to_owned()], port))
+    bed.mesh.save(FILE, &crowd::service("turning", &[server.to_owned()], port))
 }
 
 /// Moves the Service's endpoint to and fro.

@@ -1,8 +1,8 @@
 //! Many Services, as a large mesh has them.
 
-use std::{fmt::Write as _, fs, net::Ipv4Addr, path::Path};
+use std::{fmt::Write as _, net::Ipv4Addr, path::Path};
 
-use tulle_tests::scene::Failure;
+use tulle_tests::{mesh::save, scene::Failure};
 
 /// Services of one file.
 const PER_FILE: usize = 100;
@@ -16,7 +16,7 @@ pub(crate) fn write(
     server: &str,
 ) -> Result<(), Failure> {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: crowd}\n";
-    save(directory, "crowd.yaml", namespace)?;
+    save(&directory.join("crowd.yaml"), namespace)?;
     let mut nobody = u32::from(Ipv4Addr::new(10, 200, 0, 0));
     for first in (0..services).step_by(PER_FILE) {
         let mut text = String::new();
@@ -29,16 +29,9 @@ pub(crate) fn write(
             };
             text.push_str(&service(&format!("svc-{i}"), &addresses, 8080));
         }
-        save(directory, &format!("crowd-{first}.yaml"), &text)?;
+        save(&directory.join(format!("crowd-{first}.yaml")), &text)?;
     }
     Ok(())
-}
-
-/// Saves as editors do: moved into place, so that no half file is read.
-pub(crate) fn save(directory: &Path, file: &str, text: &str) -> Result<(), Failure> {
-    let new = directory.join(format!(".{file}.new"));
-    fs::write(&new, text)?;
-    Ok(fs::rename(new, directory.join(file))?)
 }
 
 /// The Service `name` with a slice of endpoints at these addresses and this port.

@@ -26,12 +26,12 @@ pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> 
     let server = bed.server.ip.clone().unwrap_or_default();
     crowd::write(&bed.mesh.path(""), size.services, size.used, &server)?;
     let last = format!("http://svc-{}.crowd/", size.used - 1);
-    bed.until(|| bed.get(&last)).await?;
+    bed.answers(&last).await?;
     let alone = memory().await?;
 
     for i in 0..size.used {
         let url = format!("http://svc-{i}.crowd/");
-        bed.until(|| bed.get(&url)).await?;
+        bed.answers(&url).await?;
     }
     let using = memory().await?;
 

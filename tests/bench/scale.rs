@@ -6,11 +6,15 @@ use tokio::{
     join,
     time::{Instant, sleep},
 };
-use tulle_tests::{load::json, mesh::Pod, scene::Failure};
+use tulle_tests::{
+    load::json,
+    mesh::Pod,
+    scene::{Failure, until},
+};
 
 use crate::{
     Size,
-    bed::{Bed, LOOK},
+    bed::{Bed, LOOK, PATIENCE},
     crowd,
     row::{Row, Subject},
 };
@@ -37,16 +41,22 @@ pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> 
     crowd::write(&bed.mesh.path(""), size.services, 0, &server)?;
     let _envoy = bed.mesh.edit("envoy.yaml", ENVOY)?;
     let control_plane = bed.mesh.pod("tulle-system", "tulle-control-plane").await?;
-    bed.until(|| accepted(bed, &control_plane, size.services)).await?;
+    until("the Envoy has accepted all", PATIENCE, async || {
+        accepted(bed, &control_plane, size.services).await
+    })
+    .await?;
     let (mut answers, mut accepts, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..size.runs {
         let name = format!("asked-{run}");
         let service = crowd::service(&name, std::slice::from_ref(&server), 8080);
-        crowd::save(&bed.mesh.path(""), FILE, &service)?;
-        bed.until(|| async { Ok(bed.mesh.status().await?.problems.is_empty()) }).await?;
+        bed.mesh.save(FILE, &service)?;
+        until("the YAML is good", PATIENCE, async || {
+            Ok(bed.mesh.status().await?.problems.is_empty())
+        })
+        .await?;
         let before = bed.control_plane_started().await?;
         bed.mesh.signal("KILL", "tulle-control-p").await?;
-        bed.until(|| async {
+        until("another control plane runs", PATIENCE, async || {
             Ok(bed.control_plane_started().await.is_ok_and(|now| now != before))
         })
         .await?;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, process::Output};
 
 use serde::Deserialize;
 
-pub use self::answers::Answers;
+pub use self::answers::{Answers, REVIEWS};
 use crate::{
     mesh::{Mesh, Pod},
     scene::Failure,

@@ -1,20 +1,23 @@
 //! Drives the real `tulle local` as a person would: by its commands, and nothing else.
 
+mod status;
+
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
 
-use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::{
     process::Command,
     time::{Instant, sleep},
 };
 
-use crate::scene::Failure;
+pub use self::status::{Force, Object, Pod, Problem, Rejection, Status};
+use crate::scene::{Failure, Without};
 
 /// How long a mesh may take until all is ready. A loaded two-core machine takes a fifth of it.
 const READY: Duration = Duration::from_secs(90);
@@ -26,9 +29,14 @@ const LOOK: Duration = Duration::from_millis(20);
 const V2: &str = "      labels: {app: reviews, version: v2}\n";
 const OURS: &str = "      annotations: {tulle.dev/data-plane: tulle}\n";
 
+/// YAML files of a mesh, by name.
+pub type Files = BTreeMap<String, String>;
+
 /// A mesh of its own, made from a copy of the sample.
 #[derive(Debug)]
 pub struct Mesh {
+    /// What is left out of all that is saved.
+    pub without: Option<Without>,
     name: String,
     directory: TempDir,
     raw: PathBuf,
@@ -41,95 +49,18 @@ pub enum DataPlane {
     Tulle,
     /// Stock Envoy; our own in reviews-v2.
     Envoy,
-    /// None.
-    None,
 }
 
 /// A YAML file that a scene has put into the mesh's directory. It goes with this value.
 #[derive(Debug)]
 pub struct Edit {
+    without: Option<Without>,
     path: PathBuf,
 }
 
-/// `tulle local status -o json`.
-#[derive(Debug, Deserialize)]
-pub struct Status {
-    pub pods: Vec<Pod>,
-    pub problems: Vec<Problem>,
-    #[serde(default)]
-    pub objects: Vec<Object>,
-}
-
-/// A route or policy, in [`Status`].
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Object {
-    pub name: String,
-    pub in_force: Force,
-}
-
-/// On how many proxies it is in force.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Force {
-    pub on: usize,
-    pub of: usize,
-    pub rejections: Vec<Rejection>,
-}
-
-/// Why it is not on one of them.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Rejection {
-    /// `NAMESPACE/POD`.
-    pub proxy: String,
-    pub resource: String,
-    pub reason: String,
-}
-
-/// Something wrong with the YAML, in [`Status`].
-#[derive(Debug, Deserialize)]
-pub struct Problem {
-    /// File and line.
-    pub place: String,
-    pub object: String,
-    pub field: Option<String>,
-    pub message: String,
-}
-
-/// A pod of [`Status`].
-#[derive(Debug, Clone, Deserialize)]
-pub struct Pod {
-    pub namespace: String,
-    pub name: String,
-    pub ip: Option<String>,
-    pub ready: bool,
-    pub waiting: Vec<String>,
-}
-
 impl Mesh {
-    /// Starts the bookstore and returns at once. What load generators say goes into the folder `raw`.
-    pub async fn up(data_plane: DataPlane, raw: &Path) -> Result<Self, Failure> {
-        let directory = tempfile::tempdir()?;
-        let sample = root().join("deploy/samples/bookstore");
-        for entry in fs::read_dir(&sample)? {
-            let from = entry?.path();
-            let Some(name) = from.file_name() else { continue };
-            let mut text = fs::read_to_string(&from)?;
-            text = match data_plane {
-                DataPlane::Tulle => text,
-                DataPlane::Envoy => text.replace(V2, &format!("{V2}{OURS}")),
-                DataPlane::None => {
-                    text.replace("tulle.dev/inject: enabled", "tulle.dev/inject: disabled")
-                }
-            };
-            fs::write(directory.path().join(name), text)?;
-        }
-        let mesh = Self { name: own_name(), directory, raw: raw.to_owned() };
-        mesh.start(data_plane, &[]).await?;
-        Ok(mesh)
-    }
-
     /// Starts the mesh of one YAML file, with more options of `up`, and returns at once. `name` tells it from
-    /// others of this process.
+    /// others of this process. What load generators say goes into the folder `raw`.
     pub async fn of(
         name: &str,
         yaml: &str,
@@ -137,10 +68,24 @@ impl Mesh {
         options: &[&str],
         raw: &Path,
     ) -> Result<Self, Failure> {
+        let files = Files::from([("mesh.yaml".to_owned(), yaml.to_owned())]);
+        Self::up(name, &files, data_plane, options, raw).await
+    }
+
+    /// The same of several files.
+    pub async fn up(
+        name: &str,
+        files: &Files,
+        data_plane: DataPlane,
+        options: &[&str],
+        raw: &Path,
+    ) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
-        fs::write(directory.path().join("mesh.yaml"), yaml)?;
+        for (file, text) in files {
+            fs::write(directory.path().join(file), text)?;
+        }
         let name = format!("{}-{name}", own_name());
-        let mesh = Self { name, directory, raw: raw.to_owned() };
+        let mesh = Self { without: None, name, directory, raw: raw.to_owned() };
         mesh.start(data_plane, options).await?;
         Ok(mesh)
     }
@@ -168,9 +113,15 @@ impl Mesh {
 
     /// Puts a YAML file into its directory, for as long as the value lives.
     pub fn edit(&self, file: &str, yaml: &str) -> Result<Edit, Failure> {
-        let edit = Edit { path: self.path(file) };
+        let edit = Edit { path: self.path(file), without: self.without };
         edit.save(yaml)?;
         Ok(edit)
+    }
+
+    /// Puts a YAML file into its directory, where it stays.
+    pub fn save(&self, file: &str, yaml: &str) -> Result<(), Failure> {
+        let text = self.without.map(|without| without.save(yaml));
+        save(&self.path(file), text.as_deref().unwrap_or(yaml))
     }
 
     /// YAML with the sidecar in it, as `tulle inject` makes it.
@@ -337,7 +288,8 @@ impl Edit {
     /// Saves it anew. When that began.
     pub fn save(&self, yaml: &str) -> Result<Instant, Failure> {
         let now = Instant::now();
-        fs::write(&self.path, yaml)?;
+        let text = self.without.map(|without| without.save(yaml));
+        fs::write(&self.path, text.as_deref().unwrap_or(yaml))?;
         Ok(now)
     }
 }
@@ -347,6 +299,33 @@ impl Drop for Edit {
         // The directory goes with the mesh, if this does not.
         let _gone = fs::remove_file(&self.path);
     }
+}
+
+/// The sample's files, for sidecars of this kind.
+pub fn sample(data_plane: DataPlane) -> Result<Files, Failure> {
+    let mut files = Files::new();
+    for entry in fs::read_dir(root().join("deploy/samples/bookstore"))? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|e| e == "yaml"))
+        else {
+            continue;
+        };
+        let text = fs::read_to_string(&path)?;
+        let text = match data_plane {
+            DataPlane::Tulle => text,
+            DataPlane::Envoy => text.replace(V2, &format!("{V2}{OURS}")),
+        };
+        files.insert(name.to_string_lossy().into_owned(), text);
+    }
+    Ok(files)
+}
+
+/// Saves a file as editors do: moved into place, so that nobody reads half of it.
+pub fn save(path: &Path, text: &str) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.new"));
+    fs::write(&new, text)?;
+    Ok(fs::rename(new, path)?)
 }
 
 /// Runs a command to its end; its standard output, or what it said if it failed.

@@ -1,5 +1,7 @@
 //! What a scene is, and the stage that it plays on.
 
+mod part;
+
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -7,13 +9,17 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
+pub use self::part::{Part, SIDECARS, Without};
 use crate::{
-    mesh::{DataPlane, Mesh},
+    mesh::{self, DataPlane, Files, Mesh},
     traces::Traces,
 };
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a scene measured, by name; the name ends in the unit: `_s`, `_ms`, `_percent`, `_bytes`, or nothing for
 /// a number of things.
@@ -30,6 +36,8 @@ pub struct Scene {
     pub name: &'static str,
     /// What it does, for a person, in a sentence or two.
     pub does: &'static str,
+    /// What the mesh does for it, without which it fails.
+    pub part: Part,
     pub run: Run,
 }
 
@@ -43,44 +51,45 @@ pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 /// by [`Mesh::edit`], so that the next finds it as it was.
 #[derive(Debug)]
 pub struct Stage {
-    /// The mesh's part is switched off, by not injecting sidecars: scenes must fail. They should do so because
-    /// of what callers met, and not for the lack of a sidecar's log.
-    pub control: bool,
-    /// The sidecar, unless that is switched off.
+    /// The sidecar.
     pub data_plane: DataPlane,
     /// A few thousand requests have to do.
     pub small: bool,
+    /// What the control of this scene leaves out.
+    without: Option<Without>,
     before: Traces,
     mesh: Option<Mesh>,
-    /// What that was made of, if it is not the sample.
-    made_of: Vec<String>,
+    /// What that was made of.
+    made_of: (DataPlane, Files, Vec<String>),
     raw: PathBuf,
 }
 
 /// How a scene ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Outcome {
     number: u32,
     name: &'static str,
     seconds: f64,
     figures: Figures,
     failure: Option<String>,
+    /// What it did without, and so had to fail.
+    without: Option<Part>,
 }
 
 impl Stage {
     /// `raw` is the folder for what load generators say; what is there from the last time goes.
-    pub fn new(control: bool, raw: &Path) -> io::Result<Self> {
+    pub fn new(raw: &Path) -> io::Result<Self> {
         if raw.exists() {
             fs::remove_dir_all(raw)?;
         }
         fs::create_dir_all(raw)?;
         Ok(Self {
-            control,
             data_plane: DataPlane::Tulle,
             small: false,
+            without: None,
             before: Traces::now(),
             mesh: None,
-            made_of: Vec::new(),
+            made_of: (DataPlane::Tulle, Files::new(), Vec::new()),
             raw: raw.to_owned(),
         })
     }
@@ -90,38 +99,65 @@ impl Stage {
         &self.raw
     }
 
-    /// The mesh, up and ready.
+    /// Leaves that out from now on.
+    pub fn do_without(&mut self, part: Option<Part>) {
+        self.without = part.map(|part| part.without);
+    }
+
+    /// Whether the mesh's part is left out.
+    pub fn is_control(&self) -> bool {
+        self.without.is_some()
+    }
+
+    /// The mesh of the sample, up and ready.
     pub async fn mesh(&mut self) -> Result<&Mesh, Failure> {
-        if self.mesh.is_none() {
-            self.begin().await?.ready().await?;
-        }
-        self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
+        let files = mesh::sample(self.data_plane)?;
+        self.of("sample", files, &[]).await?.ready().await?;
+        self.there()
     }
 
-    /// Brings the mesh up and returns while it still starts.
+    /// Brings the mesh of the sample up and returns while it still starts.
     pub async fn begin(&mut self) -> Result<&Mesh, Failure> {
-        let data_plane = if self.control { DataPlane::None } else { self.data_plane };
-        self.mesh = Some(Mesh::up(data_plane, &self.raw).await?);
-        self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
+        let files = mesh::sample(self.data_plane)?;
+        self.of("sample", files, &[]).await
     }
 
-    /// The mesh of this YAML and these options of `up`, ready; another one is taken down before.
+    /// The mesh of this YAML and these options of `up`, ready.
     pub async fn mesh_of(&mut self, yaml: &str, options: &[&str]) -> Result<&Mesh, Failure> {
-        let made_of: Vec<_> = [yaml].iter().chain(options).map(|part| (*part).to_owned()).collect();
-        if self.made_of != made_of {
-            if let Some(mesh) = self.mesh.take() {
-                mesh.down().await?;
-            }
+        let files = Files::from([("mesh.yaml".to_owned(), yaml.to_owned())]);
+        self.of("own", files, options).await?.ready().await?;
+        self.there()
+    }
+
+    /// The mesh of these files; the last is taken down, unless it was made of the same.
+    async fn of(
+        &mut self,
+        name: &str,
+        mut files: Files,
+        options: &[&str],
+    ) -> Result<&Mesh, Failure> {
+        for text in files.values_mut() {
+            *text = self.without.map_or_else(|| text.clone(), |without| without.save(text));
+        }
+        let options_kept = options.iter().map(|option| (*option).to_owned()).collect();
+        let made_of = (self.data_plane, files, options_kept);
+        if self.made_of != made_of
+            && let Some(mesh) = self.mesh.take()
+        {
+            mesh.down().await?;
+        }
+        if self.mesh.is_none() {
+            let mesh = Mesh::up(name, &made_of.1, self.data_plane, options, &self.raw).await?;
+            self.mesh = Some(mesh);
             self.made_of = made_of;
         }
-        if self.mesh.is_none() {
-            let (yaml, data_plane) = match self.control {
-                true => (yaml.replace("inject: enabled", "inject: disabled"), DataPlane::None),
-                false => (yaml.to_owned(), self.data_plane),
-            };
-            let mesh = Mesh::of("own", &yaml, data_plane, options, &self.raw).await?;
-            self.mesh.insert(mesh).ready().await?;
+        if let Some(mesh) = &mut self.mesh {
+            mesh.without = self.without;
         }
+        self.there()
+    }
+
+    fn there(&self) -> Result<&Mesh, Failure> {
         self.mesh.as_ref().ok_or_else(|| Failure("there is no mesh".into()))
     }
 
@@ -141,25 +177,40 @@ impl Outcome {
         name: &'static str,
         took: Duration,
         result: Result<Figures, Failure>,
+        without: Option<Part>,
     ) -> Self {
         let (figures, failure) = match result {
             Ok(figures) => (figures, None),
             Err(Failure(why)) => (Figures::new(), Some(why)),
         };
         let seconds = took.as_secs_f64();
-        Self { number, name, seconds, figures, failure }
+        Self { number, name, seconds, figures, failure, without }
     }
 
-    pub fn passed(&self) -> bool {
-        self.failure.is_none()
+    /// Whether it ended as it must: well, or without the mesh's part not so.
+    pub fn as_it_must(&self) -> bool {
+        match (&self.failure, self.without) {
+            (failure, None) => failure.is_none(),
+            (None, Some(_)) => false,
+            (Some(why), Some(part)) => why.contains(part.symptom),
+        }
     }
 
     /// A line of the final table.
     pub fn row(&self) -> String {
-        let verdict = if self.passed() { "pass" } else { "FAIL" };
         // What is no scene has no number.
         let number = if self.number == 0 { String::new() } else { self.number.to_string() };
-        format!("{number:>4}  {verdict}  {:>6.1} s  {}", self.seconds, self.name)
+        format!("{number:>4}  {}  {:>6.1} s  {}", self.verdict(), self.seconds, self.name)
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.without.is_some(), self.as_it_must()) {
+            (false, true) => "pass",
+            (false, false) => "FAIL",
+            (true, true) => "failed, as it must",
+            (true, false) if self.failure.is_some() => "FAILED OF SOMETHING ELSE",
+            (true, false) => "PASSED, AND MUST NOT",
+        }
     }
 
     /// How long all took together.
@@ -173,8 +224,9 @@ impl Outcome {
             .iter()
             .map(|o| {
                 json!({
-                    "number": o.number, "name": o.name, "passed": o.passed(),
+                    "number": o.number, "name": o.name, "passed": o.failure.is_none(),
                     "seconds": o.seconds, "figures": o.figures, "failure": o.failure,
+                    "without": o.without.map(|part| part.name),
                 })
             })
             .collect();
@@ -189,12 +241,10 @@ impl fmt::Display for Outcome {
         for (name, value) in named {
             writeln!(f, "    {name:width$}  {value}")?;
         }
-        let seconds = self.seconds;
+        write!(f, "    {} ({:.1} s)", self.verdict(), self.seconds)?;
         match &self.failure {
-            None => write!(f, "    pass ({seconds:.1} s)"),
-            Some(why) => {
-                write!(f, "    FAIL ({seconds:.1} s): {}", why.trim_end().replace('\n', "\n    "))
-            }
+            None => Ok(()),
+            Some(why) => write!(f, ": {}", why.trim_end().replace('\n', "\n    ")),
         }
     }
 }
@@ -223,4 +273,18 @@ impl From<io::Error> for Failure {
 /// Fails with `text` unless `holds`.
 pub fn prove(holds: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure(text())) }
+}
+
+/// Waits until it holds, no longer than `patience`.
+pub async fn until(
+    what: &str,
+    patience: Duration,
+    mut holds: impl AsyncFnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let since = Instant::now();
+    while !holds().await? {
+        prove(since.elapsed() < patience, || format!("not after {patience:?}: {what}"))?;
+        sleep(LOOK).await;
+    }
+    Ok(())
 }

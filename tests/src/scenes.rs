@@ -17,7 +17,7 @@ mod split;
 mod stock;
 mod wire;
 
-use tulle_tests::scene::Scene;
+use tulle_tests::scene::{Part, SIDECARS, Scene, Without};
 
 pub(crate) use network::ALL as NETWORK;
 
@@ -27,6 +27,7 @@ pub(crate) const ALL: &[Scene] = &[
         number: 1,
         name: "first request",
         does: "From `tulle local up` to the first answer that came through two sidecars.",
+        part: SIDECARS,
         run: |s| Box::pin(first_request::run(s)),
     },
     Scene {
@@ -34,6 +35,14 @@ pub(crate) const ALL: &[Scene] = &[
         name: "on the wire",
         does: "Captures what goes over the bridge between two pods, and looks for what was sent; then allows \
                mTLS only.",
+        part: Part {
+            name: "mTLS between the two pods",
+            without: Without::Text(
+                "      labels: {app: reviews, version: v1}",
+                "      labels: {app: reviews, version: v1, tulle.dev/inject: disabled}",
+            ),
+            symptom: "the request is readable on the bridge",
+        },
         run: |s| Box::pin(wire::run(s)),
     },
     Scene {
@@ -41,6 +50,11 @@ pub(crate) const ALL: &[Scene] = &[
         name: "split",
         does: "An HTTPRoute sends a tenth of all requests to reviews-v2; under load, its YAML is edited to a half. \
                Callers of another namespace have a rule of their own.",
+        part: Part {
+            name: "weights",
+            without: Without::Text("weight:", "# weight:"),
+            symptom: "are from v2, not 10 %",
+        },
         run: |s| Box::pin(split::run(s)),
     },
     Scene {
@@ -48,18 +62,33 @@ pub(crate) const ALL: &[Scene] = &[
         name: "retries",
         does: "v2 takes half of the requests and fails every fifth; then everything fails. GETs are tried again, POSTs \
                are not.",
+        part: Part {
+            name: "retries",
+            without: Without::Kind("TrafficPolicy"),
+            symptom: "callers see failures: 5xx",
+        },
         run: |s| Box::pin(retries::run(s)),
     },
     Scene {
         number: 5,
         name: "ejection",
         does: "One endpoint of three fails for a while: it is left out, twice, and comes back when it is well.",
+        part: Part {
+            name: "ejection",
+            without: Without::Kind("TrafficPolicy"),
+            symptom: "v2's endpoint is not left out",
+        },
         run: |s| Box::pin(ejection::run(s)),
     },
     Scene {
         number: 6,
         name: "limits",
         does: "A caller overruns the limit of a service that somebody else calls, too.",
+        part: Part {
+            name: "the limit",
+            without: Without::Kind("TrafficPolicy"),
+            symptom: "0 overflowed",
+        },
         run: |s| Box::pin(limits::run(s)),
     },
     Scene {
@@ -67,6 +96,15 @@ pub(crate) const ALL: &[Scene] = &[
         name: "protocols",
         does: "SMTP, PostgreSQL, WebSocket, gRPC, and HTTP on a port that nobody listed: how long the first answer \
                takes.",
+        part: Part {
+            name: "redirection at the caller",
+            without: Without::Text(
+                "      labels: {app: client}",
+                "      labels: {app: client}
+      annotations: {tulle.dev/exclude-outbound-cidrs: 0.0.0.0/0}",
+            ),
+            symptom: "no such line in client",
+        },
         run: |s| Box::pin(protocols::run(s)),
     },
     Scene {
@@ -74,6 +112,14 @@ pub(crate) const ALL: &[Scene] = &[
         name: "rollout",
         does: "Rolls a Deployment twice under POSTs and gRPC streams. Its application closes its ports at once \
                on SIGTERM.",
+        part: Part {
+            name: "the sidecars of the Deployment and of who calls it",
+            without: Without::Text(
+                "tulle.dev/inject: \"enabled\"",
+                "tulle.dev/inject: \"disabled\"",
+            ),
+            symptom: "failed requests",
+        },
         run: |s| Box::pin(rollout::run(s)),
     },
     Scene {
@@ -81,12 +127,22 @@ pub(crate) const ALL: &[Scene] = &[
         name: "no control plane",
         does: "Kills the control plane with -9 for some time under load; an application restarts, a pod and \
                an edit come.",
+        part: Part {
+            name: "what sidecars know",
+            without: Without::Scene("they are killed with the control plane"),
+            symptom: "callers are not served",
+        },
         run: |s| Box::pin(control_plane_down::run(s)),
     },
     Scene {
         number: 10,
         name: "bad YAML",
         does: "Ten mistakes are saved under load. `tulle local status` must name each by file, line, field and reason.",
+        part: Part {
+            name: "statuses",
+            without: Without::Scene("the control plane is stopped before the mistakes"),
+            symptom: "not named",
+        },
         run: |s| Box::pin(bad_yaml::run(s)),
     },
 ];
@@ -97,6 +153,7 @@ pub(crate) const ENVOY: &[Scene] = &[Scene {
     name: "stock Envoy",
     does: "Envoy's sidecars beside our own: a split and its edit under load, mTLS between both and from both, \
            strangers refused, pods' own addresses, a Service and pods that go and come back, a route that Envoy refuses.",
+    part: SIDECARS,
     run: |s| Box::pin(envoy::run(s)),
 }];
 
@@ -105,5 +162,6 @@ pub(crate) const CRASH: &[Scene] = &[Scene {
     number: 1,
     name: "crash",
     does: "Two meshes of one machine; one is killed with -9 and brought up again, under load in the other.",
+    part: SIDECARS,
     run: |s| Box::pin(crash::run(s)),
 }];

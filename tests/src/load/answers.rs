@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Caller;
-use crate::scene::{Failure, prove};
+use crate::scene::{Failure, prove, until};
+
+/// What is asked for reviews.
+pub const REVIEWS: &str = "http://reviews.bookstore:9080/reviews/1";
 
 const SCRIPT: (&str, &str) = ("/tmp/answers.lua", include_str!("answers.lua"));
 
 /// How long a change may take here. Milliseconds are usual.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Answers of one version of the reviews under one rule.
 #[derive(Debug, PartialEq)]
@@ -30,8 +31,7 @@ impl Caller<'_> {
     /// or an error.
     pub async fn reviews(&self, label: &str, time: &str) -> Result<Vec<Answers>, Failure> {
         self.file(SCRIPT.0, SCRIPT.1).await?;
-        let url = "http://reviews:9080/reviews/1";
-        let args = ["-t", "1", "-c", "16", "-d", time, "-s", SCRIPT.0, url];
+        let args = ["-t", "1", "-c", "16", "-d", time, "-s", SCRIPT.0, REVIEWS];
         let (counted, said) = self.wrk(label, &args).await?;
         let bad = counted.but(&["2xx"]);
         prove(bad.is_empty(), || format!("failed requests: {}", bad.join("; ")))?;
@@ -41,17 +41,17 @@ impl Caller<'_> {
     }
 
     /// Waits until an answer comes under this rule.
-    pub async fn meets(&self, rule: &str) -> Result<(), Failure> {
-        let start = Instant::now();
-        let argv = ["curl", "-sS", "-i", "-m", "2", "http://reviews:9080/reviews/1"];
-        let header = format!("x-rule: {rule}\r");
-        loop {
-            let answer = self.mesh.exec(&self.pod, self.container, &argv).await;
-            if answer.is_ok_and(|answer| answer.contains(&header)) {
-                return Ok(());
-            }
-            prove(start.elapsed() < PATIENCE, || format!("rule {rule} is not in force"))?;
-        }
+    pub async fn meets(&self, url: &str, rule: &str) -> Result<(), Failure> {
+        let what = format!("{} gets answers of {url} under the rule {rule}", self.pod.name);
+        until(&what, PATIENCE, async || Ok(self.rule(url).await.is_ok_and(|met| met == rule))).await
+    }
+
+    /// The rule under which it gets an answer.
+    pub async fn rule(&self, url: &str) -> Result<String, Failure> {
+        let argv = ["curl", "-sS", "-f", "-m", "5", "-D", "-", "-o", "/dev/null", url];
+        let head = self.mesh.exec(&self.pod, self.container, &argv).await?;
+        let rule = head.lines().find_map(|line| line.strip_prefix("x-rule: "));
+        Ok(rule.unwrap_or_default().trim().to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use tulle_tests::{
-    load::{Answers, Caller, float},
+    load::{Answers, Caller, REVIEWS, float},
     mesh::{Edit, Mesh, Problem},
     scene::{Failure, Figures, Stage, prove, say},
 };
@@ -26,6 +26,8 @@ spec:
 const MISTAKES: &str = include_str!("bad_yaml/mistakes.yaml");
 /// No text.
 const JUNK: [u8; 8] = [0x7f, b'E', b'L', b'F', 0x02, 0x00, 0xff, 0xfe];
+/// The control plane's program, as the kernel abbreviates the name.
+const PROGRAM: &str = "tulle-control-p";
 /// How long it may take until all is said.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,17 +42,21 @@ struct Mistake {
 }
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
-    let control = stage.control;
+    let control = stage.is_control();
     let mesh = stage.mesh().await?;
     let before = mesh.status().await?.problems;
     prove(before.is_empty(), || format!("something is wrong already:\n{}", all(&before)))?;
     let caller = Caller::client(mesh).await?;
     let good = mesh.edit("good.yaml", GOOD)?;
-    if !control {
-        caller.meets("good").await?;
-    }
+    caller.meets(REVIEWS, "good").await?;
     let mischief = async {
+        if control {
+            mesh.signal("STOP", PROGRAM).await?;
+        }
         let done = mischief(mesh, &good).await;
+        if control {
+            mesh.signal("CONT", PROGRAM).await?;
+        }
         caller.interrupt("wrk").await?;
         done
     };

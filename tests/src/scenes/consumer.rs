@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tulle_tests::{
-    mesh::{Mesh, Pod},
+    load::{Caller, REVIEWS},
+    mesh::Mesh,
     scene::{Failure, prove},
 };
 
@@ -37,7 +38,7 @@ spec:
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// With `rule` in force for everybody else, whose caller is `other`.
-pub(super) async fn runs(mesh: &Mesh, other: &Pod, rule: &str) -> Result<(), Failure> {
+pub(super) async fn runs(mesh: &Mesh, other: &Caller<'_>, rule: &str) -> Result<(), Failure> {
     let _caller = mesh.edit("reader.yaml", CALLER)?;
     let since = Instant::now();
     let reader = loop {
@@ -47,31 +48,11 @@ pub(super) async fn runs(mesh: &Mesh, other: &Pod, rule: &str) -> Result<(), Fai
         }
         sleep(Duration::from_millis(20)).await;
     };
-    meets(mesh, &reader, rule).await?;
+    let reader = Caller::of(mesh, reader, "client");
+    reader.meets(REVIEWS, rule).await?;
     let route = mesh.edit("readers.yaml", ROUTE)?;
-    meets(mesh, &reader, "readers").await?;
-    prove(self::rule(mesh, other).await? == rule, || "others follow it, too".into())?;
+    reader.meets(REVIEWS, "readers").await?;
+    prove(other.rule(REVIEWS).await? == rule, || "others follow it, too".into())?;
     drop(route);
-    meets(mesh, &reader, rule).await
-}
-
-/// Waits until the caller gets answers under this rule.
-async fn meets(mesh: &Mesh, from: &Pod, wanted: &str) -> Result<(), Failure> {
-    let since = Instant::now();
-    loop {
-        let met = rule(mesh, from).await;
-        if met.as_ref().is_ok_and(|met| met == wanted) {
-            return Ok(());
-        }
-        prove(since.elapsed() < PATIENCE, || format!("{} meets {met:?}, not {wanted}", from.name))?;
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn rule(mesh: &Mesh, from: &Pod) -> Result<String, Failure> {
-    let curl = ["curl", "-sS", "-f", "-m", "5", "-D", "-", "-o", "/dev/null"];
-    let argv = [&curl[..], &["http://reviews.bookstore:9080/reviews/1"]].concat();
-    let head = mesh.exec(from, "client", &argv).await?;
-    let rule = head.lines().find_map(|line| line.strip_prefix("x-rule: "));
-    Ok(rule.unwrap_or_default().trim().to_owned())
+    reader.meets(REVIEWS, rule).await
 }

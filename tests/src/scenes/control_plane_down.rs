@@ -17,8 +17,8 @@ const AWAY: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// Its program, as the kernel abbreviates the name.
-const PROGRAM: &str = "tulle-control-p";
+/// Its program, as the kernel abbreviates the name, and the sidecar's.
+const PROGRAMS: [&str; 2] = ["tulle-control-p", "tulle-proxy"];
 
 const NEWCOMER: &str = "\
 apiVersion: v1
@@ -42,9 +42,10 @@ spec:
 ";
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let doomed = if stage.is_control() { &PROGRAMS[..] } else { &PROGRAMS[..1] };
     let mesh = stage.mesh().await?;
     orders::there(mesh).await?;
-    let (back, mut figures) = Box::pin(orders::load(mesh, "9", without(mesh))).await?;
+    let (back, mut figures) = Box::pin(orders::load(mesh, "9", without(mesh, doomed))).await?;
     figures.insert("without_control_plane_s", back.away.as_secs_f64());
     figures.insert("restarted_container_serves_after_s", back.serves.as_secs_f64());
     figures.insert("edit_applies_after_control_plane_may_live_s", back.applies.as_secs_f64());
@@ -58,7 +59,7 @@ struct Back {
     applies: Duration,
 }
 
-async fn without(mesh: &Mesh) -> Result<Back, Failure> {
+async fn without(mesh: &Mesh, doomed: &[&str]) -> Result<Back, Failure> {
     sleep(Duration::from_secs(2)).await;
     let (caller, reviews) =
         (mesh.pod("bookstore", "caller").await?, mesh.pod("bookstore", "reviews-v1").await?);
@@ -67,7 +68,7 @@ async fn without(mesh: &Mesh) -> Result<Back, Failure> {
     get(mesh, &caller, &url).await?;
     let down = Instant::now();
     let over = Cell::new(false);
-    let (killed, serves) = tokio::join!(kill(mesh, down, &over), async {
+    let (killed, serves) = tokio::join!(kill(mesh, doomed, down, &over), async {
         let served = meanwhile(mesh, &caller, &reviews, &url).await;
         over.set(true);
         served
@@ -88,10 +89,17 @@ async fn without(mesh: &Mesh) -> Result<Back, Failure> {
 }
 
 /// Kills it whenever it is there, until it is `over`. How often it was.
-async fn kill(mesh: &Mesh, since: Instant, over: &Cell<bool>) -> Result<u32, Failure> {
+async fn kill(
+    mesh: &Mesh,
+    doomed: &[&str],
+    since: Instant,
+    over: &Cell<bool>,
+) -> Result<u32, Failure> {
     let mut times = 0;
     while !over.get() || since.elapsed() < AWAY {
-        times += u32::from(mesh.signal("KILL", PROGRAM).await?);
+        for program in doomed {
+            times += u32::from(mesh.signal("KILL", program).await?);
+        }
         sleep(LOOK).await;
     }
     Ok(times)
@@ -106,6 +114,9 @@ async fn meanwhile(
     url: &str,
 ) -> Result<(Duration, [Edit; 2]), Failure> {
     sleep(Duration::from_millis(500)).await;
+    get(mesh, caller, url)
+        .await
+        .map_err(|Failure(why)| Failure(format!("callers are not served: {why}")))?;
     let edits = [mesh.edit("newcomer.yaml", NEWCOMER)?, mesh.edit("edit.yaml", EDIT)?];
     let before = started(mesh, reviews).await?;
     let ended = Instant::now();

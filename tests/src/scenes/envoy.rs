@@ -162,19 +162,6 @@ async fn logged(mesh: &Mesh, caller: &Pod) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until it is so.
-async fn wait<F>(what: &str, mut holds: impl FnMut() -> F) -> Result<(), Failure>
-where
-    F: Future<Output = Result<bool, Failure>>,
-{
-    let since = Instant::now();
-    while !holds().await? {
-        prove(since.elapsed() < 2 * PATIENCE, || format!("{what}: not after {:?}", 2 * PATIENCE))?;
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 /// Waits for a pod of ours.
 async fn ready(mesh: &Mesh, name: &str) -> Result<Pod, Failure> {
     let since = Instant::now();

@@ -12,7 +12,7 @@ mod strict;
 
 use tulle_tests::{
     mesh::{Mesh, Pod},
-    scene::{Failure, Scene, Stage, prove},
+    scene::{Failure, SIDECARS, Scene, Stage, prove},
 };
 
 use redirection::Tool;
@@ -34,24 +34,28 @@ pub(crate) const ALL: &[Scene] = &[
         number: 1,
         name: "redirection by nft",
         does: "Each flag of `tulle-proxy redirect`, with connections that it is for and others that it is not.",
+        part: SIDECARS,
         run: |s| Box::pin(redirection::run(s, Tool::Nft)),
     },
     Scene {
         number: 2,
         name: "redirection by iptables",
         does: "The same where there is no nft.",
+        part: SIDECARS,
         run: |s| Box::pin(redirection::run(s, Tool::Iptables)),
     },
     Scene {
         number: 3,
         name: "names",
         does: "Names of the mesh from the sidecar, others from the pod's resolver; the control plane hangs meanwhile.",
+        part: SIDECARS,
         run: |s| Box::pin(names::run(s)),
     },
     Scene {
         number: 4,
         name: "IPv4 and IPv6",
         does: "Requests through two sidecars over either version.",
+        part: SIDECARS,
         run: |s| Box::pin(addresses::both(s)),
     },
     Scene {
@@ -59,30 +63,35 @@ pub(crate) const ALL: &[Scene] = &[
         name: "who reaches what",
         does: "Ports bound to loopback or to the pod's address alone, ports that nobody listed, pods by their addresses, \
                a pod that calls itself, UDP, and what annotations exclude.",
+        part: SIDECARS,
         run: |s| Box::pin(reach::run(s)),
     },
     Scene {
         number: 6,
         name: "descriptors",
         does: "A sidecar runs out of file descriptors: what it has goes on, and it does not spin.",
+        part: SIDECARS,
         run: |s| Box::pin(descriptors::run(s)),
     },
     Scene {
         number: 7,
         name: "roots",
         does: "Certificates are renewed, and one root takes over from another, under requests.",
+        part: SIDECARS,
         run: |s| Box::pin(roots::run(s)),
     },
     Scene {
         number: 8,
         name: "strict",
         does: "MeshTLS Strict: no way in for plaintext, also while nobody has told a sidecar anything yet.",
+        part: SIDECARS,
         run: |s| Box::pin(strict::run(s)),
     },
     Scene {
         number: 9,
         name: "IPv6 alone",
         does: "Names and requests in a mesh without IPv4.",
+        part: SIDECARS,
         run: |s| Box::pin(addresses::ipv6(s)),
     },
 ];

@@ -2,7 +2,7 @@
 //! fortio, gRPC streams by Python's grpcio, none of which tries anything twice. Each POST comes on a
 //! connection of its own: on one that it knows, fortio would try a second time.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::{
@@ -32,7 +32,7 @@ struct Streams {
 pub(super) async fn deploy(mesh: &Mesh, round: u32) -> Result<(), Failure> {
     let before = pods(mesh).await.unwrap_or_default();
     let yaml = YAML.replace("\"ROUND\"", &format!("\"{round}\""));
-    fs::write(mesh.path("orders.yaml"), yaml)?;
+    mesh.save("orders.yaml", &yaml)?;
     let old: Vec<&str> = before.iter().map(|pod| pod.name.as_str()).collect();
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -4,10 +4,6 @@
 //! of all tries fails, a fifth of them are retries on average, and now and then more: what is allowed in any
 //! case has to be enough for that.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
-
 use super::stock::{Seen, Stock};
 use tulle_tests::{
     load::{Caller, float},
@@ -46,15 +42,14 @@ const FLIGHT: &str = "64";
 const POSTS: u64 = 300;
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
-    let (control, gets) = (stage.control, if stage.small { 1000 } else { 5000 });
+    let gets = if stage.small { 1000 } else { 5000 };
     let mesh = stage.mesh().await?;
     let caller = Caller::client(mesh).await?;
     let stock = Stock::new(mesh).await?;
     let yaml = |rule: &str, least: &str| YAML.replace("RULE", rule).replace("LEAST", least);
     let edit = mesh.edit("retries.yaml", &yaml("ample", "20"))?;
-    if !control {
-        in_force(&caller, "ample").await?;
-    }
+    // With the route the policy is: clusters, which have the budget, come before routes.
+    caller.meets(URL, "ample").await?;
 
     // GETs, while v2 fails a fifth.
     stock.fail(0, 20).await?;
@@ -96,7 +91,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     // Everything fails, and no more retries are allowed than the share.
     edit.save(&yaml("tight", "1"))?;
-    in_force(&caller, "tight").await?;
+    caller.meets(URL, "tight").await?;
     stock.fail(100, 100).await?;
     let all = gets / 2;
     let got = caller.h2load("4-all-fail", &many(&all.to_string())).await?;
@@ -124,16 +119,4 @@ fn many(count: &str) -> [&str; 6] {
 
 fn sum(seen: &[Seen], of: impl Fn(&Seen) -> u64) -> u64 {
     seen.iter().map(of).sum()
-}
-
-/// Waits until the route is, and with it the policy: clusters, which have the budget, come before routes.
-async fn in_force(caller: &Caller<'_>, rule: &str) -> Result<(), Failure> {
-    for _ in 0..100 {
-        let answer = caller.run("4-in-force", &["curl", "-sS", "-i", "-m", "2", URL]).await;
-        if answer.is_ok_and(|answer| answer.contains(&format!("x-rule: {rule}"))) {
-            return Ok(());
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    Err(Failure("the route is not in force".into()))
 }

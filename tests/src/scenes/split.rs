@@ -6,7 +6,7 @@ use super::consumer;
 use tokio::time::sleep;
 
 use tulle_tests::{
-    load::{Answers, Caller, float},
+    load::{Answers, Caller, REVIEWS, float},
     scene::{Failure, Figures, Stage, prove, say},
 };
 
@@ -22,8 +22,12 @@ spec:
     - type: ResponseHeaderModifier
       responseHeaderModifier: {set: [{name: x-rule, value: to-v2-PERCENT}]}
     backendRefs:
-    - {name: reviews-v1, port: 9080, weight: REST}
-    - {name: reviews-v2, port: 9080, weight: PERCENT}
+    - name: reviews-v1
+      port: 9080
+      weight: REST
+    - name: reviews-v2
+      port: 9080
+      weight: PERCENT
 ";
 /// So many answers at the least are counted; and so many where programs are slow.
 const ENOUGH: u64 = 20_000;
@@ -34,13 +38,11 @@ const PIECE: &str = "4s";
 const BEFORE: Duration = Duration::from_millis(1500);
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
-    let (control, enough) = (stage.control, if stage.small { FEW } else { ENOUGH });
+    let enough = if stage.small { FEW } else { ENOUGH };
     let mesh = stage.mesh().await?;
     let caller = Caller::client(mesh).await?;
     let route = mesh.edit("split.yaml", &route(10))?;
-    if !control {
-        caller.meets("to-v2-10").await?;
-    }
+    caller.meets(REVIEWS, "to-v2-10").await?;
 
     let mut tenth = Vec::new();
     for piece in 1.. {
@@ -68,7 +70,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let last = old.iter().map(|some| some.last).fold(0.0, f64::max);
     let (half, all_half) = share(&new, "to-v2-50")?;
     say(format!("edited to 50 to 50 under load, {half:.2} % of {all_half} answers came from v2"));
-    consumer::runs(mesh, caller.pod(), "to-v2-50").await?;
+    consumer::runs(mesh, &caller, "to-v2-50").await?;
     say("a route in another namespace was for the callers there, and for nobody else");
     Ok(Figures::from([
         ("answers", float(all_tenth + Answers::total(&old) + all_half)),

@@ -1,7 +1,7 @@
 //! A service of three pods that fail when they are told to, and count what reaches them: for retries, ejection and
 //! limits.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
@@ -48,7 +48,7 @@ pub(super) struct Spell {
 impl<'a> Stock<'a> {
     /// Waits until it is ready; the first that needs it puts it there, and it stays.
     pub(super) async fn new(mesh: &'a Mesh) -> Result<Self, Failure> {
-        fs::write(mesh.path("stock.yaml"), YAML)?;
+        mesh.save("stock.yaml", YAML)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let all = mesh.status().await?.pods;

@@ -1,6 +1,6 @@
 //! What can be read on the bridge between two pods, and who the two sides say that they met.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -58,14 +58,14 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let stranger = mesh.pod("outside", "stranger").await?;
     let url = format!("http://{address}:9080/reviews/1");
     get(mesh, &stranger, &url).await?;
-    fs::write(mesh.path("strict.yaml"), STRICT)?;
+    let strict = mesh.edit("strict.yaml", STRICT)?;
     let saved = Instant::now();
     while get(mesh, &stranger, &url).await.is_ok() {
         prove(saved.elapsed() < PATIENCE, || "strict, and a stranger still gets through".into())?;
     }
     let strict_after = saved.elapsed();
     get(mesh, &client, &url).await?;
-    fs::remove_file(mesh.path("strict.yaml"))?;
+    drop(strict);
     while get(mesh, &stranger, &url).await.is_err() {
         prove(saved.elapsed() < 2 * PATIENCE, || "no longer strict, and still refused".into())?;
     }

@@ -2,11 +2,12 @@
 
 use tokio::time::Instant;
 use tulle_tests::{
+    load::Caller,
     mesh::{Force, Mesh, Pod},
     scene::{Failure, prove},
 };
 
-use super::{PATIENCE, get};
+use super::PATIENCE;
 
 /// Injection lets Envoy take regular expressions of any size. This one is left with Envoy's own bound.
 const ANY: &str = "error_level\":4294967295";
@@ -24,6 +25,7 @@ spec:
       responseHeaderModifier: {set: [{name: x-rule, value: NAME}]}
     backendRefs: [{name: details, port: 80}]
 ";
+const URL: &str = "http://details/details/1";
 const GOOD: (&str, &str) = ("[0-9]+", "good");
 const BAD: (&str, &str) = ("[0-9]{1,900}", "bad");
 
@@ -38,11 +40,12 @@ pub(super) fn narrow(injected: &str) -> Result<String, Failure> {
 pub(super) async fn told(mesh: &Mesh, envoy: &Pod, ours: &Pod) -> Result<(), Failure> {
     let route = |(regex, name)| ROUTE.replace("REGEX", regex).replace("NAME", name);
     let edit = mesh.edit("refused.yaml", &route(GOOD))?;
-    for caller in [envoy, ours] {
-        meets(mesh, caller, GOOD.1).await?;
+    let [ours, by_envoy] = [ours, envoy].map(|pod| Caller::of(mesh, pod.clone(), "client"));
+    for caller in [&by_envoy, &ours] {
+        caller.meets(URL, GOOD.1).await?;
     }
     edit.save(&route(BAD))?;
-    meets(mesh, ours, BAD.1).await?;
+    ours.meets(URL, BAD.1).await?;
     let told = force(mesh, |force| !force.rejections.is_empty() && force.on > 0).await?;
     let by = format!("bookstore/{}", envoy.name);
     let of_envoy = told.rejections.iter().find(|rejection| rejection.proxy == by);
@@ -51,7 +54,7 @@ pub(super) async fn told(mesh: &Mesh, envoy: &Pod, ours: &Pod) -> Result<(), Fai
             && rejection.reason.contains("program size")
     });
     prove(named && told.on < told.of, || format!("of {by} it is not told right: {told:?}"))?;
-    meets(mesh, envoy, GOOD.1).await?;
+    by_envoy.meets(URL, GOOD.1).await?;
     // Put right, it is in force everywhere.
     edit.save(&route(GOOD))?;
     force(mesh, |force| force.rejections.is_empty() && force.on == force.of && force.of > 1)
@@ -70,20 +73,5 @@ async fn force(mesh: &Mesh, wanted: impl Fn(&Force) -> bool) -> Result<Force, Fa
             return Ok(force);
         }
         prove(since.elapsed() < PATIENCE, || format!("the route stands otherwise: {found:?}"))?;
-    }
-}
-
-/// Waits until this caller gets answers under this rule.
-async fn meets(mesh: &Mesh, from: &Pod, rule: &str) -> Result<(), Failure> {
-    let since = Instant::now();
-    let wanted = format!("x-rule: {rule}\r\n");
-    loop {
-        let heads = ["curl", "-sS", "-f", "-m", "5", "-D", "-", "-o", "/dev/null"];
-        let argv = [&heads[..], &["http://details/details/1"]].concat();
-        let told = mesh.exec(from, "client", &argv).await?;
-        if told.contains(&wanted) {
-            return get(mesh, from, "http://details/details/2").await.map(drop);
-        }
-        prove(since.elapsed() < PATIENCE, || format!("{} meets not {rule}:\n{told}", from.name))?;
     }
 }

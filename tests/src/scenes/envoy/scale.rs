@@ -6,10 +6,10 @@ use tokio::{join, time::sleep};
 use tulle_tests::{
     load::{Caller, float},
     mesh::Mesh,
-    scene::{Failure, prove},
+    scene::{Failure, prove, until},
 };
 
-use super::wait;
+use super::PATIENCE;
 
 const HEAD: &str = "  name: reviews-v1\n  namespace: bookstore\nspec:\n  replicas: 1\n";
 const URL: &str = "http://reviews-v1.bookstore:9080/reviews/1";
@@ -47,7 +47,7 @@ pub(super) async fn unnoticed(mesh: &Mesh) -> Result<f64, Failure> {
 
 /// Waits until there are so many, and all are ready.
 async fn pods(mesh: &Mesh, wanted: usize) -> Result<(), Failure> {
-    wait("pods of reviews-v1", || async {
+    until("pods of reviews-v1", 2 * PATIENCE, async || {
         let pods = mesh.status().await?.pods;
         let of_v1 = pods.into_iter().filter(|pod| pod.name.starts_with("reviews-v1-"));
         let ready: Vec<_> = of_v1.map(|pod| pod.ready).collect();
@@ -59,7 +59,7 @@ async fn pods(mesh: &Mesh, wanted: usize) -> Result<(), Failure> {
 /// Waits until so many different pods answer: each says which it is.
 async fn answer(mesh: &Mesh, caller: &Caller<'_>, wanted: usize) -> Result<(), Failure> {
     let many = format!("for i in $(seq {ASKED}); do curl -sS -f -m 5 {URL}; echo; done");
-    wait("answers of all pods", || async {
+    until("answers of all pods", 2 * PATIENCE, async || {
         let said = mesh.exec(caller.pod(), "client", &["sh", "-c", &many]).await?;
         let pods: std::collections::BTreeSet<&str> = said
             .lines()

@@ -168,7 +168,7 @@ pub(crate) async fn run(stage: &Stage, tool: Tool) -> Result<Figures, Failure> {
     let mut connections = 0;
     for (flags, expected) in CASES {
         // Without it everything is direct.
-        if !stage.control {
+        if !stage.is_control() {
             redirect(&pod, path, flags).await?;
         }
         for (number, asker) in askers.iter_mut().enumerate() {

@@ -8,14 +8,11 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{
-    process::Command,
-    time::{Instant, sleep},
-};
+use tokio::{process::Command, time::Instant};
 use tulle_tests::{
     load::{Caller, float},
-    mesh::{Pod, binaries},
-    scene::{Failure, Figures, Stage, prove},
+    mesh::{Pod, binaries, save},
+    scene::{Failure, Figures, Stage, prove, until},
 };
 
 use super::{Shop, ip};
@@ -23,7 +20,6 @@ use super::{Shop, ip};
 /// How long a step may take until it is everywhere: the control plane looks at its files every two seconds,
 /// sidecars every five.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(200);
 /// Where the agent keeps the certificate of the pod without sidecar.
 const FILES: &str = "/var/run/tulle-grpc/certificates";
 
@@ -104,7 +100,7 @@ async fn takes_over(shop: &Shop<'_>) -> Result<(), Failure> {
 /// Waits until each sidecar has had two certificates of the same root.
 async fn renewed(shop: &Shop<'_>) -> Result<(), Failure> {
     for pod in sidecars(shop) {
-        until(&format!("{} renews its certificate", pod.name), async || {
+        until(&format!("{} renews its certificate", pod.name), PATIENCE, async || {
             let log = shop.mesh.logs(pod, "tulle-proxy").await?;
             Ok(log.matches("certificate installed").count() >= 2)
         })
@@ -116,7 +112,7 @@ async fn renewed(shop: &Shop<'_>) -> Result<(), Failure> {
 /// Waits until everybody trusts these roots, and has a certificate of the first of them: of the `old` root, or not.
 async fn trusted(shop: &Shop<'_>, old: &str, by_old: bool, all: &[&str]) -> Result<(), Failure> {
     for pod in sidecars(shop) {
-        until(&format!("{} trusts {} roots", pod.name, all.len()), async || {
+        until(&format!("{} trusts {} roots", pod.name, all.len()), PATIENCE, async || {
             let told = roots(shop, pod).await?;
             Ok(told.len() == all.len()
                 && (told.first().is_some_and(|first| first == old) == by_old))
@@ -125,7 +121,7 @@ async fn trusted(shop: &Shop<'_>, old: &str, by_old: bool, all: &[&str]) -> Resu
     }
     let proxyless = shop.mesh.pod("shop", "proxyless").await?;
     let wanted = squeezed(&all.concat());
-    until("the agent trusts them", async || {
+    until("the agent trusts them", PATIENCE, async || {
         let path = format!("{FILES}/roots.pem");
         let told = shop.mesh.exec(&proxyless, "app", &["cat", &path]).await?;
         Ok(squeezed(&told) == wanted)
@@ -174,31 +170,12 @@ async fn another_root() -> Result<(TempDir, String), Failure> {
         .kill_on_drop(true)
         .spawn()?;
     let files: [PathBuf; 2] = ["root.pem", "root.key"].map(path);
-    until("another root", async || Ok(files.iter().all(|file| file.exists()))).await?;
+    until("another root", PATIENCE, async || Ok(files.iter().all(|file| file.exists()))).await?;
     makes.kill().await?;
     let root = fs::read_to_string(&files[0])?;
     Ok((folder, root))
 }
 
-/// In one step, as editors do it.
-fn save(path: &Path, text: &str) -> Result<(), Failure> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text)?;
-    Ok(fs::rename(temporary, path)?)
-}
-
 fn squeezed(pem: &str) -> String {
     pem.split_whitespace().collect()
-}
-
-async fn until(
-    what: &str,
-    mut holds: impl AsyncFnMut() -> Result<bool, Failure>,
-) -> Result<(), Failure> {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await? {
-        prove(Instant::now() < deadline, || format!("not after {PATIENCE:?}: {what}"))?;
-        sleep(LOOK).await;
-    }
-    Ok(())
 }
