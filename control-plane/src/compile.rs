@@ -15,6 +15,7 @@ mod attached;
 mod cluster;
 mod contributors;
 mod derived;
+mod direct;
 mod endpoints;
 mod envoy;
 mod grpc;
@@ -26,6 +27,7 @@ mod port;
 mod precedence;
 mod references;
 mod route;
+mod settled;
 mod standing;
 mod workload;
 

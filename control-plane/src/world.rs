@@ -272,6 +272,7 @@ impl World {
         for (pod, present) in changes(&old, new) {
             self.index_pod(pod, present);
             touch_pod(pod, dirty);
+            self.touch_speakers(pod, dirty);
             let listing = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             dirty.extend(listing.cloned().map(Subject::Service));
         }
@@ -310,10 +311,16 @@ impl World {
             if let Some((key, value)) = service.selector.first_key_value() {
                 self.selectors.set((&name.namespace, key, value), name, present);
             }
-            for pod in self.pods_selected(&name.namespace, &service.selector) {
+            for pod in self.pods_behind(service) {
                 touch_pod(pod, dirty);
+                self.touch_speakers(pod, dirty);
             }
         }
+    }
+
+    /// The pods that a Service selects.
+    pub fn pods_behind(&self, service: &Service) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods_selected(&service.name.namespace, &service.selector)
     }
 
     fn pods_selected(

@@ -29,7 +29,7 @@ pub use cluster::{
 pub use endpoint::{Endpoint, Endpoints, Health};
 pub use host::Host;
 pub use listener::Listener;
-pub use origin::Origin;
+pub use origin::{Origin, Setter};
 pub use re2::beyond_re2;
 pub use route::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,

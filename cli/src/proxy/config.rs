@@ -1,5 +1,7 @@
 //! The proxy's `/debug/config` as tables.
 
+mod values;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -13,14 +15,18 @@ const SECTIONS: [Section; 5] =
 /// One section, or all of them with headings.
 pub(super) fn render(dump: &Value, section: Option<Section>) -> String {
     let body = |section| {
-        let table = match section {
-            Section::Listeners => listeners(dump),
-            Section::Routes => routes(dump),
-            Section::Clusters => clusters(dump),
-            Section::Endpoints => endpoints(dump),
-            Section::Certs => certs(dump),
+        let (table, set) = match section {
+            Section::Listeners => (listeners(dump), Some(set_in_listeners(dump))),
+            Section::Routes => (routes(dump), Some(set_in_routes(dump))),
+            Section::Clusters => (clusters(dump), Some(set_in_clusters(dump))),
+            Section::Endpoints => (endpoints(dump), None),
+            Section::Certs => (certs(dump), None),
         };
-        if table.is_empty() { "(none)\n".to_owned() } else { table.to_string() }
+        match (table.is_empty(), set.filter(|set| !set.is_empty())) {
+            (true, _) => "(none)\n".to_owned(),
+            (false, None) => table.to_string(),
+            (false, Some(set)) => format!("{table}\n{set}"),
+        }
     };
     match section {
         Some(section) => body(section),
@@ -59,26 +65,50 @@ fn listeners(dump: &Value) -> Table {
 
 fn routes(dump: &Value) -> Table {
     let mut table = Table::new(&["ROUTE", "RULE", "MATCH", "THEN", "TIMEOUT", "RETRY", "FROM"]);
-    let destinations = entries(&dump["destinations"]).map(|(_, d)| &d["route"]);
-    // Several addresses (IPv4, IPv6) may share a route.
-    let routes: BTreeMap<String, &Value> = destinations
-        .filter(|route| !route.is_null())
-        .map(|route| (text(&route["name"]), route))
-        .collect();
-    for (name, route) in routes {
-        for (i, rule) in items(&route["rules"]).enumerate() {
-            table.row([
-                name.clone(),
-                i.to_string(),
-                matches(&rule["matches"]),
-                then(rule),
-                duration(&rule["timeouts"]["request"]),
-                retry(&rule["retry"]),
-                origin(&rule["origin"]),
-            ]);
+    for (name, i, rule) in all_rules(dump) {
+        table.row([
+            name,
+            i.to_string(),
+            matches(&rule["matches"]),
+            then(rule),
+            duration(&rule["timeouts"]["request"]),
+            values::retry(&rule["retry"]),
+            origin(&rule["origin"]),
+        ]);
+    }
+    table
+}
+
+fn set_in_routes(dump: &Value) -> Table {
+    let mut table = Table::new(&["ROUTE", "RULE", "VALUE", "SET BY", "FIELD"]);
+    for (name, i, rule) in all_rules(dump) {
+        for [value, by, field] in values::set(rule) {
+            table.row([name.clone(), i.to_string(), value, by, field]);
         }
     }
     table
+}
+
+/// What policies and routes set, of resources with these names.
+fn set_in(what: &str, resources: Vec<(String, &Value)>) -> Table {
+    let mut table = Table::new(&[what, "VALUE", "SET BY", "FIELD"]);
+    for (name, resource) in resources {
+        for [value, by, field] in values::set(resource) {
+            table.row([name.clone(), value, by, field]);
+        }
+    }
+    table
+}
+
+fn set_in_listeners(dump: &Value) -> Table {
+    let listeners = entries(&dump["destinations"]);
+    let listeners = listeners.map(|(name, d)| (name.clone(), &d["listener"]));
+    set_in("ADDRESS", listeners.collect())
+}
+
+fn set_in_clusters(dump: &Value) -> Table {
+    let clusters = all_clusters(dump).into_iter();
+    set_in("CLUSTER", clusters.map(|(name, cluster)| (name, &cluster["cluster"])).collect())
 }
 
 fn clusters(dump: &Value) -> Table {
@@ -86,16 +116,12 @@ fn clusters(dump: &Value) -> Table {
     let mut table = Table::new(&headings);
     for (name, cluster) in all_clusters(dump) {
         let settings = &cluster["cluster"];
-        let limits = ["connections", "pending", "requests"]
-            .into_iter()
-            .filter(|key| !settings["limits"][key].is_null())
-            .map(|key| format!("{key} {}", settings["limits"][key]));
         table.row([
             name,
             text(&settings["protocol"]),
-            balance(&settings["balance"]),
-            limits.collect::<Vec<_>>().join(", "),
-            ejection(&settings["ejection"]),
+            values::balance(&settings["balance"]),
+            values::limits(&settings["limits"]),
+            values::ejection(&settings["ejection"]),
             origin(&settings["origin"]),
         ]);
     }
@@ -164,6 +190,19 @@ fn certs(dump: &Value) -> Table {
     table
 }
 
+/// Every rule, with the name of its route and its index. Several addresses (IPv4, IPv6) may share a
+/// route.
+fn all_rules(dump: &Value) -> impl Iterator<Item = (String, usize, &Value)> {
+    let destinations = entries(&dump["destinations"]).map(|(_, d)| &d["route"]);
+    let routes: BTreeMap<String, &Value> = destinations
+        .filter(|route| !route.is_null())
+        .map(|route| (text(&route["name"]), route))
+        .collect();
+    routes.into_iter().flat_map(|(name, route)| {
+        items(&route["rules"]).enumerate().map(move |(i, rule)| (name.clone(), i, rule))
+    })
+}
+
 fn all_clusters(dump: &Value) -> BTreeMap<String, &Value> {
     entries(&dump["destinations"])
         .flat_map(|(_, destination)| entries(&destination["clusters"]))
@@ -228,38 +267,6 @@ fn backends(backends: &Value) -> String {
     items(backends).map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn retry(retry: &Value) -> String {
-    if retry.is_null() {
-        return String::new();
-    }
-    let listed = [("statuses", ""), ("grpc_statuses", "grpc-status ")]
-        .map(|(key, what)| (list(&retry[key]), what))
-        .into_iter()
-        .filter(|(list, _)| !list.is_empty())
-        .map(|(list, what)| format!("{what}{list}"));
-    let said = [("on_connect", "connect"), ("on_reset", "reset")]
-        .into_iter()
-        .filter(|(key, _)| retry[*key] == true)
-        .map(|(_, what)| what.to_owned());
-    let on: Vec<String> = listed.chain(said).collect();
-    format!("{}x on {}", text(&retry["attempts"]), on.join(", "))
-}
-
-fn balance(balance: &Value) -> String {
-    match balance["LeastRequest"]["choices"].as_u64() {
-        Some(choices) => format!("LeastRequest of {choices}"),
-        None => text(balance),
-    }
-}
-
-fn ejection(ejection: &Value) -> String {
-    let causes = [("consecutive_5xx", "5xx"), ("consecutive_local_failures", "local failures")]
-        .into_iter()
-        .filter(|(key, _)| !ejection[key].is_null())
-        .map(|(key, name)| format!("{} {name}", ejection[key]));
-    causes.collect::<Vec<_>>().join(" or ")
-}
-
 /// `HTTPRoute bookstore/reviews (rule canary)`.
 fn origin(origin: &Value) -> String {
     let [kind, namespace, name, rule] =
@@ -320,84 +327,4 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn dump() -> Value {
-        let origin = json!({"kind": "Service", "namespace": "bookstore", "name": "reviews"});
-        let rule = |matches: Value, action: Value| {
-            json!({"matches": matches, "filters": [{}], "action": action, "timeouts": {"request": {"secs": 1, "nanos": 500_000_000}},
-                "retry": {"attempts": 2, "statuses": [503], "on_reset": true}, "mirrors": [], "origin": {"kind": "HTTPRoute", "namespace": "bookstore", "name": "reviews", "rule": "canary"}})
-        };
-        json!({
-            "generation": 7,
-            "workload": {"name": "bookstore/client", "identity": "spiffe://cluster.local/ns/bookstore/sa/client", "trust_domains": ["cluster.local"]},
-            "certificate": {"identity": "spiffe://cluster.local/ns/bookstore/sa/client", "pod": "bookstore/client/1", "serial": "0a", "not_before": 0, "not_after": 86400, "roots": [{"subject": "CN=root", "sha256": "ab", "not_after": 86400}]},
-            "destinations": {
-                "10.96.0.9:80": {"absent": true, "used_at": 3},
-                "10.96.0.7:9080": {
-                    "listener": {"protocol": "Http", "service": {"namespace": "bookstore", "name": "reviews", "port": 9080},
-                        "route": "service/bookstore/reviews/9080", "backends": [], "origin": origin},
-                    "route": {"name": "service/bookstore/reviews/9080", "rules": [
-                        rule(json!({"path": {"Prefix": "/v2"}, "method": "GET", "headers": [{"name": "x", "value": {"Regex": "a|b"}}], "query": []}),
-                            json!({"Forward": [{"cluster": "v1", "weight": 9}, {"cluster": "v2", "weight": 1}]})),
-                        rule(json!({"path": {"Prefix": ""}}), json!({"Fail": 500})),
-                    ]},
-                    "clusters": {"service/bookstore/reviews/9080": {
-                        "cluster": {"protocol": "Http", "balance": {"LeastRequest": {"choices": 2}}, "limits": {"connections": null, "requests": 5},
-                            "ejection": {"consecutive_5xx": 5, "consecutive_local_failures": null}, "origin": origin},
-                        "endpoints": [{"endpoint": {"address": "10.244.0.4:9080", "health": "Ready", "weight": 1, "identity": null, "pod": "bookstore/reviews"}, "active": 1, "eligible": true},
-                            {"endpoint": {"address": "10.244.0.5:9080", "health": "Ready", "weight": 1, "identity": null, "pod": "bookstore/reviews-2"}, "active": 0, "eligible": false,
-                                "ejected": {"cause": "consecutive_5xx", "times": 1, "seconds_left": 29}}],
-                    }},
-                },
-            },
-        })
-    }
-
-    #[test]
-    fn all_sections() {
-        let expected = "\
-Listeners
-ADDRESS         STANDS FOR                      PROTOCOL  GOES TO                               FROM
-10.96.0.7:9080  Service bookstore/reviews:9080  Http      route service/bookstore/reviews/9080  Service bookstore/reviews
-10.96.0.9:80    (nothing in the mesh)           -         -                                     -
-
-Routes
-ROUTE                           RULE  MATCH                               THEN                            TIMEOUT  RETRY             FROM
-service/bookstore/reviews/9080  0     path /v2/…, method GET, header x~a|b  v1 90%, v2 10%, after 1 filter  1.5s     2x on 503, reset  HTTPRoute bookstore/reviews (rule canary)
-service/bookstore/reviews/9080  1     everything                          answer 500, after 1 filter      1.5s     2x on 503, reset  HTTPRoute bookstore/reviews (rule canary)
-
-Clusters
-CLUSTER                         PROTOCOL  BALANCE            LIMITS      EJECTION  FROM
-service/bookstore/reviews/9080  Http      LeastRequest of 2  requests 5  5 5xx     Service bookstore/reviews
-
-Endpoints
-CLUSTER                         ADDRESS          POD                HEALTH  USED  IN FLIGHT  WEIGHT  IDENTITY
-service/bookstore/reviews/9080  10.244.0.4:9080  bookstore/reviews  Ready   yes   1          1       (no sidecar)
-service/bookstore/reviews/9080  10.244.0.5:9080  bookstore/reviews-2  Ready   no (ejected: consecutive_5xx, 29s left)   0          1       (no sidecar)
-
-Certs
-WHAT           VALUE
-trust domains  cluster.local
-identity       spiffe://cluster.local/ns/bookstore/sa/client
-pod            bookstore/client/1
-serial number  0a
-valid from     1970-01-01T00:00:00Z
-valid until    1970-01-02T00:00:00Z
-root           CN=root, valid until 1970-01-02T00:00:00Z, SHA-256 ab
-";
-        // Widths are the table's own business; its words are ours.
-        let words = |text: &str| -> Vec<Vec<String>> {
-            text.lines().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect()
-        };
-        assert_eq!(words(&render(&dump(), None)), words(expected));
-    }
-
-    #[test]
-    fn one_section_of_a_proxy_that_knows_nothing() {
-        assert_eq!(render(&json!({"destinations": {}}), Some(Section::Routes)), "(none)\n");
-    }
-}
+mod tests;

@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use tulle_xds::model::{Cluster, Origin, Protocol, ServicePort};
 
-use super::{Settings, derived, names::Target, policy, port};
-use crate::world::{World, objects};
+use super::{Settings, derived, direct, names::Target, policy, port, settled::Settled};
+use crate::world::{World, policy::Scope};
 
 /// With no policy there is no limit but this one, on reaching an endpoint at all: Envoy's default.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Cluster> {
-    let (service, protocol, origin, settled) = match Target::parse(name)? {
-        target @ (Target::Service(..) | Target::Derived(..)) => {
-            of_service(world, settings, target)?
-        }
+    let target = Target::parse(name)?;
+    let settled = settled(world, &target)?;
+    let (service, protocol, origin) = match target {
+        Target::Service(..) | Target::Derived(..) => of_service(world, settings, target)?,
         Target::Pod(name, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&name)?, number);
-            let origin = port::origin("Pod", &name.namespace, &name.name);
-            (None, protocol, origin, objects::Settings::default())
+            (None, protocol, port::origin("Pod", &name.namespace, &name.name))
         }
     };
+    let setters = settled.setters(Scope::Cluster);
+    let settled = settled.settings;
     Some(Cluster {
         name: name.to_owned(),
         service,
@@ -31,10 +32,30 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         ejection: policy::ejection(&settled),
         connect_timeout: CONNECT_TIMEOUT,
         origin,
+        setters,
     })
 }
 
-type Parts = (Option<ServicePort>, Protocol, Origin, objects::Settings);
+/// What the policies say of it; `None` if there is no such cluster.
+pub(super) fn settled(world: &World, target: &Target) -> Option<Settled> {
+    let port = |name, number| {
+        let service = world.service(name)?;
+        Some((service, service.port(number)?))
+    };
+    Some(match target {
+        Target::Service(name, number) => {
+            let (service, port) = port(name, *number)?;
+            policy::of_port(world, service, port)
+        }
+        Target::Derived(name, number, via) => {
+            let (service, port) = port(name, *number)?;
+            derived::settings(world, service, port, via)?
+        }
+        Target::Pod(name, number) => direct::settled(world, world.pod(name)?, *number),
+    })
+}
+
+type Parts = (Option<ServicePort>, Protocol, Origin);
 
 fn of_service(world: &World, settings: &Settings, target: Target) -> Option<Parts> {
     let (name, number, via) = match target {
@@ -45,17 +66,13 @@ fn of_service(world: &World, settings: &Settings, target: Target) -> Option<Part
     let service = world.service(&name)?;
     let port = service.port(number)?;
     let model = port::service_port(settings, service, number);
-    let (origin, settled) = match via {
-        None => {
-            let origin = port::origin("Service", &name.namespace, &name.name);
-            (origin, policy::of_port(world, service, port))
-        }
+    let origin = match via {
+        None => port::origin("Service", &name.namespace, &name.name),
         Some(via) => {
             let (kind, route) = (via.route.kind.as_str(), &via.route.name);
-            let rule = via.rule.clone().unwrap_or_default();
-            let origin = Origin { rule, ..port::origin(kind, &route.namespace, &route.name) };
-            (origin, derived::settings(world, service, port, &via)?)
+            let rule = via.rule.unwrap_or_default();
+            Origin { rule, ..port::origin(kind, &route.namespace, &route.name) }
         }
     };
-    Some((Some(model), port::declared(port), origin, settled))
+    Some((Some(model), port::declared(port), origin))
 }

@@ -1,22 +1,18 @@
 //! Which objects a resource comes from: remembered beside its bytes, never in them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use tulle_xds::model::{Kind, Rule, envoy::own_listener};
+use tulle_xds::model::{Kind, Origin, Rule, Setter, envoy::own_listener};
 
 use super::{
     attached::{self, Callers, Fit},
-    derived,
-    names::{self, Target, Via},
-    port, route,
+    cluster, envoy, listener,
+    names::{self, Target},
+    route,
 };
 use crate::world::{
     World,
-    objects::{Kind as ObjectKind, Name, ObjectRef, TrafficPolicy},
+    objects::{Kind as ObjectKind, Name, ObjectRef},
     policy::Scope,
 };
 
@@ -43,14 +39,21 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
             if let Some((_, pod)) = own_listener(name) {
                 found.workload(world, pod);
             } else if let Some(address) = names::address(name) {
-                found.listener(world, address);
+                found.set_by(&listener::setters(world, address));
             }
         }
-        (Kind::Cluster, Some(Target::Service(service, port))) => {
-            found.settings(of_port(world, &service, port), Scope::Cluster);
+        (Kind::Cluster, Some(target)) => {
+            let settled = cluster::settled(world, &target).unwrap_or_default();
+            found.set_by(&settled.setters(Scope::Cluster));
         }
-        (Kind::Cluster, Some(Target::Derived(service, port, via))) => {
-            found.settings(of_derived(world, &service, port, &via), Scope::Cluster);
+        // Stock Envoy's, for a pod's own address.
+        (Kind::Cluster, None) => {
+            if let Some(address) = names::address(name)
+                && let Some(pod) = world.pod_at(address.ip())
+            {
+                let settled = envoy::opaque(world, pod, address.port());
+                found.set_by(&settled.setters(Scope::Cluster));
+            }
         }
         (Kind::Route, Some(Target::Service(service, port))) => {
             let own = route::consumers(world, name).into_iter().map(|namespace| {
@@ -59,6 +62,10 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
             });
             let shared = of_route(world, name, &service, port, &Callers::All);
             return own.chain([(None, shared)]).collect();
+        }
+        (Kind::Route, Some(Target::Pod(..))) => {
+            let rules = route::compile(world, name, &Callers::All).map(|route| route.rules);
+            rules.iter().flatten().for_each(|rule| found.set_by(&rule.setters));
         }
         _ => {}
     }
@@ -83,6 +90,7 @@ fn of_route(
     let mut found = Contributors::default();
     found.route(world, service, port, callers);
     let rules = route::compile(world, name, callers).map(|route| route.rules).unwrap_or_default();
+    rules.iter().for_each(|rule| found.set_by(&rule.setters));
     let object = |rule: &Rule| {
         let origin = &rule.origin;
         let of = |object: &&ObjectRef| {
@@ -112,95 +120,25 @@ impl Contributors {
         );
     }
 
-    /// Of what opaque connections do, one setting is in their listener.
-    fn listener(&mut self, world: &World, address: SocketAddr) {
-        let Some(service) = world.service_at(address.ip()) else {
-            return;
-        };
-        let port = service.port(address.port());
-        if port.is_some_and(|port| !port::declared(port).is_http()) {
-            let mut policies = of_port(world, &service.name, address.port()).into_iter();
-            let says = policies.find(|policy| policy.settings.idle_timeout.is_some());
-            self.all.extend(says.map(|policy| ObjectRef {
-                kind: ObjectKind::TrafficPolicy,
-                name: policy.name.clone(),
-            }));
-        }
-    }
-
     fn route(&mut self, world: &World, service: &Name, number: u16, callers: &Callers) {
         let Some((service, port)) =
             world.service(service).and_then(|service| Some((service, service.port(number)?)))
         else {
             return;
         };
-        let of_port = of_port(world, &service.name, number);
-        let mut plain = true;
-        for route in world.routes_of(&service.name) {
-            let applies = Callers::of(route, &service.name) == *callers
-                && attached::to_port(world, route, service, port) == Fit::InForce;
-            if !applies {
-                continue;
-            }
-            plain = false;
-            let reference = route.reference();
-            for rule in &route.rules {
-                let own =
-                    rule.name.as_deref().map(|rule| world.policies_of(&reference, Some(rule)));
-                let levels = own.into_iter().chain([world.policies_of(&reference, None)]);
-                let levels = levels.flatten().chain(of_port.iter().copied());
-                self.settings(levels.collect(), Scope::Rule);
-            }
-            self.all.insert(reference);
-        }
-        if plain {
-            self.settings(of_port, Scope::Rule);
-        }
+        let routes = world.routes_of(&service.name).filter(|route| {
+            Callers::of(route, &service.name) == *callers
+                && attached::to_port(world, route, service, port) == Fit::InForce
+        });
+        self.all.extend(routes.map(|route| route.reference()));
     }
 
-    /// Those of `policies`, the most specific first, that say something of this scope which no
-    /// earlier one says.
-    fn settings(&mut self, policies: Vec<&Arc<TrafficPolicy>>, scope: Scope) {
-        let mut said = BTreeMap::new();
-        for policy in policies {
-            for (field, of) in policy.settings.said() {
-                let counts = of == scope || of == Scope::Presence;
-                if counts && *said.entry(field).or_insert(&policy.name) == &policy.name {
-                    let name = policy.name.clone();
-                    self.all.insert(ObjectRef { kind: ObjectKind::TrafficPolicy, name });
-                }
-            }
-        }
+    /// The policies among those that set something.
+    fn set_by(&mut self, setters: &[Setter]) {
+        let kind = ObjectKind::TrafficPolicy;
+        let policies = setters.iter().map(|setter| &setter.origin);
+        let policies = policies.filter(|origin| origin.kind == kind.as_str());
+        let name = |origin: &Origin| Name::new(&origin.namespace, &origin.name);
+        self.all.extend(policies.map(|origin| ObjectRef { kind, name: name(origin) }));
     }
-}
-
-/// The policies of a cluster that a route has for itself, the most specific first; none if it has none.
-fn of_derived<'a>(
-    world: &'a World,
-    service: &Name,
-    number: u16,
-    via: &Via,
-) -> Vec<&'a Arc<TrafficPolicy>> {
-    let exists = world.service(service).is_some_and(|service| {
-        service
-            .port(number)
-            .is_some_and(|port| derived::settings(world, service, port, via).is_some())
-    });
-    if !exists {
-        return Vec::new();
-    }
-    let rule = via.rule.as_deref().map(|rule| world.policies_of(&via.route, Some(rule)));
-    let levels = rule.into_iter().chain([world.policies_of(&via.route, None)]);
-    levels.flatten().chain(of_port(world, service, number)).collect()
-}
-
-/// The policies of a Service's port, the most specific first.
-fn of_port<'a>(world: &'a World, service: &Name, number: u16) -> Vec<&'a Arc<TrafficPolicy>> {
-    let found = world.service(service).and_then(|service| Some((service, service.port(number)?)));
-    found
-        .map(|(service, port)| super::policy::levels_of_port(world, service, port))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect()
 }

@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use super::{
     names::{Target, Via},
     policy,
+    settled::Settled,
 };
 use crate::world::{
     World,
-    objects::{Name, Route, RouteRule, RuleAction, Service, ServicePort, Settings},
+    objects::{Name, Route, RouteRule, RuleAction, Service, ServicePort},
 };
 
 /// The cluster through which a rule of a route sends to a port of a Service.
@@ -37,7 +38,7 @@ pub(super) fn settings(
     service: &Service,
     port: &ServicePort,
     wanted: &Via,
-) -> Option<Settings> {
+) -> Option<Settled> {
     let route = world.route(&wanted.route)?;
     let mut rules = route.rules.iter();
     rules.find(|rule| {

@@ -15,11 +15,13 @@ use tulle_xds::{
 use super::{
     Settings,
     attached::Callers,
-    cluster, derived, endpoints, listener,
+    cluster, derived, direct, endpoints, listener,
     names::{self, Target},
-    port, route, workload,
+    policy, port, route,
+    settled::Settled,
+    workload,
 };
-use crate::world::{Subject, World};
+use crate::world::{Subject, World, objects::Pod, policy::Scope};
 
 /// The members of the kind of `wildcard` that are about `subject`. Envoy gets every Service's
 /// clusters and addresses; pods' own addresses it asks for one by one.
@@ -50,7 +52,15 @@ fn at(world: &World, settings: &Settings, name: &str, address: SocketAddr) -> Op
     let pod = world.pod_at(address.ip()).filter(|_| world.service_at(address.ip()).is_none())?;
     let endpoint = endpoints::at(settings, address, pod);
     let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
-    Some(envoy::address(name, &endpoint, &origin))
+    let settled = opaque(world, pod, address.port());
+    let limits = policy::limits(&settled.settings);
+    Some(envoy::address(name, &endpoint, &limits, &origin, &settled.setters(Scope::Cluster)))
+}
+
+/// What of a pod's policies holds for bytes, which is all that Envoy passes on to a pod's own address.
+pub(super) fn opaque(world: &World, pod: &Pod, number: u16) -> Settled {
+    let fields = ["spec.limits.connections", "spec.limits.pending"];
+    direct::settled(world, pod, number).only(|field| fields.contains(&field))
 }
 
 /// The resource of this kind and name.

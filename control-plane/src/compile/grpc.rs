@@ -84,6 +84,7 @@ fn nobody(kind: Kind) -> Option<Bytes> {
                 ejection: None,
                 connect_timeout: cluster::CONNECT_TIMEOUT,
                 origin: port::origin("", "", ""),
+                setters: Vec::new(),
             };
             Some(grpc::cluster(&cluster, Backend::INVALID, None))
         }

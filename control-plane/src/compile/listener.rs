@@ -1,17 +1,19 @@
 //! Listener: what an address stands for.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use tulle_xds::model::{Backend, Listener, Protocol, ServicePort};
+use tulle_xds::model::{Backend, Listener, Protocol, Setter};
 
 use super::{
-    Settings,
+    Settings, direct,
     names::{self, Target},
     policy, port,
+    settled::Settled,
 };
 use crate::world::{
     World,
     objects::{Pod, Service},
+    policy::Scope,
 };
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Listener> {
@@ -30,17 +32,15 @@ fn of_service(
 ) -> Option<Listener> {
     let port = service.port(address.port())?;
     let declared = port::declared(port);
-    let idle = policy::idle(&policy::of_port(world, service, port));
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
+    let target = Target::Service(service.name.clone(), address.port());
+    let (idle, setters) = idle(declared, &policy::of_port(world, service, port));
     Some(Listener {
         origin,
-        idle: idle.filter(|_| !declared.is_http()),
-        ..listener(
-            address,
-            declared,
-            &Target::Service(service.name.clone(), address.port()),
-            Some(port::service_port(settings, service, address.port())),
-        )
+        idle,
+        setters,
+        service: Some(port::service_port(settings, service, address.port())),
+        ..listener(address, declared, &target)
     })
 }
 
@@ -49,25 +49,45 @@ fn of_pod(world: &World, pod: &Pod, address: SocketAddr) -> Listener {
     let declared = port::declared_on_pod(world, pod, address.port());
     let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
     let target = Target::Pod(pod.name.clone(), address.port());
-    Listener { origin, ..listener(address, declared, &target, None) }
+    let (idle, setters) = idle(declared, &direct::settled(world, pod, address.port()));
+    Listener { origin, idle, setters, ..listener(address, declared, &target) }
 }
 
-fn listener(
-    address: SocketAddr,
-    protocol: Protocol,
-    target: &Target,
-    service: Option<ServicePort>,
-) -> Listener {
+/// Who set something of what listens at an address.
+pub(super) fn setters(world: &World, address: SocketAddr) -> Vec<Setter> {
+    let at = || {
+        if let Some(service) = world.service_at(address.ip()) {
+            let port = service.port(address.port())?;
+            return Some((port::declared(port), policy::of_port(world, service, port)));
+        }
+        let pod = world.pod_at(address.ip())?;
+        let declared = port::declared_on_pod(world, pod, address.port());
+        Some((declared, direct::settled(world, pod, address.port())))
+    };
+    at().map(|(declared, settled)| idle(declared, &settled).1).unwrap_or_default()
+}
+
+/// Of what policies say, opaque connections have one setting here; and who set it.
+fn idle(declared: Protocol, settled: &Settled) -> (Option<Duration>, Vec<Setter>) {
+    if declared.is_http() {
+        return (None, Vec::new());
+    }
+    let idle = settled.clone().only(|field| field == "spec.timeouts.idle");
+    (policy::idle(&idle.settings), idle.setters(Scope::Rule))
+}
+
+fn listener(address: SocketAddr, protocol: Protocol, target: &Target) -> Listener {
     let target = target.to_string();
     let backend = |cluster| Backend { cluster, weight: 1, filters: Vec::new() };
     Listener {
         name: address.to_string(),
         address,
         protocol,
-        service,
+        service: None,
         route: (protocol != Protocol::Tcp).then(|| target.clone()),
         backends: (!protocol.is_http()).then(|| backend(target)).into_iter().collect(),
         idle: None,
         origin: port::origin("", "", ""),
+        setters: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use tulle_xds::model::{Ejection, Limits, Retry, RetryBudget, Timeouts};
 
+use super::settled::Settled;
 use crate::world::{
     World,
     objects::{
@@ -25,37 +26,33 @@ const EJECTION_INTERVAL: Duration = Duration::from_secs(10);
 const EJECTION_PERCENT: u32 = 10;
 
 /// What the policies say of a Service's port.
-pub(super) fn of_port(world: &World, service: &Service, port: &ServicePort) -> Settings {
-    merged(levels_of_port(world, service, port))
+pub(super) fn of_port(world: &World, service: &Service, port: &ServicePort) -> Settled {
+    of_port_alone(world, service, port).over(&of_namespace(world, &service.name.namespace))
 }
 
-/// The policies of a Service's port, the most specific first.
-pub(super) fn levels_of_port<'a>(
-    world: &'a World,
-    service: &Service,
-    port: &ServicePort,
-) -> [Vec<&'a Arc<TrafficPolicy>>; 3] {
+/// What they say of it in particular, and not of all in its Namespace.
+pub(super) fn of_port_alone(world: &World, service: &Service, port: &ServicePort) -> Settled {
     let object = ObjectRef { kind: Kind::Service, name: service.name.clone() };
-    let namespace = Name::new("", &service.name.namespace);
-    let namespace = ObjectRef { kind: Kind::Namespace, name: namespace };
-    [
-        world.policies_of(&object, Some(&port.name)),
-        world.policies_of(&object, None),
-        world.policies_of(&namespace, None),
-    ]
+    merged([world.policies_of(&object, Some(&port.name)), world.policies_of(&object, None)])
+}
+
+/// What they say of all in a Namespace.
+pub(super) fn of_namespace(world: &World, namespace: &str) -> Settled {
+    let object = ObjectRef { kind: Kind::Namespace, name: Name::new("", namespace) };
+    merged([world.policies_of(&object, None)])
 }
 
 /// What the policies say of a rule of a route in particular.
-pub(super) fn of_rule(world: &World, route: &Route, rule: Option<&str>) -> Settings {
+pub(super) fn of_rule(world: &World, route: &Route, rule: Option<&str>) -> Settled {
     let object = route.reference();
     let rule = rule.map(|rule| world.policies_of(&object, Some(rule))).unwrap_or_default();
     merged([rule, world.policies_of(&object, None)])
 }
 
 /// The most specific first; within a level the one that counts first.
-fn merged<const N: usize>(levels: [Vec<&Arc<TrafficPolicy>>; N]) -> Settings {
+fn merged<const N: usize>(levels: [Vec<&Arc<TrafficPolicy>>; N]) -> Settled {
     let policies = levels.into_iter().flatten();
-    policies.fold(Settings::default(), |settings, policy| settings.over(&policy.settings))
+    policies.fold(Settled::default(), |settled, policy| settled.over(&Settled::of(policy)))
 }
 
 /// Bounds on time; what the route itself says comes before any policy.

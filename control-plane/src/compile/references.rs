@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::attached::{self, Callers, Fit};
+use super::{
+    attached::{self, Callers, Fit},
+    direct,
+};
 use crate::{
     problem::Complaint,
     world::{
@@ -125,8 +128,38 @@ impl Complaints {
                     let reason = format!("{target} has no {part} with the name {section:?}");
                     self.add(format!("{field}.sectionName"), reason);
                 }
-                _ => self.settings(world, policy, target, section),
+                _ => {
+                    self.settings(world, policy, target, section);
+                    self.of_headless(world, policy, target);
+                }
             }
+        }
+    }
+
+    /// What a policy for a headless Service says in vain: of the choice of an endpoint, and of pods
+    /// that other such Services select, too.
+    fn of_headless(&mut self, world: &World, policy: &TrafficPolicy, target: &ObjectRef) {
+        let service = world.service(&target.name).filter(|_| target.kind == Kind::Service);
+        let Some(service) = service.filter(|service| service.is_headless()) else {
+            return;
+        };
+        let said = policy.settings.said().into_iter().map(|(field, _)| field);
+        // All that is said of ejection is one thing.
+        for field in said.filter(|field| matches!(*field, "spec.ejection" | "spec.loadBalancing")) {
+            let reason = format!(
+                "in force for gRPC without a proxy alone: Service {} is headless, and whoever dials a \
+                 pod has chosen already",
+                service.name
+            );
+            self.add(field, reason);
+        }
+        for direct::Dispute { field, pod, other } in direct::disputes(world, service, policy) {
+            let reason = format!(
+                "not in force at the address of pod {}: Service {}, which is headless and selects it, \
+                 too, has another value",
+                pod.name, other.name
+            );
+            self.add(field, reason);
         }
     }
 

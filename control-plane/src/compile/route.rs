@@ -4,18 +4,21 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use http::StatusCode;
 use tulle_xds::model::{
-    Action, Backend, Filter, Match, Mirror, Origin, Protocol, RouteConfiguration, Rule,
+    Action, Backend, Filter, Match, Mirror, Origin, Protocol, RouteConfiguration, Rule, Setter,
+    Timeouts,
 };
 
 use super::{
     attached::{self, Callers, Fit},
-    derived,
+    derived, direct,
     names::Target,
     policy, port, precedence,
+    settled::Settled,
 };
 use crate::world::{
     World,
-    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts, Settings},
+    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts},
+    policy::Scope,
 };
 
 /// Gateway API: what no valid backend can answer.
@@ -26,9 +29,10 @@ pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<Ro
         Target::Service(service, number) => of_service(world, name, &service, number, callers)?,
         Target::Derived(..) => return None,
         Target::Pod(pod, number) => {
-            let protocol = port::declared_on_pod(world, world.pod(&pod)?, number);
-            let origin = port::origin("Pod", &pod.namespace, &pod.name);
-            let rule = || forward(name, origin, &Settings::default());
+            let pod = world.pod(&pod)?;
+            let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
+            let rule = || forward(name, origin, &direct::settled(world, pod, number));
+            let protocol = port::declared_on_pod(world, pod, number);
             (protocol != Protocol::Tcp).then(|| vec![rule()])?
         }
     };
@@ -68,7 +72,7 @@ fn of_service(
     if port::declared(port) == Protocol::Tcp {
         return None;
     }
-    let settings = policy::of_port(world, service, port);
+    let settled = policy::of_port(world, service, port);
     let attached = world.routes_of(&service.name);
     let routes: Vec<_> = attached
         .filter(|route| Callers::of(route, &service.name) == *callers)
@@ -76,13 +80,13 @@ fn of_service(
         .collect();
     if routes.is_empty() {
         let origin = port::origin("Service", &service.name.namespace, &service.name.name);
-        return Some(vec![forward(name, origin, &settings)]);
+        return Some(vec![forward(name, origin, &settled)]);
     }
     let mut found = Vec::new();
     for route in routes {
         for (at, told) in route.rules.iter().enumerate() {
-            let settings = policy::of_rule(world, route, told.name.as_deref()).over(&settings);
-            let compiled = Reader { world, route, callers }.rule(at, told, &settings);
+            let settled = policy::of_rule(world, route, told.name.as_deref()).over(&settled);
+            let compiled = Reader { world, route, callers }.rule(at, told, &settled);
             for matches in &told.matches {
                 let rule = Rule { matches: matches.clone(), ..compiled.clone() };
                 found.push((precedence::of(route, matches), rule));
@@ -103,7 +107,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// What all matches of a rule have in common.
-    fn rule(&self, at: usize, told: &RouteRule, settings: &Settings) -> Rule {
+    fn rule(&self, at: usize, told: &RouteRule, settled: &Settled) -> Rule {
         let (name, kind) = (&self.route.name, self.route.kind.as_str());
         let origin = Origin {
             rule: told.name.clone().unwrap_or_else(|| at.to_string()),
@@ -113,10 +117,11 @@ impl Reader<'_> {
             matches: Match::default(),
             filters: told.filters.clone(),
             action: self.action(told),
-            timeouts: policy::timeouts(settings, told.timeouts),
-            retry: policy::retry(settings),
+            timeouts: policy::timeouts(&settled.settings, told.timeouts),
+            retry: policy::retry(&settled.settings),
             mirrors: Vec::new(),
             origin,
+            setters: self.setters(at, told, settled),
         };
         if matches!(rule.action, Action::Forward(_)) {
             let mirrors = told.mirrors.iter();
@@ -130,11 +135,30 @@ impl Reader<'_> {
                 .collect();
         } else {
             // The model has these for what is forwarded only.
-            rule.timeouts = policy::timeouts(&Settings::default(), RuleTimeouts::default());
+            rule.timeouts = Timeouts::default();
             rule.retry = None;
+            rule.setters.clear();
             rule.filters.retain(|filter| !matches!(filter, Filter::Rewrite { .. }));
         }
         rule
+    }
+
+    /// Who set timeouts and retries; the route itself comes before any policy.
+    fn setters(&self, at: usize, told: &RouteRule, settled: &Settled) -> Vec<Setter> {
+        let own = [
+            (told.timeouts.request, "request", "spec.timeouts.request"),
+            (told.timeouts.per_try, "backendRequest", "spec.retries.perTryTimeout"),
+        ];
+        let mut setters = settled.setters(Scope::Rule);
+        for (_, field, beaten) in own.into_iter().filter(|(said, ..)| said.is_some()) {
+            setters.retain(|setter| setter.field != beaten);
+            let name = &self.route.name;
+            setters.push(Setter {
+                field: format!("spec.rules[{at}].timeouts.{field}"),
+                origin: port::origin(self.route.kind.as_str(), &name.namespace, &name.name),
+            });
+        }
+        setters
     }
 
     fn action(&self, told: &RouteRule) -> Action {
@@ -176,7 +200,7 @@ impl Reader<'_> {
 }
 
 /// Everything to the cluster of the same name.
-fn forward(cluster: &str, origin: Origin, settings: &Settings) -> Rule {
+fn forward(cluster: &str, origin: Origin, settled: &Settled) -> Rule {
     Rule {
         matches: Match::default(),
         filters: Vec::new(),
@@ -185,9 +209,10 @@ fn forward(cluster: &str, origin: Origin, settings: &Settings) -> Rule {
             weight: 1,
             filters: Vec::new(),
         }]),
-        timeouts: policy::timeouts(settings, RuleTimeouts::default()),
-        retry: policy::retry(settings),
+        timeouts: policy::timeouts(&settled.settings, RuleTimeouts::default()),
+        retry: policy::retry(&settled.settings),
         mirrors: Vec::new(),
         origin,
+        setters: settled.setters(Scope::Rule),
     }
 }

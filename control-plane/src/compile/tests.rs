@@ -95,6 +95,8 @@ fn seen(world: &World, kind: Kind, name: &str, namespace: &str) -> Option<Resour
     compile(world, &settings(), kind, name, &own.map_or(Callers::All, Callers::Of))
 }
 
+mod direct;
+mod policies;
 mod routes;
 
 #[test]
@@ -288,7 +290,9 @@ fn universe() -> Vec<(Kind, String)> {
         keys.extend((0..3).map(|p| (Kind::Host, format!("p{p}.s{n}.shop.svc.cluster.local"))));
     }
     for last in 0..4 {
-        keys.extend([80, 8080, 9090].map(|port| (Kind::Listener, format!("10.0.0.{last}:{port}"))));
+        for kind in [Kind::Listener, Kind::Cluster] {
+            keys.extend([80, 8080, 9090].map(|port| (kind, format!("10.0.0.{last}:{port}"))));
+        }
     }
     keys
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::{
     Dirty, Subject, World, changes,
-    objects::{Kind, Name, ObjectRef, ReferenceGrant, Route, TrafficPolicy},
-    replace,
+    objects::{Kind, Name, ObjectRef, Pod, ReferenceGrant, Route, TrafficPolicy},
+    replace, touch_pod,
 };
 
 impl World {
@@ -159,16 +159,37 @@ impl World {
                 for service in self.services_by_namespace.get(&target.name.name) {
                     self.touch_service(service, dirty);
                 }
+                let pods = self.pods_by_namespace.get(&target.name.name);
+                pods.filter_map(|pod| self.pods.get(pod)).for_each(|pod| touch_pod(pod, dirty));
             }
             _ => self.touch_route_named(target, dirty),
         }
     }
 
-    /// A Service, and what listens at its addresses.
+    /// A Service, what listens at its addresses, and the pods for whose own addresses it speaks.
     fn touch_service(&self, name: &Name, dirty: &mut Dirty) {
         dirty.insert(Subject::Service(name.clone()));
-        let addresses = self.services.get(name).into_iter().flat_map(|s| s.cluster_ips.clone());
-        dirty.extend(addresses.map(Subject::Address));
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        dirty.extend(service.cluster_ips.iter().copied().map(Subject::Address));
+        for pod in self.pods_behind(service) {
+            touch_pod(pod, dirty);
+            self.touch_speakers(pod, dirty);
+        }
+    }
+
+    /// The policies of headless Services that select a pod together: what they say of its own address
+    /// may contradict each other.
+    pub(super) fn touch_speakers(&self, pod: &Pod, dirty: &mut Dirty) {
+        let mut headless = self.services_selecting(pod);
+        headless.retain(|service| service.is_headless());
+        if headless.len() > 1 {
+            for service in headless {
+                let name = service.name.clone();
+                self.touch_policies_of(&ObjectRef { kind: Kind::Service, name }, dirty);
+            }
+        }
     }
 
     fn touch_policies_of(&self, target: &ObjectRef, dirty: &mut Dirty) {

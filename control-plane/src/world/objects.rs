@@ -258,6 +258,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether it has no address of its own: its name leads to its pods' addresses.
+    pub fn is_headless(&self) -> bool {
+        self.cluster_ips.is_empty()
+    }
+
     /// The port with this number.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.port == number)

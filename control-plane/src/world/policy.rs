@@ -113,6 +113,28 @@ impl Settings {
         fields!(merge)
     }
 
+    /// The same without the fields that are not wanted.
+    #[must_use]
+    pub fn only(self, wanted: impl Fn(&str) -> bool) -> Self {
+        macro_rules! only {
+            ($($field:ident $path:literal $scope:ident,)*) => {
+                Self { $($field: self.$field.filter(|_| wanted($path)),)* }
+            };
+        }
+        fields!(only)
+    }
+
+    /// The fields of which `other` says something else; what one of them is silent about is none.
+    pub fn contradicted(&self, other: &Self) -> Vec<&'static str> {
+        macro_rules! contradicted {
+            ($($field:ident $path:literal $scope:ident,)*) => {
+                [$((self.$field.is_some() && other.$field.is_some() && self.$field != other.$field, $path),)*]
+            };
+        }
+        let all = fields!(contradicted);
+        all.into_iter().filter(|(differs, _)| *differs).map(|(_, path)| path).collect()
+    }
+
     /// Whether it says something about all requests to a cluster together.
     pub fn is_about_clusters(&self) -> bool {
         self.ejects.is_some() || self.said().iter().any(|(_, scope)| *scope == Scope::Cluster)

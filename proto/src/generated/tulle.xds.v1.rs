@@ -81,8 +81,18 @@ pub struct Origin {
     #[prost(string, tag = "4")]
     pub rule: ::prost::alloc::string::String,
 }
-/// On `Listener.metadata`.
+/// Which field of which object set a value, where it is not the object that the resource stands for:
+/// the policies. For people, as `Origin`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Setter {
+    /// As the object has it: `spec.limits.connections`.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub origin: ::core::option::Option<Origin>,
+}
+/// On `Listener.metadata`.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListenerMetadata {
     #[prost(enumeration = "Protocol", tag = "1")]
     pub protocol: i32,
@@ -96,15 +106,19 @@ pub struct ListenerMetadata {
     pub port: u32,
     #[prost(string, tag = "5")]
     pub host: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub setters: ::prost::alloc::vec::Vec<Setter>,
 }
 /// On `RouteConfiguration.metadata` and `Route.metadata`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteMetadata {
     #[prost(message, optional, tag = "1")]
     pub origin: ::core::option::Option<Origin>,
+    #[prost(message, repeated, tag = "2")]
+    pub setters: ::prost::alloc::vec::Vec<Setter>,
 }
 /// On `Cluster.metadata`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClusterMetadata {
     /// Fully qualified host name of the Service, or empty.
     #[prost(string, tag = "1")]
@@ -118,6 +132,8 @@ pub struct ClusterMetadata {
     pub protocol: i32,
     #[prost(message, optional, tag = "5")]
     pub origin: ::core::option::Option<Origin>,
+    #[prost(message, repeated, tag = "6")]
+    pub setters: ::prost::alloc::vec::Vec<Setter>,
 }
 /// On `LbEndpoint.metadata`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -218,6 +218,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         ejection: told.ejection,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
+        setters: Vec::new(),
     };
     let address: SocketAddr = SERVICE.parse().unwrap();
     let listener = Listener {
@@ -229,6 +230,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         backends: vec![backend()],
         idle: told.idle,
         origin: Origin::default(),
+        setters: Vec::new(),
     };
     let route = RouteConfiguration { name: CLUSTER.to_owned(), rules: told.rules };
     let others = told.others.iter().map(|(name, address)| {
@@ -278,6 +280,7 @@ pub(super) fn forward() -> Rule {
         retry: None,
         mirrors: Vec::new(),
         origin: Origin { kind: "Service".into(), ..Origin::default() },
+        setters: Vec::new(),
     }
 }
 

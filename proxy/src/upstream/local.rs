@@ -70,6 +70,7 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         ejection: None,
         connect_timeout: settings.application_connect_timeout,
         origin: Origin::default(),
+        setters: Vec::new(),
     };
     let endpoint = Endpoint {
         address,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Origin, Protocol};
+use super::{Origin, Protocol, Setter};
 
 /// A set of interchangeable endpoints, and how to use them. Its endpoints are the
 /// [`Endpoints`](super::Endpoints) of the same name.
@@ -31,6 +31,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// The object that this cluster stands for.
     pub origin: Origin,
+    /// What of it policies set, by field.
+    pub setters: Vec<Setter>,
 }
 
 /// A port of a Service.

@@ -38,7 +38,7 @@ use envoy_types::pb::{
     google::protobuf::{Struct, Value, value},
 };
 
-use super::{Kind, Origin};
+use super::{Kind, Origin, Setter};
 
 const INBOUND: &str = "inbound/";
 const OUTBOUND: &str = "outbound/";
@@ -73,13 +73,19 @@ pub enum Side {
     Outbound,
 }
 
-/// Which object a resource comes from, for who reads Envoy's `/config_dump`. Not more than one
-/// entry: the order of several would be random.
-fn origin(origin: &Origin) -> Option<core::Metadata> {
+/// Which object a resource comes from, and which policies set what of it, for who reads Envoy's
+/// `/config_dump`. Not more than one entry: the order of several would be random.
+fn origin(origin: &Origin, setters: &[Setter]) -> Option<core::Metadata> {
+    let text = setters.iter().fold(object(origin), |text, Setter { field, origin }| {
+        format!("{text}; {field} of {}", object(origin))
+    });
+    Some(metadata("dev.tulle", "origin", &text))
+}
+
+fn object(origin: &Origin) -> String {
     let Origin { kind, namespace, name, rule } = origin;
     let rule = if rule.is_empty() { String::new() } else { format!(" rule {rule}") };
-    let text = format!("{kind} {namespace}/{name}{rule}");
-    Some(metadata("dev.tulle", "origin", &text))
+    format!("{kind} {namespace}/{name}{rule}")
 }
 
 fn metadata(filter: &str, key: &str, text: &str) -> core::Metadata {

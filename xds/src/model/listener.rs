@@ -26,7 +26,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Backend, Invalid, Origin, Protocol, ServicePort,
+    Backend, Invalid, Origin, Protocol, ServicePort, Setter,
     wire::{self, At as _, bad},
 };
 
@@ -59,6 +59,8 @@ pub struct Listener {
     pub idle: Option<Duration>,
     /// The object that this listener stands for.
     pub origin: Origin,
+    /// What of it policies set, by field.
+    pub setters: Vec<Setter>,
 }
 
 impl Listener {
@@ -100,6 +102,7 @@ impl Listener {
             port: service.map(|s| s.port.into()).unwrap_or_default(),
             host: service.map(|s| s.host.clone()).unwrap_or_default(),
             origin: wire::origin(&self.origin),
+            setters: wire::setters(&self.setters),
         };
         pb::Listener {
             name: self.name.clone(),
@@ -194,7 +197,8 @@ impl Listener {
                 .at("filter_chains");
         }
         let origin = wire::read_origin(metadata.origin);
-        Ok(Self { name, address, protocol, service, route, backends, idle, origin })
+        let setters = wire::read_setters(metadata.setters);
+        Ok(Self { name, address, protocol, service, route, backends, idle, origin, setters })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
-use super::Origin;
+use super::{Origin, Setter};
 
 /// Rules for HTTP requests to one Service port, named like the cluster,
 /// `service/NAMESPACE/NAME/PORT`. One virtual host, `*`: in a mesh the address decides, not the
@@ -39,6 +39,8 @@ pub struct Rule {
     pub mirrors: Vec<Mirror>,
     /// The rule of the object that this one comes from.
     pub origin: Origin,
+    /// What of timeouts and retries the object or policies set, by field.
+    pub setters: Vec<Setter>,
 }
 
 /// Conditions of a [`Rule`], all of which must hold.

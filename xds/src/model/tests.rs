@@ -43,6 +43,11 @@ prop_compose! {
         -> Origin { Origin { kind, namespace, name, rule } }
 }
 
+fn setters() -> impl Strategy<Value = Vec<Setter>> {
+    let setter = (any_text(), origin()).prop_map(|(field, origin)| Setter { field, origin });
+    vec(setter, 0..3)
+}
+
 prop_compose! {
     fn service()(namespace in word(), name in word(), port: u16, host in any_text())
         -> ServicePort { ServicePort { namespace, name, port, host } }
@@ -141,10 +146,11 @@ prop_compose! {
         ejection in option::of(ejection()),
         connect_timeout in span(),
         origin in origin(),
+        setters in setters(),
     ) -> Cluster {
         Cluster {
             name, service, protocol, upstream_protocol: upstream, balance, limits, ejection,
-            connect_timeout, origin,
+            connect_timeout, origin, setters,
         }
     }
 }
@@ -183,6 +189,7 @@ prop_compose! {
         clusters in vec((word(), 1_u32..1_000_000), 1..4),
         idle in option::of(span()),
         origin in origin(),
+        setters in setters(),
     ) -> Listener {
         let backends = clusters.into_iter().map(|(cluster, weight)| Backend {
             cluster, weight, filters: Vec::new(),
@@ -192,7 +199,7 @@ prop_compose! {
             route: (protocol != Protocol::Tcp).then_some(route),
             backends: if protocol.is_http() { Vec::new() } else { backends.collect() },
             idle: idle.filter(|_| !protocol.is_http()),
-            origin,
+            origin, setters,
         }
     }
 }
@@ -330,8 +337,9 @@ fn rule() -> impl Strategy<Value = Rule> {
         let (path, redirect) = (rewrite(&matches.path), redirect(&matches.path));
         (Just(matches), path, redirect)
     });
-    (parts, header_filters(), forward, origin(), status(200..=599), 0..4_u8).prop_map(
-        |((matches, rewrite, redirect), mut filters, forward, origin, status, which)| {
+    let from = (origin(), setters());
+    (parts, header_filters(), forward, from, status(200..=599), 0..4_u8).prop_map(
+        |((matches, rewrite, redirect), mut filters, forward, (origin, setters), status, which)| {
             let mut rule = Rule {
                 matches,
                 filters: Vec::new(),
@@ -340,6 +348,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 retry: None,
                 mirrors: Vec::new(),
                 origin,
+                setters,
             };
             match which {
                 0 => {}
@@ -424,6 +433,7 @@ fn plain_cluster() -> Cluster {
         ejection: None,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
+        setters: Vec::new(),
     }
 }
 
@@ -485,6 +495,7 @@ fn a_filter_that_is_not_ours_is_refused() {
         backends: Vec::new(),
         idle: None,
         origin: Origin::default(),
+        setters: Vec::new(),
     };
     let mut message = PbListener::decode(listener.encode()).unwrap();
     let extra = message.filter_chains[0].filters[0].clone();
@@ -510,6 +521,7 @@ fn a_bad_rule_is_named_by_its_index() {
         retry: None,
         mirrors: Vec::new(),
         origin: Origin::default(),
+        setters: Vec::new(),
     };
     let routes = RouteConfiguration { name: "r".to_owned(), rules: vec![rule.clone(), rule] };
     let good = PbRoutes::decode(routes.encode()).unwrap();

@@ -10,7 +10,7 @@ use envoy_types::pb::{
 use prost::{Message, Name};
 use tulle_proto::xds::v1 as ours;
 
-use super::{BadSpiffeId, Invalid, Origin, Protocol};
+use super::{BadSpiffeId, Invalid, Origin, Protocol, Setter};
 
 /// Under which key our own metadata rides on Envoy's messages.
 const METADATA_KEY: &str = "dev.tulle";
@@ -176,6 +176,19 @@ pub(super) fn origin(origin: &Origin) -> Option<ours::Origin> {
 pub(super) fn read_origin(origin: Option<ours::Origin>) -> Origin {
     let ours::Origin { kind, namespace, name, rule } = origin.unwrap_or_default();
     Origin { kind, namespace, name, rule }
+}
+
+pub(super) fn setters(setters: &[Setter]) -> Vec<ours::Setter> {
+    let message = |setter: &Setter| ours::Setter {
+        field: setter.field.clone(),
+        origin: origin(&setter.origin),
+    };
+    setters.iter().map(message).collect()
+}
+
+pub(super) fn read_setters(setters: Vec<ours::Setter>) -> Vec<Setter> {
+    let read = |ours::Setter { field, origin }| Setter { field, origin: read_origin(origin) };
+    setters.into_iter().map(read).collect()
 }
 
 pub(super) fn protocol(protocol: Protocol) -> i32 {

@@ -24,6 +24,7 @@ fn listener(at: &str, route: &str) -> Resource {
         backends: Vec::new(),
         idle: None,
         origin: Origin::default(),
+        setters: Vec::new(),
     })
 }
 
@@ -40,6 +41,7 @@ fn route(name: &str, clusters: &[&str]) -> Resource {
             retry: None,
             mirrors: Vec::new(),
             origin: Origin::default(),
+            setters: Vec::new(),
         }],
     })
 }
@@ -55,6 +57,7 @@ fn cluster(name: &str) -> Resource {
         ejection: None,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
+        setters: Vec::new(),
     })
 }
 

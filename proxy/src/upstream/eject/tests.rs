@@ -47,6 +47,7 @@ fn settings(ejection: Option<Ejection>) -> model::Cluster {
         ejection,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
+        setters: Vec::new(),
     }
 }
 

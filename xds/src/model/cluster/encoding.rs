@@ -70,6 +70,7 @@ impl Cluster {
             port: service.map(|s| s.port.into()).unwrap_or_default(),
             protocol: wire::protocol(self.protocol),
             origin: wire::origin(&self.origin),
+            setters: wire::setters(&self.setters),
         };
         let eds = cluster::EdsClusterConfig {
             eds_config: wire::ads(),
@@ -125,6 +126,7 @@ impl Cluster {
             ejection: ejection.map(Ejection::read).transpose().at("outlier_detection")?,
             connect_timeout,
             origin: wire::read_origin(metadata.origin),
+            setters: wire::read_setters(metadata.setters),
         })
     }
 }

@@ -18,7 +18,8 @@ use prost::Message as _;
 
 use super::{LOCAL, LOCAL_HTTP1, PASSTHROUGH, REFUSED, endpoint, one_field, tls};
 use crate::model::{
-    Cluster, Endpoint, Endpoints, Origin, SpiffeId, UpstreamProtocol, cluster::HTTP_OPTIONS, wire,
+    Cluster, Endpoint, Endpoints, Limits, Origin, Setter, SpiffeId, UpstreamProtocol,
+    cluster::HTTP_OPTIONS, wire,
 };
 
 /// From where the application is called: an address of its own on `lo`, that the redirection adds,
@@ -51,7 +52,7 @@ impl Peers {
 /// A cluster of ours, in Envoy's words.
 pub fn cluster(cluster: &Cluster, peers: &Peers) -> Bytes {
     let mut message = cluster.message();
-    message.metadata = super::origin(&cluster.origin);
+    message.metadata = super::origin(&cluster.origin, &cluster.setters);
     let upstream = upstream(cluster.upstream_protocol, peers);
     message.typed_extension_protocol_options =
         [(HTTP_OPTIONS.to_owned(), wire::pack(&upstream))].into();
@@ -94,7 +95,13 @@ fn upstream(declared: UpstreamProtocol, peers: &Peers) -> HttpProtocolOptions {
 
 /// Where a connection to an address goes that is no Service's: to the pod there, and nobody else. Opaque,
 /// whatever it is: the pod's own sidecar knows.
-pub fn address(name: &str, endpoint: &Endpoint, from: &Origin) -> Bytes {
+pub fn address(
+    name: &str,
+    endpoint: &Endpoint,
+    limits: &Limits,
+    from: &Origin,
+    setters: &[Setter],
+) -> Bytes {
     let there = Endpoints { name: name.to_owned(), endpoints: vec![endpoint.clone()] };
     let socket = match &endpoint.identity {
         Some(identity) => tls::to(identity, &[tls::TCP]),
@@ -106,8 +113,8 @@ pub fn address(name: &str, endpoint: &Endpoint, from: &Origin) -> Bytes {
         load_assignment: Some(there.message_of(endpoint::plain)),
         transport_socket: Some(socket),
         connect_timeout: wire::duration(CONNECT_TIMEOUT),
-        circuit_breakers: Some(crate::model::Limits::default().message()),
-        metadata: super::origin(from),
+        circuit_breakers: Some(limits.message()),
+        metadata: super::origin(from, setters),
         ..pb::Cluster::default()
     };
     message.encode_to_vec().into()
@@ -128,7 +135,7 @@ pub fn own_cluster(name: &str) -> Option<Bytes> {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         lb_policy: if provided { LbPolicy::ClusterProvided } else { LbPolicy::RoundRobin }.into(),
         connect_timeout: wire::duration(CONNECT_TIMEOUT),
-        circuit_breakers: Some(crate::model::Limits::default().message()),
+        circuit_breakers: Some(Limits::default().message()),
         upstream_bind_config: matches!(name, LOCAL | LOCAL_HTTP1).then(source),
         typed_extension_protocol_options: [(
             HTTP_OPTIONS.to_owned(),

@@ -18,7 +18,7 @@ use crate::model::{Listener, Protocol, listener, wire};
 /// [`outbound`](super::outbound()) hands it over.
 pub fn listener(listener: &Listener) -> Bytes {
     let mut message = listener.message();
-    message.metadata = super::origin(&listener.origin);
+    message.metadata = super::origin(&listener.origin, &listener.setters);
     message.filter_chains = chains(listener);
     // What the application opens is not drained with what comes to it.
     message.drain_type = pb::listener::DrainType::ModifyOnly.into();

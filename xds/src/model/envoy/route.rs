@@ -29,7 +29,7 @@ pub fn route(routes: &RouteConfiguration) -> Bytes {
             vec![http::NOT_REACHED.to_owned(), http::REASON.to_owned()];
         host.response_headers_to_remove = vec![http::NOT_REACHED.to_owned()];
         for (route, rule) in host.routes.iter_mut().zip(&routes.rules) {
-            route.metadata = super::origin(&rule.origin);
+            route.metadata = super::origin(&rule.origin, &rule.setters);
             if let Some(route::Action::Route(action)) = &mut route.action {
                 action.retry_policy = Some(retries(action.retry_policy.take()));
             }

@@ -39,6 +39,7 @@ fn service() -> Cluster {
         ejection: None,
         connect_timeout: std::time::Duration::from_secs(5),
         origin: Origin::default(),
+        setters: Vec::new(),
     }
 }
 
@@ -134,6 +135,7 @@ fn an_idle_time_is_told_where_bytes_are_opaque() {
             backends: vec![backend.clone()],
             idle,
             origin: Origin::default(),
+            setters: Vec::new(),
         };
         let message = lds::Listener::decode(listener(&told)).unwrap();
         let filter = message.filter_chains[0].filters.last().unwrap();
@@ -161,7 +163,8 @@ fn a_pods_own_address_is_answered_by_that_pod_alone() {
         [(Some(identity("cart")), tls::to(&identity("cart"), &[tls::TCP])), (None, tls::none())]
     {
         let name = "10.244.0.7:8080";
-        let bytes = address(name, &endpoint(7, identity), &Origin::default());
+        let bytes =
+            address(name, &endpoint(7, identity), &Limits::default(), &Origin::default(), &[]);
         let message = cds::Cluster::decode(bytes).unwrap();
         assert_eq!(message.transport_socket, Some(expected));
         let members = message.load_assignment.unwrap();

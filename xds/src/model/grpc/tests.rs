@@ -9,6 +9,7 @@ fn rule_of(matches: Match, action: Action) -> Rule {
         timeouts: Timeouts::default(),
         retry: None,
         mirrors: Vec::new(),
+        setters: Vec::new(),
         origin: Origin {
             kind: String::new(),
             namespace: String::new(),
@@ -92,6 +93,7 @@ fn cluster_of(ejection: Option<Ejection>) -> Cluster {
         limits: Limits { requests: Some(7), ..Limits::default() },
         ejection,
         connect_timeout: std::time::Duration::from_secs(5),
+        setters: Vec::new(),
         origin: Origin {
             kind: String::new(),
             namespace: String::new(),

@@ -72,6 +72,7 @@ impl Rule {
             retry: None,
             mirrors: Vec::new(),
             origin: wire::read_origin(metadata.origin),
+            setters: wire::read_setters(metadata.setters),
         };
         match message.action.as_ref().at("action")? {
             route::Action::Route(action) => rule.read_forward(action).at("route")?,

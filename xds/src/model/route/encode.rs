@@ -32,7 +32,7 @@ use super::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
 };
-use crate::model::{Origin, wire};
+use crate::model::wire;
 
 /// Matches any path, for [`PathRewrite::Full`].
 pub(super) const WHOLE_PATH: &str = "^.*$";
@@ -86,13 +86,21 @@ impl Rule {
         pb::Route {
             r#match: Some(self.matches.message()),
             action: Some(action),
-            metadata: metadata(&self.origin),
+            metadata: self.metadata(),
             request_headers_to_add: headers.request_add,
             request_headers_to_remove: headers.request_remove,
             response_headers_to_add: headers.response_add,
             response_headers_to_remove: headers.response_remove,
             ..pb::Route::default()
         }
+    }
+
+    fn metadata(&self) -> Option<core::Metadata> {
+        let metadata = ours::RouteMetadata {
+            origin: wire::origin(&self.origin),
+            setters: wire::setters(&self.setters),
+        };
+        wire::metadata("RouteMetadata", &metadata)
     }
 
     fn forward(&self, backends: &[Backend]) -> pb::RouteAction {
@@ -404,8 +412,4 @@ impl Mirror {
             ..route_action::RequestMirrorPolicy::default()
         }
     }
-}
-
-fn metadata(origin: &Origin) -> Option<core::Metadata> {
-    wire::metadata("RouteMetadata", &ours::RouteMetadata { origin: wire::origin(origin) })
 }
