@@ -10,7 +10,7 @@
 //!                    directory → objects → controllers ─┐
 //!                         pods' news, commands ─────────┴► cluster ─► pod ─► container ─► processes
 //!                                                             └► publish: objects/, nft, DNS, status
-//! status, logs, exec, down ── control socket ──┘
+//! status, logs, exec, forward, down ── control socket ──┘
 //! ```
 //!
 //! **Invariants.** The whole mesh lives in one outer network, process and mount namespace, so the
@@ -50,7 +50,7 @@ use clap::{Subcommand, ValueEnum};
 use tulle_control_plane::inject::DataPlane;
 
 use self::{
-    client::ClientError,
+    client::{ClientError, Ports},
     network::Families,
     pod::launch::{Launch, StartError},
     runtime::RuntimeError,
@@ -74,6 +74,8 @@ enum Command {
     Logs(LogsArgs),
     /// Run a command in a container.
     Exec(ExecArgs),
+    /// Open a pod's or a Service's port at an address of this machine, for example for a browser.
+    Forward(ForwardArgs),
     /// End a mesh and remove everything of it.
     Down {
         #[command(flatten)]
@@ -195,6 +197,19 @@ struct ExecArgs {
     command: Vec<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct ForwardArgs {
+    /// A pod as for `exec`, or svc/NAME or svc/NAMESPACE/NAME.
+    #[arg(value_name = "POD|svc/NAME")]
+    target: String,
+    #[command(flatten)]
+    name: Name,
+    /// The port, and before it the one of 127.0.0.1 that leads there, if that is another; `:PORT` takes
+    /// one that is free.
+    #[arg(value_name = "[LOCAL:]PORT")]
+    ports: Ports,
+}
+
 /// Why a `tulle local` command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -230,6 +245,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Status(args) => block_on(client::status(&args)),
         Command::Logs(args) => block_on(client::logs(&args)),
         Command::Exec(args) => block_on(client::exec(&args)),
+        Command::Forward(args) => block_on(client::forward(&args)),
         Command::Down { name } => block_on(client::down(&name.name)),
         Command::Init { name } => init::run(&name.name).map_err(process("running the mesh")),
         Command::Runtime { name } => block_on(async {

@@ -12,7 +12,8 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{
-    process::Command,
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
     time::{Instant, sleep},
 };
 
@@ -185,6 +186,17 @@ impl Mesh {
         let mut command = self.tulle(&["exec", &name, "-c", container, "--"]);
         command.args(argv);
         command
+    }
+
+    /// `tulle local forward`, which ends with what is returned, and the URL that leads there.
+    pub async fn forward(&self, what: &str, ports: &str) -> Result<(Child, String), Failure> {
+        let mut command = self.tulle(&["forward", what, ports]);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let out = child.stdout.take().ok_or_else(|| Failure("forward has no stdout".into()))?;
+        let told = BufReader::new(out).lines().next_line().await?.unwrap_or_default();
+        let url = told.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.ok_or_else(|| Failure(format!("forward says {told:?}")))?.to_owned();
+        Ok((child, url))
     }
 
     /// A container's log so far.

@@ -1,6 +1,7 @@
-//! `status`, `logs`, `exec` and `down`: commands that speak to a running mesh.
+//! `status`, `logs`, `exec`, `forward` and `down`: commands that speak to a running mesh.
 
 mod choose;
+mod forward;
 mod table;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use tokio::process::Command;
 
 use self::choose::{container, find};
+pub(super) use self::forward::{Ports, forward};
 use super::{
     Error, ExecArgs, LogsArgs, StatusArgs,
     config::Programs,
@@ -64,6 +66,43 @@ pub(crate) enum ClientError {
         /// What there is.
         there: String,
     },
+    /// No such Service.
+    #[error("no Service is named `{name}`; there are: {there}")]
+    NoService {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        there: String,
+    },
+    /// The name fits several.
+    #[error("`{name}` are several Services: {fitting}; say which, as svc/NAMESPACE/NAME")]
+    SeveralServices {
+        /// What was asked for.
+        name: String,
+        /// What it could be.
+        fitting: String,
+    },
+    /// No such port.
+    #[error("{what} has no port {port}; it has: {there}")]
+    NoPort {
+        /// The Service.
+        what: String,
+        /// What was asked for.
+        port: u16,
+        /// What there is.
+        there: String,
+    },
+    /// Nowhere to connect to.
+    #[error("{what} has no address; {next}")]
+    NoAddress {
+        /// The pod or Service.
+        what: String,
+        /// What to do about it.
+        next: &'static str,
+    },
+    /// Somebody else listens there.
+    #[error("port {0} of 127.0.0.1 is in use; choose another one: LOCAL:PORT")]
+    PortInUse(u16),
     /// The command itself.
     #[error("`{command}` in pod {pod} failed ({status}): {said}")]
     Failed {
@@ -108,15 +147,21 @@ fn terminal_width() -> Option<usize> {
 }
 
 async fn overview(name: &str) -> Result<Overview, ClientError> {
-    let state = State::of(name);
-    let mut client = Client::ask(&state.socket(), Request::Status).await.map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Denied(error.to_string()),
-            _ => not_running(name),
-        }
-    })?;
-    let overview = client.next().await.map_err(io_error("asking the mesh"))?;
-    overview.ok_or_else(|| not_running(name))
+    latest(&mut ask(name, Request::Status).await?, name).await
+}
+
+async fn ask(name: &str, request: Request) -> Result<Client, ClientError> {
+    let asked = Client::ask(&State::of(name).socket(), request).await;
+    asked.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Denied(error.to_string()),
+        _ => not_running(name),
+    })
+}
+
+/// The mesh as it is now. Cancel safe.
+async fn latest(mesh: &mut Client, name: &str) -> Result<Overview, ClientError> {
+    let news = mesh.next().await.map_err(io_error("asking the mesh"))?;
+    news.ok_or_else(|| not_running(name))
 }
 
 fn not_running(name: &str) -> ClientError {

@@ -1,6 +1,10 @@
 //! Who reaches what, and as whom.
 
-use tulle_tests::scene::{Failure, Figures, Stage, prove};
+use tokio::process::Command;
+use tulle_tests::{
+    mesh::output_of,
+    scene::{Failure, Figures, Stage, prove},
+};
 
 use super::{Shop, at, ip};
 
@@ -72,7 +76,34 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         |line: &serde_json::Value| line["path"] == "/itself" && line["direction"] == "inbound";
     let line = shop.mesh.logged(&shop.web, "tulle-proxy", itself).await?;
     prove(line["peer"] == "spiffe://cluster.local/ns/shop/sa/web", || format!("itself: {line}"))?;
+    from_the_machine(&shop).await?;
     annotations(&shop).await
+}
+
+/// What a person opens on this machine, outside of the mesh's network.
+async fn from_the_machine(shop: &Shop<'_>) -> Result<(), Failure> {
+    let curl = async |url: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", "5", "--noproxy", "*", url]);
+        output_of(curl).await
+    };
+    for (what, ports, wanted) in [
+        ("web", ":7070", "unlisted 169.254.41.1"),
+        ("svc/web", ":80", "web 169.254.41.1"),
+        ("svc/shop/web6", ":80", "web fd00:7475:6c6c:65::1"),
+    ] {
+        let (forward, url) = shop.mesh.forward(what, ports).await?;
+        for _ in 0..2 {
+            let told = curl(&url).await?;
+            prove(told.contains(wanted), || format!("forward {what} {ports} leads to {told:?}"))?;
+        }
+        let pid = forward.id().unwrap_or_default().to_string();
+        let interrupted = Command::new("kill").args(["-INT", &pid]).status().await?;
+        let ended = forward.wait_with_output().await?.status;
+        prove(interrupted.success() && ended.success(), || format!("forward ended: {ended}"))?;
+        prove(curl(&url).await.is_err(), || format!("{url} still leads to {what}"))?;
+    }
+    Ok(())
 }
 
 /// What the pod's annotations exclude does not meet its sidecar.
