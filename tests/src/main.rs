@@ -34,6 +34,9 @@ struct Args {
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]
     small: bool,
+    /// MiB of the largest upload.
+    #[arg(long, default_value_t = 256, value_name = "MIB")]
+    upload: u32,
     /// Also writes the results to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -49,7 +52,7 @@ async fn main() -> ExitCode {
     let raw = args.raw.clone().unwrap_or_else(|| tulle_tests::mesh::binaries().join("scenes.raw"));
     match Stage::new(&raw) {
         Ok(mut stage) => {
-            stage.small = args.small;
+            (stage.small, stage.upload) = (args.small, args.upload);
             play(&args, stage, &raw).await
         }
         Err(error) => {

@@ -55,6 +55,8 @@ pub struct Stage {
     pub data_plane: DataPlane,
     /// A few thousand requests have to do.
     pub small: bool,
+    /// MiB of the largest upload.
+    pub upload: u32,
     /// What the control of this scene leaves out.
     without: Option<Without>,
     before: Traces,
@@ -86,6 +88,7 @@ impl Stage {
         Ok(Self {
             data_plane: DataPlane::Tulle,
             small: false,
+            upload: 256,
             without: None,
             before: Traces::now(),
             mesh: None,

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod descriptors;
+mod harm;
 mod names;
 mod namespaces;
 mod reach;
@@ -93,6 +94,14 @@ pub(crate) const ALL: &[Scene] = &[
         does: "Names and requests in a mesh without IPv4.",
         part: SIDECARS,
         run: |s| Box::pin(addresses::ipv6(s)),
+    },
+    Scene {
+        number: 10,
+        name: "no harm",
+        does: "gRPC of every kind, events, a long poll and a large upload, by programs that nobody here wrote: both \
+               ends see through two sidecars what they see without.",
+        part: SIDECARS,
+        run: |s| Box::pin(harm::run(s)),
     },
 ];
 
