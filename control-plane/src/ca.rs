@@ -19,6 +19,7 @@ pub mod roots;
 pub mod server_certificate;
 pub mod service;
 
-/// Extension of workload certificates that names the pod: DER UTF8String `NAMESPACE/POD/UID`.
+/// Extension of workload certificates that names the pod, and the workload that it is of: DER
+/// UTF8String `NAMESPACE/POD/UID/WORKLOAD`.
 /// Below an arc of our own; not critical, so that whoever does not know it can use the certificate.
 pub const POD_EXTENSION: [u64; 9] = [1, 3, 6, 1, 4, 1, 58888, 1, 1];

@@ -29,7 +29,7 @@ mod references;
 mod route;
 mod settled;
 mod standing;
-mod workload;
+pub(crate) mod workload;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,10 +1,20 @@
 //! What the control plane counts.
 
+use std::fmt;
+
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
 };
+use tulle_xds::server::Pushed;
 
 /// What the control plane counts.
 #[derive(Debug, Default)]
@@ -32,7 +42,7 @@ pub struct Metrics {
     /// Resources that a proxy has rejected and not taken since, by kind.
     pub rejected: Family<KindLabel, Gauge>,
     /// Time from a change to its being in force on every proxy that holds something of it.
-    pub converged: InForce,
+    pub pushed_within: InForce,
     /// Changes that were not in force everywhere within 5 s.
     pub stalled: Counter,
 }
@@ -84,6 +94,17 @@ pub struct KindLabel {
 impl Metrics {
     /// Shows everything in `registry`.
     pub fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "tulle_push_duration",
+            "Time from a change to its being in force on every proxy that holds something of it",
+            Unit::Seconds,
+            self.pushed_within.0.clone(),
+        );
+        registry.register(
+            "tulle_xds_streams",
+            "Open streams of proxies, by what they understand",
+            self.streams.clone(),
+        );
         let registry = registry.sub_registry_with_prefix("tulle_control_plane");
         registry.register(
             "certificates",
@@ -110,21 +131,32 @@ impl Metrics {
             self.connections_refused.clone(),
         );
         registry.register("generation", "Changes so far", self.generation.clone());
-        registry.register("streams", "Open streams, by dialect", self.streams.clone());
         registry.register(
             "rejected_resources",
             "Resources that a proxy has rejected and not taken since, by kind",
             self.rejected.clone(),
         );
         registry.register(
-            "change_in_force_seconds",
-            "Time from a change to its being in force on every proxy that holds something of it",
-            self.converged.0.clone(),
-        );
-        registry.register(
             "changes_stalled",
             "Changes that were not in force everywhere within 5 s",
             self.stalled.clone(),
         );
+    }
+}
+
+/// Shows what proxies are sent, counted where it is sent.
+#[derive(Debug)]
+pub struct Pushes(pub Pushed);
+
+impl Collector for Pushes {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Bytes of configuration that proxies were sent";
+        let unit = Some(&Unit::Bytes);
+        let family = to.encode_descriptor("tulle_push", help, unit, MetricType::Counter)?;
+        ConstCounter::new(self.0.bytes()).encode(family)?;
+        let help =
+            "Responses with configuration that proxies have neither accepted nor rejected yet";
+        let family = to.encode_descriptor("tulle_push_pending", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.0.pending()).unwrap_or(i64::MAX)).encode(family)
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::world::objects::{Name, Pod};
+use crate::{
+    compile::workload,
+    world::objects::{Name, Pod},
+};
 
 /// Which pods there are. `publish` writes it, the CA and the stream server read it. Clones share.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,8 @@ pub struct Member {
     pub uid: String,
     /// Its ServiceAccount.
     pub service_account: String,
+    /// Name of the workload that it is of.
+    pub workload: String,
 }
 
 impl Roster {
@@ -38,6 +43,7 @@ impl Roster {
         let member = pod.filter(|pod| !pod.ended).map(|pod| Member {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
+            workload: workload::owner(pod).1,
         });
         let before = match &member {
             Some(member) => self.0.members.write().insert(name.clone(), member.clone()),

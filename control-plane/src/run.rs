@@ -40,7 +40,7 @@ use crate::{
     compile::Settings,
     config::Config,
     files::{self, WatchError},
-    metrics::Metrics,
+    metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
     roster::Roster,
@@ -116,6 +116,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let roster = Roster::default();
     let contributions = Contributions::default();
     let ads = ads(cache.clone(), &config, roster.clone(), &drain);
+    registry.register(|registry| registry.register_collector(Box::new(Pushes(ads.pushed()))));
     let (with_status, statuses) = watch::channel(Report::default());
     let sources = status::Sources {
         contributions: contributions.clone(),

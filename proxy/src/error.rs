@@ -119,13 +119,14 @@ pub struct Error {
     status: Option<StatusCode>,
     detail: Cow<'static, str>,
     never_sent: bool,
+    policy: Option<&'static str>,
 }
 
 impl Error {
     /// An error. `detail` says what happened where, and what to do next; it goes to the log and
     /// never to a client.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, status: None, detail: detail.into(), never_sent: false }
+        Self { reason, status: None, detail: detail.into(), never_sent: false, policy: None }
     }
 
     /// The same error, answered with another status than its reason's.
@@ -141,6 +142,18 @@ impl Error {
     pub fn never_sent(mut self) -> Self {
         self.never_sent = true;
         self
+    }
+
+    /// The same error, which is what `policy` (kind and, where it is known, name) wants.
+    #[must_use]
+    pub fn by(mut self, policy: &'static str) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// The policy that wants it so.
+    pub fn policy(&self) -> Option<&'static str> {
+        self.policy
     }
 
     /// Whether the server saw nothing of the request.

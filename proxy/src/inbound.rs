@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tulle_runtime::{
     drain::{Drain, Stage},
@@ -23,6 +23,7 @@ use crate::{
     },
     request::{Connection, Side, admit, serve},
     stream,
+    telemetry::Handshake,
     tls::{self, Alpn},
 };
 
@@ -79,6 +80,9 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     };
     let sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
     connection.cx.callers.learn(connection.client.ip(), sidecar);
+    if !matches!(&first, First::Client(Spoken::Tls(_))) {
+        connection.cx.metrics.handshake(connection.direction(), Handshake::Plaintext);
+    }
     match first {
         First::Client(spoken) if spoken.is_opaque_sidecar() && drain.stage() >= Stage::Refusing => {
             // Without a handshake the caller's sidecar knows that nothing was carried.
@@ -122,7 +126,7 @@ async fn first(
                 let detail = format!(
                     "plaintext to port {number}, which wants mTLS (MeshTLS strict): is the caller outside of the mesh?"
                 );
-                Err(Error::new(Reason::Denied, detail))
+                Err(Error::new(Reason::Denied, detail).by(admit::MESH_TLS))
             }
             // What may be bad HTTP is told so.
             Some(spoken) if spoken.is_http() || spoken == Spoken::Opaque => {
@@ -145,8 +149,10 @@ async fn first(
     connection.cx.locals.arrived();
     let dial = stream::dial_cluster(connection, Arc::clone(application));
     let patience = Patience { grace, within };
+    let accepted = Instant::now();
     let first = detect::first_to_speak(client, dial, takes, patience).await;
     let first = first.map_err(|error| serve::said_nothing(&error))?;
+    connection.cx.metrics.detected(connection.direction(), first.protocol(), accepted.elapsed());
     let is_sidecar = matches!(&first, First::Client(spoken) if spoken.is_sidecar());
     if !is_sidecar {
         let http = matches!(first, First::Client(_));
@@ -169,7 +175,8 @@ async fn meshed(
         Ok(accepted) => accepted.map_err(|error| chain(&error)),
         Err(_elapsed) => Err("the handshake took too long".to_owned()),
     };
-    cx.metrics.handshake("server", accepted.is_ok());
+    let handshake = if accepted.is_ok() { Handshake::Established } else { Handshake::Failed };
+    cx.metrics.handshake(connection.direction(), handshake);
     let (client, peer, alpn) = match accepted {
         Ok(accepted) => accepted,
         Err(mut detail) => {
@@ -185,7 +192,7 @@ async fn meshed(
     };
     let application = cx.locals.at(connection.destination, &cx.settings);
     connection.side = Side::Inbound {
-        peer: Some(peer),
+        peer: Some(Arc::new(peer)),
         application: Arc::clone(&application),
         drain: drain.clone(),
     };

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tulle_runtime::{drain::Drain, seldom::Seldom};
 use tulle_xds::model::Protocol;
 
@@ -78,8 +81,13 @@ async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, 
             let grace = if seen { Duration::from_millis(100) } else { Duration::ZERO };
             let patience = Patience { grace, within: settings.detect_timeout };
             let dial = stream::dial_backend(&connection, to);
+            let accepted = Instant::now();
             match detect::first_to_speak(&mut client, dial, Spoken::is_http, patience).await {
-                Ok(first) => first,
+                Ok(first) => {
+                    let (way, took) = (connection.direction(), accepted.elapsed());
+                    connection.cx.metrics.detected(way, first.protocol(), took);
+                    first
+                }
                 Err(error) => {
                     return stream::refuse(&connection, client, &serve::said_nothing(&error));
                 }

@@ -59,7 +59,7 @@ pub enum Side {
     /// To our application.
     Inbound {
         /// Who calls, if it came over mTLS.
-        peer: Option<Peer>,
+        peer: Option<Arc<Peer>>,
         /// The application, as a cluster of one endpoint.
         application: Arc<Cluster>,
         /// Says whether the pod is ending.
@@ -70,14 +70,8 @@ pub enum Side {
 impl Connection {
     /// The record of one more request, or of the connection itself.
     pub fn record(&self) -> Record {
-        let shared = Arc::clone(&self.cx.shared);
-        let mut record = Record::new(shared, self.direction(), self.client, self.destination);
-        if let Some(peer) = self.peer() {
-            record.tls = true;
-            record.peer = Some(peer.id.clone());
-            record.peer_pod.clone_from(&peer.pod);
-        }
-        record
+        let (shared, caller) = (Arc::clone(&self.cx.shared), self.peer().cloned());
+        Record::new(shared, self.direction(), self.client, self.destination, caller)
     }
 
     /// Whether it came from a sidecar.
@@ -86,14 +80,15 @@ impl Connection {
     }
 
     /// Who it came from, if it came over mTLS.
-    pub fn peer(&self) -> Option<&Peer> {
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
         match &self.side {
             Side::Inbound { peer, .. } => peer.as_ref(),
             Side::Outbound => None,
         }
     }
 
-    fn direction(&self) -> Direction {
+    /// Which way, for logs and labels.
+    pub fn direction(&self) -> Direction {
         match self.side {
             Side::Inbound { .. } => Direction::Inbound,
             Side::Outbound => Direction::Outbound,

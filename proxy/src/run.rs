@@ -116,7 +116,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let (lines, settings) = (Lines::stdout(), Settings { addresses, ..config.settings.clone() });
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
     telemetry::count_refusals(&registry, shared.connections.clone(), lines.clone());
-    telemetry::register_ejected(&registry, store.clone());
+    telemetry::register_clusters(&registry, store.clone());
     let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
     let draining = Draining::new(readiness.clone(), config.probes.hold().unwrap_or(HOLD));

@@ -111,6 +111,7 @@ where
     let mut record = connection.record();
     let mut server = server;
     server.get_ref().describe(&mut record);
+    record.opened();
     let idle = server.get_ref().idle;
     between(connection, client, &mut server, idle, record).await;
 }
@@ -156,8 +157,7 @@ pub fn refuse<C: Abort>(connection: &Connection, client: C, error: &Error) {
 /// Carries bytes to where the client wanted, outside of the mesh.
 pub async fn external(connection: &Connection, client: TcpStream) {
     let mut record = connection.record();
-    record.service = Some("external".into());
-    record.upstream = Some(connection.destination);
+    record.external();
     let mut server = match dial(connection.destination, None, EXTERNAL).await {
         Ok(server) => server,
         Err(error) => {
@@ -166,6 +166,7 @@ pub async fn external(connection: &Connection, client: TcpStream) {
             return client.abort();
         }
     };
+    record.opened();
     between(connection, client, &mut server, None, record).await;
 }
 
@@ -223,6 +224,6 @@ impl AsyncWrite for Server {
 impl Server {
     fn describe(&self, record: &mut Record) {
         record.attempt(&self.cluster, &self.endpoint);
-        record.attempts = self.attempts;
+        record.attempts(self.attempts);
     }
 }

@@ -1,16 +1,25 @@
 //! What we say about traffic: one [`Record`] per request or opaque connection, from which the
 //! access log line and the metrics come. Nothing else on the data path logs or counts traffic.
+//!
+//! ```text
+//! [ Record ] ─┬─► a line of the access log
+//!             └─► [ series ] of its [ edge ]: who called whom      [ edges ] shows them to Prometheus
+//! ```
 
+mod clusters;
 mod dns;
-mod ejected;
+mod edge;
+mod edges;
+mod grpc;
 mod metrics;
 mod record;
 mod refusals;
+mod series;
 mod told;
 
+pub use clusters::register_clusters;
 pub use dns::Dns;
-pub use ejected::register_ejected;
-pub use metrics::{Metrics, Outcome};
+pub use metrics::{Handshake, Metrics, Outcome};
 pub use record::{Direction, Record};
 pub use refusals::count_refusals;
 pub use told::Told;

@@ -13,3 +13,4 @@ mod mirrors;
 mod no_harm;
 mod opaque;
 mod resilience;
+mod telemetry;

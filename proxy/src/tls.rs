@@ -87,8 +87,17 @@ pub struct Peer {
     pub id: SpiffeId,
     /// `NAMESPACE/POD` from its certificate, if that says so.
     pub pod: Option<String>,
+    /// Name of the workload that the pod is of, if the certificate says so.
+    pub workload: Option<String>,
     /// Whether it is a proxy of ours, which may say things about the connection that it carries.
     pub sidecar: bool,
+}
+
+impl Peer {
+    /// What metrics call it: its workload; its ServiceAccount where that is not known.
+    pub fn workload(&self) -> &str {
+        self.workload.as_deref().unwrap_or_else(|| self.id.account())
+    }
 }
 
 /// A handshake that failed.

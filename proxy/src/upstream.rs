@@ -34,6 +34,7 @@ use tulle_xds::model;
 use balance::{Candidates, Ticket};
 use eject::{Out, Outs, Streaks, Verdict};
 use limits::Limits;
+use pool::Connections;
 
 /// A set of interchangeable endpoints with its settings, limits and load.
 #[derive(Debug)]
@@ -44,7 +45,9 @@ pub struct Cluster {
     outs: Mutex<Outs>,
     limits: Limits,
     ticket: Ticket,
-    label: Arc<str>,
+    service: Option<model::ServicePort>,
+    label: String,
+    connections: Connections,
     /// The address from which endpoints are dialled; the kernel chooses if `None`.
     source: Option<IpAddr>,
     /// Where an endpoint that refuses is dialled instead, and from which address.
@@ -56,11 +59,13 @@ impl Cluster {
     pub fn new(settings: model::Cluster, endpoints: model::Endpoints) -> Self {
         let set = EndpointSet::new(EndpointState::all(endpoints, None), &Outs::default());
         let label = match &settings.service {
-            Some(service) => format!("{}:{}", service.host, service.port).into(),
-            None => settings.name.as_str().into(),
+            Some(service) => format!("{}:{}", service.host, service.port),
+            None => settings.name.clone(),
         };
         Self {
             label,
+            service: settings.service.clone(),
+            connections: Connections::default(),
             limits: Limits::new(settings.limits.clone()),
             settings: ArcSwap::from_pointee(settings),
             endpoints: ArcSwap::from_pointee(set),
@@ -166,9 +171,19 @@ impl Cluster {
         self.endpoints.load_full()
     }
 
-    /// What logs and metrics call it: `HOST:PORT` of its Service, else its name.
-    pub fn label(&self) -> Arc<str> {
-        Arc::clone(&self.label)
+    /// What logs call it: `HOST:PORT` of its Service, else its name.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The Service port that it stands for.
+    pub fn service(&self) -> Option<&model::ServicePort> {
+        self.service.as_ref()
+    }
+
+    /// Connections for HTTP to its endpoints, of all workers.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// The limits and what is taken of them.

@@ -4,6 +4,7 @@
 //! itself; what it may see follows from who it is. Delta and state-of-the-world streams differ in
 //! their messages ([`wire`]) and in their session only.
 
+mod pushed;
 mod share;
 mod wire;
 
@@ -31,6 +32,7 @@ use futures_util::{
     stream::{self, Stream},
 };
 use parking_lot::Mutex;
+use prost::Message as _;
 use serde::Serialize;
 use tokio::{sync::mpsc, time};
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,6 +42,7 @@ use crate::{
     cache::{Cache, Dialect, Subscriber, View},
     model::{Kind, SpiffeId},
     server::{
+        pushed::Part,
         share::{Names, Share},
         wire::{MAX_SAID, Variant},
     },
@@ -48,6 +51,7 @@ use crate::{
 };
 
 pub use crate::protocol::Node;
+pub use pushed::Pushed;
 
 /// How long a stream may be open before its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -142,6 +146,7 @@ struct Inner {
     last_id: AtomicU64,
     /// Streams on which something has happened; see [`AdsService::take_news`].
     stirred: Mutex<BTreeSet<u64>>,
+    pushed: Pushed,
 }
 
 /// An open stream, for the list.
@@ -174,6 +179,7 @@ impl AdsService {
             sessions: Mutex::default(),
             last_id: AtomicU64::new(0),
             stirred: Mutex::default(),
+            pushed: Pushed::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -197,6 +203,11 @@ impl AdsService {
             (id, news)
         });
         news.collect()
+    }
+
+    /// What all streams together have sent.
+    pub fn pushed(&self) -> Pushed {
+        self.inner.pushed.clone()
     }
 
     /// How a name stands on a stream, if the stream is open and the name subscribed there.
@@ -308,6 +319,7 @@ impl Inner {
             share: Share::new(Names::clone(&listed.open.names), dialect),
             subscriber: self.cache.subscriber(view),
             responses,
+            pushed: self.pushed.stream(),
         };
         stream.take(first)?;
         loop {
@@ -379,6 +391,7 @@ struct Conversation<'a, S: Variant> {
     share: Share,
     subscriber: Subscriber,
     responses: &'a mpsc::Sender<S::Response>,
+    pushed: Part,
 }
 
 impl<S: Variant> Conversation<'_, S> {
@@ -416,12 +429,18 @@ impl<S: Variant> Conversation<'_, S> {
         }
     }
 
-    async fn send(&self) -> Result<(), Status> {
+    async fn send(&mut self) -> Result<(), Status> {
         loop {
             let published = |kind, name: &str| self.subscriber.get(kind, name);
-            let Some(response) = self.open.session.lock().next_response(published) else {
+            let (response, unanswered) = {
+                let mut session = self.open.session.lock();
+                (session.next_response(published), session.unanswered())
+            };
+            self.pushed.waits_for(unanswered);
+            let Some(response) = response else {
                 return Ok(());
             };
+            self.pushed.sends(response.encoded_len());
             let closed = |_| Status::cancelled("the client is gone");
             self.responses.send(response).await.map_err(closed)?;
         }

@@ -270,6 +270,11 @@ impl Session {
         self.subscriptions
     }
 
+    /// How many responses the client has not answered.
+    pub fn unanswered(&self) -> usize {
+        self.kinds.values().filter(|conversation| conversation.in_flight.is_some()).count()
+    }
+
     /// What is published under a name may have changed; under the wildcard's: all of it is known.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         let Some(conversation) = self.kinds.get_mut(&kind) else {

@@ -38,6 +38,8 @@ pub struct Attested {
     pub pod: Name,
     /// Its uid.
     pub pod_uid: String,
+    /// Name of the workload that it is of.
+    pub workload: String,
 }
 
 /// Why nothing was proven.
@@ -114,7 +116,7 @@ impl Attestor {
             return Err(Refusal::OtherAccount(name, account));
         }
         let identity = SpiffeId::service_account(&self.trust_domain, &bound.namespace, &account);
-        Ok(Attested { identity, pod: name, pod_uid: pod.uid })
+        Ok(Attested { identity, pod: name, pod_uid: pod.uid, workload: member.workload })
     }
 
     fn verify(&self, token: &str) -> Result<Claims, Refusal> {

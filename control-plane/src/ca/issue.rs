@@ -73,7 +73,8 @@ impl Authority {
         params.subject_alt_names = vec![SanType::URI(spiffe(&attested.identity)?)];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let pod = format!("{}/{}", attested.pod, attested.pod_uid);
+        let Attested { pod, pod_uid, workload, .. } = attested;
+        let pod = format!("{pod}/{pod_uid}/{workload}");
         let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
         params.custom_extensions = vec![extension];
         Ok(sign(&root, &params, &key)?)
@@ -186,6 +187,7 @@ mod tests {
             identity: SpiffeId::service_account("cluster.local", "shop", "reviews"),
             pod: crate::world::objects::Name::new("shop", "reviews-1"),
             pod_uid: "uid-1".to_owned(),
+            workload: "web".to_owned(),
         }
     }
 

@@ -40,9 +40,10 @@ pub fn read(certificate: &[u8]) -> Result<Attested, BadPeer> {
         rest.is_empty().then(|| text.as_str().map(str::to_owned).ok()).flatten()
     });
     let text = text.ok_or(BadPeer("names its pod in an unknown form"))?;
-    let mut parts = text.splitn(3, '/');
-    let (Some(namespace), Some(pod), Some(uid)) = (parts.next(), parts.next(), parts.next()) else {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [namespace, pod, uid, workload] = parts[..] else {
         return Err(BadPeer("names its pod in an unknown form"));
     };
-    Ok(Attested { identity, pod: Name::new(namespace, pod), pod_uid: uid.to_owned() })
+    let (pod, pod_uid) = (Name::new(namespace, pod), uid.to_owned());
+    Ok(Attested { identity, pod, pod_uid, workload: workload.to_owned() })
 }

@@ -45,7 +45,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
 
 /// Kind and name of what owns the pod. Behind a ReplicaSet stands the Deployment: the controller
 /// names the one after the other and the template's hash.
-pub(super) fn owner(pod: &Pod) -> (String, String) {
+pub(crate) fn owner(pod: &Pod) -> (String, String) {
     match &pod.owner {
         Some((kind, name)) if kind == "ReplicaSet" => {
             let hash = pod.labels.get(TEMPLATE_HASH).map(|hash| format!("-{hash}"));

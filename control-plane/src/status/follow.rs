@@ -157,7 +157,7 @@ impl Follower {
             let waiting = self.untold.iter().any(waits);
             let late = now >= since + STALLED;
             if !waiting {
-                self.sources.metrics.converged.0.observe((now - since).as_secs_f64());
+                self.sources.metrics.pushed_within.0.observe((now - since).as_secs_f64());
             } else if late {
                 self.sources.metrics.stalled.inc();
             }

@@ -244,6 +244,10 @@ async fn statuses_say_what_is_accepted_and_where_it_is_in_force() {
         ("/debug/streams", "shop/reviews-abc-1"),
         ("/debug/status", "split"),
         ("/metrics", "tulle_control_plane_rejected_resources{kind=\"route\"} 1"),
+        ("/metrics", "tulle_xds_streams{dialect=\"tulle\"} 1"),
+        ("/metrics", "tulle_push_pending 0"),
+        ("/metrics", "tulle_push_bytes_total "),
+        ("/metrics", "tulle_push_duration_seconds_count "),
     ] {
         let dump = mesh.dump(path).await;
         assert!(dump.contains(part), "{path}: {dump}");

@@ -37,7 +37,7 @@ impl Metrics {
         let metrics = Self::default();
         registry.register(|r| {
             let help = "When the certificate in force ends, in seconds since 1970";
-            r.register("tulle_certificate_not_after_seconds", help, metrics.not_after.clone());
+            r.register("tulle_cert_not_after_seconds", help, metrics.not_after.clone());
             let help = "Certificates that were put in force";
             r.register("tulle_certificates_installed", help, metrics.installed.clone());
         });

@@ -174,6 +174,18 @@ pub enum First<S, E> {
     Opaque(Option<Spoken>, Result<Prefixed<S>, E>),
 }
 
+impl<S, E> First<S, E> {
+    /// The word for labels.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Client(Spoken::Http1) => "http/1.1",
+            Self::Client(Spoken::Http2) => "http/2",
+            Self::Client(Spoken::Tls(_)) => "tls",
+            Self::Client(Spoken::Opaque) | Self::Opaque(..) => "tcp",
+        }
+    }
+}
+
 /// How long to wait for whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {

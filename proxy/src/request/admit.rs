@@ -11,6 +11,11 @@ use crate::{
     tls::Peer,
 };
 
+/// The kind that says who may come in without mTLS, and from which trust domains.
+pub const MESH_TLS: &str = "MeshTLS";
+/// The object that says who may leave the mesh.
+pub const MESH_CONFIG: &str = "MeshConfig/default";
+
 /// Whether a new request from `peer` may go to the application.
 ///
 /// # Errors
@@ -46,13 +51,13 @@ pub async fn revoked(connection: &Connection) -> Error {
 fn open(connection: &Connection) -> Result<(), Error> {
     match &connection.side {
         Side::Inbound { peer, .. } => {
-            caller(workload(connection)?.as_ref(), connection.destination.port(), peer.as_ref())
+            caller(workload(connection)?.as_ref(), connection.destination.port(), peer.as_deref())
         }
         // Whatever became of a destination in the mesh, what runs there may end in peace.
         Side::Outbound => match connection.cx.store.known(connection.destination) {
             Some(Resolution::Refused(Reason::ExternalRefused)) => {
                 let detail = "MeshConfig refuses traffic to outside of the mesh by now";
-                Err(Error::new(Reason::ExternalRefused, detail))
+                Err(Error::new(Reason::ExternalRefused, detail).by(MESH_CONFIG))
             }
             _ => Ok(()),
         },
@@ -69,11 +74,13 @@ fn caller(workload: &Workload, port: u16, peer: Option<&Peer>) -> Result<(), Err
     let mtls = workload.port(port).map_or(workload.default_mtls, |port| port.mtls);
     match peer {
         None if mtls == MtlsMode::Strict => {
-            Err(Error::new(Reason::Denied, format!("port {port} wants mTLS (MeshTLS strict)")))
+            let detail = format!("port {port} wants mTLS (MeshTLS strict)");
+            Err(Error::new(Reason::Denied, detail).by(MESH_TLS))
         }
         Some(peer) if !workload.trust_domains.iter().any(|d| d == peer.id.trust_domain()) => {
             let id = &peer.id;
-            Err(Error::new(Reason::Denied, format!("{id} is of no trust domain that is allowed")))
+            let detail = format!("{id} is of no trust domain that is allowed");
+            Err(Error::new(Reason::Denied, detail).by(MESH_TLS))
         }
         _ => Ok(()),
     }

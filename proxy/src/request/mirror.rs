@@ -100,8 +100,7 @@ pub fn start(
             continue;
         };
         let mut record = connection.record();
-        record.copy_of(head, version);
-        record.service = Some(cluster.label());
+        record.copy_of(head, version, cluster);
         if let Some(Chosen { route, rule, .. }) = target.chosen() {
             record.matched(route, *rule);
         }
@@ -124,7 +123,7 @@ fn admit(connection: &Connection, cluster: &Cluster) -> Option<(OwnedSemaphorePe
     let refused = |limit| {
         let metrics = &connection.cx.metrics;
         metrics.rejected(limit);
-        metrics.mirrored(&cluster.label(), Reason::Overflow.as_str());
+        metrics.mirrored(cluster, Reason::Overflow.as_str());
     };
     let place = Arc::clone(&connection.cx.mirrors.places).try_acquire_owned();
     let place = place.map_err(|_full| refused("mirrors")).ok()?;

@@ -59,7 +59,10 @@ pub async fn run(
             eject::report(&cx.shared, cluster, &endpoint, verdict);
         }
         let Some(pause) = tries.next(cx, cluster, message, &result) else {
-            record.tried(if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
+            record.tried(match &result {
+                Ok(_) => Outcome::Ok,
+                Err(failure) => Outcome::Failed(failure.error.reason()),
+            });
             message.upload.settle();
             return result.map_err(|failure| failure.error);
         };
@@ -133,7 +136,7 @@ impl Tries<'_> {
         // The last retry is over: it must not stand in the way of the next.
         self.permit = None;
         let permit = cluster.limits().take(Bound::Retries);
-        self.permit = Some(permit.map_err(|full| cx.metrics.rejected(full.what.as_str())).ok()?);
+        self.permit = Some(permit.map_err(|_full| cx.metrics.budget_exhausted(cluster)).ok()?);
         self.retries += 1;
         self.want = Want::Any;
         Some(pause)

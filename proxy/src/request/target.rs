@@ -99,8 +99,8 @@ pub async fn find(
     match &connection.side {
         Side::Inbound { peer, application, drain } => {
             connection.cx.locals.arrived();
-            admit::request(connection, peer.as_ref(), drain)?;
-            name_caller(connection, peer.as_ref(), head);
+            admit::request(connection, peer.as_deref(), drain)?;
+            name_caller(connection, peer.as_deref(), head);
             let cluster = Arc::clone(application);
             Ok(Target::Forward(Forward::to(cluster)))
         }
@@ -129,7 +129,8 @@ pub fn unresolved(connection: &Connection, reason: Reason) -> Error {
             "the control plane has not said what {address} is: is the proxy connected to it?"
         ),
     };
-    Error::new(reason, detail).never_sent()
+    let error = Error::new(reason, detail).never_sent();
+    if reason == Reason::ExternalRefused { error.by(admit::MESH_CONFIG) } else { error }
 }
 
 /// Tells the application who calls.

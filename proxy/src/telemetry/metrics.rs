@@ -1,82 +1,52 @@
 //! The data path's metrics, for Prometheus. Names follow OpenTelemetry's conventions where one
-//! exists.
+//! exists; `docs/observability.md` lists them all.
 
-use std::{collections::HashMap, fmt, sync::Arc};
-
-use parking_lot::RwLock;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use http::Method;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
+    },
+    registry::Unit,
+};
+use tokio::time::Instant;
 use tulle_runtime::metrics::Registry;
 
-use super::record::{Direction, Record};
-
-/// Upper bounds of the duration buckets, in seconds.
-const BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-
-/// Series that are kept apart; what comes beyond is counted as service and peer `other`.
-const MOST_SERIES: usize = 4096;
+use super::{
+    Direction,
+    edge::{Edge, OTHER},
+    edges::Edges,
+    series::{Event, OF_REQUESTS},
+};
+use crate::{error::Reason, upstream::Cluster};
 
 /// The data path's metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    client_duration: Family<HttpLabels, Histogram>,
-    server_duration: Family<HttpLabels, Histogram>,
-    tcp_opened: Family<TcpLabels, Counter>,
-    tcp_sent: Family<TcpLabels, Counter>,
-    tcp_received: Family<TcpLabels, Counter>,
+    edges: Edges,
+    active: Active,
     attempts: Family<AttemptLabels, Counter>,
+    /// Of `attempts`, found once: most are these.
+    attempted: Counter,
+    retried: Counter,
     handshakes: Family<HandshakeLabels, Counter>,
+    detected: Family<DetectLabels, Histogram>,
     rejected: Family<RejectedLabels, Counter>,
+    exhausted: Family<ServerLabels, Counter>,
     ejections: Family<EjectionLabels, Counter>,
     mirrored: Family<MirroredLabels, Counter>,
-    folded: Counter,
-    /// Series by what a record says: the labels' texts are made once.
-    http: RwLock<HashMap<Key, Histogram>>,
-    tcp: RwLock<HashMap<Key, Tcp>>,
-}
-
-/// What distinguishes two series. Texts are shared with what was told, so that a key costs no
-/// allocation but for the reference counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) direction: Direction,
-    pub(super) peer: Option<tulle_xds::model::SpiffeId>,
-    pub(super) service: Option<Arc<str>>,
-    pub(super) route: Option<tulle_xds::model::Origin>,
-    pub(super) status: u16,
-    pub(super) error: &'static str,
-    pub(super) tls: bool,
-}
-
-#[derive(Clone)]
-struct Tcp {
-    opened: Counter,
-    sent: Counter,
-    received: Counter,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HttpLabels {
-    service: String,
-    tulle_peer: String,
-    tulle_route: String,
-    http_response_status_code: u16,
-    error_type: &'static str,
-    tls: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TcpLabels {
-    direction: &'static str,
-    service: String,
-    tulle_peer: String,
-    error_type: &'static str,
-    tls: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,8 +56,16 @@ struct AttemptLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabels {
-    side: &'static str,
-    result: &'static str,
+    tulle_reporter: &'static str,
+    tls_established: &'static str,
+    tls_protocol_version: &'static str,
+    tulle_peer: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DetectLabels {
+    tulle_reporter: &'static str,
+    tulle_protocol: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -95,88 +73,106 @@ struct RejectedLabels {
     limit: &'static str,
 }
 
+/// A cluster in labels: the Service that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+pub(super) struct ServerLabels {
+    server_address: String,
+    server_port: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EjectionLabels {
-    service: String,
+    #[prometheus(flatten)]
+    server: ServerLabels,
     cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MirroredLabels {
-    service: String,
+    #[prometheus(flatten)]
+    server: ServerLabels,
     error_type: &'static str,
+}
+
+impl ServerLabels {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        match cluster.service() {
+            Some(service) => {
+                Self { server_address: service.host.clone(), server_port: service.port.to_string() }
+            }
+            None => Self { server_address: OTHER.to_owned(), server_port: String::new() },
+        }
+    }
 }
 
 /// How one attempt at an endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With a response.
+    /// With a response that the client gets.
     Ok,
-    /// It never reached the application and was tried again.
+    /// It was made again, whatever it had come to.
     Retried,
     /// It failed, and so did the request.
+    Failed(Reason),
+}
+
+/// What a TLS handshake, or its absence, says about the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// The other side is of the mesh and has proven who it is.
+    Established,
+    /// It should be of the mesh, and the handshake failed.
     Failed,
+    /// There was none: it is outside of the mesh.
+    Plaintext,
 }
 
 impl Metrics {
     /// Registers the data path's metrics.
     pub fn new(registry: &Registry) -> Self {
-        let duration = || Histogram::new(BUCKETS);
-        let inner = Inner {
-            client_duration: Family::new_with_constructor(duration),
-            server_duration: Family::new_with_constructor(duration),
-            tcp_opened: Family::default(),
-            tcp_sent: Family::default(),
-            tcp_received: Family::default(),
-            attempts: Family::default(),
+        let attempts = Family::<AttemptLabels, Counter>::default();
+        let attempt = |outcome| attempts.get_or_create(&AttemptLabels { outcome }).clone();
+        let inner = Arc::new(Inner {
+            edges: Edges::new(),
+            active: Active::default(),
+            attempted: attempt("ok"),
+            retried: attempt("retried"),
+            attempts,
             handshakes: Family::default(),
+            detected: Family::new_with_constructor(|| Histogram::new(OF_REQUESTS)),
             rejected: Family::default(),
+            exhausted: Family::default(),
             ejections: Family::default(),
             mirrored: Family::default(),
-            folded: Counter::default(),
-            http: RwLock::default(),
-            tcp: RwLock::default(),
-        };
+        });
         registry.register(|r| {
-            r.register(
-                "http_client_request_duration_seconds",
-                "Duration of requests that the application sent, as it saw them",
-                inner.client_duration.clone(),
-            );
-            r.register(
-                "http_server_request_duration_seconds",
-                "Duration of requests that the application received",
-                inner.server_duration.clone(),
-            );
-            r.register(
-                "tulle_tcp_connections",
-                "Opaque connections that ended",
-                inner.tcp_opened.clone(),
-            );
-            r.register(
-                "tulle_tcp_sent_bytes",
-                "Bytes that servers sent on opaque connections",
-                inner.tcp_sent.clone(),
-            );
-            r.register(
-                "tulle_tcp_received_bytes",
-                "Bytes that clients sent on opaque connections",
-                inner.tcp_received.clone(),
-            );
+            r.register_collector(Box::new(inner.edges.clone()));
+            r.register_collector(Box::new(inner.active.clone()));
             r.register(
                 "tulle_client_attempts",
-                "Attempts at endpoints; divided by requests it is the retry amplification",
+                "Attempts at endpoints of other services, by what came of them; divided by requests it is the retry amplification",
                 inner.attempts.clone(),
             );
             r.register(
                 "tulle_tls_handshakes",
-                "TLS handshakes with other proxies",
+                "Connections by whether mTLS was established, and with whom",
                 inner.handshakes.clone(),
+            );
+            r.register_with_unit(
+                "tulle_detect_duration",
+                "Time in which a connection showed what it speaks, where nobody declared it",
+                Unit::Seconds,
+                inner.detected.clone(),
             );
             r.register(
                 "tulle_limit_rejected",
-                "Requests refused because a limit was reached",
+                "Requests and connections refused because a limit was reached",
                 inner.rejected.clone(),
+            );
+            r.register(
+                "tulle_retry_budget_exhausted",
+                "Retries that were not made for want of budget",
+                inner.exhausted.clone(),
             );
             r.register(
                 "tulle_upstream_ejections",
@@ -188,29 +184,59 @@ impl Metrics {
                 "Copies of requests, by the Service they were for and why they failed, if they did",
                 inner.mirrored.clone(),
             );
-            r.register(
-                "tulle_telemetry_folded",
-                "Requests and connections that were counted as `other` for want of room",
-                inner.folded.clone(),
-            );
         });
-        Self(Arc::new(inner))
+        Self(inner)
+    }
+
+    /// Counts what happened on an edge.
+    pub(super) fn count(&self, edge: &Edge<'_>, event: &Event, now: Instant) {
+        self.0.edges.count(edge, event, now);
+    }
+
+    /// A request for the application with this method begins.
+    pub(super) fn begins(&self, method: &'static str) {
+        self.0.active.of(method).0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request for the application with this method has ended.
+    pub(super) fn ends(&self, method: &'static str) {
+        self.0.active.of(method).1.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one attempt at an endpoint.
     pub fn attempt(&self, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Ok => "ok",
-            Outcome::Retried => "retried",
-            Outcome::Failed => "failed",
+        match outcome {
+            Outcome::Ok => self.0.attempted.inc(),
+            Outcome::Retried => self.0.retried.inc(),
+            Outcome::Failed(reason) => {
+                let outcome = reason.as_str();
+                self.0.attempts.get_or_create(&AttemptLabels { outcome }).inc()
+            }
         };
-        self.0.attempts.get_or_create(&AttemptLabels { outcome }).inc();
     }
 
-    /// Counts one TLS handshake with another proxy, as its `client` or `server` side.
-    pub fn handshake(&self, side: &'static str, succeeded: bool) {
-        let result = if succeeded { "ok" } else { "failed" };
-        self.0.handshakes.get_or_create(&HandshakeLabels { side, result }).inc();
+    /// Counts one connection to or from another workload by what became of its handshake.
+    pub fn handshake(&self, direction: Direction, handshake: Handshake) {
+        let (established, version, peer) = match handshake {
+            // There is no other version between sidecars.
+            Handshake::Established => ("true", "1.3", "mesh"),
+            Handshake::Failed => ("false", "", "mesh"),
+            Handshake::Plaintext => ("false", "", "plaintext"),
+        };
+        let labels = HandshakeLabels {
+            tulle_reporter: direction.reporter(),
+            tls_established: established,
+            tls_protocol_version: version,
+            tulle_peer: peer,
+        };
+        self.0.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// A connection has shown after so long that it speaks `protocol`.
+    pub fn detected(&self, direction: Direction, protocol: &'static str, took: Duration) {
+        let labels =
+            DetectLabels { tulle_reporter: direction.reporter(), tulle_protocol: protocol };
+        self.0.detected.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Counts one refusal because `limit` was reached.
@@ -218,93 +244,61 @@ impl Metrics {
         self.0.rejected.get_or_create(&RejectedLabels { limit }).inc();
     }
 
-    /// Counts one endpoint of `service` that is left out.
-    pub fn ejected(&self, service: &str, cause: &'static str) {
-        let labels = EjectionLabels { service: service.to_owned(), cause };
+    /// Counts one retry for which `cluster` has no budget.
+    pub fn budget_exhausted(&self, cluster: &Cluster) {
+        self.0.exhausted.get_or_create(&ServerLabels::of(cluster)).inc();
+    }
+
+    /// Counts one endpoint of `cluster` that is left out.
+    pub fn ejected(&self, cluster: &Cluster, cause: &'static str) {
+        let labels = EjectionLabels { server: ServerLabels::of(cluster), cause };
         self.0.ejections.get_or_create(&labels).inc();
     }
 
-    /// Counts one copy of a request for `service`; `error` is why it failed or was not sent.
-    pub fn mirrored(&self, service: &str, error_type: &'static str) {
-        let labels = MirroredLabels { service: service.to_owned(), error_type };
+    /// Counts one copy of a request for `cluster`; `error` is why it failed or was not sent.
+    pub fn mirrored(&self, cluster: &Cluster, error_type: &'static str) {
+        let labels = MirroredLabels { server: ServerLabels::of(cluster), error_type };
         self.0.mirrored.get_or_create(&labels).inc();
     }
+}
 
-    /// Counts a request that ended.
-    pub(super) fn http(&self, record: &Record, seconds: f64) {
-        let (key, family) = (record.key(), self.0.duration(record));
-        // A statement of its own: the read lock ends with it, before the write lock is taken.
-        let known = self.0.http.read().get(&key).cloned();
-        let series = known.unwrap_or_else(|| {
-            let mut kept = self.0.http.write();
-            let key = if kept.len() < MOST_SERIES { key } else { self.0.fold(key) };
-            let series = family.get_or_create(&http_labels(&key)).clone();
-            kept.insert(key, series.clone());
-            series
-        });
-        series.observe(seconds);
-    }
+/// Methods that labels tell apart. What a client makes up is one of them, too.
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
 
-    /// Counts an opaque connection that ended.
-    pub(super) fn tcp(&self, record: &Record, received: u64, sent: u64) {
-        let key = record.key();
-        // A statement of its own: the read lock ends with it, before the write lock is taken.
-        let known = self.0.tcp.read().get(&key).cloned();
-        let series = known.unwrap_or_else(|| {
-            let mut kept = self.0.tcp.write();
-            let key = if kept.len() < MOST_SERIES { key } else { self.0.fold(key) };
-            let labels = tcp_labels(&key);
-            let series = Tcp {
-                opened: self.0.tcp_opened.get_or_create(&labels).clone(),
-                sent: self.0.tcp_sent.get_or_create(&labels).clone(),
-                received: self.0.tcp_received.get_or_create(&labels).clone(),
-            };
-            kept.insert(key, series.clone());
-            series
-        });
-        series.opened.inc();
-        series.received.inc_by(received);
-        series.sent.inc_by(sent);
+/// The label of a method; `None` could not be read.
+pub(super) fn method_label(method: Option<&Method>) -> &'static str {
+    let known = |method: &Method| METHODS.into_iter().find(|known| *known == method.as_str());
+    method.and_then(known).unwrap_or("_OTHER")
+}
+
+/// Requests for the application that began and that ended, by method.
+#[derive(Debug, Clone, Default)]
+struct Active(Arc<[(AtomicU64, AtomicU64); METHODS.len()]>);
+
+impl Active {
+    fn of(&self, method: &'static str) -> &(AtomicU64, AtomicU64) {
+        let index = METHODS.iter().position(|known| *known == method);
+        &self.0[index.unwrap_or(METHODS.len() - 1)]
     }
 }
 
-impl Inner {
-    fn duration(&self, record: &Record) -> &Family<HttpLabels, Histogram> {
-        match record.direction() {
-            Direction::Inbound => &self.server_duration,
-            Direction::Outbound => &self.client_duration,
+impl Collector for Active {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Requests that the application has received and whose answers have not ended, gRPC calls among them";
+        let name = "http_server_active_requests";
+        let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (method, (began, ended)) in METHODS.iter().zip(&*self.0) {
+            // In this order, or one that ends meanwhile would be one too few.
+            let (ended, began) = (ended.load(Ordering::Relaxed), began.load(Ordering::Relaxed));
+            if began > 0 {
+                let open = i64::try_from(began.saturating_sub(ended)).unwrap_or(i64::MAX);
+                let labels = [("http_request_method", *method), ("url_scheme", "http")];
+                ConstGauge::new(open).encode(family.encode_family(&labels)?)?;
+            }
         }
+        Ok(())
     }
-
-    fn fold(&self, key: Key) -> Key {
-        self.folded.inc();
-        Key { peer: None, service: Some("other".into()), route: None, ..key }
-    }
-}
-
-fn http_labels(key: &Key) -> HttpLabels {
-    HttpLabels {
-        service: text(key.service.as_deref()),
-        tulle_peer: text(key.peer.as_ref().map(|id| id.as_str())),
-        tulle_route: key.route.as_ref().map(super::record::route_text).unwrap_or_default(),
-        http_response_status_code: key.status,
-        error_type: key.error,
-        tls: if key.tls { "true" } else { "false" },
-    }
-}
-
-fn tcp_labels(key: &Key) -> TcpLabels {
-    TcpLabels {
-        direction: key.direction.as_str(),
-        service: text(key.service.as_deref()),
-        tulle_peer: text(key.peer.as_ref().map(|id| id.as_str())),
-        error_type: key.error,
-        tls: if key.tls { "true" } else { "false" },
-    }
-}
-
-fn text(text: Option<&str>) -> String {
-    text.unwrap_or_default().to_owned()
 }
 
 impl fmt::Debug for Metrics {

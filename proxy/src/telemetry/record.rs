@@ -2,11 +2,12 @@
 
 use std::{
     borrow::Cow,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::{Method, StatusCode, Version};
@@ -14,14 +15,21 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tulle_xds::{
-    model::{Origin, RouteConfiguration, SpiffeId},
+    model::{Endpoint, Origin, RouteConfiguration, SpiffeId},
     text::bounded,
 };
 
-use super::metrics::{Key, Outcome};
+use super::{
+    edge::{Edge, Server},
+    grpc,
+    metrics::{Outcome, method_label},
+    series::{Event, Kind, Status},
+};
 use crate::{
     context::Shared,
     error::{Error, Reason},
+    request::head,
+    tls::Peer,
     upstream::{Cluster, EndpointState},
 };
 
@@ -49,22 +57,28 @@ pub struct Record {
     ended: bool,
     reason: Option<Reason>,
     detail: Cow<'static, str>,
+    policy: Option<&'static str>,
     request: Option<RequestPart>,
+    /// It is an opaque connection that was counted as opened.
+    opened: bool,
     received: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
-    /// Who is on the other side, as proven by mTLS.
-    pub peer: Option<SpiffeId>,
-    /// The other side's pod, `NAMESPACE/POD`.
-    pub peer_pod: Option<String>,
-    /// Whether the connection to or from the other proxy is encrypted by us.
-    pub tls: bool,
-    /// The cluster that was chosen, as its metric label says it.
-    pub service: Option<Arc<str>>,
+    /// Who calls the application, as proven by mTLS.
+    caller: Option<Arc<Peer>>,
+    towards: Towards,
     /// The endpoint that answered, or was tried last.
-    pub upstream: Option<SocketAddr>,
-    /// Attempts at endpoints.
-    pub attempts: u32,
+    endpoint: Option<Arc<Endpoint>>,
+    attempts: u32,
     rule: Option<(Arc<RouteConfiguration>, usize)>,
+}
+
+/// What the application called.
+enum Towards {
+    /// Not known (yet); or the application is the one who is called.
+    Nothing,
+    Cluster(Arc<Cluster>),
+    /// Outside of the mesh.
+    External,
 }
 
 /// What only a request has.
@@ -72,31 +86,47 @@ struct RequestPart {
     version: Version,
     /// `None` if it could not be read.
     method: Option<Method>,
+    /// The method in labels.
+    verb: &'static str,
     host: String,
     path: String,
+    /// The client says that it is a gRPC call.
+    grpc: bool,
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
+    /// From its arrival to the head of its answer.
+    first_byte: Option<Duration>,
     /// It is a copy, whose answer nobody waits for.
     copy: bool,
 }
 
 impl Direction {
-    /// The word for logs and labels.
+    /// The word for logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
         }
     }
+
+    /// Which end of a request this proxy is, in labels.
+    pub fn reporter(self) -> &'static str {
+        match self {
+            Self::Inbound => "destination",
+            Self::Outbound => "source",
+        }
+    }
 }
 
 impl Record {
-    /// An opaque connection, until [`request`](Self::request) says that it is a request.
+    /// An opaque connection, until [`request`](Self::request) says that it is a request. `caller` has
+    /// proven who it is.
     pub fn new(
         shared: Arc<Shared>,
         direction: Direction,
         client: SocketAddr,
         destination: SocketAddr,
+        caller: Option<Arc<Peer>>,
     ) -> Self {
         Self {
             shared,
@@ -107,14 +137,14 @@ impl Record {
             ended: false,
             reason: None,
             detail: Cow::Borrowed(""),
+            policy: None,
             request: None,
+            opened: false,
             received: Arc::default(),
             sent: Arc::default(),
-            peer: None,
-            peer_pod: None,
-            tls: false,
-            service: None,
-            upstream: None,
+            caller,
+            towards: Towards::Nothing,
+            endpoint: None,
             attempts: 0,
             rule: None,
         }
@@ -125,22 +155,31 @@ impl Record {
         let host =
             head.headers.get(http::header::HOST).map(|h| String::from_utf8_lossy(h.as_bytes()));
         let host = host.or_else(|| head.uri.authority().map(|a| Cow::Borrowed(a.as_str())));
-        self.request = Some(RequestPart {
+        self.begin(RequestPart {
             version: head.version,
             method: Some(head.method.clone()),
+            verb: method_label(Some(&head.method)),
             host: host.unwrap_or_default().into_owned(),
             path: head.uri.path().to_owned(),
+            grpc: head::is_grpc(&head.headers),
             status: None,
             grpc_status: None,
+            first_byte: None,
             copy: false,
         });
     }
 
-    /// This is a copy of a request with this head, which came in `version`.
-    pub fn copy_of(&mut self, head: &http::request::Parts, version: Version) {
+    /// This is a copy of a request with this head, which came in `version`, for `cluster`.
+    pub fn copy_of(
+        &mut self,
+        head: &http::request::Parts,
+        version: Version,
+        cluster: &Arc<Cluster>,
+    ) {
         self.request(head);
         self.version(version);
         self.is_copy();
+        self.towards = Towards::Cluster(Arc::clone(cluster));
     }
 
     /// This request is a copy.
@@ -152,25 +191,37 @@ impl Record {
 
     /// This is a request of HTTP/1 of which the head cannot be read.
     pub fn unreadable_request(&mut self) {
-        self.request = Some(RequestPart {
+        self.begin(RequestPart {
             version: Version::HTTP_11,
             method: None,
+            verb: method_label(None),
             host: String::new(),
             path: String::new(),
+            grpc: false,
             status: None,
             grpc_status: None,
+            first_byte: None,
             copy: false,
         });
+    }
+
+    fn begin(&mut self, request: RequestPart) {
+        if self.direction == Direction::Inbound {
+            self.shared.metrics.begins(request.verb);
+        }
+        self.request = Some(request);
+    }
+
+    /// This is an opaque connection, whose other end is there.
+    pub fn opened(&mut self) {
+        let event = Event { kind: Kind::Flow, took: Some(Duration::ZERO), received: 0, sent: 0 };
+        self.shared.metrics.count(&self.edge(), &event, self.started);
+        self.opened = true;
     }
 
     /// The rule that matched.
     pub fn matched(&mut self, route: &Arc<RouteConfiguration>, rule: usize) {
         self.rule = Some((Arc::clone(route), rule));
-    }
-
-    /// Which way it goes.
-    pub fn direction(&self) -> Direction {
-        self.direction
     }
 
     /// The version that the client spoke, where that is another than its proxy's.
@@ -181,21 +232,28 @@ impl Record {
     }
 
     /// An attempt at `endpoint` of `cluster` begins.
-    pub fn attempt(&mut self, cluster: &Cluster, endpoint: &EndpointState) {
+    pub fn attempt(&mut self, cluster: &Arc<Cluster>, endpoint: &EndpointState) {
         self.attempts += 1;
-        let told = endpoint.told();
-        self.upstream = Some(told.address);
+        self.endpoint = Some(endpoint.told());
         if self.direction == Direction::Outbound {
-            self.service = Some(cluster.label());
-            self.tls = told.identity.is_some();
-            self.peer.clone_from(&told.identity);
-            self.peer_pod = (!told.pod.is_empty()).then(|| told.pod.clone());
+            self.towards = Towards::Cluster(Arc::clone(cluster));
         }
     }
 
-    /// An attempt has ended. Those of copies are not counted: they are no one's requests.
+    /// It is this number of attempts that have been made.
+    pub fn attempts(&mut self, attempts: u32) {
+        self.attempts = attempts;
+    }
+
+    /// It leaves the mesh.
+    pub fn external(&mut self) {
+        self.towards = Towards::External;
+    }
+
+    /// An attempt has ended. Those of copies are not counted, as they are no one's requests, and
+    /// neither are those at the application behind this proxy.
     pub fn tried(&self, outcome: Outcome) {
-        if !self.is_own_copy() {
+        if self.direction == Direction::Outbound && !self.is_own_copy() {
             self.shared.metrics.attempt(outcome);
         }
     }
@@ -205,10 +263,11 @@ impl Record {
         self.direction == Direction::Outbound && self.request.as_ref().is_some_and(|r| r.copy)
     }
 
-    /// The status with which it is answered.
+    /// The status with which it is answered, from now on.
     pub fn status(&mut self, status: StatusCode) {
         if let Some(request) = &mut self.request {
             request.status = Some(status);
+            request.first_byte = Some(self.started.elapsed());
         }
     }
 
@@ -234,6 +293,7 @@ impl Record {
         if self.reason.is_none() {
             self.reason = Some(error.reason());
             self.detail = Cow::Owned(error.detail().to_owned());
+            self.policy = error.policy();
         }
     }
 
@@ -246,19 +306,6 @@ impl Record {
     pub fn fail(&mut self, error: &Error) {
         self.note(error);
         self.ended = true;
-    }
-
-    pub(super) fn key(&self) -> Key {
-        let status = self.request.as_ref().and_then(|r| r.status).map_or(0, |s| s.as_u16());
-        Key {
-            direction: self.direction,
-            peer: self.peer.clone(),
-            service: self.service.clone(),
-            route: self.origin().cloned(),
-            status,
-            error: self.reason.map_or("", Reason::as_str),
-            tls: self.tls,
-        }
     }
 
     fn origin(&self) -> Option<&Origin> {
@@ -274,10 +321,121 @@ impl Record {
         }
     }
 
+    /// What its series are about.
+    fn edge(&self) -> Edge<'_> {
+        let server = match &self.towards {
+            Towards::Nothing => Server::None,
+            Towards::Cluster(cluster) => match cluster.service() {
+                Some(service) => Server::Service(&service.host, service.port),
+                None => Server::Other,
+            },
+            Towards::External => Server::Other,
+        };
+        let (direction, peer, route) = (self.direction, self.workload(), self.origin());
+        Edge { direction, peer, server, route }
+    }
+
+    /// Namespace and name of the workload on the other side, or its class.
+    fn workload(&self) -> (&str, &str) {
+        match (self.direction, &self.caller, &self.endpoint) {
+            (Direction::Inbound, Some(caller), _) => (caller.id.namespace(), caller.workload()),
+            (Direction::Inbound, None, _) => ("", self.class(self.client.ip())),
+            (Direction::Outbound, _, Some(endpoint)) => endpoint
+                .workload
+                .split_once('/')
+                .unwrap_or_else(|| ("", self.class(endpoint.address.ip()))),
+            (Direction::Outbound, _, None) => match self.towards {
+                Towards::External => ("", "internet"),
+                _ => ("", "unknown"),
+            },
+        }
+    }
+
+    /// What is known of who has no name.
+    fn class(&self, address: IpAddr) -> &'static str {
+        match &self.shared.store.current().workload {
+            None => "unknown",
+            Some(me) if me.mesh_ranges.iter().any(|range| range.contains(&address)) => {
+                "cluster-unmeshed"
+            }
+            Some(_) => "internet",
+        }
+    }
+
+    /// Counts that it has ended.
+    fn count(&self, now: Instant) {
+        let error = self.reason.map_or("", Reason::as_str);
+        let metrics = &self.shared.metrics;
+        if self.is_own_copy() {
+            if let Towards::Cluster(cluster) = &self.towards {
+                metrics.mirrored(cluster, error);
+            }
+            return;
+        }
+        let edge = self.edge();
+        let once = |kind, took| Event { kind, took, received: 0, sent: 0 };
+        let took = Some(now.duration_since(self.started));
+        match &self.request {
+            Some(request) => {
+                let kind = match self.grpc() {
+                    Some(status) => Kind::Rpc { status, error },
+                    None => Kind::Http {
+                        method: request.verb,
+                        status: request.status.map_or(Status::None, |s| Status::Exact(s.as_u16())),
+                        error,
+                    },
+                };
+                metrics.count(&edge, &once(kind, took), now);
+                if self.direction == Direction::Inbound {
+                    metrics.ends(request.verb);
+                }
+            }
+            None => {
+                let opened = (!self.opened).then_some(Duration::ZERO);
+                let (received, sent) = (&self.received, &self.sent);
+                let flow = Event {
+                    received: received.load(Ordering::Relaxed),
+                    sent: sent.load(Ordering::Relaxed),
+                    ..once(Kind::Flow, opened)
+                };
+                metrics.count(&edge, &flow, now);
+                metrics.count(&edge, &once(Kind::Closed { error }, took), now);
+            }
+        }
+        if let Some(policy) = self.policy {
+            let kind = Kind::Denied { policy, reason: error };
+            metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
+        }
+    }
+
+    /// The name of its gRPC status, if it is a call. One that the server did not say follows from how the
+    /// call ended otherwise.
+    fn grpc(&self) -> Option<&'static str> {
+        let request = self.request.as_ref().filter(|request| request.grpc)?;
+        let by_reason = || self.reason.map(|reason| reason.grpc_status().into());
+        let status = request.grpc_status.or_else(by_reason);
+        Some(grpc::name(status.unwrap_or_else(|| grpc::of_http(request.status))))
+    }
+
     /// The record as one line of JSON.
-    fn line(&self, seconds: f64) -> Vec<u8> {
+    fn line(&self, now: Instant) -> Vec<u8> {
         let request = self.request.as_ref();
         let read = request.filter(|r| r.method.is_some());
+        let (endpoint, caller) = (self.endpoint.as_deref(), self.caller.as_deref());
+        let other = endpoint.filter(|_| self.direction == Direction::Outbound);
+        let identity = other.and_then(|endpoint| endpoint.identity.as_ref());
+        let pod = other.map(|endpoint| endpoint.pod.as_str()).filter(|pod| !pod.is_empty());
+        let me = self.shared.store.current().workload.clone();
+        let revision = match self.direction {
+            Direction::Inbound => me.as_ref().map(|me| me.revision.as_str()),
+            Direction::Outbound => other.map(|endpoint| endpoint.revision.as_str()),
+        };
+        let service = match &self.towards {
+            Towards::Nothing => None,
+            Towards::Cluster(cluster) => Some(cluster.label()),
+            Towards::External => Some("external"),
+        };
+        let external = matches!(self.towards, Towards::External).then_some(self.destination);
         let line = Line {
             time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             direction: self.direction,
@@ -287,19 +445,22 @@ impl Record {
             path: read.map(|r| shown(&r.path)),
             mirror: request.is_some_and(|r| r.copy),
             status: request.and_then(|r| r.status).map(|s| s.as_u16()),
-            grpc_status: request.and_then(|r| r.grpc_status),
+            grpc_status: self.grpc(),
             reason: self.reason.map(Reason::as_str),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
-            duration_ms: (seconds * 1e6).round() / 1e3,
+            policy: self.policy,
+            duration_ms: milliseconds(now.duration_since(self.started)),
+            first_byte_ms: request.and_then(|r| r.first_byte).map(milliseconds),
             bytes_received: self.received.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
-            tls: self.tls,
-            peer: self.peer.as_ref(),
-            peer_pod: self.peer_pod.as_deref(),
-            service: self.service.as_deref(),
+            tls: caller.is_some() || identity.is_some(),
+            peer: caller.map(|caller| &caller.id).or(identity),
+            peer_pod: caller.and_then(|caller| caller.pod.as_deref()).or(pod),
+            service,
             route: self.origin().map(route_text),
             attempts: (self.attempts > 0).then_some(self.attempts),
-            upstream: self.upstream,
+            upstream: endpoint.map(|endpoint| endpoint.address).or(external),
+            revision: revision.filter(|revision| !revision.is_empty()),
             client: self.client,
             destination: self.destination,
         };
@@ -307,6 +468,11 @@ impl Record {
         bytes.push(b'\n');
         bytes
     }
+}
+
+/// To the microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The access log's line. Its time is the record's end, as that is when the line is written.
@@ -327,12 +493,16 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    grpc_status: Option<u32>,
+    grpc_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'static str>,
     duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_byte_ms: Option<f64>,
     bytes_received: u64,
     bytes_sent: u64,
     tls: bool,
@@ -348,6 +518,8 @@ struct Line<'a> {
     attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
     client: SocketAddr,
     destination: SocketAddr,
 }
@@ -380,18 +552,9 @@ impl Drop for Record {
         if !self.ended {
             self.note(&Error::new(Reason::Canceled, "the client went away before the end"));
         }
-        let seconds = self.started.elapsed().as_secs_f64();
-        if self.is_own_copy() {
-            let reason = self.reason.map_or("", Reason::as_str);
-            self.shared.metrics.mirrored(self.service.as_deref().unwrap_or_default(), reason);
-        } else if self.request.is_some() {
-            self.shared.metrics.http(self, seconds);
-        } else {
-            let (received, sent) = (&self.received, &self.sent);
-            let bytes = (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed));
-            self.shared.metrics.tcp(self, bytes.0, bytes.1);
-        }
-        self.shared.lines.write(self.line(seconds));
+        let now = Instant::now();
+        self.count(now);
+        self.shared.lines.write(self.line(now));
     }
 }
 

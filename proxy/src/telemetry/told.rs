@@ -3,6 +3,7 @@ use std::fmt;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Unit,
 };
 use tulle_runtime::metrics::Registry;
 use tulle_xds::model::Kind;
@@ -46,9 +47,10 @@ impl Told {
                 "Whether there is a stream to the control plane",
                 metrics.connected.clone(),
             );
-            r.register(
-                "tulle_certificate_expiry_timestamp_seconds",
+            r.register_with_unit(
+                "tulle_cert_not_after",
                 "When the certificate in force ends, in seconds since 1970; 0 without one",
+                Unit::Seconds,
                 metrics.certificate.clone(),
             );
         });

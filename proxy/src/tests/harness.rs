@@ -20,7 +20,7 @@ use tulle_runtime::{
 use tulle_xds::model::{
     Action, Backend, Balance, Cluster as Settings, Ejection, Endpoint, Endpoints, ExternalTraffic,
     Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration,
-    Rule, SpiffeId, Timeouts, UpstreamProtocol, Workload,
+    Rule, ServicePort, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     mesh::{Destination, LastUsed, Lookup, Mesh, Publisher, Store},
     net::{capture::Capture, listen},
     outbound,
-    telemetry::{Metrics, register_ejected},
+    telemetry::{Metrics, register_clusters},
     tls::{Certs, Material},
     upstream::Cluster,
 };
@@ -197,7 +197,7 @@ fn sidecar(
     let lines = Lines::to(Parsed { lines, rest: Vec::new() });
     let registry = Registry::default();
     let metrics = Metrics::new(&registry);
-    register_ejected(&registry, store.clone());
+    register_clusters(&registry, store.clone());
     let shared = Shared::new(store, authority.certs(id), lines, metrics, settings);
     Sidecar { records, shared, registry, publisher, triggers: Vec::new() }
 }
@@ -210,7 +210,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
     let endpoints = Endpoints { name: CLUSTER.to_owned(), endpoints: endpoints.collect() };
     let settings = Settings {
         name: CLUSTER.to_owned(),
-        service: None,
+        service: Some(service(CLUSTER)),
         protocol: told.protocol,
         upstream_protocol: told.upstream_protocol,
         balance: Balance::RoundRobin,
@@ -234,7 +234,8 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
     };
     let route = RouteConfiguration { name: CLUSTER.to_owned(), rules: told.rules };
     let others = told.others.iter().map(|(name, address)| {
-        let settings = Settings { name: (*name).to_owned(), ..settings.clone() };
+        let service = Some(service(name));
+        let settings = Settings { name: (*name).to_owned(), service, ..settings.clone() };
         let name = settings.name.clone();
         let endpoints = Endpoints { name: name.clone(), endpoints: vec![endpoint(*address, None)] };
         (name, Arc::new(Cluster::new(settings, endpoints)))
@@ -248,6 +249,19 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         workload: Some(Arc::new(workload(WEB, Vec::new(), MtlsMode::Permissive))),
         listeners: HashMap::from([(address, Lookup::Known(Arc::new(destination)))]),
         ..Mesh::default()
+    }
+}
+
+/// The Service port that the cluster of this name, `service/NAMESPACE/NAME/PORT`, stands for.
+fn service(cluster: &str) -> ServicePort {
+    let [_, namespace, name, port] = cluster.split('/').collect::<Vec<_>>()[..] else {
+        panic!("{cluster} is no Service's");
+    };
+    ServicePort {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        port: port.parse().unwrap(),
+        host: format!("{name}.{namespace}.svc.cluster.local"),
     }
 }
 

@@ -54,12 +54,13 @@ async fn trailers_and_http2_survive() {
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "5".parse().unwrap())]);
     let frames = [Ok(Frame::data(Bytes::from("x"))), Ok(Frame::trailers(trailers))];
     let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
-    let request = Request::post("http://cart/svc/Do").header("te", "trailers").body(body).unwrap();
+    let request = Request::post("http://cart/svc/Do").header("te", "trailers");
+    let request = request.header("content-type", "application/grpc").body(body).unwrap();
     let response = client.send_request(request).await.unwrap();
     let collected = response.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "5");
     let out = pair.client.record().await;
-    assert_eq!((&out["grpc_status"], &out["protocol"]), (&5.into(), &"http/2".into()));
+    assert_eq!((&out["grpc_status"], &out["protocol"]), (&"NOT_FOUND".into(), &"http/2".into()));
     assert_eq!(saw.lock()[0].version, Version::HTTP_2);
 }
 

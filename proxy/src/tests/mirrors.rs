@@ -60,8 +60,10 @@ async fn at_rest(of: &Sidecar, cluster: &str) {
 
 fn count(of: &Sidecar, service: &str, error: &str) -> u64 {
     let metrics = of.metrics();
-    let series =
-        format!("tulle_mirrored_requests_total{{service=\"{service}\",error_type=\"{error}\"}} ");
+    let name = service.split('/').nth(2).unwrap();
+    let series = format!(
+        "tulle_mirrored_requests_total{{server_address=\"{name}.shop.svc.cluster.local\",server_port=\"80\",error_type=\"{error}\"}} "
+    );
     let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
     value.map_or(0, |value| value.parse().unwrap())
 }
@@ -98,7 +100,7 @@ async fn two_mirrors_get_the_whole_request_as_its_rule_changed_it() {
     }
     let mut services: Vec<_> = records.iter().map(|r| r["service"].as_str().unwrap()).collect();
     services.sort_unstable();
-    assert_eq!(services, [ONE, TWO]);
+    assert_eq!(services, ["one.shop.svc.cluster.local:80", "two.shop.svc.cluster.local:80"]);
     for saw in [saw_one, saw_two] {
         let [head] = &saw.lock()[..] else { panic!("one copy each") };
         assert_eq!(

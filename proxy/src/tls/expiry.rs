@@ -88,7 +88,7 @@ pub(in crate::tls) mod tests {
         assert!(begun.elapsed() >= Duration::from_millis(500), "not before its end");
         assert!(readiness.pending()[0].starts_with("certificate (it has expired"), "{readiness:?}");
         let ended = certs.info().unwrap().not_after;
-        let metric = format!("tulle_certificate_expiry_timestamp_seconds {ended}\n");
+        let metric = format!("tulle_cert_not_after_seconds {ended}\n");
         let rendered = registry.render();
         assert!(rendered.contains(&metric), "{rendered}");
         certs.install(&material(Duration::from_secs(3600))).unwrap();

@@ -94,7 +94,12 @@ async fn two_workloads_meet_and_know_one_another() {
             let (_, peer, chosen) = server.unwrap();
             assert_eq!(
                 peer,
-                Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()), sidecar: true }
+                Peer {
+                    id: id(WEB),
+                    pod: Some("shop/web-0".to_owned()),
+                    workload: None,
+                    sidecar: true
+                }
             );
             assert_eq!(chosen, alpn);
         }
@@ -272,7 +277,10 @@ async fn http2_without_a_sidecar_proves_who_it_is_too() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (web, cart) = (authority.certs(WEB), authority.certs(CART));
     let (_, peer, alpn) = shake_without_sidecar(&web, &cart, true).await.unwrap();
-    assert_eq!(peer, Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()), sidecar: false });
+    assert_eq!(
+        peer,
+        Peer { id: id(WEB), pod: Some("shop/web-0".to_owned()), workload: None, sidecar: false }
+    );
     assert_eq!(alpn, Alpn::H2);
     let refused = shake_without_sidecar(&web, &cart, false).await.unwrap_err();
     assert!(refused.to_string().contains("peer sent no certificates"), "{refused}");

@@ -57,7 +57,7 @@ pub enum BadIdentity {
     Names(usize),
     #[error(transparent)]
     Id(#[from] tulle_xds::model::BadSpiffeId),
-    #[error("its certificate's pod extension is not NAMESPACE/POD/UID")]
+    #[error("its certificate's pod extension is not NAMESPACE/POD/UID/WORKLOAD")]
     Pod,
 }
 
@@ -87,9 +87,10 @@ impl Identity {
             .find(|extension| extension.oid == POD)
             .map(|extension| pod_name(extension.value).ok_or(BadIdentity::Pod))
             .transpose()?;
+        let (pod, workload) = pod.unzip();
         let validity = certificate.validity();
         Ok(Self {
-            peer: Peer { id: uri.parse()?, pod, sidecar: true },
+            peer: Peer { id: uri.parse()?, pod, workload: workload.flatten(), sidecar: true },
             serial: certificate.serial.to_str_radix(16),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
@@ -107,15 +108,19 @@ impl Identity {
     }
 }
 
-/// `NAMESPACE/POD` from the extension's `NAMESPACE/POD/UID`.
-fn pod_name(der: &[u8]) -> Option<String> {
+/// `NAMESPACE/POD` and `WORKLOAD` from the extension's `NAMESPACE/POD/UID/WORKLOAD`, of which the last
+/// may be missing.
+fn pod_name(der: &[u8]) -> Option<(String, Option<String>)> {
     let (_, text) = Utf8String::from_der(der).ok()?;
     let text = text.string();
-    let (pod, uid) = text.rsplit_once('/')?;
-    let (namespace, name) = pod.split_once('/')?;
-    let well_formed =
-        [namespace, name, uid].iter().all(|part| !part.is_empty() && !part.contains('/'));
-    well_formed.then(|| pod.to_owned())
+    let parts: Vec<&str> = text.split('/').collect();
+    let (namespace, name, workload) = match parts[..] {
+        _ if parts.iter().any(|part| part.is_empty()) => return None,
+        [namespace, name, _uid] => (namespace, name, None),
+        [namespace, name, _uid, workload] => (namespace, name, Some(workload.to_owned())),
+        _ => return None,
+    };
+    Some((format!("{namespace}/{name}"), workload))
 }
 
 /// The server name that stands for an identity: its digest, because an id is no DNS name. It is
@@ -289,8 +294,12 @@ mod tests {
             der.extend(text.as_bytes());
             der
         };
-        assert_eq!(pod_name(&der("shop/web-0/12ab")), Some("shop/web-0".to_owned()));
-        for bad in ["shop/web-0", "shop//12ab", "/web/12ab", "shop/web/", "a/b/c/d", ""] {
+        let pod = "shop/web-0".to_owned();
+        assert_eq!(pod_name(&der("shop/web-0/12ab")), Some((pod.clone(), None)));
+        let workload = Some("web".to_owned());
+        assert_eq!(pod_name(&der("shop/web-0/12ab/web")), Some((pod, workload)));
+        for bad in ["shop/web-0", "shop//12ab", "/web/12ab", "shop/web/", "a/b/c/", "a/b/c/d/e", ""]
+        {
             assert_eq!(pod_name(&der(bad)), None, "{bad}");
         }
         assert_eq!(pod_name(&[0x04, 1, 0]), None, "an octet string");

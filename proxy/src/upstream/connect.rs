@@ -23,6 +23,7 @@ use crate::{
     context::Shared,
     error::{Error, Reason, chain},
     net::dial::dial,
+    telemetry::{Direction, Handshake},
     tls::{self, Alpn},
 };
 
@@ -113,11 +114,16 @@ async fn once(
         Error::new(Reason::Connect, detail).never_sent()
     })?;
     let Some(identity) = &told.identity else {
+        shared.metrics.handshake(Direction::Outbound, Handshake::Plaintext);
         return Ok(Io::Plain(tcp));
     };
     let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));
     let connected = timeout_at(deadline, connecting).await;
-    shared.metrics.handshake("client", matches!(connected, Ok(Ok(_))));
+    let handshake = match connected {
+        Ok(Ok(_)) => Handshake::Established,
+        _ => Handshake::Failed,
+    };
+    shared.metrics.handshake(Direction::Outbound, handshake);
     let closed = |detail: &dyn fmt::Display| {
         let detail = format!("the sidecar at {} has no application: {detail}", told.address);
         Error::new(Reason::Connect, detail).never_sent()

@@ -257,7 +257,7 @@ pub fn report(
     let Some(out) = cluster.judge(endpoint, verdict, Instant::now()) else {
         return;
     };
-    shared.metrics.ejected(&cluster.label(), out.cause.as_str());
+    shared.metrics.ejected(cluster, out.cause.as_str());
     let told = endpoint.told();
     tracing::warn!(
         cluster = cluster.settings().name,

@@ -8,7 +8,7 @@ mod exclusive;
 mod host;
 
 pub use exclusive::Exclusive;
-pub use host::Counted;
+pub use host::{Connections, Stream};
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use host::Host;
+use host::{Counted, Host};
 
 use super::{
     Cluster, EndpointState,
@@ -76,7 +76,7 @@ pub enum Sender {
     /// An HTTP/1 connection, for this request alone until it is given back.
     Http1(Loan),
     /// A stream of an HTTP/2 connection.
-    Http2(http2::SendRequest<RequestBody>, Counted),
+    Http2(http2::SendRequest<RequestBody>, Stream),
 }
 
 /// An HTTP/1 connection on loan. Dropping it closes the connection; [`give_back`](Self::give_back)
@@ -86,6 +86,7 @@ pub struct Loan {
     /// What sends.
     pub sender: Exclusive,
     home: Option<Home>,
+    _busy: Counted,
 }
 
 /// Where a connection waits for its next request.
@@ -125,7 +126,7 @@ impl Pool {
         hop: Hop,
         want: Want,
     ) -> Result<Connection, Error> {
-        let host = self.host(endpoint);
+        let host = self.host(endpoint, cluster);
         match hop {
             Hop::Http2 => self.multiplexed(shared, cluster, endpoint, &host, want).await,
             Hop::Http1 => {
@@ -140,9 +141,10 @@ impl Pool {
         }
     }
 
-    fn host(&self, endpoint: &Arc<EndpointState>) -> Arc<Host> {
+    fn host(&self, endpoint: &Arc<EndpointState>, cluster: &Cluster) -> Arc<Host> {
         let mut hosts = self.hosts.lock();
-        Arc::clone(hosts.entry(endpoint.id()).or_insert_with(|| Arc::new(Host::new(endpoint))))
+        let new = || Arc::new(Host::new(endpoint, cluster.connections()));
+        Arc::clone(hosts.entry(endpoint.id()).or_insert_with(new))
     }
 
     fn home(&self, host: Arc<Host>, cluster: &Arc<Cluster>) -> Home {
@@ -150,8 +152,9 @@ impl Pool {
     }
 
     fn reused(&self, sender: Exclusive, host: Arc<Host>, cluster: &Arc<Cluster>) -> Connection {
+        let _busy = host.busy();
         let home = Some(self.home(host, cluster));
-        Connection { sender: Sender::Http1(Loan { sender, home }), reused: true }
+        Connection { sender: Sender::Http1(Loan { sender, home, _busy }), reused: true }
     }
 
     /// A new HTTP/1 connection.
@@ -181,8 +184,9 @@ impl Pool {
             let established =
                 connect::establish(shared, cluster, endpoint, Alpn::Http1, place).await?;
             let sender = self.handshake_http1(established, &host).await?;
+            let _busy = host.busy();
             let home = (hop == Hop::Http1).then(|| self.home(host, cluster));
-            let sender = Sender::Http1(Loan { sender, home });
+            let sender = Sender::Http1(Loan { sender, home, _busy });
             return Ok(Connection { sender, reused: false });
         }
     }

@@ -10,7 +10,7 @@ use super::{
     Active, Cluster, EndpointState,
     eject::{self, Verdict},
     limits::Permit,
-    pool::{Connection, Counted, Hop, Loan, Sender, Want},
+    pool::{Connection, Hop, Loan, Sender, Stream, Want},
 };
 use crate::{
     context::{Context, Settings, Shared},
@@ -52,7 +52,7 @@ struct Watched {
 #[derive(Debug)]
 enum Held {
     Http1(Loan),
-    Http2 { _stream: Counted },
+    Http2 { _stream: Stream },
 }
 
 /// Why an attempt failed.

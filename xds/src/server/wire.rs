@@ -29,7 +29,7 @@ pub(super) const MAX_SAID: usize = 200;
 /// A variant of the protocol: a session, and the messages that it takes and gives.
 pub(super) trait Variant: Status + Send + 'static {
     type Request: Send + 'static;
-    type Response: Send + 'static;
+    type Response: prost::Message + 'static;
 
     /// A fresh stream of the client in pod `workload`.
     fn new(workload: &str, dialect: Dialect) -> Self;
@@ -37,6 +37,8 @@ pub(super) trait Variant: Status + Send + 'static {
     fn node(request: &Self::Request) -> Option<&core::Node>;
     fn take(&mut self, request: Self::Request) -> Result<(Kind, Changes), Refusal>;
     fn subscriptions(&self) -> usize;
+    /// Responses that the client has not answered.
+    fn unanswered(&self) -> usize;
     fn changed(&mut self, kind: Kind, name: &str);
     fn next_response(
         &mut self,
@@ -105,6 +107,10 @@ impl Variant for Session {
         self.subscriptions()
     }
 
+    fn unanswered(&self) -> usize {
+        self.unanswered()
+    }
+
     fn changed(&mut self, kind: Kind, name: &str) {
         self.changed(kind, name);
     }
@@ -150,6 +156,10 @@ impl Variant for StateSession {
 
     fn subscriptions(&self) -> usize {
         self.subscriptions()
+    }
+
+    fn unanswered(&self) -> usize {
+        self.unanswered()
     }
 
     fn changed(&mut self, kind: Kind, name: &str) {

@@ -110,6 +110,11 @@ impl StateSession {
         self.session.subscriptions()
     }
 
+    /// How many responses the client has not answered.
+    pub fn unanswered(&self) -> usize {
+        self.session.unanswered()
+    }
+
     /// What is published under a name may have changed.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         self.session.changed(kind, name);

@@ -25,6 +25,16 @@ pub(super) struct Host {
     pub(super) dialing: tokio::sync::Mutex<()>,
     /// Open connections of either kind.
     open: Arc<AtomicUsize>,
+    /// The cluster's connections, of which these are a part.
+    all: Connections,
+}
+
+/// Connections for HTTP to a cluster's endpoints, of all workers. Clones share the counts.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    open: Arc<AtomicUsize>,
+    /// Those that carry requests.
+    busy: Arc<AtomicUsize>,
 }
 
 /// An HTTP/1 connection without a request.
@@ -42,18 +52,26 @@ struct Shareable {
     used: Instant,
 }
 
-/// One of what is counted, until it is dropped: a stream of a connection, or a connection.
+/// One of what is counted, until it is dropped.
 #[derive(Debug)]
-pub struct Counted(Arc<AtomicUsize>);
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+/// A stream of a connection, which is busy as long as it has any.
+#[derive(Debug)]
+pub struct Stream {
+    streams: Arc<AtomicUsize>,
+    busy: Arc<AtomicUsize>,
+}
 
 impl Host {
-    pub(super) fn new(endpoint: &Arc<EndpointState>) -> Self {
+    pub(super) fn new(endpoint: &Arc<EndpointState>, all: &Connections) -> Self {
         Self {
             endpoint: Arc::downgrade(endpoint),
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
             open: Arc::default(),
+            all: all.clone(),
         }
     }
 
@@ -63,8 +81,13 @@ impl Host {
     }
 
     /// Counts one more connection as open.
-    pub(super) fn opened(&self) -> Counted {
-        Counted::new(&self.open)
+    pub(super) fn opened(&self) -> [Counted; 2] {
+        [Counted::new(&self.open), Counted::new(&self.all.open)]
+    }
+
+    /// Counts one more connection as carrying a request.
+    pub(super) fn busy(&self) -> Counted {
+        Counted::new(&self.all.busy)
     }
 
     /// The idle connection that was used last.
@@ -98,7 +121,7 @@ impl Host {
             .filter(|(_, streams)| *streams < most)
             .max_by_key(|(_, streams)| *streams)?;
         connection.used = Instant::now();
-        let stream = Counted::new(&connection.streams);
+        let stream = Stream::new(&connection.streams, &self.all);
         let sender = Sender::Http2(connection.sender.clone(), stream);
         Some(Connection { sender, reused: true })
     }
@@ -106,7 +129,7 @@ impl Host {
     /// The first stream of a new connection, which others share from now on.
     pub(super) fn share(&self, sender: http2::SendRequest<RequestBody>) -> Connection {
         let streams = Arc::default();
-        let stream = Counted::new(&streams);
+        let stream = Stream::new(&streams, &self.all);
         let mut all = self.shared.lock();
         all.push(Shareable { sender: sender.clone(), streams, used: Instant::now() });
         Connection { sender: Sender::Http2(sender, stream), reused: false }
@@ -124,6 +147,32 @@ impl Host {
             !(over || connection.sender.is_closed())
         });
         !gone || self.open() > 0
+    }
+}
+
+impl Connections {
+    /// How many carry requests, and how many do not.
+    pub fn count(&self) -> (usize, usize) {
+        let busy = self.busy.load(Ordering::Relaxed);
+        // One that was closed under its request is no longer open.
+        (busy, self.open.load(Ordering::Relaxed).saturating_sub(busy))
+    }
+}
+
+impl Stream {
+    fn new(streams: &Arc<AtomicUsize>, all: &Connections) -> Self {
+        if streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            all.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { streams: Arc::clone(streams), busy: Arc::clone(&all.busy) }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -29,15 +29,16 @@ const ALL: [(&str, &str); 8] = [
 ];
 
 /// Of requests.
-const REQUEST: [(&str, &str); 8] = [
+const REQUEST: [(&str, &str); 9] = [
     ("protocol", "%PROTOCOL%"),
     ("method", "%REQ(:METHOD)%"),
     ("host", "%REQ(:AUTHORITY)%"),
     ("path", "%PATH(NQ:PATH)%"),
     ("status", "%RESPONSE_CODE%"),
-    ("grpc_status", "%GRPC_STATUS_NUMBER%"),
+    ("grpc_status", "%GRPC_STATUS(SNAKE_STRING)%"),
     ("detail", "%RESPONSE_CODE_DETAILS%"),
     ("attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+    ("first_byte_ms", "%RESPONSE_DURATION%"),
 ];
 
 /// Of opaque connections.

@@ -1,0 +1,141 @@
+use std::collections::HashMap as StdHashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::telemetry::{Direction, edge::Server};
+
+const MINUTE: u64 = 60_000;
+
+fn edge(peer: &str) -> Edge<'_> {
+    Edge { direction: Direction::Inbound, peer: ("shop", peer), server: Server::None, route: None }
+}
+
+fn got(status: u16) -> Event {
+    let kind = Kind::Http { method: "GET", status: Status::Exact(status), error: "" };
+    Event { kind, took: Some(Duration::from_millis(3)), received: 1, sent: 2 }
+}
+
+/// Peer, status and count of each series.
+fn seen(table: &mut Table, now: u64) -> Vec<(String, Status, u64)> {
+    let shown = table.show(now).into_iter().map(|shown| {
+        let Kind::Http { status, .. } = shown.kind else { panic!("{shown:?}") };
+        (shown.edge.edge().peer.1.to_owned(), status, shown.cells.times())
+    });
+    shown.collect()
+}
+
+fn is(peer: &str, status: Status, times: u64) -> (String, Status, u64) {
+    (peer.to_owned(), status, times)
+}
+
+#[test]
+fn what_happened_is_in_one_series_with_its_sums() {
+    let mut table = Table::default();
+    for took in [1, 3, 40_000] {
+        let took = Some(Duration::from_millis(took));
+        table.add(&edge("web"), &Event { took, ..got(200) }, 0);
+    }
+    let [shown] = &table.show(0)[..] else { panic!("one series") };
+    let Cells { took, nanoseconds, received, sent } = shown.cells;
+    assert_eq!((took[0], took[2], took[BOUNDS]), (1, 1, 1));
+    assert_eq!((nanoseconds, received, sent), (40_004_000_000, 3, 6));
+}
+
+#[test]
+fn the_edge_that_rested_longest_makes_room_as_other() {
+    let mut table = Table::new(2);
+    table.add(&edge("a"), &got(200), 1);
+    table.add(&edge("b"), &got(200), 2);
+    table.add(&edge("a"), &got(200), 3);
+    table.add(&edge("c"), &got(503), 4);
+    let (ok, bad) = (Status::Exact(200), Status::Exact(503));
+    assert_eq!(seen(&mut table, 4), [is("a", ok, 2), is("other", ok, 1), is("c", bad, 1)]);
+    assert_eq!(table.folded(), 1);
+    // What was shown is not shown again as another's; what was not, is.
+    table.add(&edge("a"), &got(200), 5);
+    table.add(&edge("d"), &got(200), 6);
+    table.add(&edge("e"), &got(200), 7);
+    let now = seen(&mut table, 7);
+    assert_eq!(now, [is("other", ok, 2), is("d", ok, 1), is("e", ok, 1)]);
+    assert_eq!(table.folded(), 3);
+}
+
+#[test]
+fn an_edge_alone_does_not_go_beyond_the_budget_either() {
+    let mut table = Table::new(2);
+    for status in [200, 201, 202, 203] {
+        table.add(&edge("a"), &got(status), 0);
+    }
+    assert_eq!(seen(&mut table, 0).iter().filter(|(peer, ..)| peer == "a").count(), 2);
+    assert_eq!((table.kept, table.folded()), (2, 2));
+}
+
+#[test]
+fn a_series_at_rest_for_ten_minutes_leaves_and_comes_back_from_nothing() {
+    let mut table = Table::default();
+    table.add(&edge("a"), &got(200), 0);
+    table.add(&edge("a"), &got(404), 5 * MINUTE);
+    assert_eq!(seen(&mut table, 10 * MINUTE - 1).len(), 2);
+    let missing = Status::Exact(404);
+    assert_eq!(seen(&mut table, 10 * MINUTE), [is("a", missing, 1)]);
+    assert_eq!(seen(&mut table, 15 * MINUTE), []);
+    assert_eq!((table.kept, table.edges.len()), (0, 0));
+    table.add(&edge("a"), &got(200), 16 * MINUTE);
+    assert_eq!(seen(&mut table, 16 * MINUTE), [is("a", Status::Exact(200), 1)]);
+    assert_eq!(table.folded(), 0, "what is over was not in the way");
+}
+
+#[test]
+fn statuses_beyond_twelve_are_counted_by_class() {
+    let mut table = Table::default();
+    for status in 400..420 {
+        table.add(&edge("a"), &got(status), 0);
+    }
+    table.add(&edge("a"), &got(500), 0);
+    table.add(&edge("a"), &got(411), 0);
+    table.add(&edge("b"), &got(419), 0);
+    let seen = seen(&mut table, 0);
+    let exact = |(peer, status, times): &(String, Status, u64)| {
+        peer == "a" && matches!(status, Status::Exact(400..=411)) && *times >= 1
+    };
+    assert_eq!(seen.iter().filter(|series| exact(series)).count(), 12);
+    for series in [is("a", Status::Exact(411), 2), is("a", Status::Class(4), 8)] {
+        assert!(seen.contains(&series), "{seen:?}");
+    }
+    assert!(seen.contains(&is("a", Status::Class(5), 1)) && seen.len() == 15, "{seen:?}");
+}
+
+proptest! {
+    /// Whoever scrapes and adds up increases has every event once, whatever was folded meanwhile.
+    #[test]
+    fn every_event_is_shown_once(
+        events in prop::collection::vec((0..9_usize, 0..4_u16, 0..30_000_u64, any::<bool>()), 0..200),
+    ) {
+        const PEERS: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let mut table = Table::new(7);
+        let (mut now, mut scraped_at) = (0, 0);
+        let (mut total, mut last) = (0, StdHashMap::new());
+        let mut scrape = |table: &mut Table, now| {
+            for Shown { born, cells, .. } in table.show(now) {
+                let before = last.insert(born, cells.times()).unwrap_or(0);
+                total += cells.times() - before;
+            }
+            total
+        };
+        for (peer, status, later, scraped) in &events {
+            now += later;
+            table.add(&edge(PEERS[*peer]), &got(200 + status), now);
+            prop_assert!(table.kept <= 7);
+            // Before anything is over.
+            if *scraped || now - scraped_at > 5 * MINUTE {
+                scrape(&mut table, now);
+                scraped_at = now;
+            }
+        }
+        let kept: usize = table.edges.iter().filter(|(name, _)| !name.edge().is_other())
+            .map(|(_, all)| all.len()).sum();
+        prop_assert_eq!(table.kept, kept);
+        prop_assert_eq!(scrape(&mut table, now), events.len() as u64);
+    }
+}
