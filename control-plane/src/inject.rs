@@ -103,6 +103,9 @@ pub struct Settings {
     pub control_plane: String,
     /// `error`, `warn`, `info`, `debug` or `trace`, for pods that do not say it.
     pub log_level: String,
+    /// Of what ended well one in so many has a line in the access log, in pods that do not say it;
+    /// `None` leaves the sidecar's default.
+    pub access_log_sample: Option<u32>,
     /// Whether sidecars answer DNS, in pods that do not say it: for names of the cluster, where
     /// cluster DNS is not good enough.
     pub dns: bool,
@@ -146,6 +149,7 @@ impl Default for Settings {
             image_pull_policy: None,
             control_plane: "tulle-control-plane.tulle-system.svc:15010".to_owned(),
             log_level: "info".to_owned(),
+            access_log_sample: None,
             dns: false,
             // No CPU limit: throttling a sidecar delays every request of the pod.
             proxy_resources: Resources::new(

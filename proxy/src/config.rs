@@ -252,6 +252,7 @@ mod tests {
         let settings = settings.unwrap().settings;
         assert_eq!(settings.head_timeout.as_millis(), 500);
         assert_eq!((settings.max_body_bytes, settings.max_headers), (Some(7), 128));
+        assert_eq!(settings.access_log_sample, 1000);
         assert_eq!(read(&[]).unwrap().settings.max_body_bytes, None);
     }
 

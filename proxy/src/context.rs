@@ -94,6 +94,9 @@ pub struct Settings {
     pub max_idle: usize,
     /// Time to connect to the application.
     pub application_connect_timeout: Duration,
+    /// Of requests and connections that ended well one in so many has a line in the access log; with
+    /// 0 none has.
+    pub access_log_sample: u32,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -134,6 +137,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(60),
             max_idle: 64,
             application_connect_timeout: Duration::from_secs(10),
+            access_log_sample: 1000,
         }
     }
 }

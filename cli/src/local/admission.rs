@@ -17,6 +17,7 @@ pub(super) fn admit(
     // In Kubernetes cluster DNS already answers; here the whole mesh is to be seen.
     let settings = Settings {
         dns: true,
+        access_log_sample: Some(1),
         data_plane,
         // In full: a pod with `dnsPolicy: None` has no search list.
         control_plane: "tulle-control-plane.tulle-system.svc.cluster.local:15010".to_owned(),

@@ -186,6 +186,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         value: Some(value),
         ..EnvVar::default()
     };
+    let sample = overrides.access_log_sample.or(settings.access_log_sample);
     let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
     POD_FIELDS
         .into_iter()
@@ -194,6 +195,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
             value("TULLE_CONTROL_PLANE", settings.control_plane.clone()),
             value("TULLE_LOG", level.clone()),
         ])
+        .chain(sample.map(|sample| value("TULLE_ACCESS_LOG_SAMPLE", sample.to_string())))
         .chain(dns(overrides, settings).then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
         .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
         .collect()

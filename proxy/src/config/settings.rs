@@ -29,6 +29,7 @@ impl Settings {
             },
             max_streams: from.positive("TULLE_MAX_STREAMS", default.max_streams)?,
             preserve_header_case: from.parsed("TULLE_PRESERVE_HEADER_CASE", false)?,
+            access_log_sample: from.parsed("TULLE_ACCESS_LOG_SAMPLE", default.access_log_sample)?,
             ..default
         };
         if settings.max_head_bytes < LEAST_HEAD {

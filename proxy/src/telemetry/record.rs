@@ -1,29 +1,26 @@
 //! What happened to one request or one opaque connection.
 
+mod count;
+mod line;
+
 use std::{
     borrow::Cow,
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use http::{Method, StatusCode, Version};
+use rand::Rng;
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
-use tulle_xds::{
-    model::{Endpoint, Origin, RouteConfiguration, SpiffeId},
-    text::bounded,
-};
+use tulle_xds::model::{Endpoint, Origin, RouteConfiguration};
+
+pub(super) use line::route_text;
 
 use super::{
-    edge::{Edge, Server},
-    grpc,
     metrics::{Outcome, method_label},
-    series::{Event, Kind, Status},
+    series::{Event, Kind},
 };
 use crate::{
     context::Shared,
@@ -32,9 +29,6 @@ use crate::{
     tls::Peer,
     upstream::{Cluster, EndpointState},
 };
-
-/// Bytes of a host, of a path and of a detail that are written into a line.
-const MAX_TEXT: usize = 1 << 10;
 
 /// Which way a request or connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -311,240 +305,6 @@ impl Record {
     fn origin(&self) -> Option<&Origin> {
         self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule)).map(|r| &r.origin)
     }
-
-    fn protocol(&self) -> &'static str {
-        match self.request.as_ref().map(|r| r.version) {
-            None => "tcp",
-            Some(Version::HTTP_10) => "http/1.0",
-            Some(Version::HTTP_2) => "http/2",
-            Some(_) => "http/1.1",
-        }
-    }
-
-    /// What its series are about.
-    fn edge(&self) -> Edge<'_> {
-        let server = match &self.towards {
-            Towards::Nothing => Server::None,
-            Towards::Cluster(cluster) => match cluster.service() {
-                Some(service) => Server::Service(&service.host, service.port),
-                None => Server::Other,
-            },
-            Towards::External => Server::Other,
-        };
-        let (direction, peer, route) = (self.direction, self.workload(), self.origin());
-        Edge { direction, peer, server, route }
-    }
-
-    /// Namespace and name of the workload on the other side, or its class.
-    fn workload(&self) -> (&str, &str) {
-        match (self.direction, &self.caller, &self.endpoint) {
-            (Direction::Inbound, Some(caller), _) => (caller.id.namespace(), caller.workload()),
-            (Direction::Inbound, None, _) => ("", self.class(self.client.ip())),
-            (Direction::Outbound, _, Some(endpoint)) => endpoint
-                .workload
-                .split_once('/')
-                .unwrap_or_else(|| ("", self.class(endpoint.address.ip()))),
-            (Direction::Outbound, _, None) => match self.towards {
-                Towards::External => ("", "internet"),
-                _ => ("", "unknown"),
-            },
-        }
-    }
-
-    /// What is known of who has no name.
-    fn class(&self, address: IpAddr) -> &'static str {
-        match &self.shared.store.current().workload {
-            None => "unknown",
-            Some(me) if me.mesh_ranges.iter().any(|range| range.contains(&address)) => {
-                "cluster-unmeshed"
-            }
-            Some(_) => "internet",
-        }
-    }
-
-    /// Counts that it has ended.
-    fn count(&self, now: Instant) {
-        let error = self.reason.map_or("", Reason::as_str);
-        let metrics = &self.shared.metrics;
-        if self.is_own_copy() {
-            if let Towards::Cluster(cluster) = &self.towards {
-                metrics.mirrored(cluster, error);
-            }
-            return;
-        }
-        let edge = self.edge();
-        let once = |kind, took| Event { kind, took, received: 0, sent: 0 };
-        let took = Some(now.duration_since(self.started));
-        match &self.request {
-            Some(request) => {
-                let kind = match self.grpc() {
-                    Some(status) => Kind::Rpc { status, error },
-                    None => Kind::Http {
-                        method: request.verb,
-                        status: request.status.map_or(Status::None, |s| Status::Exact(s.as_u16())),
-                        error,
-                    },
-                };
-                metrics.count(&edge, &once(kind, took), now);
-                if self.direction == Direction::Inbound {
-                    metrics.ends(request.verb);
-                }
-            }
-            None => {
-                let opened = (!self.opened).then_some(Duration::ZERO);
-                let (received, sent) = (&self.received, &self.sent);
-                let flow = Event {
-                    received: received.load(Ordering::Relaxed),
-                    sent: sent.load(Ordering::Relaxed),
-                    ..once(Kind::Flow, opened)
-                };
-                metrics.count(&edge, &flow, now);
-                metrics.count(&edge, &once(Kind::Closed { error }, took), now);
-            }
-        }
-        if let Some(policy) = self.policy {
-            let kind = Kind::Denied { policy, reason: error };
-            metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
-        }
-    }
-
-    /// The name of its gRPC status, if it is a call. One that the server did not say follows from how the
-    /// call ended otherwise.
-    fn grpc(&self) -> Option<&'static str> {
-        let request = self.request.as_ref().filter(|request| request.grpc)?;
-        let by_reason = || self.reason.map(|reason| reason.grpc_status().into());
-        let status = request.grpc_status.or_else(by_reason);
-        Some(grpc::name(status.unwrap_or_else(|| grpc::of_http(request.status))))
-    }
-
-    /// The record as one line of JSON.
-    fn line(&self, now: Instant) -> Vec<u8> {
-        let request = self.request.as_ref();
-        let read = request.filter(|r| r.method.is_some());
-        let (endpoint, caller) = (self.endpoint.as_deref(), self.caller.as_deref());
-        let other = endpoint.filter(|_| self.direction == Direction::Outbound);
-        let identity = other.and_then(|endpoint| endpoint.identity.as_ref());
-        let pod = other.map(|endpoint| endpoint.pod.as_str()).filter(|pod| !pod.is_empty());
-        let me = self.shared.store.current().workload.clone();
-        let revision = match self.direction {
-            Direction::Inbound => me.as_ref().map(|me| me.revision.as_str()),
-            Direction::Outbound => other.map(|endpoint| endpoint.revision.as_str()),
-        };
-        let service = match &self.towards {
-            Towards::Nothing => None,
-            Towards::Cluster(cluster) => Some(cluster.label()),
-            Towards::External => Some("external"),
-        };
-        let external = matches!(self.towards, Towards::External).then_some(self.destination);
-        let line = Line {
-            time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
-            direction: self.direction,
-            protocol: self.protocol(),
-            method: read.and_then(|r| r.method.as_ref()).map(Method::as_str),
-            host: read.map(|r| shown(&r.host)),
-            path: read.map(|r| shown(&r.path)),
-            mirror: request.is_some_and(|r| r.copy),
-            status: request.and_then(|r| r.status).map(|s| s.as_u16()),
-            grpc_status: self.grpc(),
-            reason: self.reason.map(Reason::as_str),
-            detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
-            policy: self.policy,
-            duration_ms: milliseconds(now.duration_since(self.started)),
-            first_byte_ms: request.and_then(|r| r.first_byte).map(milliseconds),
-            bytes_received: self.received.load(Ordering::Relaxed),
-            bytes_sent: self.sent.load(Ordering::Relaxed),
-            tls: caller.is_some() || identity.is_some(),
-            peer: caller.map(|caller| &caller.id).or(identity),
-            peer_pod: caller.and_then(|caller| caller.pod.as_deref()).or(pod),
-            service,
-            route: self.origin().map(route_text),
-            attempts: (self.attempts > 0).then_some(self.attempts),
-            upstream: endpoint.map(|endpoint| endpoint.address).or(external),
-            revision: revision.filter(|revision| !revision.is_empty()),
-            client: self.client,
-            destination: self.destination,
-        };
-        let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
-    }
-}
-
-/// To the microsecond.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The access log's line. Its time is the record's end, as that is when the line is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    direction: Direction,
-    protocol: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<Cow<'a, str>>,
-    /// It is a copy, whose answer is thrown away.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    mirror: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grpc_status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'static str>,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_byte_ms: Option<f64>,
-    bytes_received: u64,
-    bytes_sent: u64,
-    tls: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<&'a SpiffeId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_pod: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<&'a str>,
-    client: SocketAddr,
-    destination: SocketAddr,
-}
-
-/// `KIND/NAMESPACE/NAME`, with `#RULE` if the origin is a part of the object.
-pub(super) fn route_text(origin: &Origin) -> String {
-    let Origin { kind, namespace, name, rule } = origin;
-    let hash = if rule.is_empty() { "" } else { "#" };
-    format!("{kind}/{namespace}/{name}{hash}{rule}")
-}
-
-/// The beginning of what strangers sent, with a sign if there is more: a path may have 32 KiB.
-fn shown(text: &str) -> Cow<'_, str> {
-    let start = bounded(text, MAX_TEXT);
-    let shown = printable(start);
-    if start.len() < text.len() { Cow::Owned(format!("{shown}…")) } else { shown }
-}
-
-/// What strangers sent, without control characters: a log is read in terminals.
-fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-    } else {
-        Cow::Borrowed(text)
-    }
 }
 
 impl Drop for Record {
@@ -554,45 +314,16 @@ impl Drop for Record {
         }
         let now = Instant::now();
         self.count(now);
-        self.shared.lines.write(self.line(now));
+        let one_in = self.shared.settings.access_log_sample;
+        let drawn = |many| rand::rng().random_ratio(1, many);
+        if let Some(sampled) = line::written(one_in, self.is_error(), drawn) {
+            self.shared.lines.write(self.line(now, sampled));
+        }
     }
 }
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record").field("direction", &self.direction).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_do_not_reach_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31m\u{9b}b"), "a\u{fffd}[31m\u{fffd}b");
-        assert!(matches!(printable("/ok/ä"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters_and_says_so() {
-        let long = format!("/{}", "ä".repeat(MAX_TEXT));
-        let cut = shown(&long);
-        assert_eq!(cut.len(), MAX_TEXT - 1 + "…".len());
-        assert!(long.starts_with(cut.trim_end_matches('…')) && cut.ends_with("ä…"));
-        assert!(matches!(shown("/short"), Cow::Borrowed("/short")));
-    }
-
-    #[test]
-    fn a_rule_is_named_after_its_object() {
-        let mut origin = Origin {
-            kind: "HTTPRoute".into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-            rule: String::new(),
-        };
-        assert_eq!(route_text(&origin), "HTTPRoute/shop/web");
-        origin.rule = "0".into();
-        assert_eq!(route_text(&origin), "HTTPRoute/shop/web#0");
     }
 }

@@ -191,6 +191,7 @@ fn sidecar(
             captured.get(&local).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
         }),
         application_source: None,
+        access_log_sample: 1,
         ..context::Settings::default()
     };
     tune(&mut settings);

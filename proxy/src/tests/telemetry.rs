@@ -13,6 +13,7 @@ use super::{
     ends::{Does, echo, full, http1, http2, plays, post, raw, text},
     harness::{Pair, Sidecar, Told, nobody},
 };
+use crate::context::Settings;
 
 /// The Service that is called.
 const SERVER: &str = "server_address=\"cart.shop.svc.cluster.local\",server_port=\"80\"";
@@ -201,6 +202,26 @@ async fn an_opaque_connection_is_opened_and_closed_and_has_carried_bytes() {
         let duration = "tulle_tcp_connection_duration_seconds_count";
         assert_eq!(values(of, duration, &[end]), [1.0]);
     }
+}
+
+#[tokio::test]
+async fn what_failed_is_logged_and_of_the_rest_what_is_drawn() {
+    let bad = |head: &http::request::Parts| head.method == Method::POST;
+    let (application, _) =
+        plays(move |head, _| Does::Answer(if bad(head) { 500 } else { 200 })).await;
+    let tune = |settings: &mut Settings| settings.access_log_sample = 0;
+    let mut pair = Pair::new(&[application], Told { tune, ..Told::default() }).await;
+    let mut client = http1(pair.outbound).await;
+    for _ in 0..20 {
+        let get = Request::get("/").header("host", "cart").body(full("")).unwrap();
+        text(client.send_request(get).await.unwrap()).await;
+    }
+    text(client.send_request(post("x")).await.unwrap()).await;
+    assert_eq!(pair.client.record().await["status"], 500);
+    assert_eq!(pair.server.record().await["status"], 500);
+    let ok = "http_response_status_code=\"200\"";
+    let counted = values(&pair.client, "http_client_request_duration_seconds_count", &[ok]);
+    assert_eq!(counted, [20.0], "metrics count all");
 }
 
 #[tokio::test]

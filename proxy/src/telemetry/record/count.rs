@@ -1,0 +1,121 @@
+//! What a record counts as.
+
+use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Direction, Record, Towards};
+use crate::{
+    error::Reason,
+    telemetry::{
+        edge::{Edge, Server},
+        grpc,
+        series::{Event, Kind, Status},
+    },
+};
+
+impl Record {
+    /// What its series are about.
+    pub(super) fn edge(&self) -> Edge<'_> {
+        let server = match &self.towards {
+            Towards::Nothing => Server::None,
+            Towards::Cluster(cluster) => match cluster.service() {
+                Some(service) => Server::Service(&service.host, service.port),
+                None => Server::Other,
+            },
+            Towards::External => Server::Other,
+        };
+        let (direction, peer, route) = (self.direction, self.workload(), self.origin());
+        Edge { direction, peer, server, route }
+    }
+
+    /// Namespace and name of the workload on the other side, or its class.
+    fn workload(&self) -> (&str, &str) {
+        match (self.direction, &self.caller, &self.endpoint) {
+            (Direction::Inbound, Some(caller), _) => (caller.id.namespace(), caller.workload()),
+            (Direction::Inbound, None, _) => ("", self.class(self.client.ip())),
+            (Direction::Outbound, _, Some(endpoint)) => endpoint
+                .workload
+                .split_once('/')
+                .unwrap_or_else(|| ("", self.class(endpoint.address.ip()))),
+            (Direction::Outbound, _, None) => match self.towards {
+                Towards::External => ("", "internet"),
+                _ => ("", "unknown"),
+            },
+        }
+    }
+
+    /// What is known of who has no name.
+    fn class(&self, address: IpAddr) -> &'static str {
+        match &self.shared.store.current().workload {
+            None => "unknown",
+            Some(me) if me.mesh_ranges.iter().any(|range| range.contains(&address)) => {
+                "cluster-unmeshed"
+            }
+            Some(_) => "internet",
+        }
+    }
+
+    /// Counts that it has ended.
+    pub(super) fn count(&self, now: Instant) {
+        let error = self.reason.map_or("", Reason::as_str);
+        let metrics = &self.shared.metrics;
+        if self.is_own_copy() {
+            if let Towards::Cluster(cluster) = &self.towards {
+                metrics.mirrored(cluster, error);
+            }
+            return;
+        }
+        let edge = self.edge();
+        let once = |kind, took| Event { kind, took, received: 0, sent: 0 };
+        let took = Some(now.duration_since(self.started));
+        match &self.request {
+            Some(request) => {
+                let kind = match self.grpc() {
+                    Some(status) => Kind::Rpc { status, error },
+                    None => Kind::Http {
+                        method: request.verb,
+                        status: request.status.map_or(Status::None, |s| Status::Exact(s.as_u16())),
+                        error,
+                    },
+                };
+                metrics.count(&edge, &once(kind, took), now);
+                if self.direction == Direction::Inbound {
+                    metrics.ends(request.verb);
+                }
+            }
+            None => {
+                let opened = (!self.opened).then_some(Duration::ZERO);
+                let (received, sent) = (&self.received, &self.sent);
+                let flow = Event {
+                    received: received.load(Ordering::Relaxed),
+                    sent: sent.load(Ordering::Relaxed),
+                    ..once(Kind::Flow, opened)
+                };
+                metrics.count(&edge, &flow, now);
+                metrics.count(&edge, &once(Kind::Closed { error }, took), now);
+            }
+        }
+        if let Some(policy) = self.policy {
+            let kind = Kind::Denied { policy, reason: error };
+            metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
+        }
+    }
+
+    /// The name of its gRPC status, if it is a call. One that the server did not say follows from how the
+    /// call ended otherwise.
+    pub(super) fn grpc(&self) -> Option<&'static str> {
+        let request = self.request.as_ref().filter(|request| request.grpc)?;
+        let by_reason = || self.reason.map(|reason| reason.grpc_status().into());
+        let status = request.grpc_status.or_else(by_reason);
+        Some(grpc::name(status.unwrap_or_else(|| grpc::of_http(request.status))))
+    }
+
+    /// Whether it ended otherwise than it should, whoever is to blame.
+    pub(super) fn is_error(&self) -> bool {
+        let status = self.request.as_ref().and_then(|request| request.status);
+        self.reason.is_some()
+            || status.is_some_and(|status| status.is_server_error())
+            || self.grpc().is_some_and(grpc::is_server_error)
+    }
+}
