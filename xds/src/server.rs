@@ -4,6 +4,7 @@
 //! itself; what it may see follows from who it is. Delta and state-of-the-world streams differ in
 //! their messages ([`wire`]) and in their session only.
 
+mod conversation;
 mod pushed;
 mod share;
 mod wire;
@@ -32,21 +33,20 @@ use futures_util::{
     stream::{self, Stream},
 };
 use parking_lot::Mutex;
-use prost::Message as _;
 use serde::Serialize;
 use tokio::{sync::mpsc, time};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Response, Status, Streaming};
 
 use crate::{
-    cache::{Cache, Dialect, Subscriber, View},
+    cache::{Cache, Dialect, View},
     model::{Kind, SpiffeId},
     server::{
-        pushed::Part,
+        conversation::Conversation,
         share::{Names, Share},
         wire::{MAX_SAID, Variant},
     },
-    session::{KindStatus, NameNews, NameStatus, Session, Violation, state::StateSession},
+    session::{KindStatus, NameNews, NameStatus, Session, state::StateSession},
     text::{bounded, printable},
 };
 
@@ -384,76 +384,3 @@ impl<S> Drop for Listed<'_, S> {
 
 /// An open stream of either variant.
 type AnyOpen = Open<dyn wire::Status>;
-
-/// The session, between the client and the cache.
-struct Conversation<'a, S: Variant> {
-    open: &'a Open<S>,
-    share: Share,
-    subscriber: Subscriber,
-    responses: &'a mpsc::Sender<S::Response>,
-    pushed: Part,
-}
-
-impl<S: Variant> Conversation<'_, S> {
-    fn take(&mut self, request: S::Request) -> Result<(), Status> {
-        let pod = &self.open.caller.pod;
-        let taken = {
-            let mut session = self.open.session.lock();
-            session.take(request).map(|taken| (taken, session.subscriptions()))
-        };
-        let shared =
-            taken.and_then(|(taken, subscriptions)| self.share.is(subscriptions).map(|()| taken));
-        let (kind, changes) = shared.inspect_err(|status| {
-            tracing::warn!(pod, %status, "a stream is closed");
-        })?;
-        for name in changes.subscribed {
-            self.subscriber.subscribe(kind, &name);
-        }
-        for name in changes.unsubscribed {
-            self.subscriber.unsubscribe(kind, &name);
-        }
-        for name in changes.refused {
-            tracing::warn!(pod, name, ?kind, "asked for the resource of another pod: refused");
-        }
-        for (name, reason) in changes.rejected {
-            tracing::warn!(pod, name, ?kind, reason, "a resource was rejected by its client");
-        }
-        self.note_changes();
-        Ok(())
-    }
-
-    fn note_changes(&self) {
-        let mut session = self.open.session.lock();
-        for (kind, name) in self.subscriber.take_changed() {
-            session.changed(kind, &name);
-        }
-    }
-
-    async fn send(&mut self) -> Result<(), Status> {
-        loop {
-            let published = |kind, name: &str| self.subscriber.get(kind, name);
-            let (response, unanswered) = {
-                let mut session = self.open.session.lock();
-                (session.next_response(published), session.unanswered())
-            };
-            self.pushed.waits_for(unanswered);
-            let Some(response) = response else {
-                return Ok(());
-            };
-            self.pushed.sends(response.encoded_len());
-            let closed = |_| Status::cancelled("the client is gone");
-            self.responses.send(response).await.map_err(closed)?;
-        }
-    }
-}
-
-impl From<Violation> for Status {
-    fn from(violation: Violation) -> Self {
-        let text = violation.to_string();
-        match violation {
-            Violation::TooMany => Self::resource_exhausted(text),
-            Violation::LongName(_) => Self::invalid_argument(text),
-            Violation::Wildcard(_) => Self::unimplemented(text),
-        }
-    }
-}
