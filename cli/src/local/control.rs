@@ -59,8 +59,11 @@ pub(super) fn serve(
     overview: watch::Receiver<Arc<Overview>>,
     commands: mpsc::Sender<Command>,
 ) -> io::Result<()> {
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    // Who waits for the socket finds one that answers: between bind(2) and listen(2) it would refuse.
+    let new = path.with_extension("new");
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::rename(new, path)?;
     tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
