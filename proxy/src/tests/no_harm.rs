@@ -1,6 +1,8 @@
 //! Do no harm: with no policy, what a real client and an application say to each other through two
 //! sidecars is what they say directly, but for a listed set of header fields.
 
+mod http2;
+
 use std::{collections::BTreeSet, net::SocketAddr, process::Output, time::Duration};
 
 use tokio::{
