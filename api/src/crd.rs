@@ -32,6 +32,7 @@ fn make_structural(schema: &mut JSONSchemaProps) {
     let unsigned = match schema.format.as_deref() {
         Some("uint16") => Some(("int32", f64::from(u16::MAX))),
         Some("uint32") => Some(("int64", f64::from(u32::MAX))),
+        Some("uint64") => Some(("int64", u64::MAX as f64)),
         _ => None,
     };
     if let Some((format, maximum)) = unsigned {

@@ -21,6 +21,7 @@ pub mod crd;
 mod duration;
 mod mesh_config;
 mod mesh_tls;
+mod proxy_settings;
 mod retry_on;
 mod target;
 mod traffic_policy;
@@ -30,6 +31,7 @@ pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};
 pub use mesh_config::{Dns, ExternalTraffic, MeshConfig, MeshConfigSpec};
 pub use mesh_tls::{MeshTls, MeshTlsSpec, Mode, PodSelector, PortMode};
+pub use proxy_settings::{ForwardedClientCert, ProxySettings};
 pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
 pub use target::{TargetKind, TargetRef};
 pub use traffic_policy::{

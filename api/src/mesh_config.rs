@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr,
+    Cidr, ProxySettings,
     validate::{Problem, Problems, Validate},
 };
 
@@ -42,6 +42,10 @@ pub struct MeshConfigSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Dns")] // else the field's own text is lost
     pub dns: Option<Dns>,
+    /// Settings of every sidecar's own data path; annotations of a pod come before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProxySettings")] // else the field's own text is lost
+    pub proxy: Option<ProxySettings>,
 }
 
 /// What a sidecar does with questions for names of the cluster.

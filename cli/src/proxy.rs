@@ -57,6 +57,8 @@ enum Section {
     Clusters,
     /// The pods behind it.
     Endpoints,
+    /// Settings of the sidecar itself that its pod or the MeshConfig say.
+    Settings,
     /// The sidecar's own identity and certificate.
     Certs,
 }
@@ -121,6 +123,8 @@ fn envoy(args: &ConfigArgs) -> Result<ExitCode, Error> {
         Some(Section::Clusters) => "/config_dump?resource=dynamic_active_clusters",
         Some(Section::Endpoints) => "/config_dump?include_eds&resource=dynamic_endpoint_configs",
         Some(Section::Certs) => "/certs",
+        // Of these Envoy has what becomes of `x-forwarded-client-cert`, in its listener.
+        Some(Section::Settings) => "/config_dump?resource=dynamic_listeners",
     };
     let dump = ask_with(args, &["env", ENVOY_SOCKET, "tulle-proxy", "ctl", path])?;
     io::stdout().lock().write_all(format!("{dump:#}\n").as_bytes())?;

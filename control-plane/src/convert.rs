@@ -9,6 +9,7 @@ mod endpoint_slice;
 mod field;
 mod grant;
 mod kinds;
+pub(crate) mod knobs;
 mod mesh;
 mod metadata;
 mod pod;

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use agent::Shared;
 pub use annotations::BadAnnotation;
 use annotations::Overrides;
+pub(crate) use annotations::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
 
 /// Label of a namespace or a pod; a pod's wins.

@@ -1,5 +1,9 @@
 //! What a connection can reach: one [`Shared`] per process, one [`Context`] per worker.
 
+mod tuned;
+
+pub use tuned::Tuned;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,6 +12,7 @@ use std::{
 };
 
 use tulle_runtime::log::Lines;
+use tulle_xds::model::ClientCert;
 
 use crate::{
     mesh,
@@ -34,7 +39,7 @@ pub struct Shared {
     /// The data path's metrics.
     pub metrics: Metrics,
     /// Bounds and addresses.
-    pub settings: Settings,
+    tuned: Arc<Tuned>,
     /// Open connections from clients.
     pub connections: Connections,
     /// Addresses at which clients spoke HTTP first.
@@ -83,6 +88,8 @@ pub struct Settings {
     pub max_headers: usize,
     /// Bytes of a request's body; `None` is no bound.
     pub max_body_bytes: Option<u64>,
+    /// What applications are told of who calls.
+    pub client_cert: ClientCert,
     /// HTTP/1 header names keep the case in which they were sent. Requests between sidecars then
     /// travel as HTTP/1.1, which costs more than HTTP/2.
     pub preserve_header_case: bool,
@@ -113,6 +120,12 @@ impl Connections {
     pub fn new(most: usize) -> Self {
         Self { inbound: ConnectionLimit::new(most), outbound: ConnectionLimit::new(most) }
     }
+
+    /// At most `most` from now on. What is open stays.
+    fn bound(&self, most: usize) {
+        self.inbound.bound(most);
+        self.outbound.bound(most);
+    }
 }
 
 impl Default for Settings {
@@ -132,6 +145,7 @@ impl Default for Settings {
             max_uri_bytes: 32 << 10,
             max_headers: 128,
             max_body_bytes: None,
+            client_cert: ClientCert::default(),
             preserve_header_case: false,
             max_streams: 256,
             idle_timeout: Duration::from_secs(60),
@@ -174,25 +188,31 @@ impl Shared {
         metrics: Metrics,
         settings: Settings,
     ) -> Arc<Self> {
+        let connections = Connections::new(settings.max_connections);
         Arc::new(Self {
+            tuned: Arc::new(Tuned::new(settings, store.clone(), connections.clone())),
             store,
             certs,
             lines,
             metrics,
-            connections: Connections::new(settings.max_connections),
+            connections,
             seen: Seen::default(),
             callers: Callers::default(),
             locals: LocalClusters::default(),
             mirrors: Mirrors::default(),
-            settings,
         })
+    }
+
+    /// Bounds and addresses, as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.tuned.now()
     }
 }
 
 impl Context {
     /// The context of one more worker.
     pub fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let pool = Arc::new(Pool::new(shared.settings.clone()));
+        let pool = Arc::new(Pool::new(Arc::clone(&shared.tuned)));
         Arc::new(Self { shared, pool })
     }
 }
@@ -207,7 +227,7 @@ impl std::ops::Deref for Context {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Shared").field("settings", &self.tuned).finish_non_exhaustive()
     }
 }
 

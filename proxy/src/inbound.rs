@@ -55,7 +55,7 @@ struct Port {
 
 /// One connection to the application.
 async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, drain: &Drain) {
-    let destination = match cx.settings.capture.find(&stream) {
+    let destination = match cx.settings().capture.find(&stream) {
         Ok(destination) => destination,
         Err(error) => {
             if let Some(unsaid) = STRAYS.now() {
@@ -65,7 +65,7 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
         }
     };
     let workload = cx.store.current().workload.clone();
-    let application = cx.locals.at(destination, &cx.settings);
+    let application = cx.locals.at(destination, &cx.settings());
     let side = Side::Inbound { peer: None, application, drain: drain.clone() };
     let connection = Connection { cx, client, destination, side };
     let Some(workload) = workload else {
@@ -106,7 +106,7 @@ async fn first(
     port: Port,
 ) -> Result<First<stream::Server, Error>, Error> {
     let Settings { detect_timeout: within, head_timeout, client_idle_timeout, .. } =
-        connection.cx.settings;
+        *connection.cx.settings();
     if port.mtls == MtlsMode::Strict || port.protocol.is_http() {
         // A sidecar begins its handshake at once; HTTP clients open connections ahead of need.
         let strict = port.mtls == MtlsMode::Strict;
@@ -171,7 +171,7 @@ async fn meshed(
     let cx = Arc::clone(&connection.cx);
     let sidecar = detect::of(client.seen()).is_some_and(|spoken| spoken.is_sidecar());
     let accepting = tls::server::accept(&cx.certs, client, &workload.trust_domains);
-    let accepted = match timeout(cx.settings.head_timeout, accepting).await {
+    let accepted = match timeout(cx.settings().head_timeout, accepting).await {
         Ok(accepted) => accepted.map_err(|error| chain(&error)),
         Err(_elapsed) => Err("the handshake took too long".to_owned()),
     };
@@ -190,7 +190,7 @@ async fn meshed(
             return;
         }
     };
-    let application = cx.locals.at(connection.destination, &cx.settings);
+    let application = cx.locals.at(connection.destination, &cx.settings());
     connection.side = Side::Inbound {
         peer: Some(Arc::new(peer)),
         application: Arc::clone(&application),

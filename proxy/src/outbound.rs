@@ -42,7 +42,7 @@ pub async fn serve(cx: Arc<Context>, listener: TcpListener, drain: Drain) {
 
 /// One connection of the application.
 async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, drain: &Drain) {
-    let destination = match cx.settings.capture.find(&stream) {
+    let destination = match cx.settings().capture.find(&stream) {
         Ok(destination) => destination,
         Err(error) => {
             if let Some(unsaid) = STRAYS.now() {
@@ -65,7 +65,7 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
 
 /// A connection to somewhere in the mesh.
 async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, drain: &Drain) {
-    let settings = &connection.cx.settings;
+    let settings = connection.cx.settings();
     let mut client = Prefixed::new(stream);
     let first = match to.listener.protocol {
         Protocol::Tcp => {

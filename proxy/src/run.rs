@@ -122,7 +122,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let draining = Draining::new(readiness.clone(), config.probes.hold().unwrap_or(HOLD));
     let admin =
         Admin { readiness, metrics: registry, store, certs, draining: draining.clone(), filter };
-    let _admin_ends_last = serve_admin(&config, admin, &shared.settings)?;
+    let _admin_ends_last = serve_admin(&config, admin, &shared.settings())?;
 
     let (end, ended) = watch::channel(());
     let drains = (outbound_drain, inbound_drain);

@@ -16,6 +16,7 @@ mod endpoint;
 pub mod envoy;
 pub mod grpc;
 mod host;
+mod knob;
 mod listener;
 mod origin;
 mod re2;
@@ -28,6 +29,7 @@ pub use cluster::{
 };
 pub use endpoint::{Endpoint, Endpoints, Health};
 pub use host::Host;
+pub use knob::{ClientCert, Form, Knob, Knobs};
 pub use listener::Listener;
 pub use origin::{Origin, Setter};
 pub use re2::beyond_re2;

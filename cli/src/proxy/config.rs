@@ -6,11 +6,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tulle_xds::model::Knob;
 
 use super::{Section, table::Table};
 
-const SECTIONS: [Section; 5] =
-    [Section::Listeners, Section::Routes, Section::Clusters, Section::Endpoints, Section::Certs];
+const SECTIONS: [Section; 6] = [
+    Section::Listeners,
+    Section::Routes,
+    Section::Clusters,
+    Section::Endpoints,
+    Section::Settings,
+    Section::Certs,
+];
 
 /// One section, or all of them with headings.
 pub(super) fn render(dump: &Value, section: Option<Section>) -> String {
@@ -20,6 +27,7 @@ pub(super) fn render(dump: &Value, section: Option<Section>) -> String {
             Section::Routes => (routes(dump), Some(set_in_routes(dump))),
             Section::Clusters => (clusters(dump), Some(set_in_clusters(dump))),
             Section::Endpoints => (endpoints(dump), None),
+            Section::Settings => (settings(dump), None),
             Section::Certs => (certs(dump), None),
         };
         match (table.is_empty(), set.filter(|set| !set.is_empty())) {
@@ -150,6 +158,26 @@ fn endpoints(dump: &Value) -> Table {
                 identity,
             ]);
         }
+    }
+    table
+}
+
+fn settings(dump: &Value) -> Table {
+    let mut table = Table::new(&["SETTING", "VALUE", "SET BY", "FIELD"]);
+    let workload = &dump["workload"];
+    for knob in Knob::ALL {
+        let Some(value) = workload["knobs"][knob.name()].as_u64() else {
+            continue;
+        };
+        let fields = [format!(".{}", knob.name()), format!("/{}]", knob.annotation())];
+        let mut setters = items(&workload["setters"]);
+        let setter = setters.find(|setter| {
+            let field = text(&setter["field"]);
+            fields.iter().any(|end| field.ends_with(end.as_str()))
+        });
+        let by = setter.map(|setter| origin(&setter["origin"])).unwrap_or_default();
+        let field = setter.map(|setter| text(&setter["field"])).unwrap_or_default();
+        table.row([knob.name().to_owned(), knob.show(value), by, field]);
     }
     table
 }

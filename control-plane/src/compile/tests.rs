@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proptest::prelude::*;
-use tulle_xds::model::{Health, MtlsMode, Protocol};
+use tulle_xds::model::{Health, Knob, MtlsMode, Protocol};
 
 use super::*;
 use crate::world::{
@@ -41,6 +41,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         ports: vec![ContainerPort { name: "web".to_owned(), port: 8080 }],
         meshed: true,
         redirected: Redirected::default(),
+        knobs: BTreeMap::new(),
         owner: None,
     }
 }
@@ -209,6 +210,28 @@ fn a_declared_protocol_decides_listener_and_route() {
     assert_eq!(get(&with("http"), Kind::Listener, "10.0.0.100:81"), None);
 }
 
+#[test]
+fn a_pods_settings_come_before_the_meshs() {
+    let pod = Pod { knobs: [(Knob::MaxStreams, 7)].into(), ..pod("a", "web", 9) };
+    let config = MeshConfig {
+        name: Name::new("", "default"),
+        mesh_ranges: Vec::new(),
+        refuse_external: None,
+        pass_on_dns: None,
+        knobs: [(Knob::MaxStreams, 1), (Knob::MaxHeaders, 50)].into(),
+    };
+    let world = world([Object::Pod(Arc::new(pod)), Object::MeshConfig(Arc::new(config))]);
+    let Some(Resource::Workload(workload)) = get(&world, Kind::Workload, "shop/a") else {
+        panic!("no workload")
+    };
+    assert_eq!(workload.knobs, [(Knob::MaxStreams, 7), (Knob::MaxHeaders, 50)].into());
+    let set = workload.setters.iter().map(|s| format!("{} {}", s.origin.kind, s.field));
+    assert_eq!(
+        set.collect::<Vec<_>>(),
+        ["MeshConfig spec.proxy.maxHeaders", "Pod metadata.annotations[tulle.dev/max-streams]"]
+    );
+}
+
 /// Few names and addresses, so that objects meet.
 fn object() -> impl Strategy<Value = Object> {
     let small = || 0..3_u8;
@@ -263,6 +286,7 @@ fn object() -> impl Strategy<Value = Object> {
             mesh_ranges: Vec::new(),
             refuse_external: Some(refuse),
             pass_on_dns: Some(refuse),
+            knobs: [(Knob::MaxStreams, 1 + u64::from(refuse))].into(),
         }))),
         1 => any::<bool>().prop_map(|enabled| Object::Namespace(Arc::new(Namespace {
             name: Name::new("", "shop"),

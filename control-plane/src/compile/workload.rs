@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tulle_xds::model::{ExternalTraffic, InboundPort, MtlsMode, SpiffeId, Workload};
+use tulle_xds::model::{ExternalTraffic, InboundPort, Knobs, MtlsMode, Setter, SpiffeId, Workload};
 
 use super::{Settings, names, port};
-use crate::world::{
-    World,
-    objects::{self, Pod},
+use crate::{
+    convert::knobs::ANNOTATION,
+    world::{
+        World,
+        objects::{self, Pod},
+    },
 };
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -19,6 +22,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
     let identity = SpiffeId::service_account(&settings.trust_domain, namespace, account);
     let (owner_kind, owner_name) = owner(pod);
     let tls = Tls::of(world, pod);
+    let (knobs, setters) = knobs(world, pod);
     Some(Workload {
         name: name.to_owned(),
         uid: pod.uid.clone(),
@@ -40,7 +44,29 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
             Some(true) => String::new(),
             Some(false) | None => settings.cluster_domain.clone(),
         },
+        knobs,
+        setters,
     })
+}
+
+/// Settings of the sidecar, and who set them: the pod comes before the mesh.
+fn knobs(world: &World, pod: &Pod) -> (Knobs, Vec<Setter>) {
+    let mut knobs = Knobs::new();
+    let mut setters = Vec::new();
+    if let Some(config) = world.mesh_config() {
+        knobs.extend(&config.knobs);
+        let said = config.knobs.keys().filter(|knob| !pod.knobs.contains_key(knob));
+        setters.extend(said.map(|knob| Setter {
+            field: format!("spec.proxy.{}", knob.name()),
+            origin: port::origin("MeshConfig", "", &config.name.name),
+        }));
+    }
+    knobs.extend(&pod.knobs);
+    setters.extend(pod.knobs.keys().map(|knob| Setter {
+        field: format!("metadata.annotations[{ANNOTATION}{}]", knob.annotation()),
+        origin: port::origin("Pod", &pod.name.namespace, &pod.name.name),
+    }));
+    (knobs, setters)
 }
 
 /// Kind and name of what owns the pod. Behind a ReplicaSet stands the Deployment: the controller

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tulle_api::{Dns, ExternalTraffic, Mode, SYSTEM_NAMESPACE};
 
-use super::{Fault, Name, typed::read_ours};
+use super::{Fault, Name, knobs, typed::read_ours};
 use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, TlsScope};
 
 pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let config: tulle_api::MeshConfig = read_ours(value, faults)?;
+    let knobs = knobs::of_mesh(&config.spec.proxy.unwrap_or_default(), faults);
     Some(Object::MeshConfig(Arc::new(MeshConfig {
         name: name.clone(),
         mesh_ranges: config.spec.mesh_ranges.iter().map(|cidr| cidr.get()).collect(),
@@ -18,6 +19,7 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
             .external_traffic
             .map(|external| external == ExternalTraffic::Refuse),
         pass_on_dns: config.spec.dns.map(|dns| dns == Dns::PassOn),
+        knobs,
     })))
 }
 

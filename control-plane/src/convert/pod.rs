@@ -6,9 +6,12 @@ use k8s_openapi::api::core::v1;
 use serde_json::Value;
 
 use super::{
-    Fault, Field, Name, metadata,
+    Fault, Field, Name,
+    knobs::{self, ANNOTATION},
+    metadata,
     typed::{self, Unknown},
 };
+use crate::inject::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 use crate::world::objects::{ContainerPort, Object, Pod, Redirected};
 
 /// The container that makes a pod meshed, whether it is a native sidecar or an ordinary one.
@@ -27,7 +30,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let annotations = pod.metadata.annotations.take().unwrap_or_default();
     // Injection has refused what is no list of ports.
     let listed = |name: &str| {
-        let text = annotations.get(name).map_or("", String::as_str);
+        let text = annotations.get(&format!("{ANNOTATION}{name}")).map_or("", String::as_str);
         text.split(',').filter_map(|port| port.trim().parse().ok()).collect()
     };
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
@@ -47,9 +50,10 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         ports: containers().flat_map(ports).collect(),
         meshed: containers().any(|container| container.name == SIDECAR),
         redirected: Redirected {
-            only: listed("tulle.dev/include-inbound-ports"),
-            except: listed("tulle.dev/exclude-inbound-ports"),
+            only: listed(INCLUDE_INBOUND_PORTS),
+            except: listed(EXCLUDE_INBOUND_PORTS),
         },
+        knobs: knobs::of_pod(annotations.iter(), faults),
         owner: owners
             .into_iter()
             .find(|owner| owner.controller == Some(true))

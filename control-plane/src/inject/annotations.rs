@@ -3,10 +3,16 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use tulle_xds::model::Knob;
 
 use super::{DataPlane, INJECTED, LABEL, UnknownDataPlane};
+use crate::convert::knobs::{self, ANNOTATION};
 
-const PREFIX: &str = "tulle.dev/";
+/// Ports that do not lead to the sidecar.
+pub(crate) const EXCLUDE_INBOUND_PORTS: &str = "exclude-inbound-ports";
+/// The only ports that do.
+pub(crate) const INCLUDE_INBOUND_PORTS: &str = "include-inbound-ports";
+
 const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
 const DNS: &str = "tulle.dev/dns";
 const ACCESS_LOG_SAMPLE: &str = "tulle.dev/access-log-sample";
@@ -16,11 +22,11 @@ const DATA_PLANE: &str = "tulle.dev/data-plane";
 
 /// Annotations that become an option of `tulle-proxy redirect`, named after it.
 const REDIRECT: [(&str, Form); 6] = [
-    ("exclude-inbound-ports", Form::Ports),
+    (EXCLUDE_INBOUND_PORTS, Form::Ports),
     ("exclude-outbound-cidrs", Form::Cidrs),
     ("exclude-outbound-ports", Form::Ports),
     ("exclude-uids", Form::Uids),
-    ("include-inbound-ports", Form::Ports),
+    (INCLUDE_INBOUND_PORTS, Form::Ports),
     ("include-outbound-cidrs", Form::Cidrs),
 ];
 
@@ -66,7 +72,7 @@ impl Overrides {
         let mut overrides = Self::default();
         let mut warnings = Vec::new();
         for (name, value) in annotations {
-            let Some(short) = name.strip_prefix(PREFIX) else {
+            let Some(short) = name.strip_prefix(ANNOTATION) else {
                 continue;
             };
             let bad = |reason| BadAnnotation { name: name.clone(), value: value.clone(), reason };
@@ -90,6 +96,9 @@ impl Overrides {
             } else if name == DATA_PLANE {
                 overrides.data_plane =
                     Some(value.parse().map_err(|unknown: UnknownDataPlane| bad(unknown.0))?);
+            } else if let Some(knob) = knobs::of_annotation(name) {
+                // The control plane reads it from the pod and tells the sidecar.
+                knobs::parse(knob, value).map_err(bad)?;
             } else if name == LABEL {
                 warnings.push(format!("annotation {name} does nothing: it must be a label"));
             } else if name != INJECTED {
@@ -155,8 +164,9 @@ impl fmt::Display for Form {
 
 /// The warning about an annotation of our prefix that nothing reads.
 fn unknown(name: &str) -> String {
-    let known = REDIRECT.iter().map(|(short, _)| format!("{PREFIX}{short}"));
+    let known = REDIRECT.iter().map(|(short, _)| format!("{ANNOTATION}{short}"));
     let nearest = known
+        .chain(Knob::ALL.map(|knob| format!("{ANNOTATION}{}", knob.annotation())))
         .chain([LOG_LEVEL, DATA_PLANE, DNS, ACCESS_LOG_SAMPLE].map(str::to_owned))
         .map(|known| (edit_distance(&known, name), known))
         .min();
@@ -235,6 +245,8 @@ mod tests {
             ("data-plane", "nginx", "it must be tulle, envoy or grpc"),
             ("dns", "on", "it must be true or false"),
             ("access-log-sample", "1%", "it must be a number"),
+            ("max-streams", "0", "it must be a number from 1 to 10000"),
+            ("head-timeout", "2h", "it must be a time from 1ms to 3600s"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");
@@ -250,6 +262,7 @@ mod tests {
         for (name, warning) in [
             ("tulle.dev/exclude-inbond-ports", "is tulle.dev/exclude-inbound-ports meant?"),
             ("tulle.dev/exclude-inbound-port", "is tulle.dev/exclude-inbound-ports meant?"),
+            ("tulle.dev/max-stream", "is tulle.dev/max-streams meant?"),
             ("tulle.dev/log-level", "is tulle.dev/proxy-log-level meant?"),
             ("tulle.dev/sauerkraut-and-beer", "is unknown and does nothing"),
             ("tulle.dev/inject", "it must be a label"),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tulle_xds::model::Knobs;
 
 pub use super::{
     policy::{Settings, TrafficPolicy},
@@ -213,6 +214,8 @@ pub struct Pod {
     pub meshed: bool,
     /// Which of its ports lead to that.
     pub redirected: Redirected,
+    /// Settings of its sidecar.
+    pub knobs: Knobs,
     /// Its controller, `(kind, name)`.
     pub owner: Option<(String, String)>,
 }
@@ -376,6 +379,8 @@ pub struct MeshConfig {
     pub refuse_external: Option<bool>,
     /// Whether sidecars leave names of the cluster to the pod's own resolver.
     pub pass_on_dns: Option<bool>,
+    /// Settings of all sidecars.
+    pub knobs: Knobs,
 }
 
 /// The address and port as listeners are named.

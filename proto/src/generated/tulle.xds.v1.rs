@@ -43,6 +43,20 @@ pub struct Workload {
     /// no names, and passes on every question of DNS.
     #[prost(string, tag = "15")]
     pub cluster_domain: ::prost::alloc::string::String,
+    /// Settings of the proxy's own data path; of those that are not here it has its defaults.
+    #[prost(message, repeated, tag = "16")]
+    pub knobs: ::prost::alloc::vec::Vec<Knob>,
+    /// Who set them, by field.
+    #[prost(message, repeated, tag = "17")]
+    pub setters: ::prost::alloc::vec::Vec<Setter>,
+}
+/// A setting by its name (`maxConnections`). Times are milliseconds, a switch is 0 or 1.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Knob {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub value: u64,
 }
 /// The addresses of a name of the cluster, for DNS in the sidecar. Named after it, in lower case and
 /// without the last dot: `reviews.shop.svc.cluster.local`, `db-0.db.shop.svc.cluster.local`.

@@ -78,6 +78,8 @@ impl Served {
             hold: String::new(),
             trust_domains: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            knobs: tulle_xds::model::Knobs::new(),
+            setters: Vec::new(),
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

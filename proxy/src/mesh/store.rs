@@ -208,6 +208,8 @@ mod tests {
             hold: String::new(),
             trust_domains: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            knobs: tulle_xds::model::Knobs::new(),
+            setters: Vec::new(),
         }
     }
 

@@ -122,7 +122,7 @@ pub struct ConnectionLimit {
     open: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
     paused: Arc<AtomicUsize>,
-    most: usize,
+    most: Arc<AtomicUsize>,
 }
 
 /// One open connection; dropping it makes room.
@@ -132,7 +132,22 @@ pub struct Place(Arc<AtomicUsize>);
 impl ConnectionLimit {
     /// At most `most` at once.
     pub fn new(most: usize) -> Self {
-        Self { open: Arc::default(), refused: Arc::default(), paused: Arc::default(), most }
+        Self {
+            open: Arc::default(),
+            refused: Arc::default(),
+            paused: Arc::default(),
+            most: Arc::new(AtomicUsize::new(most)),
+        }
+    }
+
+    /// At most `most` at once from now on.
+    pub fn bound(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// How many may be open.
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// How many are open.
@@ -153,7 +168,7 @@ impl ConnectionLimit {
     fn enter(&self) -> Option<Place> {
         let place = Place(Arc::clone(&self.open));
         // Counted before it is compared, so that two workers cannot both take the last place.
-        (self.open.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
+        (self.open.fetch_add(1, Ordering::Relaxed) < self.most()).then_some(place)
     }
 }
 

@@ -61,7 +61,7 @@ async fn forward(
 ) -> Result<Reply, Error> {
     let client = upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
-    let settings = &connection.cx.settings;
+    let settings = connection.cx.settings();
     if !settings.preserve_header_case {
         head.extensions.clear();
     }

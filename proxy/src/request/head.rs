@@ -8,6 +8,7 @@ use http::{
     request::Parts, uri::Authority,
 };
 use hyper::ext::ReasonPhrase;
+use tulle_xds::model::ClientCert;
 
 use crate::{
     error::{Error, Reason},
@@ -114,12 +115,20 @@ pub fn within(head: &Parts, bounds: &Bounds) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tells the application who called; a text of the client's own is removed.
-pub fn set_client_cert(headers: &mut HeaderMap, own: &str, peer: Option<&Peer>) {
+/// Tells the application who called. What the client says of itself is removed, unless it came over
+/// mTLS and the caller is to be added to it.
+pub fn set_client_cert(headers: &mut HeaderMap, how: ClientCert, own: &str, peer: Option<&Peer>) {
+    let kept = match (how, peer) {
+        (ClientCert::Append, Some(_)) => headers.get_all(CLIENT_CERT).iter().cloned().collect(),
+        _ => Vec::new(),
+    };
     headers.remove(CLIENT_CERT);
-    if let Some(peer) = peer
-        && let Ok(value) = HeaderValue::try_from(format!("By={own};URI={}", peer.id))
-    {
+    let Some(peer) = peer.filter(|_| how != ClientCert::Off) else {
+        return;
+    };
+    let caller = format!("By={own};URI={}", peer.id);
+    let all = kept.iter().map(HeaderValue::as_bytes).chain([caller.as_bytes()]);
+    if let Ok(value) = HeaderValue::from_bytes(&all.collect::<Vec<_>>().join(&b","[..])) {
         headers.insert(CLIENT_CERT, value);
     }
 }

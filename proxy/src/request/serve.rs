@@ -61,7 +61,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Prefixed<I>: Abort,
 {
-    let settings = &connection.cx.settings;
+    let settings = connection.cx.settings();
     let (silence, within) = (settings.client_idle_timeout, settings.detect_timeout);
     match detect::speaking_client(&mut client, silence, within).await {
         // What may be bad HTTP is told so.
@@ -99,7 +99,7 @@ pub async fn http1<I>(connection: Arc<Connection>, io: I, drain: &Drain)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &connection.cx.settings;
+    let settings = connection.cx.settings();
     let (io, requests) = guard::requests(io, settings.http1_bounds(), settings.head_timeout);
     let number = AtomicU64::new(0);
     let service = service_fn(|request| {
@@ -154,7 +154,7 @@ pub async fn http2<I>(connection: Arc<Connection>, io: I, drain: &Drain)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &connection.cx.settings;
+    let settings = connection.cx.settings();
     let head = u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX);
     let shared = Arc::clone(&connection);
     let resets = Arc::new(Resets::default());

@@ -136,7 +136,8 @@ pub fn unresolved(connection: &Connection, reason: Reason) -> Error {
 /// Tells the application who calls.
 fn name_caller(connection: &Connection, peer: Option<&Peer>, head: &mut Parts) {
     if let Some(workload) = &connection.cx.store.current().workload {
-        head::set_client_cert(&mut head.headers, workload.identity.as_str(), peer);
+        let how = connection.cx.settings().client_cert;
+        head::set_client_cert(&mut head.headers, how, workload.identity.as_str(), peer);
     }
 }
 

@@ -314,7 +314,7 @@ impl Drop for Record {
         }
         let now = Instant::now();
         self.count(now);
-        let one_in = self.shared.settings.access_log_sample;
+        let one_in = self.shared.settings().access_log_sample;
         let drawn = |many| rand::rng().random_ratio(1, many);
         if let Some(sampled) = line::written(one_in, self.is_error(), drawn) {
             self.shared.lines.write(self.line(now, sampled));

@@ -154,10 +154,17 @@ impl Sidecar {
 
     /// The control plane says how plaintext is met from now on.
     pub(super) fn told(&self, mtls: MtlsMode) {
+        self.told_otherwise(|workload| {
+            workload.default_mtls = mtls;
+            workload.ports.iter_mut().for_each(|port| port.mtls = mtls);
+        });
+    }
+
+    /// The control plane says something else of the workload from now on.
+    pub(super) fn told_otherwise(&self, change: impl FnOnce(&mut Workload)) {
         let now = self.shared.store.current();
         let mut workload = now.workload.as_deref().unwrap().clone();
-        workload.default_mtls = mtls;
-        workload.ports.iter_mut().for_each(|port| port.mtls = mtls);
+        change(&mut workload);
         let (generation, listeners) = (now.generation + 1, now.listeners.clone());
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { generation, workload, listeners, ..Mesh::default() });
@@ -313,7 +320,7 @@ fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
     }
 }
 
-fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Workload {
+pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Workload {
     Workload {
         name: "shop/pod-0".to_owned(),
         uid: "1".to_owned(),
@@ -329,6 +336,8 @@ fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Workload {
         hold: String::new(),
         trust_domains: vec!["cluster.local".to_owned()],
         cluster_domain: "cluster.local".to_owned(),
+        knobs: tulle_xds::model::Knobs::new(),
+        setters: Vec::new(),
     }
 }
 

@@ -32,7 +32,7 @@ use super::{
     limits::{Bound, Limits},
 };
 use crate::{
-    context::{Settings, Shared},
+    context::{Shared, Tuned},
     error::{Error, Reason, chain},
     net::guard,
     request::body::RequestBody,
@@ -46,7 +46,7 @@ const STREAMS_PER_CONNECTION: usize = 100;
 #[derive(Debug)]
 pub struct Pool {
     hosts: Mutex<HashMap<u64, Arc<Host>>>,
-    settings: Settings,
+    tuned: Arc<Tuned>,
     swept: AtomicBool,
 }
 
@@ -109,8 +109,8 @@ pub enum Want {
 
 impl Pool {
     /// No connections yet.
-    pub fn new(settings: Settings) -> Self {
-        Self { hosts: Mutex::default(), settings, swept: AtomicBool::new(false) }
+    pub fn new(tuned: Arc<Tuned>) -> Self {
+        Self { hosts: Mutex::default(), tuned, swept: AtomicBool::new(false) }
     }
 
     /// A connection to `endpoint` of `cluster`.
@@ -148,7 +148,7 @@ impl Pool {
     }
 
     fn home(&self, host: Arc<Host>, cluster: &Arc<Cluster>) -> Home {
-        Home { host, cluster: Arc::clone(cluster), most: self.settings.max_idle }
+        Home { host, cluster: Arc::clone(cluster), most: self.tuned.now().max_idle }
     }
 
     fn reused(&self, sender: Exclusive, host: Arc<Host>, cluster: &Arc<Cluster>) -> Connection {
@@ -197,11 +197,12 @@ impl Pool {
         host: &Host,
     ) -> Result<Exclusive, Error> {
         let Established { io, place } = established;
-        let (io, responses) = guard::responses(io, self.settings.http1_bounds());
+        let settings = self.tuned.now();
+        let (io, responses) = guard::responses(io, settings.http1_bounds());
         let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(self.settings.preserve_header_case)
-            .max_headers(self.settings.max_headers)
-            .max_buf_size(self.settings.max_head_bytes + (8 << 10))
+            .preserve_header_case(settings.preserve_header_case)
+            .max_headers(settings.max_headers)
+            .max_buf_size(settings.max_head_bytes + (8 << 10))
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
@@ -250,7 +251,7 @@ impl Pool {
         host: &Host,
     ) -> Result<http2::SendRequest<RequestBody>, Error> {
         let Established { io, place } = established;
-        let head = u32::try_from(self.settings.max_head_bytes).unwrap_or(u32::MAX);
+        let head = u32::try_from(self.tuned.now().max_head_bytes).unwrap_or(u32::MAX);
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(512 << 10)
@@ -278,7 +279,7 @@ impl Pool {
         if self.swept.swap(true, Ordering::Relaxed) {
             return;
         }
-        let every = (self.settings.idle_timeout / 4).max(Duration::from_secs(1));
+        let every = (self.tuned.now().idle_timeout / 4).max(Duration::from_secs(1));
         loop {
             tokio::time::sleep(every).await;
             self.sweep_once(Instant::now());
@@ -286,7 +287,7 @@ impl Pool {
     }
 
     fn sweep_once(&self, now: Instant) {
-        let idle_for = self.settings.idle_timeout;
+        let idle_for = self.tuned.now().idle_timeout;
         self.hosts.lock().retain(|_, host| host.sweep(now, idle_for));
     }
 }

@@ -97,7 +97,7 @@ pub async fn once(
     let settings = cluster.settings();
     let hop = match hop(settings.upstream_protocol, meshed, message) {
         // HTTP/2 has lower-case names alone.
-        Hop::Http2 if meshed && keeps_case(&cx.settings, message) => Hop::Http1,
+        Hop::Http2 if meshed && keeps_case(&cx.settings(), message) => Hop::Http1,
         hop => hop,
     };
     let connecting = cx.pool.connection(&cx.shared, cluster, endpoint, hop, want);

@@ -75,6 +75,8 @@ prop_compose! {
         ranges in vec(any::<(std::net::Ipv6Addr, std::net::Ipv4Addr)>(), 0..2),
         trust_domains in vec(word(), 0..3),
         cluster_domain in any_text(),
+        knobs in prop::collection::btree_map(prop::sample::select(Knob::ALL.to_vec()), 0_u64..9_000, 0..4),
+        setters in setters(),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -85,7 +87,8 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain,
+            hold, trust_domains, cluster_domain, setters,
+            knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Invalid, Protocol, SpiffeId,
+    Invalid, Knobs, Protocol, Setter, SpiffeId, knob,
     wire::{self, At as _, bad},
 };
 
@@ -43,6 +43,10 @@ pub struct Workload {
     /// Suffix of the host names that [`Host`](super::Host) resources have; empty if the proxy shall
     /// ask for none.
     pub cluster_domain: String,
+    /// Settings of the proxy's own data path.
+    pub knobs: Knobs,
+    /// Who set them, by field.
+    pub setters: Vec<Setter>,
 }
 
 /// A port that the pod serves.
@@ -120,6 +124,8 @@ impl Workload {
             hold: self.hold.clone(),
             trust_domains: self.trust_domains.clone(),
             cluster_domain: self.cluster_domain.clone(),
+            knobs: knob::message(&self.knobs),
+            setters: wire::setters(&self.setters),
         }
     }
 
@@ -144,6 +150,8 @@ impl Workload {
             hold: message.hold,
             trust_domains: message.trust_domains,
             cluster_domain: message.cluster_domain,
+            knobs: knob::read(message.knobs)?,
+            setters: wire::read_setters(message.setters),
         })
     }
 }

@@ -16,7 +16,9 @@ fn dump() -> Value {
     };
     json!({
         "generation": 7,
-        "workload": {"name": "bookstore/client", "identity": "spiffe://cluster.local/ns/bookstore/sa/client", "trust_domains": ["cluster.local"]},
+        "workload": {"name": "bookstore/client", "identity": "spiffe://cluster.local/ns/bookstore/sa/client", "trust_domains": ["cluster.local"],
+            "knobs": {"headTimeout": 1500}, "setters": [{"field": "metadata.annotations[tulle.dev/head-timeout]",
+                "origin": {"kind": "Pod", "namespace": "bookstore", "name": "client"}}]},
         "certificate": {"identity": "spiffe://cluster.local/ns/bookstore/sa/client", "pod": "bookstore/client/1", "serial": "0a", "not_before": 0, "not_after": 86400, "roots": [{"subject": "CN=root", "sha256": "ab", "not_after": 86400}]},
         "destinations": {
             "10.96.0.9:80": {"absent": true, "used_at": 3},
@@ -66,6 +68,10 @@ Endpoints
 CLUSTER                         ADDRESS          POD                HEALTH  USED  IN FLIGHT  WEIGHT  IDENTITY
 service/bookstore/reviews/9080  10.244.0.4:9080  bookstore/reviews  Ready   yes   1          1       (no sidecar)
 service/bookstore/reviews/9080  10.244.0.5:9080  bookstore/reviews-2  Ready   no (ejected: consecutive_5xx, 29s left)   0          1       (no sidecar)
+
+Settings
+SETTING      VALUE  SET BY                FIELD
+headTimeout  1.5s   Pod bookstore/client  metadata.annotations[tulle.dev/head-timeout]
 
 Certs
 WHAT           VALUE

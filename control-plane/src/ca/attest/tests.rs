@@ -44,6 +44,7 @@ fn pod(account: &str, uid: &str) -> Pod {
         ports: Vec::new(),
         meshed: true,
         redirected: Redirected::default(),
+        knobs: std::collections::BTreeMap::new(),
         owner: None,
     }
 }

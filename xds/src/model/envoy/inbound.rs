@@ -38,7 +38,7 @@ use envoy_types::pb::envoy::{
 use prost::Message as _;
 
 use super::{INBOUND, LOCAL, LOCAL_HTTP1, http, log::Direction, route::header, tls};
-use crate::model::{MtlsMode, Protocol, Workload, wire};
+use crate::model::{ClientCert, Knob, MtlsMode, Protocol, Workload, wire};
 
 /// Where the redirection sends what comes for the application.
 const PORT: u16 = 15006;
@@ -130,10 +130,14 @@ fn for_port(
     let local = || ClusterSpecifier::Cluster(LOCAL.to_owned());
     let opaque = || http::tcp_filter("inbound", Direction::Inbound, local(), None);
     // The caller's Service may declare nothing where our port declares HTTP.
-    let bytes = if protocol.is_http() { from_sidecar(CodecType::Auto) } else { opaque() };
+    let bytes = if protocol.is_http() { from_sidecar(workload, CodecType::Auto) } else { opaque() };
     let mut chains = vec![
-        meshed(tls::HTTP2, &[tls::STANDARD_HTTP2, tls::HTTP2], from_sidecar(CodecType::Http2)),
-        meshed(tls::HTTP1, &[tls::HTTP1], from_sidecar(CodecType::Http1)),
+        meshed(
+            tls::HTTP2,
+            &[tls::STANDARD_HTTP2, tls::HTTP2],
+            from_sidecar(workload, CodecType::Http2),
+        ),
+        meshed(tls::HTTP1, &[tls::HTTP1], from_sidecar(workload, CodecType::Http1)),
         meshed(tls::TCP, &[tls::TCP], bytes),
     ];
     if mtls == MtlsMode::Permissive {
@@ -153,7 +157,7 @@ fn for_port(
 
 /// HTTP that came by mTLS: who called is told to the application, and the version that the first
 /// client spoke is what the application is spoken to in.
-fn from_sidecar(codec: CodecType) -> pb::Filter {
+fn from_sidecar(workload: &Workload, codec: CodecType) -> pb::Filter {
     let http1 = HeaderMatcher {
         name: http::HTTP_VERSION.to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
@@ -165,8 +169,14 @@ fn from_sidecar(codec: CodecType) -> pb::Filter {
         })),
         ..HeaderMatcher::default()
     };
+    let told = workload.knobs.get(&Knob::ForwardedClientCert).copied().unwrap_or_default();
+    let details = match ClientCert::of(told) {
+        ClientCert::Set => ForwardClientCertDetails::SanitizeSet,
+        ClientCert::Append => ForwardClientCertDetails::AppendForward,
+        ClientCert::Off => ForwardClientCertDetails::Sanitize,
+    };
     http::http_filter(&HttpConnectionManager {
-        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        forward_client_cert_details: details.into(),
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
             uri: true,
             ..SetCurrentClientCertDetails::default()

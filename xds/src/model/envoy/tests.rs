@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use super::*;
 use crate::model::{
-    Backend, Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Limits,
-    Listener, MtlsMode, Protocol, SpiffeId, UpstreamProtocol, Workload,
+    Backend, Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Knob,
+    Limits, Listener, MtlsMode, Protocol, SpiffeId, UpstreamProtocol, Workload,
 };
 
 fn identity(account: &str) -> SpiffeId {
@@ -59,6 +59,8 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         hold: String::new(),
         trust_domains: vec!["cluster.local".to_owned()],
         cluster_domain: "cluster.local".to_owned(),
+        knobs: crate::model::Knobs::new(),
+        setters: Vec::new(),
     }
 }
 
@@ -186,5 +188,33 @@ fn the_same_is_said_in_the_same_bytes() {
     for _ in 0..8 {
         assert_eq!(inbound(&workload(ports())), inbound(&workload(ports())));
         assert_eq!(outbound(&workload(Vec::new())), outbound(&workload(Vec::new())));
+    }
+}
+
+#[test]
+fn the_inbound_listener_says_what_becomes_of_client_certs() {
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+        HttpConnectionManager, http_connection_manager::ForwardClientCertDetails as Details,
+    };
+    for (word, expected) in
+        [(0, Details::SanitizeSet), (1, Details::AppendForward), (2, Details::Sanitize)]
+    {
+        let mut told = workload(Vec::new());
+        told.knobs = [(Knob::ForwardedClientCert, word)].into();
+        let message = lds::Listener::decode(inbound(&told)).unwrap();
+        let filters = message.filter_chains.iter().map(|chain| chain.filters.last().unwrap());
+        let managers: Vec<_> = filters
+            .filter_map(|filter| match &filter.config_type {
+                Some(lds::filter::ConfigType::TypedConfig(any))
+                    if any.type_url.ends_with("HttpConnectionManager") =>
+                {
+                    Some(HttpConnectionManager::decode(&*any.value).unwrap())
+                }
+                _ => None,
+            })
+            .collect();
+        // By HTTP/2 and HTTP/1 from sidecars; and from strangers, whose copies always go.
+        let found: Vec<_> = managers.iter().map(|m| m.forward_client_cert_details()).collect();
+        assert_eq!(found, [expected, expected, Details::Sanitize], "{word}");
     }
 }
