@@ -23,10 +23,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Read,
+    num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -240,10 +242,17 @@ impl Source {
             self.scan(first, now);
             self.rescan = now + RESCAN;
         }
-        let due: Vec<_> =
-            self.due.iter().map(|(id, (at, seen))| (id.clone(), *at <= now, *seen)).collect();
-        for (id, is_due, seen) in due {
-            let found = stamp(&id.path);
+        let due = self.due.iter();
+        let due = due.map(|(id, (at, seen))| (id.clone(), *at <= now, *seen, stamp(&id.path)));
+        let due: Vec<_> = due.collect();
+        // Written to in the meantime, by a writer that is perhaps not done.
+        let unsettled = |seen, found| found != seen && !first;
+        let settled = due.iter().filter(|(_, is_due, seen, found)| {
+            *is_due && found.is_some() && !unsettled(*seen, *found)
+        });
+        let settled: Vec<&Path> = settled.map(|(id, ..)| &*id.path).collect();
+        let mut parsed = parse_all(&settled).into_iter();
+        for (id, is_due, seen, found) in due {
             match (found, is_due) {
                 (None, false) => events.extend(self.files.fade(&id)),
                 (None, true) => {
@@ -252,18 +261,14 @@ impl Source {
                     events.extend(self.files.remove(&id));
                 }
                 (Some(_), false) => {}
-                // Written to in the meantime, by a writer that is perhaps not done.
-                (Some(_), true) if found != seen && !first => {
+                (Some(_), true) if unsettled(seen, found) => {
                     self.due.insert(id, (now + SETTLE, found));
                 }
                 (Some(stamp), true) => {
                     self.due.remove(&id);
-                    let parsed = match read(&id.path) {
-                        Ok(text) => parse(&id.path, &text),
-                        Err(error) => Parsed::failed(&id.path, format!("cannot be read: {error}")),
-                    };
                     self.loaded.insert(id.clone(), stamp);
-                    events.extend(self.files.load(&id, parsed));
+                    let parsed = parsed.next().into_iter();
+                    events.extend(parsed.flat_map(|parsed| self.files.load(&id, parsed)));
                 }
             }
         }
@@ -317,6 +322,37 @@ fn concerns_folders(event: &notify::Event, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     moved && (name == "..data" || !name.starts_with('.') && path.extension().is_none())
         || matches!(event.kind, EventKind::Modify(ModifyKind::Name(_))) && path.is_dir()
+}
+
+/// What these files say, in their order. Each by itself, on all processors: at the start in a mesh of 5,000 Services nine
+/// tenths of the time are spent here.
+fn parse_all(paths: &[&Path]) -> Vec<Parsed> {
+    let parse = |path: &Path| match read(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) => Parsed::failed(path, format!("cannot be read: {error}")),
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(paths.len() / 16);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            match paths.get(index) {
+                Some(path) => done.push((index, parse(path))),
+                None => return done,
+            }
+        }
+    };
+    let mut done = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, parsed)| parsed).collect()
 }
 
 /// The text of a file, and no more of it than tells that it is too large.

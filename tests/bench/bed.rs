@@ -81,16 +81,18 @@ impl Bed {
         until(url, PATIENCE, async || self.get(url).await).await
     }
 
-    /// Memory of a pod's sidecar in MiB, once it stands still.
+    /// Memory of a pod's sidecar in MiB, once it has stood still for two seconds: what it needed for its start alone it
+    /// has given back by then.
     pub(crate) async fn sidecar_memory(&self, pod: &Pod) -> Result<f64, Failure> {
-        let mut last = self.resident(pod).await?;
-        for _ in 0..20 {
+        let (mut last, mut still) = (self.resident(pod).await?, 0);
+        for _ in 0..30 {
             sleep(Duration::from_millis(500)).await;
             let now = self.resident(pod).await?;
-            if (now - last).abs() < 0.05 {
-                return Ok(now);
-            }
+            still = if (now - last).abs() < 0.05 { still + 1 } else { 0 };
             last = now;
+            if still == 4 {
+                break;
+            }
         }
         Ok(last)
     }
