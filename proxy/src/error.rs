@@ -119,7 +119,16 @@ pub struct Error {
     status: Option<StatusCode>,
     detail: Cow<'static, str>,
     never_sent: bool,
-    policy: Option<&'static str>,
+    policy: Option<Policy>,
+}
+
+/// What policy has to do with an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// This one forbids it: its kind and, where it is known, its name.
+    Forbids(&'static str),
+    /// One of these fields of whatever object set it: `limits.requests`.
+    Set(&'static [&'static str]),
 }
 
 impl Error {
@@ -144,15 +153,22 @@ impl Error {
         self
     }
 
-    /// The same error, which is what `policy` (kind and, where it is known, name) wants.
+    /// The same error, of what `policy` does not allow.
     #[must_use]
-    pub fn by(mut self, policy: &'static str) -> Self {
-        self.policy = Some(policy);
+    pub fn forbidden_by(mut self, policy: &'static str) -> Self {
+        self.policy = Some(Policy::Forbids(policy));
         self
     }
 
-    /// The policy that wants it so.
-    pub fn policy(&self) -> Option<&'static str> {
+    /// The same error, of which one of these fields of a policy is the cause, if one sets it.
+    #[must_use]
+    pub fn set_by(mut self, fields: &'static [&'static str]) -> Self {
+        self.policy = Some(Policy::Set(fields));
+        self
+    }
+
+    /// What policy has to do with it.
+    pub fn policy(&self) -> Option<Policy> {
         self.policy
     }
 

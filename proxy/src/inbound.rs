@@ -126,7 +126,7 @@ async fn first(
                 let detail = format!(
                     "plaintext to port {number}, which wants mTLS (MeshTLS strict): is the caller outside of the mesh?"
                 );
-                Err(Error::new(Reason::Denied, detail).by(admit::MESH_TLS))
+                Err(Error::new(Reason::Denied, detail).forbidden_by(admit::MESH_TLS))
             }
             // What may be bad HTTP is told so.
             Some(spoken) if spoken.is_http() || spoken == Spoken::Opaque => {

@@ -61,7 +61,7 @@ impl Idle {
                 let within = self.within;
                 let detail =
                     format!("no byte in either direction within {within:?} (timeouts.idle)");
-                return Poll::Ready(Error::new(Reason::Timeout, detail));
+                return Poll::Ready(Error::new(Reason::Timeout, detail).set_by(&["timeouts.idle"]));
             }
             self.look.as_mut().reset(now + every(self.within));
         }

@@ -57,7 +57,7 @@ fn open(connection: &Connection) -> Result<(), Error> {
         Side::Outbound => match connection.cx.store.known(connection.destination) {
             Some(Resolution::Refused(Reason::ExternalRefused)) => {
                 let detail = "MeshConfig refuses traffic to outside of the mesh by now";
-                Err(Error::new(Reason::ExternalRefused, detail).by(MESH_CONFIG))
+                Err(Error::new(Reason::ExternalRefused, detail).forbidden_by(MESH_CONFIG))
             }
             _ => Ok(()),
         },
@@ -75,12 +75,12 @@ fn caller(workload: &Workload, port: u16, peer: Option<&Peer>) -> Result<(), Err
     match peer {
         None if mtls == MtlsMode::Strict => {
             let detail = format!("port {port} wants mTLS (MeshTLS strict)");
-            Err(Error::new(Reason::Denied, detail).by(MESH_TLS))
+            Err(Error::new(Reason::Denied, detail).forbidden_by(MESH_TLS))
         }
         Some(peer) if !workload.trust_domains.iter().any(|d| d == peer.id.trust_domain()) => {
             let id = &peer.id;
             let detail = format!("{id} is of no trust domain that is allowed");
-            Err(Error::new(Reason::Denied, detail).by(MESH_TLS))
+            Err(Error::new(Reason::Denied, detail).forbidden_by(MESH_TLS))
         }
         _ => Ok(()),
     }

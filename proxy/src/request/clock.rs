@@ -67,7 +67,9 @@ impl Clock {
             let ends = self.ends.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             if ends.as_mut().poll(cx).is_ready() {
                 let detail = "the request's time ran out in its response";
-                return Poll::Ready(Error::new(Reason::Timeout, detail));
+                return Poll::Ready(
+                    Error::new(Reason::Timeout, detail).set_by(&["timeouts.request"]),
+                );
             }
         }
         self.idle.as_mut().map_or(Poll::Pending, |idle| idle.poll_expired(cx))

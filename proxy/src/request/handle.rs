@@ -87,9 +87,10 @@ async fn forward(
         filter::request(filters, path, &mut head);
     }
 
+    record.towards(&target.cluster);
     let place = target.cluster.limits().take(Bound::Requests).map_err(|full| {
         connection.cx.metrics.rejected(full.what.as_str());
-        Error::new(Reason::Overflow, full.to_string()).never_sent()
+        Error::new(Reason::Overflow, full.to_string()).never_sent().set_by(&["limits.requests"])
     })?;
     let mut clock = Clock::new(&target, record);
     let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;

@@ -67,6 +67,9 @@ pub async fn run(
             return result.map_err(|failure| failure.error);
         };
         record.tried(Outcome::Retried);
+        if tries.retries > 0 {
+            record.set_by(&["spec.retries"]);
+        }
         // An answer that is not given ends here, and with it its connection or stream.
         drop(result);
         if !pause.is_zero() {
@@ -99,12 +102,15 @@ impl Tries<'_> {
             return attempt.await;
         };
         timeout_at(ends, attempt).await.unwrap_or_else(|_elapsed| {
-            let detail = if self.deadline == Some(ends) {
-                "the rule's time for the request ran out before its response began"
+            let (detail, fields): (_, &[&str]) = if self.deadline == Some(ends) {
+                let detail = "the rule's time for the request ran out before its response began";
+                (detail, &["timeouts.request"])
             } else {
-                "no answer within the rule's time for one try"
+                let detail = "no answer within the rule's time for one try";
+                (detail, &["retries.perTryTimeout", "timeouts.backendRequest"])
             };
-            Err(Failure { error: Error::new(Reason::Timeout, detail), stale: false })
+            let error = Error::new(Reason::Timeout, detail).set_by(fields);
+            Err(Failure { error, stale: false })
         })
     }
 

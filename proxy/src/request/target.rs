@@ -130,7 +130,7 @@ pub fn unresolved(connection: &Connection, reason: Reason) -> Error {
         ),
     };
     let error = Error::new(reason, detail).never_sent();
-    if reason == Reason::ExternalRefused { error.by(admit::MESH_CONFIG) } else { error }
+    if reason == Reason::ExternalRefused { error.forbidden_by(admit::MESH_CONFIG) } else { error }
 }
 
 /// Tells the application who calls.

@@ -14,7 +14,7 @@ use http::{Method, StatusCode, Version};
 use rand::Rng;
 use serde::Serialize;
 use tokio::time::Instant;
-use tulle_xds::model::{Endpoint, Origin, RouteConfiguration};
+use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
 
 pub(super) use line::route_text;
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     context::Shared,
-    error::{Error, Reason},
+    error::{Error, Policy, Reason},
     request::head,
     tls::Peer,
     upstream::{Cluster, EndpointState},
@@ -51,7 +51,9 @@ pub struct Record {
     ended: bool,
     reason: Option<Reason>,
     detail: Cow<'static, str>,
-    policy: Option<&'static str>,
+    policy: Option<Cow<'static, str>>,
+    /// The policy that forbade it.
+    forbidden: Option<&'static str>,
     request: Option<RequestPart>,
     /// It is an opaque connection that was counted as opened.
     opened: bool,
@@ -132,6 +134,7 @@ impl Record {
             reason: None,
             detail: Cow::Borrowed(""),
             policy: None,
+            forbidden: None,
             request: None,
             opened: false,
             received: Arc::default(),
@@ -173,7 +176,14 @@ impl Record {
         self.request(head);
         self.version(version);
         self.is_copy();
-        self.towards = Towards::Cluster(Arc::clone(cluster));
+        self.towards(cluster);
+    }
+
+    /// It is for an endpoint of this cluster.
+    pub fn towards(&mut self, cluster: &Arc<Cluster>) {
+        if self.direction == Direction::Outbound {
+            self.towards = Towards::Cluster(Arc::clone(cluster));
+        }
     }
 
     /// This request is a copy.
@@ -229,9 +239,7 @@ impl Record {
     pub fn attempt(&mut self, cluster: &Arc<Cluster>, endpoint: &EndpointState) {
         self.attempts += 1;
         self.endpoint = Some(endpoint.told());
-        if self.direction == Direction::Outbound {
-            self.towards = Towards::Cluster(Arc::clone(cluster));
-        }
+        self.towards(cluster);
     }
 
     /// It is this number of attempts that have been made.
@@ -287,7 +295,31 @@ impl Record {
         if self.reason.is_none() {
             self.reason = Some(error.reason());
             self.detail = Cow::Owned(error.detail().to_owned());
-            self.policy = error.policy();
+            match error.policy() {
+                Some(Policy::Forbids(policy)) => {
+                    self.policy = Some(Cow::Borrowed(policy));
+                    self.forbidden = Some(policy);
+                }
+                Some(Policy::Set(fields)) => self.set_by(fields),
+                None => {}
+            }
+        }
+    }
+
+    /// What becomes of it is for one of these fields of whatever object set it.
+    pub fn set_by(&mut self, fields: &[&str]) {
+        let of = |setters: &[Setter]| {
+            let is_one = |setter: &&Setter| fields.iter().any(|field| setter.field.contains(field));
+            let setter = setters.iter().find(is_one);
+            setter.map(|setter| Cow::Owned(route_text(&setter.origin)))
+        };
+        let by_rule = self.rule().and_then(|rule| of(&rule.setters));
+        let by_cluster = || match &self.towards {
+            Towards::Cluster(cluster) => of(&cluster.settings().setters),
+            Towards::Nothing | Towards::External => None,
+        };
+        if let Some(policy) = by_rule.or_else(by_cluster) {
+            self.policy = Some(policy);
         }
     }
 
@@ -302,8 +334,12 @@ impl Record {
         self.ended = true;
     }
 
+    fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule))
+    }
+
     fn origin(&self) -> Option<&Origin> {
-        self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule)).map(|r| &r.origin)
+        self.rule().map(|rule| &rule.origin)
     }
 }
 

@@ -20,7 +20,7 @@ use tulle_runtime::{
 use tulle_xds::model::{
     Action, Backend, Balance, Cluster as Settings, Ejection, Endpoint, Endpoints, ExternalTraffic,
     Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration,
-    Rule, ServicePort, SpiffeId, Timeouts, UpstreamProtocol, Workload,
+    Rule, ServicePort, Setter, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
 use crate::{
@@ -50,6 +50,8 @@ pub(super) struct Told {
     pub(super) mtls: MtlsMode,
     pub(super) rules: Vec<Rule>,
     pub(super) limits: Limits,
+    /// Who set what of the cluster.
+    pub(super) setters: Vec<Setter>,
     pub(super) ejection: Option<Ejection>,
     /// Endpoints without sidecar, beside the sidecars.
     pub(super) plain: Vec<SocketAddr>,
@@ -71,6 +73,7 @@ impl Default for Told {
             mtls: MtlsMode::Permissive,
             rules: vec![forward()],
             limits: Limits::default(),
+            setters: Vec::new(),
             ejection: None,
             plain: Vec::new(),
             others: Vec::new(),
@@ -226,7 +229,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         ejection: told.ejection,
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
-        setters: Vec::new(),
+        setters: told.setters,
     };
     let address: SocketAddr = SERVICE.parse().unwrap();
     let listener = Listener {

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc, time::sleep};
-use tulle_xds::model::{MtlsMode, Protocol};
+use tulle_xds::model::{Limits, MtlsMode, Origin, Protocol, Retry, Rule, Setter};
 
 use super::{
     ends::{Does, echo, full, http1, http2, plays, post, raw, text},
-    harness::{Pair, Sidecar, Told, nobody},
+    harness::{CLUSTER, Pair, Sidecar, Told, forward, nobody},
 };
-use crate::context::Settings;
+use crate::{context::Settings, upstream::limits::Bound};
 
 /// The Service that is called.
 const SERVER: &str = "server_address=\"cart.shop.svc.cluster.local\",server_port=\"80\"";
@@ -237,4 +238,65 @@ async fn what_policy_forbids_is_counted_with_the_policy() {
         "tulle_policy=\"MeshTLS\",tulle_reason=\"denied\",tulle_mode=\"enforce\"",
     ];
     assert_eq!(values(&pair.server, "tulle_denials_total", &labels), [1.0]);
+}
+
+#[tokio::test]
+async fn a_record_names_the_policy_behind_a_retry_a_timeout_and_a_limit() {
+    let set = |field: &str, name: &str| Setter {
+        field: field.to_owned(),
+        origin: Origin {
+            kind: "TrafficPolicy".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            rule: String::new(),
+        },
+    };
+    let retry = Retry {
+        attempts: 1,
+        statuses: vec![StatusCode::SERVICE_UNAVAILABLE],
+        grpc_statuses: Vec::new(),
+        on_connect: false,
+        on_reset: false,
+        base_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(1),
+    };
+    let mut rule = Rule { retry: Some(retry), ..forward() };
+    rule.timeouts.request = Some(Duration::from_millis(200));
+    rule.setters = vec![
+        set("spec.retries", "patient"),
+        set("spec.retries.on", "patient"),
+        set("spec.timeouts.request", "hurried"),
+    ];
+    let script = |head: &http::request::Parts, nth| match (head.uri.path(), nth) {
+        ("/slow", _) => Does::Nothing,
+        (_, 1) => Does::Answer(503),
+        _ => Does::Answer(200),
+    };
+    let (application, _) = plays(script).await;
+    let limits = Limits { requests: Some(1), ..Limits::default() };
+    let setters = vec![set("spec.limits.requests", "strict")];
+    let told = Told { rules: vec![rule], limits, setters, ..Told::default() };
+    let mut pair = Pair::new(&[application], told).await;
+    let get = |path: &str| Request::get(path).header("host", "cart").body(full("")).unwrap();
+    let mut client = http1(pair.outbound).await;
+    for expected in [Value::Null, "TrafficPolicy/shop/patient".into()] {
+        text(client.send_request(get("/")).await.unwrap()).await;
+        let record = pair.client.record().await;
+        assert_eq!((&record["status"], &record["policy"]), (&200.into(), &expected), "{record}");
+        assert!(record["first_byte_ms"].as_f64() <= record["duration_ms"].as_f64(), "{record}");
+    }
+    let (mut slow, mut other) = (http1(pair.outbound).await, http1(pair.outbound).await);
+    let slow = tokio::spawn(async move { slow.send_request(get("/slow")).await.unwrap().status() });
+    let mesh = pair.client.shared.store.current();
+    let full = &mesh.clusters()[CLUSTER];
+    while full.limits().taken(Bound::Requests) == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    other.send_request(get("/")).await.unwrap();
+    for (reason, policy) in [("overflow", "strict"), ("timeout", "hurried")] {
+        let record = pair.client.record().await;
+        let policy = format!("TrafficPolicy/shop/{policy}");
+        assert_eq!((&record["reason"], &record["policy"]), (&reason.into(), &policy.into()));
+    }
+    assert_eq!(slow.await.unwrap(), StatusCode::GATEWAY_TIMEOUT);
 }

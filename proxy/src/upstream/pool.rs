@@ -42,6 +42,9 @@ use crate::{
 /// Requests that share an HTTP/2 connection before another one is opened.
 const STREAMS_PER_CONNECTION: usize = 100;
 
+/// The policies' field that bounds connections.
+const CONNECTIONS: &[&str] = &["limits.connections"];
+
 /// The connections of one worker.
 #[derive(Debug)]
 pub struct Pool {
@@ -173,7 +176,9 @@ impl Pool {
                 // All connections that the limit allows are busy: wait for one, as Envoy does.
                 let _pending = pending(shared, cluster.limits())?;
                 if tokio::time::timeout(cluster.settings().connect_timeout, freed).await.is_err() {
-                    return Err(overflow("no connection became free in time").never_sent());
+                    return Err(overflow("no connection became free in time")
+                        .never_sent()
+                        .set_by(CONNECTIONS));
                 }
                 if let Some(sender) = host.idle().filter(|_| hop == Hop::Http1) {
                     return Ok(self.reused(sender, host, cluster));
@@ -236,9 +241,9 @@ impl Pool {
         }
         let Some(place) = connect::place(cluster, host.open()) else {
             // The connections that there are carry more, and queue what their peer does not allow.
-            return host
-                .stream(usize::MAX)
-                .ok_or_else(|| overflow("the limit of connections is reached").never_sent());
+            return host.stream(usize::MAX).ok_or_else(|| {
+                overflow("the limit of connections is reached").never_sent().set_by(CONNECTIONS)
+            });
         };
         let established = connect::establish(shared, cluster, endpoint, Alpn::H2, place).await?;
         let sender = self.handshake_http2(established, host).await?;
@@ -307,7 +312,7 @@ impl Loan {
 fn pending(shared: &Shared, limits: &Limits) -> Result<super::limits::Permit, Error> {
     limits.take(Bound::Pending).map_err(|full| {
         shared.metrics.rejected(full.what.as_str());
-        overflow(full.to_string()).never_sent()
+        overflow(full.to_string()).never_sent().set_by(&["limits.pending"])
     })
 }
 

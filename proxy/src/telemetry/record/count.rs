@@ -96,7 +96,7 @@ impl Record {
                 metrics.count(&edge, &once(Kind::Closed { error }, took), now);
             }
         }
-        if let Some(policy) = self.policy {
+        if let Some(policy) = self.forbidden {
             let kind = Kind::Denied { policy, reason: error };
             metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
         }

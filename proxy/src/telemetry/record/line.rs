@@ -49,7 +49,7 @@ impl Record {
             grpc_status: self.grpc(),
             reason: self.reason.map(Reason::as_str),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
-            policy: self.policy,
+            policy: self.policy.as_deref(),
             duration_ms: milliseconds(now.duration_since(self.started)),
             first_byte_ms: request.and_then(|r| r.first_byte).map(milliseconds),
             bytes_received: self.received.load(Ordering::Relaxed),
@@ -110,7 +110,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'static str>,
+    policy: Option<&'a str>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_ms: Option<f64>,
