@@ -51,7 +51,7 @@ impl Bed {
         let (yaml, data_plane) = match subject {
             Subject::Tulle => (yaml, DataPlane::Tulle),
             Subject::Envoy => (yaml, DataPlane::Envoy),
-            Subject::Direct => (SIDECARS.without.save(&yaml), DataPlane::Tulle),
+            Subject::Direct => (SIDECARS.without.applied(&yaml), DataPlane::Tulle),
         };
         let raw = binaries().join("bench.raw");
         fs::create_dir_all(&raw)?;

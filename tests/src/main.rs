@@ -29,7 +29,7 @@ struct Args {
     #[arg(long)]
     network: bool,
     /// The runtime is killed: another list of scenes.
-    #[arg(long, conflicts_with_all = ["envoy", "network"])]
+    #[arg(long, conflicts_with_all = ["envoy", "network", "control"])]
     crash: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]

@@ -121,7 +121,7 @@ impl Mesh {
 
     /// Puts a YAML file into its directory, where it stays.
     pub fn save(&self, file: &str, yaml: &str) -> Result<(), Failure> {
-        let text = self.without.map(|without| without.save(yaml));
+        let text = self.without.map(|without| without.applied(yaml));
         save(&self.path(file), text.as_deref().unwrap_or(yaml))
     }
 
@@ -300,7 +300,7 @@ impl Edit {
     /// Saves it anew. When that began.
     pub fn save(&self, yaml: &str) -> Result<Instant, Failure> {
         let now = Instant::now();
-        let text = self.without.map(|without| without.save(yaml));
+        let text = self.without.map(|without| without.applied(yaml));
         fs::write(&self.path, text.as_deref().unwrap_or(yaml))?;
         Ok(now)
     }

@@ -140,7 +140,7 @@ impl Stage {
         options: &[&str],
     ) -> Result<&Mesh, Failure> {
         for text in files.values_mut() {
-            *text = self.without.map_or_else(|| text.clone(), |without| without.save(text));
+            *text = self.without.map_or_else(|| text.clone(), |without| without.applied(text));
         }
         let options_kept = options.iter().map(|option| (*option).to_owned()).collect();
         let made_of = (self.data_plane, files, options_kept);

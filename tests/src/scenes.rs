@@ -27,7 +27,7 @@ pub(crate) const ALL: &[Scene] = &[
         number: 1,
         name: "first request",
         does: "From `tulle local up` to the first answer that came through two sidecars.",
-        part: SIDECARS,
+        part: Part { symptom: "has no container `tulle-proxy`", ..SIDECARS },
         run: |s| Box::pin(first_request::run(s)),
     },
     Scene {

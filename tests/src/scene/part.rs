@@ -33,7 +33,7 @@ pub const SIDECARS: Part = Part {
 
 impl Without {
     /// A file's text, without.
-    pub fn save(self, yaml: &str) -> String {
+    pub fn applied(self, yaml: &str) -> String {
         match self {
             Self::Text(from, to) => yaml.replace(from, to),
             Self::Kind(kind) => {
@@ -76,7 +76,7 @@ mod tests {
                 "kind: HTTPRoute\nspec: {}\n",
             ),
         ] {
-            assert_eq!(without.save(yaml), left, "{without:?}");
+            assert_eq!(without.applied(yaml), left, "{without:?}");
         }
     }
 }
