@@ -42,7 +42,7 @@ use tulle_xds::{
 
 use self::attached::Callers;
 pub use self::{
-    contributors::{ByCaller, Contributors, contributors, may_have_contributors},
+    contributors::{ByCaller, Contributors, Need, contributors, may_have_contributors},
     envoy::members,
     names::subject,
     references::complaints,
@@ -81,6 +81,8 @@ fn encoded(world: &World, settings: &Settings, key: &Key, callers: &Callers) -> 
         Dialect::Tulle => {
             compile(world, settings, kind, name, callers).map(|resource| resource.encode())
         }
+        Dialect::Other(features) => compile(world, settings, kind, name, callers)
+            .map(|resource| resource.within(features).encode()),
         Dialect::Envoy => envoy::compile(world, settings, kind, name, callers),
         Dialect::Grpc => grpc::compile(world, settings, kind, name, callers),
     }

@@ -16,6 +16,8 @@ mod follow;
 mod json;
 mod tally;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tulle_xds::{protocol::Version, session::NameStatus};
 
@@ -81,6 +83,9 @@ pub struct Force {
     /// How many of them are gRPC without a proxy.
     #[serde(skip)]
     pub grpc: usize,
+    /// By field, how many are of a version that does not understand it, and got all but that.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub too_old: BTreeMap<String, usize>,
 }
 
 /// A resource that a proxy did not take.

@@ -39,7 +39,7 @@ use tulle_runtime::{
     signal,
     socket::bind_private,
 };
-use tulle_xds::{client, protocol::Node};
+use tulle_xds::{client, model::Features, protocol::Node};
 
 use crate::{
     admin::{Admin, Status},
@@ -168,7 +168,11 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
 fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs) {
     let certs = Certs::new();
     let (client, handle, events) = client::Client::new(client::ClientConfig {
-        node: Node { id: config.pod.full_name(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        node: Node {
+            id: config.pod.full_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: Features::default(),
+        },
         connect: connector(config.control_plane.clone(), certs.clone()),
     });
     let enrolment = Enrolment {

@@ -14,6 +14,7 @@ mod cluster;
 mod difference;
 mod endpoint;
 pub mod envoy;
+mod feature;
 pub mod grpc;
 mod host;
 mod knob;
@@ -28,6 +29,7 @@ pub use cluster::{
     Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
 };
 pub use endpoint::{Endpoint, Endpoints, Health};
+pub use feature::{Feature, Features};
 pub use host::Host;
 pub use knob::{ClientCert, Form, Knob, Knobs};
 pub use listener::Listener;

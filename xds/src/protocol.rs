@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::model::Kind;
+use crate::model::{Features, Kind};
 
 /// Longest name that either side accepts, in bytes.
 pub const MAX_NAME: usize = 512;
@@ -55,6 +55,9 @@ impl Serialize for Version {
     }
 }
 
+/// How our own proxy calls itself.
+pub(crate) const PROGRAM: &str = "tulle-proxy";
+
 /// Who opened a stream, in its own words: nothing here is proven.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Node {
@@ -62,6 +65,8 @@ pub struct Node {
     pub id: String,
     /// Version of the program.
     pub version: String,
+    /// What it understands, if it is our own proxy.
+    pub features: Features,
 }
 
 /// From client to server: `DeltaDiscoveryRequest`.

@@ -294,8 +294,11 @@ mod tests {
     use super::*;
 
     fn connected() -> Subscription {
-        let mut client =
-            Subscription::new(Node { id: "shop/cart-1".to_owned(), version: "1".to_owned() });
+        let mut client = Subscription::new(Node {
+            id: "shop/cart-1".to_owned(),
+            version: "1".to_owned(),
+            features: crate::model::Features::default(),
+        });
         client.connected();
         client
     }

@@ -19,7 +19,7 @@ use tonic::{
 use tulle_xds::{
     cache::{Cache, Interest, Key, Want},
     client::{self, Ack, Client, ClientConfig, Event, Handle, Node},
-    model::{Invalid, Kind, SpiffeId},
+    model::{Features, Invalid, Kind, SpiffeId},
     server::{AdsService, Authorize, Caller, SessionStatus},
 };
 
@@ -131,7 +131,11 @@ impl Bench {
 fn client(address: &Arc<Mutex<SocketAddr>>, pod: &str) -> (Handle, mpsc::Receiver<Event>) {
     let to = Arc::clone(address);
     let config = ClientConfig {
-        node: Node { id: pod.to_owned(), version: "1.2.3".to_owned() },
+        node: Node {
+            id: pod.to_owned(),
+            version: "1.2.3".to_owned(),
+            features: Features::default(),
+        },
         connect: Arc::new(move || {
             let uri = format!("http://{}", *to.lock());
             Box::pin(async move {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use tulle_xds::{
     cache::{Cache, Dialect, Interest, Key, Subscriber, View, Want},
-    model::{Invalid, Kind},
+    model::{Features, Invalid, Kind},
     protocol::{Node, Request, Response},
     session::Session,
     subscription::{Subscription, Update},
@@ -86,7 +86,8 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let (cache, interest) = Cache::new();
-        let node = Node { id: POD.to_owned(), version: "0".to_owned() };
+        let node =
+            Node { id: POD.to_owned(), version: "0".to_owned(), features: Features::default() };
         let mut client = Subscription::new(node);
         client.subscribe(Kind::Workload, POD);
         Self {

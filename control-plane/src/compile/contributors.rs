@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tulle_xds::model::{Kind, Origin, Rule, Setter, envoy::own_listener};
+use tulle_xds::model::{Feature, Kind, Origin, Rule, Setter, envoy::own_listener};
 
 use super::{
     attached::{self, Callers, Fit},
     cluster, envoy, listener,
     names::{self, Target},
-    route,
+    route, workload,
 };
 use crate::world::{
     World,
@@ -23,6 +23,19 @@ pub struct Contributors {
     pub all: BTreeSet<ObjectRef>,
     /// The route behind each rule of the resource, by the rule's index.
     pub rules: Vec<Option<ObjectRef>>,
+    /// What a proxy must understand for all of it to be in force.
+    pub needs: Vec<Need>,
+}
+
+/// A field that says what older proxies do not understand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What must be understood.
+    pub feature: Feature,
+    /// Whose field it is.
+    pub object: ObjectRef,
+    /// The field, `spec.proxy.maxStreams`.
+    pub field: String,
 }
 
 /// What a resource comes from as callers in a namespace see it; `None` is everybody else.
@@ -112,12 +125,17 @@ impl Contributors {
         let tls = world.mesh_tls_for(pod).into_iter();
         self.all
             .extend(tls.map(|tls| ObjectRef { kind: ObjectKind::MeshTls, name: tls.name.clone() }));
-        self.all.extend(
-            world.mesh_config().map(|config| ObjectRef {
-                kind: ObjectKind::MeshConfig,
-                name: config.name.clone(),
-            }),
-        );
+        let Some(config) = world.mesh_config() else {
+            return;
+        };
+        let object = ObjectRef { kind: ObjectKind::MeshConfig, name: config.name.clone() };
+        let said = config.knobs.keys().filter(|knob| !pod.knobs.contains_key(knob));
+        self.needs.extend(said.map(|knob| Need {
+            feature: Feature::Knob(*knob),
+            object: object.clone(),
+            field: workload::field(*knob),
+        }));
+        self.all.insert(object);
     }
 
     fn route(&mut self, world: &World, service: &Name, number: u16, callers: &Callers) {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tulle_xds::model::{ExternalTraffic, InboundPort, Knobs, MtlsMode, Setter, SpiffeId, Workload};
+use tulle_xds::model::{
+    ExternalTraffic, InboundPort, Knob, Knobs, MtlsMode, Setter, SpiffeId, Workload,
+};
 
 use super::{Settings, names, port};
 use crate::{
@@ -57,7 +59,7 @@ fn knobs(world: &World, pod: &Pod) -> (Knobs, Vec<Setter>) {
         knobs.extend(&config.knobs);
         let said = config.knobs.keys().filter(|knob| !pod.knobs.contains_key(knob));
         setters.extend(said.map(|knob| Setter {
-            field: format!("spec.proxy.{}", knob.name()),
+            field: field(*knob),
             origin: port::origin("MeshConfig", "", &config.name.name),
         }));
     }
@@ -67,6 +69,11 @@ fn knobs(world: &World, pod: &Pod) -> (Knobs, Vec<Setter>) {
         origin: port::origin("Pod", &pod.name.namespace, &pod.name.name),
     }));
     (knobs, setters)
+}
+
+/// The field of MeshConfig that says it.
+pub(super) fn field(knob: Knob) -> String {
+    format!("spec.proxy.{}", knob.name())
 }
 
 /// Kind and name of what owns the pod. Behind a ReplicaSet stands the Deployment: the controller

@@ -190,11 +190,13 @@ fn count(metrics: &Metrics, tally: &Tally) {
     for (dialect, streams) in tally.streams() {
         let dialect = match dialect {
             Dialect::Tulle => "tulle",
+            Dialect::Other(_) => "tulle_other",
             Dialect::Envoy => "envoy",
             Dialect::Grpc => "grpc",
         };
         let gauge = metrics.streams.get_or_create(&DialectLabel { dialect });
-        gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        // There may be several other versions.
+        gauge.inc_by(i64::try_from(streams).unwrap_or(i64::MAX));
     }
     for (kind, names) in tally.rejected() {
         let gauge = metrics.rejected.get_or_create(&KindLabel { kind: word(kind) });

@@ -98,7 +98,7 @@ impl Writer<'_> {
         let whole = accepted.unwrap_or_else(|| Verdict {
             holds: true,
             reason: "Accepted",
-            message: not_by_grpc(standing, force).unwrap_or_default(),
+            message: not_by_all(standing, force).unwrap_or_default(),
         });
         if !parents.is_empty() {
             status.insert(list.to_owned(), parents.into());
@@ -152,6 +152,15 @@ fn accepted(standing: &Standing) -> Option<Verdict> {
 }
 
 /// What some of those who use it cannot do.
+fn not_by_all(standing: &Standing, force: &Force) -> Option<String> {
+    let too_old = force.too_old.iter().map(|(field, proxies)| {
+        let proxies = if *proxies == 1 { "1 proxy" } else { &format!("{proxies} proxies") };
+        format!("{proxies} too old for {field}")
+    });
+    let all: Vec<_> = not_by_grpc(standing, force).into_iter().chain(too_old).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {
     let known = !standing.beyond_grpc.is_empty() && force.grpc > 0;
     known.then(|| {
@@ -165,9 +174,10 @@ fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {
 }
 
 fn in_force(standing: &Standing, force: &Force) -> Verdict {
-    let Force { on, of, rejections, .. } = force;
+    let Force { on, of, rejections, too_old, .. } = force;
     let (holds, reason) = match (of, rejections.first()) {
         (0, _) => (true, "NotInUse"),
+        (of, _) if on == of && !too_old.is_empty() => (false, "ProxiesTooOld"),
         (of, _) if on == of => (true, "InForce"),
         (_, Some(_)) => (false, "Rejected"),
         (_, None) => (false, "Pending"),
@@ -180,8 +190,8 @@ fn in_force(standing: &Standing, force: &Force) -> Verdict {
         let first = format!("; {} rejects {}: {}", first.proxy, first.resource, first.reason);
         message.push_str(&first);
     }
-    if let Some(beyond) = not_by_grpc(standing, force) {
-        message.push_str(&format!("; {beyond}"));
+    if let Some(limits) = not_by_all(standing, force) {
+        message.push_str(&format!("; {limits}"));
     }
     Verdict { holds, reason, message }
 }

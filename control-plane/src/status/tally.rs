@@ -19,7 +19,7 @@ use tulle_xds::{
 
 use super::{Force, MAX_REJECTIONS, Rejection, Taken, contributions, how};
 use crate::{
-    compile::{Contributors, may_have_contributors},
+    compile::{Contributors, Need, may_have_contributors},
     world::objects::ObjectRef,
 };
 
@@ -70,6 +70,8 @@ struct Count {
     /// How many of them are gRPC without a proxy.
     grpc: usize,
     rejections: BTreeMap<Rejected, String>,
+    /// Holdings that lack what a field says, by field and pod.
+    lacking: BTreeMap<String, BTreeMap<String, u32>>,
 }
 
 /// Pod, resource and stream.
@@ -131,7 +133,7 @@ impl Tally {
 
     /// On how many proxies an object is in force; `None`: no proxy uses it.
     pub(super) fn force(&self, object: &ObjectRef) -> Option<Force> {
-        let Count { by: [all, waiting, rejected], grpc, rejections, .. } =
+        let Count { by: [all, waiting, rejected], grpc, rejections, lacking, .. } =
             self.objects.get(object)?;
         let shown = rejections.iter().take(MAX_REJECTIONS);
         let shown = shown.map(|((proxy, resource, _), reason)| Rejection {
@@ -145,6 +147,7 @@ impl Tally {
             rejections: shown.collect(),
             waiting: *waiting,
             grpc: *grpc,
+            too_old: lacking.iter().map(|(field, pods)| (field.clone(), pods.len())).collect(),
         })
     }
 
@@ -188,6 +191,13 @@ impl Tally {
                 let count = self.objects.entry(object.clone()).or_default();
                 count.pod(&caller.pod, *dialect, counted.how, counts);
                 self.changed.insert(object.clone());
+            }
+            if let Dialect::Other(features) = *dialect {
+                let lacks = |need: &&Need| !features.has(need.feature);
+                for need in counted.from.needs.iter().filter(lacks) {
+                    let count = self.objects.entry(need.object.clone()).or_default();
+                    count.lacks(&need.field, &caller.pod, counts);
+                }
             }
             let Some(reason) = &counted.reason else { continue };
             for object in contributions::blamed(&counted.from, reason) {
@@ -238,6 +248,21 @@ impl Count {
             for of in by.into_iter().chain(Some(&mut self.grpc).filter(|_| grpc)) {
                 *of = if counts { *of + 1 } else { of.saturating_sub(1) };
             }
+        }
+    }
+}
+
+impl Count {
+    /// A holding of a pod lacks what a field says, or no more.
+    fn lacks(&mut self, field: &str, pod: &str, counts: bool) {
+        let pods = self.lacking.entry(field.to_owned()).or_default();
+        let of = pods.entry(pod.to_owned()).or_default();
+        *of = if counts { *of + 1 } else { of.saturating_sub(1) };
+        if *of == 0 {
+            pods.remove(pod);
+        }
+        if pods.is_empty() {
+            self.lacking.remove(field);
         }
     }
 }

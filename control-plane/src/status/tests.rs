@@ -110,3 +110,25 @@ fn a_policy_has_at_most_sixteen_ancestors() {
     assert_eq!(told[0]["status"]["ancestors"].as_array().unwrap().len(), 16);
     assert_eq!(told[0]["status"]["conditions"][1]["reason"], "NotInUse");
 }
+
+#[test]
+fn proxies_that_are_too_old_are_told_by_field() {
+    let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
+    let standings = [(config.clone(), Arc::new(Standing::default()))].into();
+    let told = |too_old: &[(&str, usize)]| {
+        let too_old = too_old.iter().map(|(field, proxies)| ((*field).to_owned(), *proxies));
+        let force = Force { on: 5, of: 5, too_old: too_old.collect(), ..Force::default() };
+        let forces = [(config.clone(), force)].into();
+        let document = json::Documents::default().of(&standings, &forces, "now").remove(0);
+        let condition = &document["status"]["conditions"][1];
+        let text = |key: &str| condition[key].as_str().unwrap().to_owned();
+        (text("status"), text("reason"), document["message"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told(&[]), ("True".to_owned(), "InForce".to_owned(), String::new()));
+    let expected =
+        "3 proxies too old for spec.proxy.maxHeaders; 1 proxy too old for spec.proxy.maxStreams";
+    assert_eq!(
+        told(&[("spec.proxy.maxHeaders", 3), ("spec.proxy.maxStreams", 1)]),
+        ("False".to_owned(), "ProxiesTooOld".to_owned(), expected.to_owned())
+    );
+}

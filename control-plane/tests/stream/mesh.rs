@@ -27,7 +27,7 @@ use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, r
 use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
 use tulle_xds::{
     client::{Client, ClientConfig, Event, Handle, Node},
-    model::{Invalid, Kind, Resource},
+    model::{Features, Invalid, Kind, Resource},
     protocol::Received,
 };
 
@@ -228,7 +228,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn open(endpoint: Endpoint, pod: &str) -> Self {
-        let node = Node { id: pod.to_owned(), version: "test".to_owned() };
+        Self::with(endpoint, pod, Features::default())
+    }
+
+    /// A proxy that understands these features.
+    pub(crate) fn with(endpoint: Endpoint, pod: &str, features: Features) -> Self {
+        let node = Node { id: pod.to_owned(), version: "test".to_owned(), features };
         let connect = Arc::new(move || {
             let endpoint = endpoint.clone();
             async move { Ok::<Channel, _>(endpoint.connect().await?) }.boxed()

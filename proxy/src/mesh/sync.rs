@@ -244,7 +244,11 @@ mod tests {
     /// A writer whose control plane is what the test says.
     fn sync() -> Sync {
         let (_client, handle, _) = Client::new(ClientConfig {
-            node: Node { id: "shop/web-0".to_owned(), version: String::new() },
+            node: Node {
+                id: "shop/web-0".to_owned(),
+                version: String::new(),
+                features: tulle_xds::model::Features::default(),
+            },
             connect: Arc::new(|| async { Err("there is none".into()) }.boxed()),
         });
         let (_events, receiver) = mpsc::channel(1);

@@ -5,17 +5,29 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::{model::Kind, protocol::WILDCARD};
+use crate::{
+    model::{Features, Kind},
+    protocol::WILDCARD,
+};
 
 /// Which clients a resource is made for. The same name may need other bytes for another dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Dialect {
-    /// Our own proxy.
+    /// Our own proxy, as it is today.
     Tulle,
+    /// Our own proxy of another version, which understands these features.
+    Other(Features),
     /// Stock Envoy, as a sidecar.
     Envoy,
     /// gRPC without a proxy.
     Grpc,
+}
+
+impl Dialect {
+    /// That of our own proxy with these features.
+    pub fn of(features: Features) -> Self {
+        if features == Features::default() { Self::Tulle } else { Self::Other(features) }
+    }
 }
 
 /// Who looks at what is published.

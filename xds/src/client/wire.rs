@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::{
     model::Kind,
-    protocol::{Node, Received, Request, Response, Version},
+    protocol::{Node, PROGRAM, Received, Request, Response, Version},
 };
 
 /// What a server said that is no part of the protocol; the stream has to end.
@@ -50,8 +50,9 @@ fn error_detail(message: String) -> rpc::Status {
 fn node(node: Node) -> core::Node {
     core::Node {
         id: node.id,
-        user_agent_name: "tulle-proxy".to_owned(),
+        user_agent_name: PROGRAM.to_owned(),
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(node.version)),
+        client_features: node.features.names(),
         ..core::Node::default()
     }
 }

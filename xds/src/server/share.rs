@@ -30,7 +30,7 @@ impl Share {
     pub(super) fn new(of_pod: Names, dialect: Dialect) -> Self {
         let most = match dialect {
             Dialect::Envoy => MAX_SUBSCRIPTIONS,
-            Dialect::Tulle | Dialect::Grpc => BY_NAME,
+            Dialect::Tulle | Dialect::Other(_) | Dialect::Grpc => BY_NAME,
         };
         Self { of_pod, own: 0, most }
     }

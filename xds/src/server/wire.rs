@@ -14,8 +14,8 @@ use tonic::Status as Refusal;
 
 use crate::{
     cache::{Dialect, Published},
-    model::{Kind, envoy},
-    protocol::{Answer, Node, Received, Request, Response, Version},
+    model::{Features, Kind, envoy},
+    protocol::{Answer, Node, PROGRAM, Received, Request, Response, Version},
     session::{
         Changes, KindStatus, NameNews, NameStatus, Session,
         state::{StateRequest, StateSession},
@@ -89,7 +89,7 @@ impl Variant for Session {
         let session = Self::new(workload);
         match dialect {
             Dialect::Envoy => session.with_wildcard(envoy::own(workload)),
-            Dialect::Tulle | Dialect::Grpc => session,
+            Dialect::Tulle | Dialect::Other(_) | Dialect::Grpc => session,
         }
     }
 
@@ -131,7 +131,7 @@ impl Variant for StateSession {
         let session = Self::new(workload);
         match dialect {
             Dialect::Envoy => session.with_wildcard(envoy::own(workload)),
-            Dialect::Tulle | Dialect::Grpc => session,
+            Dialect::Tulle | Dialect::Other(_) | Dialect::Grpc => session,
         }
     }
 
@@ -215,12 +215,18 @@ fn request(request: DeltaDiscoveryRequest) -> Result<Request, Refusal> {
 
 /// What a client understands, by the name that it announces: Envoy calls itself `envoy`, gRPC's
 /// implementations `gRPC C-core`, `gRPC Node Pure JS`, `gRPC Go`, ….
+/// Our own says which features it knows.
 pub(super) fn dialect(node: Option<&core::Node>) -> Dialect {
     match node.map_or("", |node| node.user_agent_name.as_str()) {
         "envoy" => Dialect::Envoy,
         name if name.to_ascii_lowercase().starts_with("grpc") => Dialect::Grpc,
+        PROGRAM => Dialect::of(node.map(features).unwrap_or_default()),
         _ => Dialect::Tulle,
     }
+}
+
+fn features(node: &core::Node) -> Features {
+    Features::named(&node.client_features)
 }
 
 pub(super) fn node(node: &core::Node) -> Node {
@@ -228,7 +234,11 @@ pub(super) fn node(node: &core::Node) -> Node {
         Some(UserAgentVersionType::UserAgentVersion(text)) => text.clone(),
         Some(UserAgentVersionType::UserAgentBuildVersion(_)) | None => String::new(),
     };
-    Node { id: node.id.clone(), version: printable(bounded(&version, MAX_SAID)) }
+    Node {
+        id: node.id.clone(),
+        version: printable(bounded(&version, MAX_SAID)),
+        features: features(node),
+    }
 }
 
 fn response(response: Response) -> DeltaDiscoveryResponse {

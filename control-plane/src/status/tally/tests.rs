@@ -63,9 +63,13 @@ fn world() -> World {
         object(ObjectKind::TrafficPolicy, "shop", "retry"),
     );
     let mine = object(ObjectKind::HttpRoute, "far", "mine");
-    let shared =
-        Contributors { all: [split.clone(), retry].into(), rules: vec![None, Some(split)] };
-    let own = Contributors { all: [mine.clone()].into(), rules: vec![Some(mine)] };
+    let shared = Contributors {
+        all: [split.clone(), retry].into(),
+        rules: vec![None, Some(split)],
+        needs: Vec::new(),
+    };
+    let own =
+        Contributors { all: [mine.clone()].into(), rules: vec![Some(mine)], needs: Vec::new() };
     let world = World::default();
     let far: Arc<str> = "far".into();
     world.contributions.set(&Key::new(Kind::Route, NAME), [(None, shared), (Some(far), own)]);
@@ -232,7 +236,7 @@ proptest! {
                 Step::ComesFrom { name, objects } => {
                     let object = |n: usize| object(ObjectKind::HttpRoute, "shop", &n.to_string());
                     let all = objects.into_iter().map(object).collect();
-                    let from = Contributors { all, rules: vec![] };
+                    let from = Contributors { all, ..Contributors::default() };
                     world.contributions.set(&key(name), [(None, from)]);
                     tally.republished(&key(name), &world);
                 }

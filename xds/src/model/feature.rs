@@ -1,0 +1,135 @@
+//! What a proxy of ours may not understand yet.
+//!
+//! Pods live for weeks, so that a proxy may be older than its control plane. It announces the features
+//! that it knows, by their names (`client_features`). What it lacks is left out of what it gets, and
+//! the status of the object that says it tells on how many proxies that is so. A newer proxy announces
+//! names that this control plane has nothing to say about.
+//!
+//! **Invariant.** What comes into the model after a release, and a proxy of that release would refuse,
+//! is a feature. Numbers of features are of this process alone; names are for ever.
+
+use std::iter;
+
+use serde::Serialize;
+
+use super::{Knob, Resource};
+
+/// Something that came into the language after its first version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Resources say who set each value.
+    Setters,
+    /// A setting in the workload.
+    Knob(Knob),
+}
+
+/// What a proxy understands. The default is what this version does: all.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Features(u64);
+
+impl Feature {
+    /// All that this version knows.
+    pub fn all() -> impl Iterator<Item = Self> {
+        iter::once(Self::Setters).chain(Knob::ALL.into_iter().map(Self::Knob))
+    }
+
+    /// As it is announced.
+    pub fn name(self) -> String {
+        match self {
+            Self::Setters => "tulle.setters".to_owned(),
+            Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
+        }
+    }
+
+    fn bit(self) -> u64 {
+        let number = match self {
+            Self::Setters => 0,
+            Self::Knob(knob) => 1 + knob as u32,
+        };
+        1 << number
+    }
+}
+
+impl Features {
+    /// None of them: a proxy that announces nothing.
+    pub const NONE: Self = Self(0);
+
+    /// Those with these names, as far as this version knows them.
+    pub fn named(names: &[String]) -> Self {
+        Feature::all().filter(|feature| names.contains(&feature.name())).collect()
+    }
+
+    /// Their names.
+    pub fn names(self) -> Vec<String> {
+        Feature::all().filter(|feature| self.has(*feature)).map(Feature::name).collect()
+    }
+
+    /// Whether this is among them.
+    pub fn has(self, feature: Feature) -> bool {
+        self.0 & feature.bit() != 0
+    }
+}
+
+impl FromIterator<Feature> for Features {
+    fn from_iter<I: IntoIterator<Item = Feature>>(features: I) -> Self {
+        Self(features.into_iter().fold(0, |bits, feature| bits | feature.bit()))
+    }
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Feature::all().collect()
+    }
+}
+
+impl std::fmt::Debug for Features {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Serialize for Features {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+impl Resource {
+    /// The same without what a proxy with these features does not understand.
+    #[must_use]
+    pub fn within(mut self, features: Features) -> Self {
+        if let Self::Workload(workload) = &mut self {
+            workload.knobs.retain(|knob, _| features.has(Feature::Knob(*knob)));
+        }
+        if !features.has(Feature::Setters) {
+            match &mut self {
+                Self::Workload(workload) => workload.setters.clear(),
+                Self::Cluster(cluster) => cluster.setters.clear(),
+                Self::Listener(listener) => listener.setters.clear(),
+                Self::Route(route) => route.rules.iter_mut().for_each(|rule| rule.setters.clear()),
+                Self::Endpoints(_) | Self::Host(_) => {}
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_names_and_bits_of_their_own() {
+        let all: Vec<_> = Feature::all().collect();
+        for (at, feature) in all.iter().enumerate() {
+            let same =
+                |other: &Feature| other.name() == feature.name() || other.bit() == feature.bit();
+            assert_eq!(all.iter().position(same), Some(at), "{feature:?}");
+        }
+        assert_eq!(Features::named(&Features::default().names()), Features::default());
+        // Of a newer proxy this version knows a part, of the first one nothing.
+        let newer = ["tulle.setters", "tulle.flux"].map(str::to_owned);
+        assert_eq!(Features::named(&newer), Features::from_iter([Feature::Setters]));
+        assert_eq!(Features::named(&[]), Features::NONE);
+    }
+}
