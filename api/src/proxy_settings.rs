@@ -57,6 +57,11 @@ pub struct ProxySettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ForwardedClientCert")] // else the field's own text is lost
     pub forwarded_client_cert: Option<ForwardedClientCert>,
+    /// What failed always has a line in the access log; of the rest one request or connection in so
+    /// many has one. 1 logs all, 0 what failed alone. The default is 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub access_log_sample: Option<u32>,
 }
 
 /// What becomes of the request header `x-forwarded-client-cert`, which tells applications who calls.

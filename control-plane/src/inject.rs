@@ -104,8 +104,8 @@ pub struct Settings {
     pub control_plane: String,
     /// `error`, `warn`, `info`, `debug` or `trace`, for pods that do not say it.
     pub log_level: String,
-    /// Of what ended well one in so many has a line in the access log, in pods that do not say it;
-    /// `None` leaves the sidecar's default.
+    /// Of what ended well one in so many has a line in the access log, where neither pod nor MeshConfig
+    /// says it; `None` leaves the sidecar's default.
     pub access_log_sample: Option<u32>,
     /// Whether sidecars answer DNS, in pods that do not say it: for names of the cluster, where
     /// cluster DNS is not good enough.

@@ -48,6 +48,8 @@ pub struct Cluster {
     service: Option<model::ServicePort>,
     label: String,
     connections: Connections,
+    /// It is the application behind this proxy.
+    local: bool,
     /// The address from which endpoints are dialled; the kernel chooses if `None`.
     source: Option<IpAddr>,
     /// Where an endpoint that refuses is dialled instead, and from which address.
@@ -71,15 +73,17 @@ impl Cluster {
             endpoints: ArcSwap::from_pointee(set),
             outs: Mutex::default(),
             ticket: Ticket::default(),
+            local: false,
             source: None,
             other: None,
         }
     }
 
-    /// The same cluster, dialled from `source`: how an inbound proxy is told apart from the
+    /// The same cluster as the application behind this proxy, dialled from `source`: how an inbound proxy is told apart from the
     /// application's own connections.
     #[must_use]
     pub fn dialled_from(mut self, source: Option<IpAddr>) -> Self {
+        self.local = true;
         self.source = source;
         self
     }
@@ -189,6 +193,11 @@ impl Cluster {
     /// The limits and what is taken of them.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether it is the application behind this proxy.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// The address from which endpoints are dialled.

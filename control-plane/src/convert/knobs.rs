@@ -110,6 +110,8 @@ mod tests {
             ),
             ("preserve-header-case", "true", Ok(1)),
             ("preserve-header-case", "yes", Err("true or false")),
+            ("access-log-sample", "0", Ok(0)),
+            ("access-log-sample", "1%", Err("a number from 0 to 1000000")),
             ("forwarded-client-cert", "append", Ok(1)),
             ("forwarded-client-cert", "keep", Err("one of Set, Append, Off")),
         ] {
@@ -135,10 +137,11 @@ mod tests {
             max_streams: Some(8),
             preserve_header_case: Some(true),
             forwarded_client_cert: Some(ForwardedClientCert::Off),
+            access_log_sample: Some(9),
         };
         let mut faults = Vec::new();
         let values: Vec<_> = of_mesh(&settings, &mut faults).into_iter().collect();
-        let expected = [1, 2, 3, 4, 9000, 5, 6, 7, 8, 1, 2];
+        let expected = [1, 2, 3, 4, 9000, 5, 6, 7, 8, 1, 2, 9];
         assert_eq!(values, Knob::ALL.into_iter().zip(expected).collect::<Vec<_>>());
         assert_eq!(faults, []);
 

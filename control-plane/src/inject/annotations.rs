@@ -15,7 +15,6 @@ pub(crate) const INCLUDE_INBOUND_PORTS: &str = "include-inbound-ports";
 
 const LOG_LEVEL: &str = "tulle.dev/proxy-log-level";
 const DNS: &str = "tulle.dev/dns";
-const ACCESS_LOG_SAMPLE: &str = "tulle.dev/access-log-sample";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 const DATA_PLANE: &str = "tulle.dev/data-plane";
@@ -49,8 +48,6 @@ pub(super) struct Overrides {
     pub(super) redirect: Vec<String>,
     /// The sidecar's log level.
     pub(super) log_level: Option<String>,
-    /// Of what ended well one in so many has a line in the access log.
-    pub(super) access_log_sample: Option<u32>,
     /// Whether the sidecar answers DNS.
     pub(super) dns: Option<bool>,
     /// Who carries the pod's traffic.
@@ -88,11 +85,6 @@ impl Overrides {
                 let on =
                     value.parse().map_err(|_neither| bad("it must be true or false".to_owned()));
                 overrides.dns = Some(on?);
-            } else if name == ACCESS_LOG_SAMPLE {
-                let sample = value.parse().map_err(|_no_number| {
-                    bad("it must be a number: of requests that ended well one in so many is logged, 0 for none".to_owned())
-                });
-                overrides.access_log_sample = Some(sample?);
             } else if name == DATA_PLANE {
                 overrides.data_plane =
                     Some(value.parse().map_err(|unknown: UnknownDataPlane| bad(unknown.0))?);
@@ -167,7 +159,7 @@ fn unknown(name: &str) -> String {
     let known = REDIRECT.iter().map(|(short, _)| format!("{ANNOTATION}{short}"));
     let nearest = known
         .chain(Knob::ALL.map(|knob| format!("{ANNOTATION}{}", knob.annotation())))
-        .chain([LOG_LEVEL, DATA_PLANE, DNS, ACCESS_LOG_SAMPLE].map(str::to_owned))
+        .chain([LOG_LEVEL, DATA_PLANE, DNS].map(str::to_owned))
         .map(|known| (edit_distance(&known, name), known))
         .min();
     match nearest {
@@ -226,8 +218,6 @@ mod tests {
         let (overrides, _) = parse(LOG_LEVEL, "debug").expect("a level");
         assert_eq!(overrides.log_level.as_deref(), Some("debug"));
         assert_eq!(parse(DNS, "false").expect("a choice").0.dns, Some(false));
-        let sample = parse(ACCESS_LOG_SAMPLE, "100").expect("a number").0.access_log_sample;
-        assert_eq!(sample, Some(100));
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         value: Some(value),
         ..EnvVar::default()
     };
-    let sample = overrides.access_log_sample.or(settings.access_log_sample);
+    let sample = settings.access_log_sample;
     let level = overrides.log_level.as_ref().unwrap_or(&settings.log_level);
     POD_FIELDS
         .into_iter()

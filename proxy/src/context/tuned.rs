@@ -71,6 +71,9 @@ impl Settings {
                 }
                 Knob::PreserveHeaderCase => settings.preserve_header_case = *value == 1,
                 Knob::ForwardedClientCert => settings.client_cert = ClientCert::of(*value),
+                Knob::AccessLogSample => {
+                    settings.access_log_sample = u32::try_from(*value).unwrap_or(u32::MAX);
+                }
             }
         }
         settings

@@ -149,6 +149,8 @@ async fn a_request_is_one_series_at_each_end() {
     let labels = ["tls_established=\"true\",tls_protocol_version=\"1.3\",tulle_peer=\"mesh\""];
     assert_eq!(values(&pair.client, name, &labels), [1.0]);
     assert_eq!(values(&pair.server, name, &labels), [1.0]);
+    let plaintext = values(&pair.server, name, &["tulle_peer=\"plaintext\""]);
+    assert!(plaintext.is_empty(), "its own application is none of the others");
     let name = "tulle_detect_duration_seconds_count";
     assert_eq!(values(&pair.client, name, &["tulle_protocol=\"http/1.1\""]), [1.0]);
     assert_eq!(values(&pair.server, name, &["tulle_protocol=\"tls\""]), [1.0]);

@@ -114,7 +114,9 @@ async fn once(
         Error::new(Reason::Connect, detail).never_sent()
     })?;
     let Some(identity) = &told.identity else {
-        shared.metrics.handshake(Direction::Outbound, Handshake::Plaintext);
+        if !cluster.is_local() {
+            shared.metrics.handshake(Direction::Outbound, Handshake::Plaintext);
+        }
         return Ok(Io::Plain(tcp));
     };
     let connecting = Box::pin(tls::client::connect(&shared.certs, tcp, identity, alpn));

@@ -26,6 +26,7 @@ pub enum Knob {
     MaxStreams,
     PreserveHeaderCase,
     ForwardedClientCert,
+    AccessLogSample,
 }
 
 /// What kind of value a [`Knob`] has, and which are allowed. On the wire all are numbers.
@@ -56,7 +57,7 @@ pub enum ClientCert {
 
 impl Knob {
     /// All, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MaxConnections,
         Self::DetectTimeout,
         Self::HeadTimeout,
@@ -68,6 +69,7 @@ impl Knob {
         Self::MaxStreams,
         Self::PreserveHeaderCase,
         Self::ForwardedClientCert,
+        Self::AccessLogSample,
     ];
 
     /// As the field of MeshConfig's `spec.proxy` is called, and on the wire.
@@ -105,6 +107,8 @@ impl Knob {
             Self::ForwardedClientCert => {
                 ("forwardedClientCert", "forwarded-client-cert", Word(&ClientCert::WORDS))
             }
+            // 0 logs what failed alone.
+            Self::AccessLogSample => ("accessLogSample", "access-log-sample", Count(0, 1_000_000)),
         }
     }
 
