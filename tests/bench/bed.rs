@@ -17,6 +17,8 @@ use crate::{
 const YAML: &str = include_str!("mesh.yaml");
 /// The admin socket of stock Envoy in a sidecar's container.
 const ENVOY_ADMIN: &str = "/run/tulle/envoy-admin.sock";
+/// What the server answers at.
+pub(crate) const SERVER: &str = "http://server.bench:8080/";
 /// The container of a sidecar.
 const SIDECAR: &str = "tulle-proxy";
 /// How often a condition is looked at.
@@ -60,7 +62,7 @@ impl Bed {
         let (caller, server) =
             (mesh.pod("bench", "caller").await?, mesh.pod("bench", "server").await?);
         let bed = Self { subject, mesh, caller, server };
-        bed.answers("http://server.bench:8080/").await?;
+        bed.answers(SERVER).await?;
         Ok(bed)
     }
 

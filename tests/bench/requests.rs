@@ -5,7 +5,7 @@ use tulle_tests::{load::float, scene::Failure};
 
 use crate::{
     Size,
-    bed::Bed,
+    bed::{Bed, SERVER},
     row::{Row, Subject},
 };
 
@@ -22,12 +22,7 @@ struct Client {
 }
 
 const CLIENTS: [Client; 2] = [
-    Client {
-        name: "http1",
-        h2load: &["--h1", "-c", "64"],
-        fortio: &[],
-        url: "http://server.bench:8080/",
-    },
+    Client { name: "http1", h2load: &["--h1", "-c", "64"], fortio: &[], url: SERVER },
     Client {
         name: "http2",
         h2load: &["-c", "8", "-m", "8"],
