@@ -31,7 +31,7 @@ use tulle_xds::model::Mirror;
 
 use super::{
     Connection,
-    body::Upload,
+    body::{Upload, grpc_status},
     retry,
     target::{Chosen, Forward},
 };
@@ -168,12 +168,18 @@ async fn exchange(
     let answer = retry::run(&connection.cx, target, deadline, message, record).await?;
     let Answer { response, lease, .. } = answer;
     record.status(response.status());
+    if let Some(status) = grpc_status(response.headers()) {
+        record.grpc_status(status);
+    }
     let (sent, mut body) = (record.sent(), response.into_body());
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Error::new(Reason::Reset, format!("the mirror's answer broke off: {}", chain(&error)))
         })?;
+        if let Some(status) = frame.trailers_ref().and_then(grpc_status) {
+            record.grpc_status(status);
+        }
         let new = frame.data_ref().map_or(0, bytes::Bytes::len);
         sent.fetch_add(new as u64, std::sync::atomic::Ordering::Relaxed);
         read += new;

@@ -15,7 +15,7 @@ use tokio::{
 use tulle_xds::model::{Action, Filter, HeaderModifier, Limits, Mirror, Protocol, Retry, Rule};
 
 use super::{
-    ends::{Does, echo, full, http1, plays, post, text},
+    ends::{Does, echo, full, http1, http2, plays, post, text},
     harness::{CLUSTER, Pair, Sidecar, Told, backend, forward, nobody},
 };
 use crate::upstream::limits::Bound;
@@ -245,4 +245,16 @@ async fn a_copy_breaks_off_with_its_original() {
     let record = &copies(&mut pair.client, 1).await[0];
     assert_ne!(record.get("reason"), None, "{record}");
     assert_eq!(count(&pair.client, ONE, ""), 0);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_grpc_call_ends_with_its_own_status() {
+    let ((application, _), (mirror, _)) =
+        (plays(|_, _| Does::Grpc(0)).await, plays(|_, _| Does::Grpc(5)).await);
+    let told = Told { others: vec![(ONE, mirror)], ..told(mirrored(&[(ONE, 100)])) };
+    let mut pair = Pair::new(&[application], told).await;
+    let request = Request::post("http://cart/svc/Do").header("content-type", "application/grpc");
+    let request = request.body(full("x")).unwrap();
+    http2(pair.outbound).await.send_request(request).await.unwrap();
+    assert_eq!(copies(&mut pair.client, 1).await[0]["grpc_status"], "NOT_FOUND");
 }
