@@ -26,8 +26,8 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 pub use agent::Shared;
-pub use annotations::BadAnnotation;
 use annotations::Overrides;
+pub use annotations::{BadAnnotation, Slip, slips};
 pub(crate) use annotations::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
 

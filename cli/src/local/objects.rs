@@ -9,6 +9,7 @@ use k8s_openapi::api::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tulle_control_plane::inject::{Slip, slips};
 
 use super::{
     controllers::{Id, selects},
@@ -132,12 +133,38 @@ impl Objects {
                 return Ok(());
             }
         }
+        self.annotations(document, &object, kind);
         let unhonoured = honoured::unhonoured(kind, &document.value).into_iter();
         self.notes.extend(unhonoured.map(|field| Note {
             field: Some(field),
             ..document.note(&object, "has no effect here")
         }));
         Ok(())
+    }
+}
+
+impl Objects {
+    /// What is wrong with annotations of ours on pods and their templates, with where they stand.
+    fn annotations(&mut self, document: &Document, object: &str, kind: &str) {
+        let path = match kind {
+            "Pod" => "metadata.annotations",
+            "Deployment" | "ReplicaSet" => "spec.template.metadata.annotations",
+            _ => return,
+        };
+        let value = document.value.pointer(&format!("/{}", path.replace('.', "/")));
+        let annotations: BTreeMap<String, String> =
+            value.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+        for (name, slip) in slips(annotations.iter()) {
+            let field = Some(format!("{path}[{name:?}]"));
+            match slip {
+                Slip::Refused(text) => {
+                    self.problems.push(Note { field, ..document.note(object, &text) });
+                }
+                Slip::Unknown(text) => {
+                    self.notes.push(Note { field, ..document.note(object, &text) });
+                }
+            }
+        }
     }
 }
 
@@ -235,6 +262,35 @@ metadata: {name: p}
         );
         assert_eq!(objects.problems.len(), 1);
         assert!(objects.problems[0].to_string().starts_with("f.yaml:12: Service s: "));
+    }
+
+    #[test]
+    fn slips_in_annotations_are_named_where_they_stand() {
+        let yaml = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d}
+spec:
+  selector: {matchLabels: {app: d}}
+  template:
+    metadata:
+      labels: {app: d}
+      annotations: {tulle.dev/max-streams: '0', tulle.dev/max-stream: '7', example.org/x: y}
+    spec: {containers: []}
+";
+        let (documents, _) = super::super::directory::parse("f.yaml".as_ref(), yaml.as_bytes());
+        let objects = Objects::read(&documents, &Objects::default());
+        let at = "f.yaml:1: Deployment d: spec.template.metadata.annotations";
+        let text = |notes: &[Note]| notes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            text(&objects.problems),
+            [format!(
+                "{at}[\"tulle.dev/max-streams\"]: \"0\": it must be a number from 1 to 10000"
+            )]
+        );
+        let unknown = "annotation tulle.dev/max-stream is unknown and does nothing; is \
+                       tulle.dev/max-streams meant?";
+        assert_eq!(text(&objects.notes), [format!("{at}[\"tulle.dev/max-stream\"]: {unknown}")]);
     }
 
     #[test]

@@ -41,6 +41,33 @@ pub struct BadAnnotation {
     pub reason: String,
 }
 
+/// What is wrong with an annotation of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slip {
+    /// No pod with it gets a sidecar.
+    Refused(String),
+    /// It does nothing.
+    Unknown(String),
+}
+
+/// What is wrong with those of ours among the annotations of a pod or of a pod's template, by name.
+pub fn slips<'a>(
+    annotations: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Vec<(&'a str, Slip)> {
+    let mut found = Vec::new();
+    for (name, value) in annotations {
+        match Overrides::parse(std::iter::once((name, value))) {
+            Ok((_, warnings)) => {
+                found.extend(warnings.into_iter().map(|text| (name.as_str(), Slip::Unknown(text))));
+            }
+            Err(BadAnnotation { value, reason, .. }) => {
+                found.push((name.as_str(), Slip::Refused(format!("{value:?}: {reason}"))));
+            }
+        }
+    }
+    found
+}
+
 /// What the annotations of a pod say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Overrides {
