@@ -125,12 +125,12 @@ impl Client {
     pub async fn run(self) {
         let mut backoff = Backoff::new();
         while !self.events.is_closed() {
-            let error = match Box::pin(self.stream(&mut backoff)).await {
-                Ok(()) => return,
-                Err(error) => error.to_string(),
+            let Err(error) = Box::pin(self.stream(&mut backoff)).await else {
+                return;
             };
             self.shared.subscription.lock().disconnected();
-            let pause = backoff.next(&mut rand::rng());
+            let pause = backoff.next(error.is_refused(), &mut rand::rng());
+            let error = error.to_string();
             tracing::warn!(%error, retry_in = ?pause, "no stream to the control plane");
             if self.events.send(Event::Disconnected { error }).await.is_err() {
                 return;
@@ -303,6 +303,20 @@ enum StreamError {
     BadResponse(#[from] wire::BadResponse),
 }
 
+impl StreamError {
+    /// Whether nobody listens at the control plane's address.
+    fn is_refused(&self) -> bool {
+        let Self::Connect(error) = self else {
+            return false;
+        };
+        let first: &(dyn std::error::Error + 'static) = &**error;
+        std::iter::successors(Some(first), |error| error.source()).any(|error| {
+            let io = error.downcast_ref::<std::io::Error>();
+            io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        })
+    }
+}
+
 impl From<Status> for StreamError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
@@ -324,5 +338,24 @@ fn status_text(status: &Status) -> String {
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_found_below_what_wraps_it() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Wrapped(#[source] Error);
+        let refused =
+            |kind: ErrorKind| StreamError::Connect(Box::new(Wrapped(kind.into()))).is_refused();
+        assert!(refused(ErrorKind::ConnectionRefused));
+        assert!(!refused(ErrorKind::TimedOut));
+        assert!(!StreamError::Slow.is_refused());
     }
 }

@@ -73,8 +73,9 @@ pub(super) fn envoy(config: &Config, sds: &Path) -> Value {
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {
                     "cluster_name": "tulle-control-plane",
-                    // As soon again as our own sidecars come: by default Envoy waits for up to 30 s.
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "15s"}},
+                    // By default it waits for up to 30 s. Refused or not is one to Envoy, which is between what
+                    // our own sidecars do after either.
+                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}},
                 }}],
             },
             "cds_config": ads,

@@ -63,7 +63,11 @@ pub enum ConnectError {
     #[error(
         "cannot connect to {address}: {error}; is the control plane running, and does a NetworkPolicy let us through?"
     )]
-    Tcp { address: SocketAddr, error: io::Error },
+    Tcp {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
     #[error("{address} is not trusted as {name}: {error}; the roots in {} may be of another installation", .file.display())]
     Untrusted { address: SocketAddr, name: String, file: PathBuf, error: io::Error },
     #[error("TLS with {address}: {error}; is this the control plane's gRPC port?")]
