@@ -29,10 +29,12 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let annotations = pod.metadata.annotations.take().unwrap_or_default();
     // Injection has refused what is no list of ports.
-    let listed = |name: &str| {
+    let listed = |name: &str| -> Vec<u16> {
         let text = annotations.get(&format!("{ANNOTATION}{name}")).map_or("", String::as_str);
         text.split(',').filter_map(|port| port.trim().parse().ok()).collect()
     };
+    let sidecar = containers().filter(|container| container.name == SIDECAR);
+    let own = sidecar.flat_map(ports).map(|port| port.port);
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
 
     Some(Object::Pod(Arc::new(Pod {
@@ -47,11 +49,13 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         ips: addresses(&status, faults),
         host_network: spec.host_network == Some(true),
         ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ports: containers().flat_map(ports).collect(),
+        // The sidecar's own ports are the mesh's business, not the application's.
+        ports: containers().filter(|container| container.name != SIDECAR).flat_map(ports).collect(),
         meshed: containers().any(|container| container.name == SIDECAR),
         redirected: Redirected {
             only: listed(INCLUDE_INBOUND_PORTS),
-            except: listed(EXCLUDE_INBOUND_PORTS),
+            // The sidecar's own is read as it is: whoever scrapes its metrics may be meshed.
+            except: listed(EXCLUDE_INBOUND_PORTS).into_iter().chain(own).collect(),
         },
         knobs: knobs::of_pod(annotations.iter(), faults),
         owner: owners
@@ -89,9 +93,9 @@ pub(super) fn address(
     parsed.ok().map(|ip| ip.to_canonical())
 }
 
-/// The sidecar's own ports are the mesh's business, not the application's.
+/// What a container says that it listens on, by TCP.
 fn ports(container: &v1::Container) -> Vec<ContainerPort> {
-    let ports = container.ports.iter().flatten().filter(|_| container.name != SIDECAR);
+    let ports = container.ports.iter().flatten();
     ports
         .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
         .filter_map(|port| {

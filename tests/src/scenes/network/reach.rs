@@ -34,6 +34,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
             (raw.clone(), "raw 169.254.41.1 -"),
             (web(9004), REFUSED),
             (web(1), REFUSED),
+            // What the sidecar tells of itself: a Prometheus may be meshed.
+            (format!("{}/ready", web(15021)), "200 ready"),
             // UDP is not the sidecar's.
             (datagram.clone(), &seen("datagram", &shop.client)),
             ("udp://others:5000".to_owned(), &seen("datagram", &shop.client)),
