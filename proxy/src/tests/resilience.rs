@@ -25,7 +25,7 @@ fn rule(retry: Option<Retry>) -> Rule {
 }
 
 /// Twice on 503, with hardly a pause.
-fn twice() -> Retry {
+pub(super) fn twice() -> Retry {
     Retry {
         attempts: 2,
         statuses: vec![StatusCode::SERVICE_UNAVAILABLE],

@@ -13,6 +13,7 @@ use tulle_xds::model::{Limits, MtlsMode, Origin, Protocol, Retry, Rule, Setter};
 use super::{
     ends::{Does, echo, full, http1, http2, plays, post, raw, text},
     harness::{CLUSTER, Pair, Sidecar, Told, forward, nobody},
+    resilience::twice,
 };
 use crate::{context::Settings, upstream::limits::Bound};
 
@@ -253,16 +254,8 @@ async fn a_record_names_the_policy_behind_a_retry_a_timeout_and_a_limit() {
             rule: String::new(),
         },
     };
-    let retry = Retry {
-        attempts: 1,
-        statuses: vec![StatusCode::SERVICE_UNAVAILABLE],
-        grpc_statuses: Vec::new(),
-        on_connect: false,
-        on_reset: false,
-        base_backoff: Duration::from_millis(1),
-        max_backoff: Duration::from_millis(1),
-    };
-    let mut rule = Rule { retry: Some(retry), ..forward() };
+    let once = Retry { attempts: 1, ..twice() };
+    let mut rule = Rule { retry: Some(once), ..forward() };
     rule.timeouts.request = Some(Duration::from_millis(200));
     rule.setters = vec![
         set("spec.retries", "patient"),

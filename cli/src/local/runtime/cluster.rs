@@ -141,10 +141,13 @@ impl Cluster {
     }
 
     fn declare(&mut self, objects: Objects) {
-        self.moved |=
-            objects.services != self.objects.services || objects.slices != self.objects.slices;
-        (self.services, self.refused) = self.allocator.fill(objects.services.iter());
-        self.publisher.services(&self.services);
+        // Most edits are of something else, and thousands of Services take their time.
+        let services = objects.services != self.objects.services;
+        if services {
+            (self.services, self.refused) = self.allocator.fill(objects.services.iter());
+            self.publisher.services(&self.services);
+        }
+        self.moved |= services || objects.slices != self.objects.slices;
         self.objects = objects;
     }
 
