@@ -19,6 +19,7 @@ pub mod files;
 pub mod inject;
 pub mod metrics;
 pub mod output;
+pub mod parallel;
 pub mod problem;
 pub mod publish;
 pub mod roster;

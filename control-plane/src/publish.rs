@@ -17,7 +17,7 @@ mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    slice,
+    iter, slice,
     sync::Arc,
     time::Duration,
 };
@@ -40,6 +40,7 @@ use crate::{
     files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
+    parallel,
     problem::{Effect, Place, Problem},
     roster::Roster,
     status::{Contributions, Standing},
@@ -149,10 +150,8 @@ impl Publisher {
                     self.take(batch, &mut batches);
                 }
                 want = interest.recv() => {
-                    self.want(want);
-                    while let Some(want) = interest.try_recv() {
-                        self.want(want);
-                    }
+                    let all = iter::once(want).chain(iter::from_fn(|| interest.try_recv()));
+                    self.want(all.collect());
                 }
                 Some(reply) = questions.recv() => {
                     // Whoever asked may have gone.
@@ -271,47 +270,66 @@ impl Publisher {
     /// Compiles what is about these subjects, and publishes it: what a route leads to before the
     /// route, and what is gone after it.
     fn update(&mut self, subjects: &Dirty, wildcards: &[Key]) {
-        let mut changes = Vec::new();
+        let (mut changes, mut keys) = (Vec::new(), Vec::new());
         for subject in subjects {
             for wildcard in wildcards {
                 let now = compile::members(&self.world, wildcard, subject);
                 let gone = self.wanted.set_members(subject, wildcard, &now);
                 changes.extend(gone.into_iter().map(Change::gone));
             }
-            for (key, member) in self.wanted.about(subject) {
-                let contents = self.compile(key);
-                let part = if member { Part::Is } else { Part::IsNot };
-                changes.push(Change { key: key.clone(), contents, part });
-            }
+            let part = |member| if member { Part::Is } else { Part::IsNot };
+            keys.extend(
+                self.wanted.about(subject).map(|(key, member)| (key.clone(), part(member))),
+            );
         }
+        changes.extend(self.compile_all(keys));
         changes.sort_by_key(Change::rank);
         for change in changes {
             self.put(change);
         }
     }
 
-    fn want(&mut self, want: Want) {
-        match want {
-            Want::Wanted(wildcard) if &*wildcard.name == WILDCARD => {
-                self.wanted.want_all(wildcard.clone());
-                self.update(&self.world.served(), slice::from_ref(&wildcard));
-                self.cache.complete(wildcard);
-            }
-            Want::Unwanted(wildcard) if &*wildcard.name == WILDCARD => {
-                for key in self.wanted.unwant_all(&wildcard) {
-                    self.put(Change::gone(key));
+    /// Takes in what has become wanted and unwanted. Whoever asks for one thing does not wait for those who want
+    /// everything.
+    fn want(&mut self, wants: Vec<Want>) {
+        let (mut named, mut wildcards) = (Vec::new(), Vec::new());
+        for want in wants {
+            let (Want::Wanted(key) | Want::Unwanted(key)) = &want;
+            match want {
+                _ if &*key.name == WILDCARD => wildcards.push(want),
+                Want::Wanted(key) => {
+                    self.wanted.name(&key, true);
+                    named.push((key, Part::IsNot));
+                }
+                Want::Unwanted(key) => {
+                    self.contributions.remove(&key);
+                    self.wanted.name(&key, false);
                 }
             }
-            Want::Wanted(key) => {
-                self.wanted.name(&key, true);
-                let contents = self.compile(&key);
-                self.put(Change { key, contents, part: Part::IsNot });
-            }
-            Want::Unwanted(key) => {
-                self.contributions.remove(&key);
-                self.wanted.name(&key, false);
+        }
+        for change in self.compile_all(named) {
+            self.put(change);
+        }
+        for want in wildcards {
+            match want {
+                Want::Wanted(wildcard) => {
+                    self.wanted.want_all(wildcard.clone());
+                    self.update(&self.world.served(), slice::from_ref(&wildcard));
+                    self.cache.complete(wildcard);
+                }
+                Want::Unwanted(wildcard) => {
+                    for key in self.wanted.unwant_all(&wildcard) {
+                        self.put(Change::gone(key));
+                    }
+                }
             }
         }
+    }
+
+    fn compile_all(&self, keys: Vec<(Key, Part)>) -> Vec<Change> {
+        let contents = parallel::map(&keys, |(key, _)| self.compile(key));
+        let of = |((key, part), contents)| Change { key, contents, part };
+        keys.into_iter().zip(contents).map(of).collect()
     }
 
     /// What a key stands for now; notes which objects it comes from.

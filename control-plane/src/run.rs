@@ -152,7 +152,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         authority,
         metrics: Arc::clone(&metrics),
     };
-    let incoming = server::incoming(listener, tls, Limits::default(), metrics, drain.clone());
+    let stages = (readiness.clone(), drain.clone());
+    let incoming = server::incoming(listener, tls, Limits::default(), metrics, stages);
     serve_grpc(incoming, certificates, &ads, &drain, &mut tasks);
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),

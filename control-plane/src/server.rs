@@ -21,6 +21,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tulle_runtime::{
     drain::Drain,
+    ready::Readiness,
     room::{Place, Room},
     seldom::Seldom,
 };
@@ -121,13 +122,14 @@ pub struct Incoming {
     pub strangers: ReceiverStream<Accepted>,
 }
 
-/// Accepts connections until the drain starts.
+/// Accepts connections until the drain starts. Those that come before `readiness` wait for it, in the kernel's queue:
+/// whoever is not known yet would be turned away, and stay away for longer than that.
 pub fn incoming(
     listener: TcpListener,
     tls: watch::Receiver<Arc<ServerConfig>>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    drain: Drain,
+    (readiness, drain): (Readiness, Drain),
 ) -> Incoming {
     let ((proven, proven_come), (strangers, strangers_come)) =
         (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
@@ -135,7 +137,7 @@ pub fn incoming(
     tokio::spawn(async move {
         tokio::select! {
             () = drain.started() => {}
-            () = port.accept(listener) => {}
+            () = async { readiness.ready().await; port.accept(listener).await } => {}
         }
     });
     Incoming {
@@ -232,6 +234,19 @@ mod tests {
         socket.connect(to).await.unwrap()
     }
 
+    async fn port(limits: Limits, readiness: Readiness) -> (SocketAddr, Arc<Metrics>, impl Sized) {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
+        let authority = Authority::new(roots.clone(), Duration::from_secs(3600));
+        let certificate = ServerCertificate::new(authority).unwrap();
+        let (current, tls) = watch::channel(tls(&roots.current(), certificate).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (metrics, (trigger, drain)) = (Arc::new(Metrics::default()), drain::channel());
+        let incoming = incoming(listener, tls, limits, Arc::clone(&metrics), (readiness, drain));
+        (address, metrics, (current, trigger, incoming))
+    }
+
     /// Waits until the other side has closed; returns when.
     async fn closed(mut stream: TcpStream) -> Instant {
         assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)), "nobody said anything");
@@ -240,16 +255,8 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_stalls_in_its_handshake_keeps_nobody_else_out_and_not_for_long() {
-        let folder = tempfile::tempdir().unwrap();
-        let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
-        let authority = Authority::new(roots.clone(), Duration::from_secs(3600));
-        let certificate = ServerCertificate::new(authority).unwrap();
-        let (_current, tls) = watch::channel(tls(&roots.current(), certificate).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let limits = Limits { all: Room::new(9, 9), strangers: Room::new(3, 2) };
-        let (metrics, (_trigger, drain)) = (Arc::new(Metrics::default()), drain::channel());
-        let _incoming = incoming(listener, tls, limits, Arc::clone(&metrics), drain);
+        let (address, metrics, _open) = port(limits, Readiness::new()).await;
 
         let begun = Instant::now();
         let (first, second) =
@@ -265,5 +272,23 @@ mod tests {
         // They are gone, and there is room again.
         let again = closed(connect("127.0.0.2:0", address).await).await;
         assert!(again - begun >= 2 * HANDSHAKE, "{:?}", again - begun);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_too_early_waits() {
+        let readiness = Readiness::new();
+        let blocker = readiness.block("a slow source");
+        let full = Limits { all: Room::new(0, 0), strangers: Room::new(0, 0) };
+        let (address, metrics, _open) = port(full, readiness).await;
+        let waiting = tokio::spawn(closed(connect("127.0.0.2:0", address).await));
+        // As long as a connection that is accepted takes to be closed, and longer.
+        let (other, _, _open) =
+            port(Limits { all: Room::new(0, 0), ..Limits::default() }, Readiness::new()).await;
+        closed(connect("127.0.0.2:0", other).await).await;
+        assert!(!waiting.is_finished());
+        assert_eq!(metrics.connections_refused.get(), 0);
+        drop(blocker);
+        waiting.await.unwrap();
+        assert_eq!(metrics.connections_refused.get(), 1);
     }
 }

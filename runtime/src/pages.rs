@@ -1,8 +1,11 @@
-//! The pages of the program itself.
+//! What the process takes of the machine: pages of its own code, and processor time.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, ptr};
+use std::{fs, io, os::unix::fs::MetadataExt as _, ptr, time::Duration};
 
-use rustix::mm::{Advice, madvise};
+use rustix::{
+    mm::{Advice, madvise},
+    time::{ClockId, clock_gettime},
+};
 
 /// Forgets which pages of its code the process has touched so far: what it goes on to use comes back from the page
 /// cache at a fault each 64 KiB, and what only its start needed (reading arguments, the first certificate) is held no
@@ -29,6 +32,13 @@ pub fn forget_code() -> io::Result<usize> {
         bytes += end - start;
     }
     Ok(bytes)
+}
+
+/// Processor time that the process has used, all threads together.
+pub fn cpu_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(used.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(used.tv_nsec).unwrap_or_default())
 }
 
 /// The mappings of `program` (an inode) that hold code, from `/proc/PID/maps` (proc(5)).

@@ -8,12 +8,12 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// What the process waits for before it may get traffic. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    pending: Arc<Mutex<BTreeMap<u64, String>>>,
+    pending: watch::Sender<BTreeMap<u64, String>>,
     next: Arc<AtomicU64>,
 }
 
@@ -36,18 +36,25 @@ impl Readiness {
     pub fn block(&self, what: impl Into<String>) -> Blocker {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let what = what.into();
-        self.pending.lock().insert(id, what.clone());
+        self.pending.send_modify(|pending| drop(pending.insert(id, what.clone())));
         Blocker { readiness: self.clone(), id, what }
     }
 
     /// What is waited for, oldest first.
     pub fn pending(&self) -> Vec<String> {
-        self.pending.lock().values().cloned().collect()
+        self.pending.borrow().values().cloned().collect()
     }
 
     /// Whether nothing is waited for.
     pub fn is_ready(&self) -> bool {
-        self.pending.lock().is_empty()
+        self.pending.borrow().is_empty()
+    }
+
+    /// Resolves as soon as nothing is waited for. Cancel safe.
+    pub async fn ready(&self) {
+        let mut pending = self.pending.subscribe();
+        // This holds a sender: it cannot be gone.
+        let _gone = pending.wait_for(BTreeMap::is_empty).await.is_err();
     }
 }
 
@@ -55,13 +62,13 @@ impl Blocker {
     /// Says why it still takes: `certificate` becomes `certificate (reason)`.
     pub fn because(&self, reason: impl std::fmt::Display) {
         let text = format!("{} ({reason})", self.what);
-        self.readiness.pending.lock().insert(self.id, text);
+        self.readiness.pending.send_modify(|pending| drop(pending.insert(self.id, text)));
     }
 }
 
 impl Drop for Blocker {
     fn drop(&mut self) {
-        self.readiness.pending.lock().remove(&self.id);
+        self.readiness.pending.send_modify(|pending| drop(pending.remove(&self.id)));
     }
 }
 
@@ -69,9 +76,10 @@ impl Drop for Blocker {
 mod tests {
     use super::*;
 
-    #[test]
-    fn ready_when_the_last_blocker_is_gone() {
+    #[tokio::test]
+    async fn ready_when_the_last_blocker_is_gone() {
         let ready = Readiness::new();
+        ready.ready().await;
         assert!(ready.is_ready());
         let certificate = ready.block("certificate");
         let workload = ready.block("workload");
@@ -79,7 +87,12 @@ mod tests {
         assert_eq!(ready.pending(), ["certificate (connection refused)", "workload"]);
         drop(workload);
         assert!(!ready.is_ready());
+        let waiting = ready.clone();
+        let waited = tokio::spawn(async move { waiting.ready().await });
+        tokio::task::yield_now().await;
+        assert!(!waited.is_finished());
         drop(certificate);
         assert!(ready.is_ready());
+        waited.await.unwrap();
     }
 }

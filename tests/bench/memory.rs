@@ -1,7 +1,9 @@
 //! What a sidecar holds: alone, in a large mesh, using a part of it, and after its application has
 //! dialled very many addresses outside of it.
 
-use tokio::process::Command;
+use std::time::Duration;
+
+use tokio::{process::Command, time::sleep};
 use tulle_tests::{mesh::output_of, scene::Failure};
 
 use crate::{
@@ -15,6 +17,8 @@ use crate::{
 const LISTENER: &str = include_str!("memory/listener.py");
 /// Dials each of them once.
 const DIALLER: &str = include_str!("memory/dialler.py");
+/// How long a sidecar that has answered its first requests is left alone before it is called idle.
+const REST: Duration = Duration::from_secs(13);
 /// Requests before anything is compared.
 const WARM: usize = 20;
 /// Addresses outside of the mesh, set aside for benchmarks (RFC 2544).
@@ -23,6 +27,8 @@ const STRANGERS: &str = "198.18.0.0/15";
 pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> {
     let memory = || bed.sidecar_memory(&bed.caller);
     let row = |metric, value| Row::new("memory", Subject::Tulle, (metric, "MiB"), vec![value]);
+    // What a sidecar at rest does not need it gives back within twelve seconds of its start, and then ever more seldom.
+    sleep(REST).await;
     let idle = memory().await?;
     // The first requests bring code back that has lain idle: what follows is compared with that.
     for _ in 0..WARM {

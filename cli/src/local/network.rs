@@ -226,14 +226,14 @@ async fn ip(programs: &Programs, batch: &str, doing: &'static str) -> Result<(),
     run(command, batch, doing).await
 }
 
-/// Replaces the translation of service addresses, all in one transaction.
+/// Changes the translation of service addresses by this script, in one transaction.
 ///
 /// # Errors
 /// What `nft` says.
-pub(super) async fn translate(programs: &Programs, rules: &str) -> Result<(), NetworkError> {
+pub(super) async fn translate(programs: &Programs, script: &str) -> Result<(), NetworkError> {
     let mut command = Command::new(&programs.nft);
     command.args(["-f", "-"]);
-    run(command, rules, "translating service addresses").await
+    run(command, script, "translating service addresses").await
 }
 
 async fn run(mut command: Command, input: &str, doing: &'static str) -> Result<(), NetworkError> {

@@ -21,7 +21,9 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     unknown: Unknown,
     faults: &mut Vec<Fault>,
 ) -> Option<T> {
-    let typed: T = match serde_path_to_error::deserialize(value) {
+    // Nobody keeps track of where it reads until something is wrong there.
+    let read = T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value));
+    let typed: T = match read {
         Ok(typed) => typed,
         Err(error) => {
             faults.push(Fault::fatal(field(error.path()), error.inner().to_string()));
@@ -31,11 +33,11 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     // The types ignore what they do not know, so what they would write tells what they took in.
     let understood = serde_json::to_value(&typed).unwrap_or_default();
     // They also take a list for their fields in order, which no Kubernetes object means.
-    if let Some(field) = list_for_fields(value, &understood, &Field::default()) {
+    if let Some(field) = list_for_fields(value, &understood, &At::Whole) {
         faults.push(Fault::fatal(field, "is a list where fields with names are expected"));
         return None;
     }
-    unknown_fields(value, &understood, &Field::default(), &mut |field, value| {
+    unknown_fields(value, &understood, &At::Whole, &mut |field, value| {
         // Our own types leave out what is empty, and refuse what they do not know by themselves.
         if unknown == Unknown::Refuse && is_empty(value) {
             return;
@@ -59,34 +61,54 @@ pub(super) fn read_ours<T: DeserializeOwned + Serialize + Validate>(
     Some(typed)
 }
 
-fn unknown_fields(raw: &Value, typed: &Value, at: &Field, report: &mut impl FnMut(Field, &Value)) {
+/// Where a walk stands: it becomes a [`Field`] only where there is something to say.
+enum At<'a> {
+    Whole,
+    Key(&'a Self, &'a str),
+    Index(&'a Self, usize),
+}
+
+impl At<'_> {
+    fn field(&self) -> Field {
+        match self {
+            At::Whole => Field::default(),
+            At::Key(outer, key) => outer.field().key(key),
+            At::Index(outer, index) => outer.field().index(*index),
+        }
+    }
+}
+
+fn unknown_fields(raw: &Value, typed: &Value, at: &At<'_>, report: &mut impl FnMut(Field, &Value)) {
     match (raw, typed) {
         (Value::Object(raw), Value::Object(typed)) => {
             for (key, value) in raw.iter().filter(|(_, value)| !value.is_null()) {
+                let at = At::Key(at, key);
                 match typed.get(key) {
-                    Some(typed) => unknown_fields(value, typed, &at.key(key), report),
-                    None => report(at.key(key), value),
+                    Some(typed) => unknown_fields(value, typed, &at, report),
+                    None => report(at.field(), value),
                 }
             }
         }
         (Value::Array(raw), Value::Array(typed)) => {
             for (index, (raw, typed)) in raw.iter().zip(typed).enumerate() {
-                unknown_fields(raw, typed, &at.index(index), report);
+                unknown_fields(raw, typed, &At::Index(at, index), report);
             }
         }
         _ => {}
     }
 }
 
-fn list_for_fields(raw: &Value, typed: &Value, at: &Field) -> Option<Field> {
+fn list_for_fields(raw: &Value, typed: &Value, at: &At<'_>) -> Option<Field> {
     match (raw, typed) {
-        (Value::Array(_), Value::Object(_)) => Some(at.clone()),
+        (Value::Array(_), Value::Object(_)) => Some(at.field()),
         (Value::Object(raw), Value::Object(typed)) => raw
             .iter()
-            .find_map(|(key, value)| list_for_fields(value, typed.get(key)?, &at.key(key))),
+            .find_map(|(key, value)| list_for_fields(value, typed.get(key)?, &At::Key(at, key))),
         (Value::Array(raw), Value::Array(typed)) => {
             let mut items = raw.iter().zip(typed).enumerate();
-            items.find_map(|(index, (raw, typed))| list_for_fields(raw, typed, &at.index(index)))
+            items.find_map(|(index, (raw, typed))| {
+                list_for_fields(raw, typed, &At::Index(at, index))
+            })
         }
         _ => None,
     }

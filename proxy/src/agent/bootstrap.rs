@@ -75,7 +75,7 @@ pub(super) fn envoy(config: &Config, sds: &Path) -> Value {
                     "cluster_name": "tulle-control-plane",
                     // By default it waits for up to 30 s. Refused or not is one to Envoy, which is between what
                     // our own sidecars do after either.
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}},
+                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
                 }}],
             },
             "cds_config": ads,

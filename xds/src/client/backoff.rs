@@ -8,7 +8,7 @@ const BASE: Duration = Duration::from_millis(100);
 /// After a connection that cost the server something.
 const MAX: Duration = Duration::from_secs(15);
 /// After one that the kernel refused: nobody is there yet, and whoever comes finds its clients within this time.
-const MAX_REFUSED: Duration = Duration::from_secs(1);
+const MAX_REFUSED: Duration = Duration::from_millis(500);
 
 /// Decorrelated jitter: each pause is random between the base and three times the one before, so
 /// that clients which lost the same server do not come back together.

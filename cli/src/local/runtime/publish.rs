@@ -16,7 +16,7 @@ use super::cluster::{Cluster, Member};
 use crate::local::{
     controllers::{Id, Labels, endpoints::ByService, services},
     dns::Zone,
-    network::{self, rules},
+    network::{self, rules::Rules},
     objects::Note,
     overview::{ContainerLine, DeploymentLine, Overview, PodLine, ServiceLine},
     pod::{
@@ -39,7 +39,7 @@ pub(super) struct Outlets {
 pub(super) struct View {
     files: BTreeMap<String, String>,
     /// How Services are reached, by address and by name; none where that is as it was.
-    reach: Option<(String, Zone)>,
+    reach: Option<(Rules, Zone)>,
     overview: Overview,
 }
 
@@ -48,7 +48,7 @@ impl View {
         let slices = cluster.objects.slices.values().chain(cluster.slices.values());
         let slices: ByService<'_> = slices.collect();
         let services = || cluster.services.iter();
-        let reach = || (rules::text(services(), &slices), Zone::of(services(), &slices));
+        let reach = || (Rules::of(services(), &slices), Zone::of(services(), &slices));
         Self {
             files: files(cluster),
             reach: cluster.moved.then(reach),
@@ -68,9 +68,9 @@ pub(super) struct Publisher {
     /// Files that are written.
     written: BTreeMap<String, String>,
     /// Rules as they shall be.
-    rules: String,
-    /// Rules as the kernel has them.
-    in_force: String,
+    rules: Option<Arc<Rules>>,
+    /// Rules as the kernel has them, if that is known.
+    in_force: Option<Arc<Rules>>,
     /// Why the kernel does not follow, if it does not.
     fault: Option<String>,
     user_maps: BTreeMap<Id, ConfigMap>,
@@ -85,8 +85,8 @@ impl Publisher {
             verdict,
             services: BTreeMap::new(),
             written: BTreeMap::new(),
-            rules: String::new(),
-            in_force: String::new(),
+            rules: None,
+            in_force: None,
             fault: None,
             user_maps: BTreeMap::new(),
             produced_maps: BTreeMap::new(),
@@ -125,15 +125,18 @@ impl Publisher {
     /// of an address, it works.
     pub(super) async fn publish(&mut self, mut view: View) -> bool {
         if let Some((rules, zone)) = view.reach {
-            self.rules = rules;
+            self.rules = Some(Arc::new(rules));
             self.out.zone.send_if_modified(|last| {
                 let changed = **last != zone;
                 *last = Arc::new(zone);
                 changed
             });
         }
-        if self.rules != self.in_force {
-            match network::translate(&self.cx.programs, &self.rules).await {
+        if let Some(rules) = &self.rules
+            && self.rules != self.in_force
+        {
+            let script = rules.script(self.in_force.take().as_deref());
+            match network::translate(&self.cx.programs, &script).await {
                 Ok(()) => (self.in_force, self.fault) = (self.rules.clone(), None),
                 Err(error) => {
                     tracing::error!(%error, "service addresses keep their old targets");
