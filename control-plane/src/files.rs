@@ -161,25 +161,30 @@ struct Source {
 
 impl Source {
     fn run(mut self, batches: &mpsc::Sender<Batch>) {
-        let mut first = true;
-        let mut reported = Vec::new();
+        let mut reported = None;
         while !batches.is_closed() {
-            let mut events = Vec::new();
-            self.look(first, &mut events);
-            let problems = self.files.problems();
-            let places = self.files.take_places();
-            let moved = !places.is_empty();
-            if first || !events.is_empty() || problems != reported || moved {
-                reported.clone_from(&problems);
-                if batches.blocking_send(Batch { events, problems, places }).is_err() {
-                    return;
-                }
+            if let Some(batch) = self.batch(&mut reported)
+                && batches.blocking_send(batch).is_err()
+            {
+                return;
             }
-            first = false;
             if !self.wait() {
                 return;
             }
         }
+    }
+
+    /// What is new since the problems that were `reported` last, if anything is; the first time everything.
+    fn batch(&mut self, reported: &mut Option<Vec<Problem>>) -> Option<Batch> {
+        let (first, mut events) = (reported.is_none(), Vec::new());
+        self.look(first, &mut events);
+        if !self.files.take_touched() && !first {
+            return None;
+        }
+        let (problems, places) = (self.files.problems(), self.files.take_places());
+        let news = reported.as_ref() != Some(&problems) || !events.is_empty() || !places.is_empty();
+        *reported = Some(problems.clone());
+        news.then_some(Batch { events, problems, places })
     }
 
     /// Waits for something to do. `false` if nothing can come any more.

@@ -34,9 +34,11 @@ pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> 
     for _ in 0..WARM {
         bed.answers(SERVER).await?;
     }
+    let server = bed.server.ip.clone().unwrap_or_default();
+    crowd::write(&bed.mesh.path(""), 1, 1, &server)?;
+    bed.answers("http://svc-0.crowd/").await?;
     let warm = memory().await?;
 
-    let server = bed.server.ip.clone().unwrap_or_default();
     crowd::write(&bed.mesh.path(""), size.services, size.used, &server)?;
     let last = format!("http://svc-{}.crowd/", size.used - 1);
     bed.answers(&last).await?;

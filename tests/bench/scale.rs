@@ -89,12 +89,19 @@ pub(crate) async fn measure(bed: &Bed, size: Size) -> Result<Vec<Row>, Failure> 
 
 /// Whether the Envoy has accepted what it was sent last, and that is so many Services.
 async fn accepted(bed: &Bed, control_plane: &Pod, services: usize) -> Result<bool, Failure> {
-    let ask =
-        ["curl", "-sf", "--unix-socket", "/tulle/output/admin.sock", "http://x/debug/streams"];
-    // One that has just been started has no socket yet.
-    let Ok(streams) = bed.mesh.exec(control_plane, "control-plane", &ask).await else {
-        return Ok(false);
+    let ask = async |path: &str| {
+        let url = format!("http://x{path}");
+        let curl = ["curl", "-sf", "--unix-socket", "/tulle/output/admin.sock", &url];
+        // One that has just been started has no socket yet.
+        bed.mesh.exec(control_plane, "control-plane", &curl).await.unwrap_or_default()
     };
+    // The list of all names costs both sides as much as what is measured: only if it may be what is waited for.
+    let metrics = ask("/metrics").await;
+    let says = |line: &str| metrics.lines().any(|said| said == line);
+    if !says("tulle_xds_streams{dialect=\"envoy\"} 1") || !says("tulle_push_pending 0") {
+        return Ok(false);
+    }
+    let streams = ask("/debug/streams").await;
     let streams: Vec<Value> = json(&streams)?;
     let envoy = streams.iter().find(|stream| stream["caller"]["pod"] == "bench/envoy");
     let kinds = envoy.and_then(|envoy| envoy["kinds"].as_array()).map_or(&[][..], Vec::as_slice);

@@ -1,6 +1,7 @@
 //! What all files together say: which object is in force, who else claims its name. Pure.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
@@ -16,11 +17,38 @@ use crate::{
 };
 
 /// Which file: the index of its directory on the command line, and its path.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 pub(super) struct FileId {
     pub(super) directory: usize,
     pub(super) path: Arc<Path>,
 }
+
+impl FileId {
+    /// Byte by byte: paths compare component by component, which was half of the work on 5,000 files at rest.
+    fn key(&self) -> (usize, &[u8]) {
+        (self.directory, self.path.as_os_str().as_encoded_bytes())
+    }
+}
+
+impl Ord for FileId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for FileId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for FileId {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for FileId {}
 
 /// Who says what about an object, the one that counts first.
 type Claims = BTreeMap<Claim, Object>;
@@ -37,6 +65,8 @@ pub(super) struct Files {
     contested: BTreeSet<ObjectRef>,
     in_force: HashMap<ObjectRef, Object>,
     places: Vec<(ObjectRef, Option<Place>)>,
+    /// Whether any file was taken in since that was asked last.
+    touched: bool,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +146,11 @@ impl Files {
         self.files.keys()
     }
 
+    /// Whether any file came, changed or went since it was asked last.
+    pub(super) fn take_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
+    }
+
     /// Where objects that refer to others stand now, `None` if they have gone: what has changed
     /// since it was asked last.
     pub(super) fn take_places(&mut self) -> Vec<(ObjectRef, Option<Place>)> {
@@ -161,6 +196,7 @@ impl Files {
 
     /// The events by which the touched objects come into or go out of force.
     fn settle(&mut self, touched: BTreeSet<ObjectRef>) -> Vec<Event> {
+        self.touched = true;
         let mut events = Vec::new();
         for reference in touched {
             if self.claims.get(&reference).is_some_and(|claims| claims.len() > 1) {
