@@ -153,11 +153,12 @@ impl Bed {
         Ok(counts.sum())
     }
 
-    /// When the control plane was started, in the kernel's ticks (proc(5): field 22).
-    pub(crate) async fn control_plane_started(&self) -> Result<String, Failure> {
+    /// When the control plane was started, in seconds after the machine (proc(5): field 22, in ticks of 10 ms).
+    pub(crate) async fn control_plane_started(&self) -> Result<f64, Failure> {
         let pod = self.mesh.pod("tulle-system", "tulle-control-plane").await?;
         let stat = self.mesh.exec(&pod, "control-plane", &["cat", "/proc/1/stat"]).await?;
-        Ok(stat.split_whitespace().nth(21).unwrap_or_default().to_owned())
+        let ticks = stat.split_whitespace().nth(21).and_then(|field| field.parse::<f64>().ok());
+        ticks.map(|ticks| ticks / 100.0).ok_or_else(|| Failure(format!("no start in {stat:?}")))
     }
 
     /// Memory of the control plane in MiB.
