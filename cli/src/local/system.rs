@@ -109,6 +109,8 @@ apiVersion: v1
 kind: Service
 metadata: {name: tulle-control-plane, namespace: tulle-system}
 spec:
+  # There is one, which lets its clients wait until it is ready: sooner for them than to try again.
+  publishNotReadyAddresses: true
   selector: {app: tulle-control-plane}
   ports:
     - {name: grpc, port: 15010, targetPort: grpc}
