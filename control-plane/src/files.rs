@@ -58,7 +58,8 @@ pub const SETTLE: Duration = Duration::from_millis(100);
 /// Inotify sees everything on local file systems; this is for those where it does not.
 const RESCAN: Duration = Duration::from_secs(2);
 
-/// How many times as long as a look at everything the pause after it is, at least: 5,000 files take 40 ms.
+/// How many times as long as a look at everything the pause after it is, at least: it takes 1 % of a processor, however
+/// many files there are.
 const RESCAN_SHARE: u32 = 100;
 
 /// Notifications that may wait. When there are more, everything is looked at instead.

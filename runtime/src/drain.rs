@@ -74,16 +74,12 @@ impl Drain {
     /// Resolves as [`started`](Self::started) does, for whoever is told of the end and has nothing in flight that it
     /// should wait for.
     pub fn told(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut watch = self.watch.clone();
-        async move {
-            let _gone = watch.wait_for(|now| *now >= Stage::Closing).await.is_err();
-        }
+        at(self.watch.clone(), Stage::Closing)
     }
 
     /// Resolves once it has come to `stage`, or when the [`Trigger`] is gone. Cancel safe.
     pub async fn reached(&self, stage: Stage) {
-        // An error means that the trigger is gone: nobody could start a drain any more.
-        let _gone = self.watch.clone().wait_for(|now| *now >= stage).await.is_err();
+        at(self.watch.clone(), stage).await;
     }
 
     /// How far it is.
@@ -95,6 +91,11 @@ impl Drain {
     pub fn is_started(&self) -> bool {
         self.stage() == Stage::Closing
     }
+}
+
+async fn at(mut watch: watch::Receiver<Stage>, stage: Stage) {
+    // An error means that the trigger is gone: nobody could start a drain any more.
+    let _gone = watch.wait_for(|now| *now >= stage).await.is_err();
 }
 
 #[cfg(test)]

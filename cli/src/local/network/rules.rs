@@ -59,8 +59,8 @@ impl Rules {
 
     /// What nft is to be told, in one transaction, if the kernel has `before`.
     ///
-    /// Where only elements differ, only those: of 5,000 Services one that changes takes a hundredth of a second, all of
-    /// them 1.2.
+    /// Where only elements differ, only those: of 20,000 one that changes took nft 15 ms, all of them 240, measured side by
+    /// side.
     pub(in crate::local) fn script(&self, before: Option<&Self>) -> String {
         match before {
             Some(before) if before.shape().eq(self.shape()) => self.difference(before),
