@@ -15,14 +15,16 @@ mod agent;
 mod annotations;
 mod envoy;
 mod probes;
+mod settings;
 mod sidecar;
 
 use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, PodSpec, Volume},
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use agent::Shared;
@@ -30,6 +32,10 @@ use annotations::Overrides;
 pub use annotations::{BadAnnotation, Slip, slips};
 pub(crate) use annotations::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
+pub use settings::{
+    BadInjection, FailurePolicy, Injection, LogLevel, PullPolicy, Resources, Settings, Webhook,
+    read,
+};
 
 /// Label of a namespace or a pod; a pod's wins.
 pub const LABEL: &str = "tulle.dev/inject";
@@ -59,7 +65,7 @@ const OTHER_MESHES: [(&str, &str); 5] = [
 ];
 
 /// Who carries a pod's traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DataPlane {
     /// The sidecar.
@@ -88,105 +94,6 @@ impl std::str::FromStr for DataPlane {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownDataPlane(String);
-
-/// What an installation sets for all sidecars.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Value of the annotation [`INJECTED`].
-    pub version: String,
-    /// Image of the sidecar.
-    pub proxy_image: String,
-    /// Image of the init container; it has nft and iptables.
-    pub redirect_image: String,
-    /// `imagePullPolicy` of both; `None` leaves Kubernetes' default.
-    pub image_pull_policy: Option<String>,
-    /// `host:port` of the control plane, as pods resolve it.
-    pub control_plane: String,
-    /// `error`, `warn`, `info`, `debug` or `trace`, for pods that do not say it.
-    pub log_level: String,
-    /// Of what ended well one in so many has a line in the access log, where neither pod nor MeshConfig
-    /// says it; `None` leaves the sidecar's default.
-    pub access_log_sample: Option<u32>,
-    /// Whether sidecars answer DNS, in pods that do not say it: for names of the cluster, where
-    /// cluster DNS is not good enough.
-    pub dns: bool,
-    /// What the sidecar asks for, and may use at most.
-    pub proxy_resources: Resources,
-    /// The same for the init container.
-    pub redirect_resources: Resources,
-    /// Who carries the traffic of pods that do not say it.
-    pub data_plane: DataPlane,
-    /// Makes the paths at which the kubelet's probes ask the sidecar. A random one by default: for
-    /// the same output each time, give the same key each time.
-    pub probe_key: ProbeKey,
-}
-
-/// Requests and limits of a container, `cpu` and `memory` to quantities.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Resources {
-    /// What is set aside for it.
-    pub requests: BTreeMap<String, Quantity>,
-    /// What it may use at most.
-    pub limits: BTreeMap<String, Quantity>,
-}
-
-impl Resources {
-    /// Requests and limits from pairs of name and quantity.
-    pub fn new(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
-        let map = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
-        };
-        Self { requests: map(requests), limits: map(limits) }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let version = env!("CARGO_PKG_VERSION");
-        Self {
-            version: version.to_owned(),
-            proxy_image: image(REGISTRY, PROXY, version),
-            redirect_image: image(REGISTRY, REDIRECT, version),
-            image_pull_policy: None,
-            control_plane: "tulle-control-plane.tulle-system.svc:15010".to_owned(),
-            log_level: "info".to_owned(),
-            access_log_sample: None,
-            dns: false,
-            // No CPU limit: throttling a sidecar delays every request of the pod.
-            proxy_resources: Resources::new(
-                &[("cpu", "10m"), ("memory", "20Mi")],
-                &[("memory", "256Mi")],
-            ),
-            redirect_resources: Resources::new(
-                &[("cpu", "10m"), ("memory", "16Mi")],
-                &[("memory", "64Mi")],
-            ),
-            data_plane: DataPlane::default(),
-            probe_key: ProbeKey::random(),
-        }
-    }
-}
-
-/// Where images come from unless an installation says otherwise.
-const REGISTRY: &str = "tulle";
-
-fn image(registry: &str, name: &str, tag: &str) -> String {
-    format!("{registry}/{name}:{tag}")
-}
-
-impl Settings {
-    /// With images of the usual names from another registry or of another version.
-    #[must_use]
-    pub fn images(self, registry: Option<&str>, tag: Option<&str>) -> Self {
-        let registry = registry.unwrap_or(REGISTRY).trim_end_matches('/');
-        let tag = tag.unwrap_or(&self.version);
-        Self {
-            proxy_image: image(registry, PROXY, tag),
-            redirect_image: image(registry, REDIRECT, tag),
-            ..self
-        }
-    }
-}
 
 /// What was decided about a pod.
 #[derive(Debug, Clone, PartialEq)]
