@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test bench check fuzz help
+.PHONY: demo test cluster bench check fuzz help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
@@ -13,6 +13,11 @@ demo:
 test:
 	@tests/setup cluster
 	@tests/run
+
+#   make cluster [NODES=2]  a Kubernetes cluster on this machine to work with; says how to use it and how to take it down
+cluster:
+	@tests/setup cluster
+	@tests/cluster/dev $(NODES)
 
 #   make bench  what the mesh costs, against its targets    ONLY=memory,change  JSON=FILE  SMALL=1  a tenth of it
 bench:
