@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test cluster bench check fuzz help
+.PHONY: demo test cluster bench images check fuzz help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
@@ -23,6 +23,11 @@ cluster:
 bench:
 	@tests/setup
 	@tests/bench/run
+
+#   make images  OCI archives of all images, without docker    OUT=dir  PROFILE=dist|release|dev  REGISTRY=tulle  TAG=
+images:
+	@tests/setup
+	@deploy/images/build --profile $(or $(PROFILE),dist) $(if $(OUT),--out $(OUT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG))
 
 #   make check  formatting, lints, docs, unit and property tests: no root, no namespaces
 check:

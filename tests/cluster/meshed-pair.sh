@@ -24,10 +24,8 @@ trap finish EXIT
 "$KT/down" "$NAME" >/dev/null; "$KT/up" "$NAME"; export KUBECONFIG=$S/kubeconfig
 
 # --- images: the static programs and nothing else; the init container's also has nft, iptables and ip
-image() { python3 "$KT/mkimage.py" "$W/$1.tar" "registry.local/$1:dev" "$W/$1" >/dev/null; "$KT/in" "$NAME" 1 ctr -n k8s.io images import --local "$W/$1.tar" >/dev/null; }
-for program in tulle-proxy tulle-control-plane; do install -D "$PROGRAMS/$program" "$W/$program/usr/bin/$program"; image $program; done
-mkdir -p "$W/tulle-redirect"; "$KT/mkroot.sh" "$W/tulle-redirect" /usr/sbin/nft /usr/sbin/xtables-nft-multi /usr/sbin/ip
-install -D "$PROGRAMS/tulle-proxy" "$W/tulle-redirect/usr/bin/tulle-proxy"; image tulle-redirect
+deploy/images/build --profile dev --registry registry.local --tag dev --out "$W" >/dev/null
+for image in tulle-control-plane tulle-proxy tulle-redirect; do "$KT/in" "$NAME" 1 ctr -n k8s.io images import --local "$W/$image.tar" >/dev/null; done
 
 # --- control plane: a pod that reads the cluster's objects from a directory, which this loop fills
 mkdir -p "$S/objects" "$S/output" "$S/keys"; chmod 777 "$S/output"
