@@ -33,6 +33,13 @@ impl FromStr for Cidr {
         let form = || BadCidr::Form(text.chars().take(60).collect());
         // A bare address parses in some tools and not in others: ask for the prefix.
         let found: IpNet = text.parse().ok().ok_or_else(form)?;
+        let mapped = match found {
+            IpNet::V4(_) => None,
+            IpNet::V6(range) => range.addr().to_ipv4_mapped(),
+        };
+        if mapped.is_some() {
+            return Err(form());
+        }
         let meant = found.trunc();
         (found == meant).then_some(Self(found)).ok_or(BadCidr::HostBits { found, meant })
     }
@@ -74,7 +81,20 @@ impl JsonSchema for Cidr {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F:.]+/[0-9]{1,3}$" })
+        json_schema!({
+            "type": "string",
+            "maxLength": 43,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "isCIDR(self)",
+                    "message": "it is no address range; write for example 10.0.0.0/8",
+                },
+                {
+                    "rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+                    "message": "bits are set after its prefix; clear them, as in 10.0.0.0/8",
+                },
+            ],
+        })
     }
 }
 
@@ -90,6 +110,10 @@ mod tests {
         for (bad, reason) in [
             ("10.0.0.1", "\"10.0.0.1\" is no address range; write for example 10.0.0.0/8"),
             ("10.0.0.0/33", "\"10.0.0.0/33\" is no address range; write for example 10.0.0.0/8"),
+            (
+                "::ffff:10.0.0.0/104",
+                "\"::ffff:10.0.0.0/104\" is no address range; write for example 10.0.0.0/8",
+            ),
             ("10.1.0.0/8", "10.1.0.0/8 has bits set after its prefix; write 10.0.0.0/8"),
         ] {
             assert_eq!(bad.parse::<Cidr>().expect_err(bad).to_string(), reason);

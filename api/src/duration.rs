@@ -24,7 +24,7 @@ pub struct BadDuration {
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const MAX_PARTS: usize = 4;
 const MAX_DIGITS: usize = 5;
-const PATTERN: &str = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+pub(crate) const PATTERN: &str = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 impl Duration {
     /// So many milliseconds.
@@ -142,7 +142,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": PATTERN })
+        json_schema!({ "type": "string", "maxLength": 28, "pattern": PATTERN })
     }
 }
 

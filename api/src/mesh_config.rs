@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, ProxySettings,
+    Cidr, PolicyStatus, ProxySettings,
     validate::{Problem, Problems, Validate},
 };
 
@@ -16,13 +16,14 @@ use crate::{
     version = "v1alpha1",
     kind = "MeshConfig",
     plural = "meshconfigs",
+    shortname = "mc",
     category = "tulle",
+    status = "PolicyStatus",
     derive = "PartialEq",
     doc = "MeshConfig holds the settings of the mesh itself. There is one, named `default`; without it every setting has its default.",
     validation = kube::core::Rule::new("self.metadata.name == 'default'")
-        .message("there is one MeshConfig; name it `default`"),
-    printcolumn(name = "External", type_ = "string", json_path = ".spec.externalTraffic"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+        .message("metadata.name: there is one MeshConfig; name it `default`"),
+    printcolumn(name = "External", type_ = "string", json_path = ".spec.externalTraffic")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshConfigSpec {

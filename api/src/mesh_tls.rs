@@ -4,7 +4,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::validate::{Problem, Problems, Validate};
+use crate::{
+    PolicyStatus,
+    validate::{Problem, Problems, Validate},
+};
 
 /// Whether pods accept plaintext, and from which trust domains they accept peers.
 #[derive(
@@ -19,11 +22,11 @@ use crate::validate::{Problem, Problems, Validate};
     singular = "meshtls",
     shortname = "mtls",
     category = "tulle",
+    status = "PolicyStatus",
     namespaced,
     derive = "PartialEq",
     doc = "MeshTLS says whether pods accept plaintext, and from which trust domains they accept peers. With a selector it holds for those pods of its namespace, without one for the whole namespace, and in `tulle-system` without one for the whole mesh. Field by field the most specific wins. Without any, pods are `Permissive`.",
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshTlsSpec {
@@ -46,7 +49,14 @@ pub struct MeshTlsSpec {
     /// Trust domains besides the mesh's own whose peers are accepted, `example.org`. Their root
     /// certificates must be among the mesh's roots.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(
+        length(max = 16),
+        inner(length(max = 255)),
+        extend("x-kubernetes-validations" = [{
+            "rule": "self.all(domain, domain.matches('^[a-z0-9._-]+$'))",
+            "message": "a trust domain has lower-case letters, digits, `.`, `-` and `_`, as in example.org",
+        }])
+    )]
     pub trust_domains: Vec<String>,
 }
 
@@ -55,7 +65,12 @@ pub struct MeshTlsSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSelector {
     /// Labels that a pod must have, each with this value.
-    #[schemars(extend("minProperties" = 1))]
+    #[schemars(
+        extend("maxProperties" = 64, "x-kubernetes-validations" = [{
+            "rule": "size(self) > 0",
+            "message": "it is empty; leave out `selector` to mean all pods",
+        }])
+    )]
     pub match_labels: BTreeMap<String, String>,
 }
 

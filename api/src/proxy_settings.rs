@@ -16,17 +16,35 @@ pub struct ProxySettings {
     /// Once a client has begun to speak, the time in which its protocol must show. The default is
     /// `5s`, the longest `60s`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Duration")]
+    #[schemars(
+        with = "Duration",
+        extend("x-kubernetes-validations" = [{
+            "rule": "duration(self) >= duration('1ms') && duration(self) <= duration('60s')",
+            "message": "it must be from 1ms to 60s",
+        }])
+    )]
     pub detect_timeout: Option<Duration>,
     /// Time for the head of an HTTP/1 request, and for a TLS handshake. The default is `30s`, the
     /// longest `1h`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Duration")]
+    #[schemars(
+        with = "Duration",
+        extend("x-kubernetes-validations" = [{
+            "rule": "duration(self) >= duration('1ms') && duration(self) <= duration('1h')",
+            "message": "it must be from 1ms to 1h",
+        }])
+    )]
     pub head_timeout: Option<Duration>,
     /// An HTTP connection on which no request comes for so long is closed. The default is `1h`, the
     /// longest `24h`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Duration")]
+    #[schemars(
+        with = "Duration",
+        extend("x-kubernetes-validations" = [{
+            "rule": "duration(self) >= duration('1ms') && duration(self) <= duration('24h')",
+            "message": "it must be from 1ms to 24h",
+        }])
+    )]
     pub client_idle_timeout: Option<Duration>,
     /// Bytes of a message's head or of its trailers. The default is 65536.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,5 +91,5 @@ pub enum ForwardedClientCert {
     /// The caller is added to those that it names itself.
     Append,
     /// Applications get none.
-    Off,
+    Remove,
 }

@@ -51,6 +51,10 @@ pub enum GrpcCode {
 )]
 pub struct BadRetryOn(pub String);
 
+/// The forms of text, in a way that can be read where the API server shows it.
+const PATTERN: &str = "^(5xx|[45][0-9][0-9]|reset|connect|cancelled|deadline-exceeded|\
+    resource-exhausted|internal|unavailable)$";
+
 impl GrpcCode {
     const ALL: [(Self, &str); 16] = [
         (Self::Cancelled, "cancelled"),
@@ -74,6 +78,19 @@ impl GrpcCode {
     /// The code on the wire, `grpc-status`.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Whether a call that ended with it may be tried again: gRPC's own retries and Envoy's know
+    /// these.
+    pub const fn is_retried(self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled
+                | Self::DeadlineExceeded
+                | Self::ResourceExhausted
+                | Self::Internal
+                | Self::Unavailable
+        )
     }
 
     /// The name in YAML, `resource-exhausted`.
@@ -172,7 +189,12 @@ impl JsonSchema for RetryOn {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true })
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "minimum": 400,
+            "maximum": 599,
+            "pattern": PATTERN,
+        })
     }
 }
 
@@ -198,6 +220,14 @@ mod tests {
         );
         let json = serde_json::to_string(&list).expect("JSON");
         assert_eq!(serde_json::from_str::<Vec<RetryOn>>(&json).expect("a list"), list);
+    }
+
+    #[test]
+    fn the_pattern_names_the_codes_that_are_retried() {
+        for (code, name) in GrpcCode::ALL {
+            let named = PATTERN.contains(&format!("|{name}"));
+            assert_eq!(named, code.is_retried(), "{name}");
+        }
     }
 
     #[test]

@@ -8,10 +8,34 @@ use crate::validate::Problems;
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "self.kind in ['Service', 'HTTPRoute', 'GRPCRoute', 'Namespace']",
+        "message": "it cannot be a target; write Service, HTTPRoute, GRPCRoute or Namespace",
+        "fieldPath": ".kind",
+    },
+    {
+        "rule": "!(self.kind in ['HTTPRoute', 'GRPCRoute']) || self.group == 'gateway.networking.k8s.io'",
+        "message": "the group of routes is gateway.networking.k8s.io; write that",
+        "fieldPath": ".group",
+    },
+    {
+        "rule": "!(self.kind in ['Service', 'Namespace']) || self.group == ''",
+        "message": "the group of Service and Namespace is empty; write ''",
+        "fieldPath": ".group",
+    },
+    {
+        "rule": "self.kind != 'Namespace' || !has(self.sectionName)",
+        "message": "a Namespace has no sections; leave it out",
+        "fieldPath": ".sectionName",
+    },
+]))]
 pub struct TargetRef {
     /// `gateway.networking.k8s.io` for routes, empty for Service and Namespace.
+    #[schemars(length(max = 253))]
     pub group: String,
     /// `Service`, `HTTPRoute`, `GRPCRoute`, or `Namespace` for the policy's own namespace.
+    #[schemars(length(max = 63))]
     pub kind: String,
     /// Name of the object.
     #[schemars(length(min = 1, max = 253))]
@@ -54,7 +78,13 @@ impl TargetRef {
         let Some(kind) = self.target_kind() else {
             return self.check_kind(field, problems);
         };
-        problems.check(self.name.is_empty(), &format!("{field}.name"), || "it is empty".to_owned());
+        let lengths = [("name", Some(&self.name)), ("sectionName", self.section_name.as_ref())];
+        for (part, text) in lengths {
+            let wrong = text.is_some_and(|text| !(1..=253).contains(&text.len()));
+            problems.check(wrong, &format!("{field}.{part}"), || {
+                "it must have 1 to 253 characters".to_owned()
+            });
+        }
         if kind == TargetKind::Namespace {
             problems.check(self.section_name.is_some(), &format!("{field}.sectionName"), || {
                 "a Namespace has no sections; leave it out".to_owned()

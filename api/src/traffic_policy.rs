@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Duration, RetryOn, TargetRef,
+    Duration, PolicyStatus, RetryOn, TargetRef,
     validate::{Problem, Problems, Validate},
 };
 
@@ -16,16 +16,25 @@ use crate::{
     plural = "trafficpolicies",
     shortname = "tp",
     category = "tulle",
+    status = "PolicyStatus",
     namespaced,
     derive = "PartialEq",
     doc = "TrafficPolicy says how callers in the mesh treat requests to a Service, to what a route matches, or to everything in a namespace: retries, timeouts, limits, ejection, load balancing. Policies merge field by field: a route's rule before the route, before the Service's port, before the Service, before the Namespace.",
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRefs[0].name"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRefs[0].name")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TrafficPolicySpec {
     /// What it is attached to: objects of its own namespace.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-validations" = [
+            { "rule": "size(self) > 0", "message": "a policy has 1 to 16 targets; name one" },
+            {
+                "rule": "self.all(a, self.exists_one(b, a == b))",
+                "message": "the same target is listed twice",
+            },
+        ])
+    )]
     pub target_refs: Vec<TargetRef>,
     /// Which failures of idempotent requests are tried again. Absent: only what was never sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,10 +67,14 @@ pub struct Retries {
     /// (`unavailable`). Default: `[5xx, reset, connect]`. Statuses and resets are retried for
     /// idempotent methods only, gRPC codes for every call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub on: Vec<RetryOn>,
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "set"))]
+    pub when: Vec<RetryOn>,
     /// Longest time of each try. Default: none but the request's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) > duration('0s')",
+        "message": "it must be longer than 0s; leave it out for the default",
+    }]))]
     pub per_try_timeout: Option<Duration>,
     /// Pauses between tries.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,9 +87,18 @@ pub struct Retries {
 /// Pauses between tries: random, up to a bound that doubles with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.max) || duration(self.max) >= (has(self.base) ? duration(self.base) : duration('25ms'))",
+    "message": "`max` is shorter than `base` (which is 25ms where it is left out); write a longer one",
+    "fieldPath": ".max",
+}]))]
 pub struct Backoff {
     /// The first pause's bound. Default: 25ms.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) > duration('0s')",
+        "message": "it must be longer than 0s; leave it out for the default",
+    }]))]
     pub base: Option<Duration>,
     /// The bound's own bound. Default: ten times the base.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +151,11 @@ pub struct Limits {
 /// Leaves out endpoints that fail several times in a row. One endpoint always stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.maxTime) || duration(self.maxTime) >= (has(self.baseTime) ? duration(self.baseTime) : duration('30s'))",
+    "message": "`maxTime` is shorter than `baseTime` (which is 30s where it is left out); write a longer one",
+    "fieldPath": ".maxTime",
+}]))]
 pub struct Ejection {
     /// So many server errors in a row (5xx, or a gRPC status that means one). Default: 5; 0: never.
     #[serde(rename = "consecutive5xx", skip_serializing_if = "Option::is_none")]
@@ -139,12 +166,20 @@ pub struct Ejection {
     /// An endpoint is left out for this long times the number of its ejections so far. Default:
     /// 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) > duration('0s')",
+        "message": "it must be longer than 0s; leave it out for the default",
+    }]))]
     pub base_time: Option<Duration>,
     /// Longest time out. Default: 300s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_time: Option<Duration>,
     /// How often it is looked whether an endpoint may come back. Default: 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) > duration('0s')",
+        "message": "it must be longer than 0s; leave it out for the default",
+    }]))]
     pub interval: Option<Duration>,
     /// Largest share of the endpoints that may be left out at once. Default: 10; one always may, if
     /// there is another.
@@ -156,6 +191,11 @@ pub struct Ejection {
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.choices) || self.policy == 'LeastRequest'",
+    "message": "only LeastRequest makes a choice; leave it out",
+    "fieldPath": ".choices",
+}]))]
 pub struct LoadBalancing {
     /// `LeastRequest` (the default) compares a few random endpoints and takes the least loaded,
     /// `RoundRobin` goes through them in turn, `Random` does what it says.
@@ -217,9 +257,17 @@ impl Validate for TrafficPolicy {
 fn check_retries(retries: &Retries, problems: &mut Problems) {
     problems.range("spec.retries.attempts", retries.attempts, 0..=10);
     not_zero(retries.per_try_timeout, "spec.retries.perTryTimeout", problems);
-    for (i, on) in retries.on.iter().enumerate() {
-        let twice = retries.on.iter().take(i).any(|earlier| earlier == on);
-        problems.check(twice, &format!("spec.retries.on[{i}]"), || format!("{on} is listed twice"));
+    for (i, on) in retries.when.iter().enumerate() {
+        let twice = retries.when.iter().take(i).any(|earlier| earlier == on);
+        let field = format!("spec.retries.when[{i}]");
+        problems.check(twice, &field, || format!("{on} is listed twice"));
+        let never = matches!(on, RetryOn::Grpc(code) if !code.is_retried());
+        problems.check(never, &field, || {
+            format!(
+                "{on} cannot be retried; of the gRPC codes cancelled, deadline-exceeded, \
+                 resource-exhausted, internal and unavailable can"
+            )
+        });
     }
     if let Some(budget) = &retries.budget {
         problems.range("spec.retries.budget.percent", budget.percent, 0..=100);
@@ -273,7 +321,7 @@ targetRefs:
 - {group: '', kind: Namespace, name: bookstore}
 retries:
   attempts: 3
-  on: [5xx, 429, reset, unavailable]
+  when: [5xx, 429, reset, unavailable]
   perTryTimeout: 500ms
   backoff: {base: 25ms, max: 1s}
   budget: {percent: 20, minConcurrency: 3}
@@ -302,7 +350,7 @@ targetRefs:
 - {group: apps, kind: Service, name: reviews}
 - {group: apps, kind: Deployment, name: reviews}
 - {group: '', kind: Namespace, name: other, sectionName: x}
-retries: {attempts: 11, on: [503, '503'], perTryTimeout: 0s, backoff: {base: 1s, max: 1ms}, budget: {percent: 101}}
+retries: {attempts: 11, when: [503, '503'], perTryTimeout: 0s, backoff: {base: 1s, max: 1ms}, budget: {percent: 101}}
 limits: {connections: 0}
 ejection: {baseTime: 10m, maxTime: 1m, maxPercent: 200, interval: 0s}
 loadBalancing: {policy: Random, choices: 3}
@@ -317,7 +365,7 @@ loadBalancing: {policy: Random, choices: 3}
                 "spec.targetRefs[2].name",
                 "spec.retries.attempts",
                 "spec.retries.perTryTimeout",
-                "spec.retries.on[1]",
+                "spec.retries.when[1]",
                 "spec.retries.budget.percent",
                 "spec.retries.backoff.max",
                 "spec.limits.connections",
@@ -344,7 +392,7 @@ loadBalancing: {policy: Random, choices: 3}
             ("retry: {attempts: 3}", "unknown field `retry`"),
             ("timeouts: {request: 10}", "the unit is missing"),
             ("timeouts: {request: 10 s}", "the unit is missing"),
-            ("retries: {on: [4xx]}", "is nothing to retry on"),
+            ("retries: {when: [4xx]}", "is nothing to retry on"),
             ("loadBalancing: {policy: Maglev}", "unknown variant `Maglev`"),
         ] {
             let spec = format!("targetRefs: []\n{field}");

@@ -113,3 +113,6 @@ fn title(kind: &str, namespace: &str, name: &str) -> String {
         (kind, name) => format!("{} {}", clean(kind), Name::new(clean(namespace), clean(name))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ mod tests {
             ("access-log-sample", "0", Ok(0)),
             ("access-log-sample", "1%", Err("a number from 0 to 1000000")),
             ("forwarded-client-cert", "append", Ok(1)),
-            ("forwarded-client-cert", "keep", Err("one of Set, Append, Off")),
+            ("forwarded-client-cert", "keep", Err("one of Set, Append, Remove")),
         ] {
             let knob = of_annotation(&format!("tulle.dev/{name}")).unwrap();
             let expected = value.map_err(|may: &str| format!("it must be {may}"));
@@ -136,7 +136,7 @@ mod tests {
             max_body_bytes: Some(7),
             max_streams: Some(8),
             preserve_header_case: Some(true),
-            forwarded_client_cert: Some(ForwardedClientCert::Off),
+            forwarded_client_cert: Some(ForwardedClientCert::Remove),
             access_log_sample: Some(9),
         };
         let mut faults = Vec::new();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tulle_api::{BalancePolicy, LoadBalancing, RetryOn as ApiRetryOn, TargetKind, TargetRef};
-use tulle_xds::model::{Balance, Retry};
+use tulle_xds::model::Balance;
 
-use super::{Fault, Field, Kind, Name, metadata::created, typed::read_ours};
+use super::{Fault, Kind, Name, metadata::created, typed::read_ours};
 use crate::world::{
     objects::{Object, ObjectRef, Settings, TrafficPolicy},
     policy::RetryOn,
@@ -16,7 +16,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let policy: tulle_api::TrafficPolicy = read_ours(value, faults)?;
     let targets = policy.spec.target_refs.iter();
     let targets = targets.filter_map(|target| self::target(name, target)).collect();
-    let settings = settings(policy.spec, faults);
+    let settings = settings(policy.spec);
     Some(Object::TrafficPolicy(Arc::new(TrafficPolicy {
         name: name.clone(),
         created: created(value),
@@ -36,7 +36,7 @@ fn target(policy: &Name, target: &TargetRef) -> Option<(ObjectRef, Option<String
     Some((ObjectRef { kind, name }, target.section_name.clone()))
 }
 
-fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Settings {
+fn settings(spec: tulle_api::TrafficPolicySpec) -> Settings {
     let (retries, ejects) = (spec.retries.is_some(), spec.ejection.is_some());
     let retry = spec.retries.unwrap_or_default();
     let backoff = retry.backoff.unwrap_or_default();
@@ -47,7 +47,7 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
     let time = |duration: tulle_api::Duration| duration.get();
     Settings {
         attempts: retry.attempts,
-        retry_on: (!retry.on.is_empty()).then(|| retry_on(&retry.on, faults)),
+        retry_on: (!retry.when.is_empty()).then(|| retry_on(&retry.when)),
         per_try_timeout: retry.per_try_timeout.map(time),
         backoff_base: backoff.base.map(time),
         backoff_max: backoff.max.map(time),
@@ -70,26 +70,17 @@ fn settings(spec: tulle_api::TrafficPolicySpec, faults: &mut Vec<Fault>) -> Sett
     }
 }
 
-fn retry_on(list: &[ApiRetryOn], faults: &mut Vec<Fault>) -> RetryOn {
+fn retry_on(list: &[ApiRetryOn]) -> RetryOn {
     let mut on =
         RetryOn { statuses: Vec::new(), grpc_statuses: Vec::new(), connect: false, reset: false };
-    for (at, item) in list.iter().enumerate() {
+    for item in list {
         match item {
             ApiRetryOn::ServerError => on.statuses.extend(500..600),
             ApiRetryOn::Status(status) => on.statuses.push(*status),
             ApiRetryOn::Connect => on.connect = true,
             ApiRetryOn::Reset => on.reset = true,
-            ApiRetryOn::Grpc(code) if Retry::GRPC_STATUSES.contains(&code.number().into()) => {
-                on.grpc_statuses.push(code.number().into());
-            }
-            ApiRetryOn::Grpc(code) => {
-                let reason = format!(
-                    "{} cannot be retried; of the gRPC codes cancelled, deadline-exceeded, \
-                     resource-exhausted, internal and unavailable can",
-                    code.as_str()
-                );
-                faults.push(Fault::fatal(Field::from("spec.retries.on").index(at), reason));
-            }
+            // The others have been refused before.
+            ApiRetryOn::Grpc(code) => on.grpc_statuses.push(code.number().into()),
         }
     }
     on.statuses.sort_unstable();

@@ -1,5 +1,7 @@
 //! JSON value → Kubernetes type, with every field that the type does not know named.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tulle_api::Validate;
@@ -55,7 +57,12 @@ pub(super) fn read_ours<T: DeserializeOwned + Serialize + Validate>(
     value: &Value,
     faults: &mut Vec<Fault>,
 ) -> Option<T> {
-    let typed: T = read(value, Unknown::Refuse, faults)?;
+    // A status is ours to write, never to read; one of a newer control plane must not cost the policy.
+    let mut bare = Cow::Borrowed(value);
+    if value.get("status").is_some() {
+        bare.to_mut().as_object_mut().map(|object| object.remove("status"));
+    }
+    let typed: T = read(&bare, Unknown::Refuse, faults)?;
     let problems = typed.problems().into_iter();
     faults.extend(problems.map(|p| Fault::fatal(Field::from(p.field.as_str()), p.reason)));
     Some(typed)

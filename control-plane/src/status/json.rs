@@ -109,6 +109,8 @@ impl Writer<'_> {
                 self.condition(usize::MAX, "InForce", &in_force(standing, force)),
             ];
             status.insert("conditions".to_owned(), conditions.to_vec().into());
+            // A column of `kubectl get`.
+            status.insert("inForce".to_owned(), format!("{}/{}", force.on, force.of).into());
         }
         json!({
             "kind": self.object.kind.as_str(),

@@ -66,7 +66,7 @@ macro_rules! fields {
     ($apply:ident) => {
         $apply! {
             attempts "spec.retries.attempts" Rule,
-            retry_on "spec.retries.on" Rule,
+            retry_on "spec.retries.when" Rule,
             per_try_timeout "spec.retries.perTryTimeout" Rule,
             backoff_base "spec.retries.backoff.base" Rule,
             backoff_max "spec.retries.backoff.max" Rule,

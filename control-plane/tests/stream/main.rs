@@ -101,7 +101,7 @@ kind: TrafficPolicy
 metadata: {name: retry, namespace: shop}
 spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: split, sectionName: beta}]
-  retries: {attempts: 3, on: [503]}
+  retries: {attempts: 3, when: [503]}
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

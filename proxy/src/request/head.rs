@@ -123,7 +123,7 @@ pub fn set_client_cert(headers: &mut HeaderMap, how: ClientCert, own: &str, peer
         _ => Vec::new(),
     };
     headers.remove(CLIENT_CERT);
-    let Some(peer) = peer.filter(|_| how != ClientCert::Off) else {
+    let Some(peer) = peer.filter(|_| how != ClientCert::Remove) else {
         return;
     };
     let caller = format!("By={own};URI={}", peer.id);

@@ -17,7 +17,9 @@ async fn a_client_cert_is_set_appended_or_off_and_a_strangers_is_always_removed(
     let mut meshed = http1(pair.outbound).await;
     let mut stranger = http1(pair.inbound[0]).await;
     let caller = format!("By={CART};URI={WEB}");
-    for (how, word) in [ClientCert::Set, ClientCert::Append, ClientCert::Off].into_iter().zip(0..) {
+    for (how, word) in
+        [ClientCert::Set, ClientCert::Append, ClientCert::Remove].into_iter().zip(0..)
+    {
         pair.server.told_otherwise(|workload| {
             workload.knobs = [(Knob::ForwardedClientCert, word)].into();
         });
@@ -27,7 +29,7 @@ async fn a_client_cert_is_set_appended_or_off_and_a_strangers_is_always_removed(
                 match how {
                     ClientCert::Set => Some(caller.clone()),
                     ClientCert::Append => Some(format!("By=a;URI=b,By=c;URI=d,{caller}")),
-                    ClientCert::Off => None,
+                    ClientCert::Remove => None,
                 },
             ),
             (&mut stranger, None),

@@ -259,7 +259,7 @@ async fn a_record_names_the_policy_behind_a_retry_a_timeout_and_a_limit() {
     rule.timeouts.request = Some(Duration::from_millis(200));
     rule.setters = vec![
         set("spec.retries", "patient"),
-        set("spec.retries.on", "patient"),
+        set("spec.retries.when", "patient"),
         set("spec.timeouts.request", "hurried"),
     ];
     let script = |head: &http::request::Parts, nth| match (head.uri.path(), nth) {

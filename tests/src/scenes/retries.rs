@@ -31,7 +31,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: stock}]
   retries:
     attempts: 8
-    on: [5xx]
+    when: [5xx]
     backoff: {base: 1ms, max: 2ms}
     budget: {percent: 20, minConcurrency: LEAST}
 ";

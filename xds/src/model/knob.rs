@@ -52,7 +52,7 @@ pub enum ClientCert {
     /// The caller comes behind those that it names itself.
     Append,
     /// There is none.
-    Off,
+    Remove,
 }
 
 impl Knob {
@@ -145,13 +145,13 @@ impl Knob {
 
 impl ClientCert {
     /// As people write them.
-    pub const WORDS: [&str; 3] = ["Set", "Append", "Off"];
+    pub const WORDS: [&str; 3] = ["Set", "Append", "Remove"];
 
     /// That with this number.
     pub fn of(value: u64) -> Self {
         match value {
             1 => Self::Append,
-            2 => Self::Off,
+            2 => Self::Remove,
             _ => Self::Set,
         }
     }

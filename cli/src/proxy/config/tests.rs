@@ -116,7 +116,7 @@ fn lines(resource: Value) -> String {
 #[test]
 fn each_value_of_a_rule_is_shown_with_who_set_it() {
     let seconds = |n| Some(Duration::from_secs(n));
-    let retries = ["", ".attempts", ".on", ".backoff.base", ".backoff.max"];
+    let retries = ["", ".attempts", ".when", ".backoff.base", ".backoff.max"];
     let mut setters = by_policy(&retries.map(|of| format!("retries{of}")).each_ref().map(|s| &**s));
     setters.extend(by_policy(&["timeouts.idle"]));
     let route = Origin { kind: "HTTPRoute".to_owned(), ..policy("r") };
@@ -145,7 +145,7 @@ on | TrafficPolicy shop/p | spec.retries
 2 | TrafficPolicy shop/p | spec.retries.attempts
 25ms | TrafficPolicy shop/p | spec.retries.backoff.base
 250ms | TrafficPolicy shop/p | spec.retries.backoff.max
-502-504, 599, grpc-status 14, connect | TrafficPolicy shop/p | spec.retries.on
+502-504, 599, grpc-status 14, connect | TrafficPolicy shop/p | spec.retries.when
 1s | HTTPRoute shop/r | spec.rules[0].timeouts.backendRequest
 3s | HTTPRoute shop/r | spec.rules[0].timeouts.request
 60s | TrafficPolicy shop/p | spec.timeouts.idle

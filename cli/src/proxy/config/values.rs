@@ -38,7 +38,7 @@ fn value(of: &Value, field: &str) -> String {
         "timeouts.idle" => time(timeouts.get("idle").unwrap_or_else(|| &of["idle"])),
         "retries" => if retry.is_null() { "off" } else { "on" }.to_owned(),
         "retries.attempts" => or(&retry["attempts"], "0"),
-        "retries.on" => retried(retry),
+        "retries.when" => retried(retry),
         "retries.backoff.base" => time(&retry["base_backoff"]),
         "retries.backoff.max" => time(&retry["max_backoff"]),
         "retries.budget.percent" => format!("{}%", text(&budget["percent"])),

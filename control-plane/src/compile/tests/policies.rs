@@ -30,7 +30,7 @@ fn policies_merge_field_by_field() {
         + &policy_yaml(
             "rule",
             "kind: HTTPRoute, name: a, sectionName: r",
-            "retries: {attempts: 1, on: [503, unavailable]}, limits: {requests: 1}",
+            "retries: {attempts: 1, when: [503, unavailable]}, limits: {requests: 1}",
         )
         + &policy_yaml(
             "svc2",

@@ -173,7 +173,7 @@ fn from_sidecar(workload: &Workload, codec: CodecType) -> pb::Filter {
     let details = match ClientCert::of(told) {
         ClientCert::Set => ForwardClientCertDetails::SanitizeSet,
         ClientCert::Append => ForwardClientCertDetails::AppendForward,
-        ClientCert::Off => ForwardClientCertDetails::Sanitize,
+        ClientCert::Remove => ForwardClientCertDetails::Sanitize,
     };
     http::http_filter(&HttpConnectionManager {
         forward_client_cert_details: details.into(),
