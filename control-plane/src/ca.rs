@@ -3,7 +3,7 @@
 //! ```text
 //! token, CSR ─► attest (who is it?) ─► issue (leaf) ─► chain, roots
 //!                  ▲                      ▲
-//!               Roster, JWKS             roots
+//!       Roster, signed or TokenReview   roots
 //! ```
 //!
 //! Invariants: a name in a certificate comes from the token, never from the CSR; a key of a
@@ -18,6 +18,7 @@ pub mod root;
 pub mod roots;
 pub mod server_certificate;
 pub mod service;
+pub mod signed;
 
 /// Extension of workload certificates that names the pod, and the workload that it is of: DER
 /// UTF8String `NAMESPACE/POD/UID/WORKLOAD`.

@@ -10,16 +10,47 @@ use tulle_api::Duration;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tulle-control-plane", version)]
 pub struct Config {
+    /// Read the objects of the cluster that this runs in (elsewhere: of KUBECONFIG), prove identities by its TokenReview,
+    /// and write statuses into it.
+    #[arg(long)]
+    pub kubernetes: bool,
+    /// Namespace of the control plane itself.
+    #[arg(long, value_name = "NAME", env = "TULLE_NAMESPACE", default_value = "tulle-system", value_parser = domain)]
+    pub namespace: String,
+    /// Name of this replica, different from every other one's.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TULLE_POD_NAME",
+        default_value = "tulle-control-plane"
+    )]
+    pub pod_name: String,
+    /// File with what is set for all sidecars (injection.yaml); without it no webhook is served.
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub injection: Option<PathBuf>,
+    /// Address of the webhook's port.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15017")]
+    pub webhook: SocketAddr,
     /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
     /// same object in an earlier one.
-    #[arg(long, value_name = "DIR", required = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "kubernetes",
+        conflicts_with = "kubernetes"
+    )]
     pub directory: Vec<PathBuf>,
     /// Directory for what the control plane writes: statuses and the ConfigMaps `tulle-roots`.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "kubernetes")]
     pub output: Option<PathBuf>,
     /// Directory with root.pem and root.key; both are made if neither is there.
-    #[arg(long, value_name = "DIR")]
-    pub ca_directory: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "kubernetes",
+        conflicts_with = "kubernetes"
+    )]
+    pub ca_directory: Option<PathBuf>,
     /// Trust domain of every identity.
     #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = domain)]
     pub trust_domain: String,
@@ -31,10 +62,15 @@ pub struct Config {
     pub mesh_range: Vec<IpNet>,
     /// JWKS file with the public keys that ServiceAccount tokens are signed with; read anew when it
     /// changes.
-    #[arg(long, value_name = "FILE")]
-    pub token_keys: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "kubernetes",
+        conflicts_with = "kubernetes"
+    )]
+    pub token_keys: Option<PathBuf>,
     /// Issuer that tokens must have; any by default.
-    #[arg(long, value_name = "ISSUER")]
+    #[arg(long, value_name = "ISSUER", conflicts_with = "kubernetes")]
     pub token_issuer: Option<String>,
     /// Audience that tokens must have.
     #[arg(long, value_name = "AUDIENCE", default_value = "tulle")]

@@ -45,11 +45,7 @@ use self::{
     scan::{Stamp, is_candidate, stamp, walk},
     set::{FileId, Files},
 };
-use crate::{
-    parallel,
-    problem::{Place, Problem},
-    world::{Event, objects::ObjectRef},
-};
+use crate::{parallel, problem::Problem, source::Batch, world::Event};
 
 /// How long a file must stay as it is to be read without its writer having closed it, and how long
 /// a file must have gone to be gone.
@@ -64,17 +60,6 @@ const RESCAN_SHARE: u32 = 100;
 
 /// Notifications that may wait. When there are more, everything is looked at instead.
 const SIGNALS: usize = 4096;
-
-/// What happened at once.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// To be applied in this order.
-    pub events: Vec<Event>,
-    /// Everything that is wrong now with each object by itself.
-    pub problems: Vec<Problem>,
-    /// Where objects that refer to others stand now, if that has changed; `None` is nowhere.
-    pub places: Vec<(ObjectRef, Option<Place>)>,
-}
 
 /// Reads `directories` and watches them, until the receiver is dropped. The first batch holds
 /// everything that is there at the start; of an object that is in several directories, the one in
@@ -185,7 +170,7 @@ impl Source {
         let (problems, places) = (self.files.problems(), self.files.take_places());
         let news = reported.as_ref() != Some(&problems) || !events.is_empty() || !places.is_empty();
         *reported = Some(problems.clone());
-        news.then_some(Batch { events, problems, places })
+        news.then(|| Batch { events, problems, places, generations: Vec::new() })
     }
 
     /// Waits for something to do. `false` if nothing can come any more.

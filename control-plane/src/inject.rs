@@ -11,8 +11,10 @@
 //! come in this order: `tulle-redirect`, `tulle-proxy` (a native sidecar: an init container that is
 //! never waited for to end), then the pod's own, which so have the network of the mesh.
 
+pub mod admission;
 mod agent;
 mod annotations;
+mod apply;
 mod envoy;
 mod probes;
 mod settings;
@@ -217,15 +219,11 @@ pub fn inject(
     Ok(match plan(&pod.metadata, spec, namespace_labels, settings)? {
         Plan::Skip(skip) => Decision::Skipped(skip),
         Plan::Inject(additions) => {
-            let mut pod = Box::new(pod.clone());
-            let Additions { annotations, init_containers, volumes, rewrites, shared, warnings } =
-                *additions;
-            pod.metadata.annotations.get_or_insert_default().extend(annotations);
-            let spec = pod.spec.get_or_insert_default();
-            rewrites.into_iter().for_each(|rewrite| rewrite.apply(spec));
-            shared.into_iter().for_each(|shared| shared.apply(spec));
-            spec.init_containers.get_or_insert_default().splice(..0, init_containers);
-            spec.volumes.get_or_insert_default().extend(volumes);
+            let before = serde_json::to_value(pod).expect("types of Kubernetes have string keys");
+            let mut after = before;
+            additions.apply(&mut after);
+            let pod = serde_json::from_value(after).expect("was one, with additions of such types");
+            let warnings = additions.warnings;
             Decision::Injected { pod, warnings }
         }
     })

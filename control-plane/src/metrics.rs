@@ -21,6 +21,8 @@ use tulle_xds::server::Pushed;
 pub struct Metrics {
     /// Requests for certificates, by outcome.
     pub certificates: Family<OutcomeLabel, Counter>,
+    /// Pods that the API server asked about, by what was decided.
+    pub admissions: Family<AdmissionLabel, Counter>,
     /// Objects that are known, by kind.
     pub objects: Family<KindLabel, Gauge>,
     /// Problems with what somebody wrote.
@@ -84,6 +86,27 @@ impl From<Outcome> for OutcomeLabel {
     }
 }
 
+/// What was decided about a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "each is what it says")]
+pub enum Admission {
+    Injected,
+    Skipped,
+    Refused,
+}
+
+/// The label `outcome` of admissions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AdmissionLabel {
+    outcome: Admission,
+}
+
+impl From<Admission> for AdmissionLabel {
+    fn from(outcome: Admission) -> Self {
+        Self { outcome }
+    }
+}
+
 /// The label `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {
@@ -110,6 +133,11 @@ impl Metrics {
             "certificates",
             "Requests for certificates, by outcome",
             self.certificates.clone(),
+        );
+        registry.register(
+            "admissions",
+            "Pods that the API server asked about, by outcome",
+            self.admissions.clone(),
         );
         registry.register("objects", "Objects that are known, by kind", self.objects.clone());
         registry.register("problems", "Problems with what somebody wrote", self.problems.clone());

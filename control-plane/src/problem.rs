@@ -15,7 +15,7 @@ use crate::world::objects::ObjectRef;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// The file.
+    /// The file; empty for an object of the API server.
     pub file: PathBuf,
     /// Line in the file, from 1; `None` if it concerns the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,13 +108,10 @@ pub enum Effect {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        for part in [&self.object, &self.field].into_iter().filter(|part| !part.is_empty()) {
-            write!(f, ": {part}")?;
-        }
-        write!(f, ": {}", self.reason)
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let place = format!("{}{line}", self.file.display());
+        let parts = [&place, &self.object, &self.field, &self.reason].into_iter();
+        let parts: Vec<_> = parts.filter(|part| !part.is_empty()).map(String::as_str).collect();
+        f.write_str(&parts.join(": "))
     }
 }

@@ -37,12 +37,12 @@ use self::wanted::Wanted;
 use crate::{
     admin::Questions,
     compile::{self, Settings},
-    files::Batch,
     metrics::{KindLabel, Metrics},
     output::Report,
     parallel,
     problem::{Effect, Place, Problem},
     roster::Roster,
+    source::Batch,
     status::{Contributions, Standing},
     world::{Dirty, Event, Subject, World, objects::ObjectRef},
 };
@@ -71,6 +71,8 @@ pub struct Publisher {
     problems: BTreeSet<Problem>,
     contributions: Contributions,
     standings: BTreeMap<ObjectRef, Arc<Standing>>,
+    /// The generation of what each object says now.
+    generations: HashMap<ObjectRef, i64>,
     /// Objects that are to have a status, and of which no subject tells.
     touched: BTreeSet<ObjectRef>,
 }
@@ -116,6 +118,7 @@ impl Publisher {
             problems: BTreeSet::new(),
             contributions,
             standings: BTreeMap::new(),
+            generations: HashMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -195,6 +198,10 @@ impl Publisher {
                 None => drop(self.places.remove(&object)),
             }
         }
+        for (object, generation) in batch.generations {
+            self.touched.insert(object.clone());
+            self.generations.insert(object, generation);
+        }
         self.told = batch.problems;
     }
 
@@ -243,9 +250,13 @@ impl Publisher {
             let standing = match (standing, invalid) {
                 (None, None) => {
                     self.standings.remove(&object);
+                    self.generations.remove(&object);
                     continue;
                 }
-                (standing, invalid) => Standing { invalid, ..standing.unwrap_or_default() },
+                (standing, invalid) => {
+                    let generation = self.generations.get(&object).copied();
+                    Standing { invalid, generation, ..standing.unwrap_or_default() }
+                }
             };
             self.standings.insert(object, Arc::new(standing));
         }

@@ -30,6 +30,8 @@ pub struct Member {
     pub service_account: String,
     /// Name of the workload that it is of.
     pub workload: String,
+    /// The node that it runs on; empty until that is decided.
+    pub node: String,
 }
 
 impl Roster {
@@ -44,6 +46,7 @@ impl Roster {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
             workload: workload::owner(pod).1,
+            node: pod.node.clone(),
         });
         let before = match &member {
             Some(member) => self.0.members.write().insert(name.clone(), member.clone()),

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -29,22 +29,29 @@ use crate::{
     admin::Admin,
     authorize::Pods,
     ca::{
-        attest::Attestor,
+        attest::{Attestor, Verify},
         issue::Authority,
         keys::TokenKeys,
         root::RootError,
         roots::Roots,
         server_certificate::{SERVER_NAME, ServerCertificate, ServerCertificateError},
         service::{Certificates, MAX_REQUEST},
+        signed::SignedTokens,
     },
     compile::Settings,
     config::Config,
     files::{self, WatchError},
+    inject::{self, BadInjection},
+    k8s::{AuthorityError, Book, Cluster, NoCluster},
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
     roster::Roster,
-    server::{self, Incoming, Limits, TlsError},
+    server::{
+        self, Incoming, Limits, TlsError,
+        webhook::{self, Webhook},
+    },
+    source::Batch,
     status::{self, Contributions},
 };
 
@@ -86,6 +93,14 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Watch(#[from] WatchError),
+    #[error(transparent)]
+    Cluster(#[from] NoCluster),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Injection(#[from] BadInjection),
+    #[error("thread for the cluster's objects: {0}")]
+    Thread(#[from] io::Error),
     #[error("listening on {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
     #[error("admin socket {}: {error}", .path.display())]
@@ -103,7 +118,9 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     registry.register(|registry| metrics.register(registry));
     let mut tasks = JoinSet::new();
 
-    let roots = Roots::load_or_make(&config.ca_directory, &config.trust_domain)?;
+    let cluster = cluster(&config).await?;
+    let roots = roots(&config, cluster.as_ref()).await?;
+    let injection = config.injection.as_deref().map(inject::read).transpose()?;
     let authority = Authority::new(roots.clone(), config.certificate_lifetime.get());
     let certificate = ServerCertificate::new(authority.clone())?;
     let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
@@ -125,11 +142,6 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         metrics: Arc::clone(&metrics),
     };
     tasks.spawn(status::follow(reports, with_status, sources));
-    if let Some(path) = config.output.clone() {
-        let directory = Directory::new(path, roots.watch());
-        tasks.spawn(output::run(statuses.clone(), roots.watch(), directory));
-    }
-    tasks.spawn(roots.follow());
     let publisher = Publisher::new(
         settings(&config),
         config.debounce.get(),
@@ -141,17 +153,30 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         },
         Arc::clone(&metrics),
     );
-    let blocker = readiness.block("reading the directories");
-    let batches = files::watch(&config.directory, config.output.as_deref())?;
+    let blocker = readiness.block("reading all objects");
+    let ends = Ends {
+        statuses: statuses.clone(),
+        roots,
+        webhook: injection.as_ref().map(|injection| injection.webhook.clone()),
+        readiness: readiness.clone(),
+        drain: drain.clone(),
+    };
+    let batches = match cluster.clone() {
+        Some(cluster) => ends.of_cluster(cluster, &mut tasks)?,
+        None => ends.of_directories(&config, &mut tasks)?,
+    };
     let (world, questions) = mpsc::channel(1);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
+    if let Some(injection) = injection {
+        let webhook = Webhook { settings: injection.settings(), metrics: Arc::clone(&metrics) };
+        let (listener, _) = bind(config.webhook).await?;
+        let tls = webhook::tls(Arc::clone(&certificate))?;
+        tasks.spawn(webhook.serve(listener, tls, drain.clone()));
+    }
     tasks.spawn(async move { certificate.renew().await });
 
-    let certificates = Certificates {
-        attestor: attestor(&config, roster),
-        authority,
-        metrics: Arc::clone(&metrics),
-    };
+    let attestor = attestor(&config, cluster.as_ref(), roster);
+    let certificates = Certificates { attestor, authority, metrics: Arc::clone(&metrics) };
     let stages = (readiness.clone(), drain.clone());
     let incoming = server::incoming(listener, tls, Limits::default(), metrics, stages);
     serve_grpc(incoming, certificates, &ads, &drain, &mut tasks);
@@ -179,6 +204,44 @@ impl ControlPlane {
             tracing::warn!("some streams did not end in time");
         }
         self.tasks.shutdown().await;
+    }
+}
+
+/// Where objects come from, and where what follows from them is written to.
+struct Ends {
+    statuses: watch::Receiver<Report>,
+    roots: Roots,
+    webhook: Option<inject::Webhook>,
+    readiness: Readiness,
+    drain: Drain,
+}
+
+impl Ends {
+    fn of_cluster(
+        self,
+        cluster: Cluster,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<mpsc::Receiver<Batch>, StartError> {
+        let Self { statuses, roots, webhook, readiness, drain } = self;
+        let book = Book::default();
+        let batches = cluster.source(book.clone(), readiness)?;
+        tasks.spawn(cluster.clone().follow_roots(roots.clone()));
+        tasks.spawn(cluster.write((statuses, roots, webhook), book, drain));
+        Ok(batches)
+    }
+
+    fn of_directories(
+        self,
+        config: &Config,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<mpsc::Receiver<Batch>, StartError> {
+        let Self { statuses, roots, .. } = self;
+        if let Some(path) = config.output.clone() {
+            let directory = Directory::new(path, roots.watch());
+            tasks.spawn(output::run(statuses, roots.watch(), directory));
+        }
+        tasks.spawn(roots.follow(config.ca_directory.clone().unwrap_or_default()));
+        Ok(files::watch(&config.directory, config.output.as_deref())?)
     }
 }
 
@@ -252,18 +315,37 @@ fn ads(cache: Cache, config: &Config, roster: Roster, drain: &Drain) -> AdsServi
     AdsService::until(cache, Arc::new(pods), drain.told())
 }
 
-fn attestor(config: &Config, roster: Roster) -> Attestor {
-    let keys = TokenKeys::new(config.token_keys.clone());
-    if let Err(error) = keys.current() {
-        tracing::warn!(%error, "no workload can get a certificate until this is put right");
+async fn cluster(config: &Config) -> Result<Option<Cluster>, StartError> {
+    Ok(match config.kubernetes {
+        true => Some(Cluster::connect(config.namespace.clone(), config.pod_name.clone()).await?),
+        false => None,
+    })
+}
+
+async fn roots(config: &Config, cluster: Option<&Cluster>) -> Result<Roots, StartError> {
+    match cluster {
+        Some(cluster) => Ok(cluster.roots(&config.trust_domain).await?),
+        None => {
+            let directory = config.ca_directory.as_deref().unwrap_or_else(|| Path::new("."));
+            Ok(Roots::load_or_make(directory, &config.trust_domain)?)
+        }
     }
-    Attestor {
-        keys,
-        issuer: config.token_issuer.clone(),
-        audience: config.token_audience.clone(),
-        trust_domain: config.trust_domain.clone(),
-        roster,
-    }
+}
+
+fn attestor(config: &Config, cluster: Option<&Cluster>, roster: Roster) -> Attestor {
+    let audience = config.token_audience.clone();
+    let tokens: Arc<dyn Verify> = match cluster {
+        Some(cluster) => Arc::new(cluster.tokens(audience)),
+        None => {
+            let keys = TokenKeys::new(config.token_keys.clone().unwrap_or_default());
+            if let Err(error) = keys.current() {
+                tracing::warn!(%error, "no workload can get a certificate until this is put right");
+            }
+            let issuer = config.token_issuer.clone();
+            Arc::new(SignedTokens { keys, issuer, audience })
+        }
+    };
+    Attestor { tokens, trust_domain: config.trust_domain.clone(), roster }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

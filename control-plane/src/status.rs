@@ -27,6 +27,9 @@ pub use self::{
 };
 use crate::world::objects::Name;
 
+/// Who we are in a status.
+pub(crate) const CONTROLLER: &str = "tulle.dev/mesh";
+
 /// A rejection is told for this many proxies; the others say the same.
 const MAX_REJECTIONS: usize = 16;
 
@@ -39,6 +42,8 @@ pub struct Standing {
     pub beyond_grpc: Vec<String>,
     /// Why the document that says what it is now does not apply. What it said before does.
     pub invalid: Option<String>,
+    /// Of what the object says now (`metadata.generation`), if the source counts generations.
+    pub generation: Option<i64>,
 }
 
 /// What an object is attached to, and whether it is.

@@ -119,19 +119,27 @@ async fn serve<Io, A>(
         let (handler, names) = (Arc::clone(&handler), names.clone());
         tokio::spawn(async move {
             let _place = place;
-            connection(io, &*handler, names.as_ref()).await;
+            connection(io, &*handler, names.as_ref(), BODY).await;
         });
     }
 }
 
-async fn connection<Io>(io: Io, handler: &impl Handler, names: Option<&Names>)
+/// Answers one request of at most `body` bytes on a connection that somebody else has accepted.
+pub async fn serve_one<Io>(io: Io, handler: &impl Handler, body: usize)
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    connection(io, handler, None, body).await;
+}
+
+async fn connection<Io>(io: Io, handler: &impl Handler, names: Option<&Names>, body: usize)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (clock, deadline) = watch::channel(Some(Instant::now() + WIRE));
     let clock = &clock;
     let service = service_fn(move |request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(respond(request, handler, names, clock).await)
+        Ok::<_, Infallible>(respond(request, handler, names, body, clock).await)
     });
     // The deadline of the connection is the head's as well.
     let mut http = http1::Builder::new();
@@ -170,14 +178,15 @@ async fn respond(
     request: Request<Incoming>,
     handler: &impl Handler,
     names: Option<&Names>,
+    most: usize,
     clock: &watch::Sender<Option<Instant>>,
 ) -> Response<Full<Bytes>> {
     if let Some(refusal) = names.and_then(|names| names.refusal(&request)) {
         return refusal.map(Full::new);
     }
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, BODY).collect().await else {
-        let too_large = format!("at most {BODY} bytes\n");
+    let Ok(body) = Limited::new(body, most).collect().await else {
+        let too_large = format!("at most {most} bytes\n");
         return text(StatusCode::PAYLOAD_TOO_LARGE, too_large).map(Full::new);
     };
     let request = Request::from_parts(head, body.to_bytes());
@@ -312,7 +321,7 @@ mod tests {
         let (mut client, server) = duplex(1024);
         client.write_all(said.as_bytes()).await.unwrap();
         let begun = Instant::now();
-        connection(server, &handler, None).await;
+        connection(server, &handler, None, BODY).await;
         begun.elapsed()
     }
 

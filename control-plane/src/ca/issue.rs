@@ -30,6 +30,15 @@ pub struct Authority {
     lifetime: Duration,
 }
 
+/// A certificate for somebody.
+#[derive(Debug)]
+pub struct Issued {
+    /// The leaf first, then whoever is between it and a root.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The root of the moment.
+    pub root: Arc<Root>,
+}
+
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -62,11 +71,7 @@ impl Authority {
     ///
     /// # Errors
     /// If the CSR is refused.
-    pub fn workload(
-        &self,
-        attested: &Attested,
-        csr: &[u8],
-    ) -> Result<CertificateDer<'static>, IssueError> {
+    pub fn workload(&self, attested: &Attested, csr: &[u8]) -> Result<Issued, IssueError> {
         let key = csr::public_key(csr)?;
         let root = self.root();
         let mut params = self.leaf(&root);
@@ -77,7 +82,7 @@ impl Authority {
         let pod = format!("{pod}/{pod_uid}/{workload}");
         let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
         params.custom_extensions = vec![extension];
-        Ok(sign(&root, &params, &key)?)
+        Ok(sign(root, &params, &key)?)
     }
 
     /// A certificate for a server of ours with this DNS name.
@@ -85,12 +90,12 @@ impl Authority {
         &self,
         name: &str,
         key: &impl PublicKeyData,
-    ) -> Result<CertificateDer<'static>, rcgen::Error> {
+    ) -> Result<Issued, rcgen::Error> {
         let root = self.root();
         let mut params = self.leaf(&root);
         params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        sign(&root, &params, key)
+        sign(root, &params, key)
     }
 
     /// How long a certificate is valid.
@@ -114,11 +119,13 @@ impl Authority {
 }
 
 fn sign(
-    root: &Root,
+    root: Arc<Root>,
     params: &CertificateParams,
     key: &impl PublicKeyData,
-) -> Result<CertificateDer<'static>, rcgen::Error> {
-    Ok(params.signed_by(key, root.issuer())?.der().clone())
+) -> Result<Issued, rcgen::Error> {
+    let leaf = params.signed_by(key, root.issuer())?.der().clone();
+    let chain = [leaf].into_iter().chain(root.intermediates().iter().cloned()).collect();
+    Ok(Issued { chain, root })
 }
 
 /// 127 random bits: positive, and at most 20 bytes (RFC 5280, 4.1.2.2).
@@ -201,8 +208,9 @@ mod tests {
     #[test]
     fn a_leaf_says_what_was_proven_and_nothing_that_was_asked() {
         let (_directory, authority) = authority();
-        let leaf = authority.workload(&attested(), &request(|_| {})).unwrap();
-        let (_, parsed) = X509Certificate::from_der(&leaf).unwrap();
+        let issued = authority.workload(&attested(), &request(|_| {})).unwrap();
+        let [leaf] = issued.chain.as_slice() else { panic!("{:?}", issued.chain) };
+        let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert!(names.critical);
         let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
@@ -213,7 +221,7 @@ mod tests {
         assert!(parsed.key_usage().unwrap().unwrap().value.digital_signature());
         let usage = parsed.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && usage.server_auth && !usage.any);
-        let pod = super::super::peer::read(&leaf).unwrap();
+        let pod = super::super::peer::read(leaf).unwrap();
         assert_eq!(pod, attested());
         let root = authority.root();
         let (_, root) = X509Certificate::from_der(&root.trusted()[0]).unwrap();

@@ -1,4 +1,4 @@
-//! The root: made, or loaded from a directory.
+//! The root: made, or loaded from a directory or from what a Secret holds.
 
 use std::{
     fmt, fs, io,
@@ -23,11 +23,36 @@ const LIFETIME: Duration = Duration::days(3650);
 /// Clocks differ: valid a little before it was made.
 const BACKDATE: Duration = Duration::minutes(5);
 
-/// The root that signs, and all roots that are trusted.
+/// Who signs, and all roots that are trusted.
 pub struct Root {
     issuer: Issuer<'static, KeyPair>,
+    /// From who signs up to below a root; empty if a root signs.
+    intermediates: Vec<CertificateDer<'static>>,
     trusted: Vec<CertificateDer<'static>>,
     not_after: OffsetDateTime,
+}
+
+/// A signing certificate with its key and the roots above it, each as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Material {
+    /// Who signs, then those who signed that, if they are no roots.
+    pub certificates: String,
+    /// The first one's key.
+    pub key: String,
+    /// The roots that are trusted.
+    pub roots: String,
+}
+
+/// Which part of a [`Material`] is wrong, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum BadMaterial {
+    #[error("the signing certificate {0}")]
+    Certificate(String),
+    #[error("the key {0}")]
+    Key(String),
+    #[error("the roots: {0}")]
+    Roots(String),
 }
 
 /// Why there is no root.
@@ -72,7 +97,12 @@ impl Root {
         &self.issuer
     }
 
-    /// When the signing root expires: nothing that it signs may outlive it.
+    /// What a leaf needs besides itself for whoever knows the roots alone.
+    pub(super) fn intermediates(&self) -> &[CertificateDer<'static>] {
+        &self.intermediates
+    }
+
+    /// When who signs expires: nothing that it signs may outlive it.
     pub(super) fn not_after(&self) -> OffsetDateTime {
         self.not_after
     }
@@ -87,7 +117,11 @@ impl Root {
         self.trusted.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
     }
 
-    fn make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
+    /// A new root that signs itself.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn generate(trust_domain: &str) -> Result<Material, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = OffsetDateTime::now_utc();
         let mut name = DistinguishedName::new();
@@ -101,8 +135,36 @@ impl Root {
         // Leaves only: whoever gets hold of a certificate of ours cannot sign with it.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?;
+        let certificate = pem("CERTIFICATE", params.self_signed(&key)?.der());
+        Ok(Material {
+            roots: certificate.clone(),
+            certificates: certificate,
+            key: key.serialize_pem(),
+        })
+    }
 
+    /// Reads what is in the form of a Secret.
+    ///
+    /// # Errors
+    /// If it cannot be read, does not belong together, or cannot sign now.
+    pub fn from_pem(material: &Material) -> Result<Self, BadMaterial> {
+        let certificates =
+            certificates(&material.certificates).map_err(BadMaterial::Certificate)?;
+        let trusted = certificates_of_roots(&material.roots).map_err(BadMaterial::Roots)?;
+        let key = KeyPair::from_pem(&material.key)
+            .map_err(|error| BadMaterial::Key(format!("cannot be read: {error}")))?;
+        let not_after = check(&certificates, &trusted, &key).map_err(BadMaterial::Certificate)?;
+        let issuer = certificates.first().map(|signing| Issuer::from_ca_cert_der(signing, key));
+        let issuer =
+            issuer.transpose().map_err(|error| BadMaterial::Certificate(error.to_string()))?;
+        let issuer = issuer.ok_or_else(|| BadMaterial::Certificate("is missing".to_owned()))?;
+        let intermediates =
+            certificates.into_iter().filter(|certificate| !trusted.contains(certificate)).collect();
+        Ok(Self { issuer, intermediates, trusted, not_after })
+    }
+
+    fn make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
+        let Material { certificates, key, .. } = Self::generate(trust_domain)?;
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| RootError::Io { path, error }
@@ -110,9 +172,9 @@ impl Root {
         fs::create_dir_all(directory).map_err(io(directory))?;
         // The key first: a certificate without key is refused at the next start, with the reason.
         let path = directory.join(KEY);
-        write_secret(&path, &key.serialize_pem()).map_err(io(&path))?;
+        write_secret(&path, &key).map_err(io(&path))?;
         let path = directory.join(CERTIFICATE);
-        fs::write(&path, pem("CERTIFICATE", certificate.der())).map_err(io(&path))?;
+        fs::write(&path, certificates).map_err(io(&path))?;
         tracing::info!(directory = %directory.display(), "made a new root");
         Self::load(&directory.join(CERTIFICATE), &directory.join(KEY))
     }
@@ -121,23 +183,28 @@ impl Root {
         let read = |path: &Path| {
             fs::read_to_string(path).map_err(|error| RootError::Io { path: path.to_owned(), error })
         };
-        let (certificates, key) = (read(certificate_path)?, read(key_path)?);
-        let trusted: Vec<_> = CertificateDer::pem_slice_iter(certificates.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| invalid(certificate_path, format!("is no PEM: {error}")))?;
-        let Some(signing) = trusted.first() else {
-            return Err(invalid(certificate_path, "has no certificate in it"));
-        };
-        let key = KeyPair::from_pem(&key)
-            .map_err(|error| invalid(key_path, format!("is no PKCS#8 private key: {error}")))?;
-        let not_after = check(signing, &key).map_err(|reason| invalid(certificate_path, reason))?;
+        let (roots, key) = (read(certificate_path)?, read(key_path)?);
+        let all = certificates(&roots).map_err(|reason| invalid(certificate_path, reason))?;
+        let certificates = all.first().map(|signing| pem("CERTIFICATE", signing));
+        let certificates = certificates.unwrap_or_default();
+        let root = Self::from_pem(&Material { certificates, key, roots });
+        let root = root.map_err(|error| match error {
+            BadMaterial::Certificate(reason) | BadMaterial::Roots(reason) => {
+                invalid(certificate_path, reason)
+            }
+            BadMaterial::Key(reason) => invalid(key_path, reason),
+        })?;
         if fs::metadata(key_path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
             let path = key_path.display();
             tracing::warn!(%path, "the root's key can be read by others; chmod 600 it");
         }
-        let issuer = Issuer::from_ca_cert_der(signing, key)
-            .map_err(|error| invalid(certificate_path, error.to_string()))?;
-        Ok(Self { issuer, trusted, not_after })
+        Ok(root)
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Material").finish_non_exhaustive()
     }
 }
 
@@ -147,25 +214,76 @@ impl fmt::Debug for Root {
     }
 }
 
-/// Whether `certificate` can sign with `key` now; until when.
-fn check(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<OffsetDateTime, String> {
-    let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if parsed.public_key().raw != key.subject_public_key_info() {
-        return Err(format!("does not belong to {KEY}: the public keys differ"));
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let certificates = read.map_err(|error| format!("is no PEM: {error}"))?;
+    match certificates.is_empty() {
+        true => Err("has no certificate in it".to_owned()),
+        false => Ok(certificates),
     }
-    let not_after = parsed.validity().not_after.to_datetime();
-    if !parsed.validity().is_valid() {
-        let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
-        return Err(format!("is valid from {from} to {to} only, which is not now"));
+}
+
+/// Each of them a CA's.
+fn certificates_of_roots(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let roots = certificates(text)?;
+    for (at, root) in roots.iter().enumerate() {
+        let parsed = parse(root)?;
+        if !signs(&parsed) {
+            return Err(format!("certificate {} is not a CA's", at + 1));
+        }
     }
-    let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|basic| basic.value.ca);
-    let may_sign =
-        parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
-    if !is_ca || !may_sign {
-        return Err("is not a CA's: it needs CA:TRUE and the key usage keyCertSign".to_owned());
+    Ok(roots)
+}
+
+/// Whether the first of `chain` can sign with `key` now, and a root is above it; until when.
+fn check(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+    key: &KeyPair,
+) -> Result<OffsetDateTime, String> {
+    let links: Vec<_> = chain.iter().map(|link| parse(link)).collect::<Result<_, _>>()?;
+    let roots: Vec<_> = roots.iter().map(|root| parse(root)).collect::<Result<_, _>>()?;
+    let Some(signing) = links.first() else {
+        return Err("is missing".to_owned());
+    };
+    if signing.public_key().raw != key.subject_public_key_info() {
+        return Err("does not belong to its key: the public keys differ".to_owned());
     }
-    Ok(not_after)
+    for link in &links {
+        if !link.validity().is_valid() {
+            let (from, to) = (link.validity().not_before, link.validity().not_after);
+            return Err(format!("is valid from {from} to {to} only, which is not now"));
+        }
+        if !signs(link) {
+            return Err("is not a CA's: it needs CA:TRUE and the key usage keyCertSign".to_owned());
+        }
+    }
+    let signed_by = |link: &X509Certificate<'_>, by: &X509Certificate<'_>| {
+        link.issuer() == by.subject() && link.verify_signature(Some(by.public_key())).is_ok()
+    };
+    for (at, link) in links.iter().enumerate() {
+        if roots.iter().any(|root| signed_by(link, root)) {
+            let ends = links.iter().take(at + 1).map(|link| link.validity().not_after);
+            let ends = ends.min().unwrap_or_else(|| link.validity().not_after);
+            return Ok(ends.to_datetime());
+        }
+        if !links.get(at + 1).is_some_and(|next| signed_by(link, next)) {
+            break;
+        }
+    }
+    let issuer = links.last().map(|last| last.issuer().to_string()).unwrap_or_default();
+    Err(format!("is not signed by any of the roots; its chain ends at {issuer:?}"))
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
+    let parsed = X509Certificate::from_der(certificate);
+    parsed.map(|(_, parsed)| parsed).map_err(|error| format!("cannot be read: {error}"))
+}
+
+fn signs(certificate: &X509Certificate<'_>) -> bool {
+    let is_ca = certificate.basic_constraints().ok().flatten().is_some_and(|b| b.value.ca);
+    let usage = certificate.key_usage().ok().flatten();
+    is_ca && usage.is_none_or(|usage| usage.value.key_cert_sign())
 }
 
 /// Never readable by others, not even for a moment.
@@ -248,5 +366,48 @@ mod tests {
         assert!(refusal(directory.path()).contains("which is not now"));
         fs::write(directory.path().join(CERTIFICATE), "junk").unwrap();
         assert!(refusal(directory.path()).contains("no certificate"));
+    }
+
+    /// `(certificate, key)` of a CA, signed by another one or by itself.
+    fn ca(
+        name: &str,
+        by: Option<&(CertificateParams, KeyPair)>,
+    ) -> (CertificateParams, KeyPair, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = match by {
+            Some((issuer, issuer_key)) => {
+                params.signed_by(&key, &Issuer::from_params(issuer, issuer_key)).unwrap()
+            }
+            None => params.self_signed(&key).unwrap(),
+        };
+        (params, key, certificate.pem())
+    }
+
+    #[test]
+    fn an_intermediate_signs_below_its_root() {
+        let (params, key, root) = ca("root", None);
+        let root_pair = (params, key);
+        let (params, key, first) = ca("first", Some(&root_pair));
+        let first_pair = (params, key);
+        let (_, key, second) = ca("second", Some(&first_pair));
+        let (_, _, other) = ca("other", None);
+        let material = |certificates: &str, roots: &str| Material {
+            certificates: certificates.to_owned(),
+            key: key.serialize_pem(),
+            roots: roots.to_owned(),
+        };
+        let both = format!("{second}{first}");
+        let read = Root::from_pem(&material(&both, &format!("{other}{root}"))).unwrap();
+        assert_eq!((read.intermediates().len(), read.trusted().len()), (2, 2));
+        let refusal = |certificates: &str, roots: &str| {
+            Root::from_pem(&material(certificates, roots)).unwrap_err().to_string()
+        };
+        assert!(refusal(&second, &root).contains("chain ends at \"CN=first\""));
+        assert!(refusal(&both, &other).contains("not signed by any of the roots"));
+        assert!(refusal(&first, &root).contains("the public keys differ"));
+        assert!(refusal(&both, "").contains("the roots: has no certificate"));
     }
 }

@@ -20,10 +20,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// The root in force. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Roots {
-    directory: Arc<Path>,
-    current: Arc<watch::Sender<Arc<Root>>>,
-}
+pub struct Roots(Arc<watch::Sender<Arc<Root>>>);
 
 impl Roots {
     /// See [`Root::load_or_make`].
@@ -31,54 +28,54 @@ impl Roots {
     /// # Errors
     /// If there is no root that can sign.
     pub fn load_or_make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
-        let root = Root::load_or_make(directory, trust_domain)?;
-        let current = Arc::new(watch::Sender::new(Arc::new(root)));
-        Ok(Self { directory: directory.into(), current })
+        Ok(Self::new(Root::load_or_make(directory, trust_domain)?))
+    }
+
+    /// With this root first.
+    pub fn new(root: Root) -> Self {
+        Self(Arc::new(watch::Sender::new(Arc::new(root))))
+    }
+
+    /// From now on it is this one.
+    pub fn replace(&self, root: Root) {
+        let trusted = root.trusted().len();
+        tracing::info!(trusted, "the root has changed");
+        self.0.send_replace(Arc::new(root));
     }
 
     /// The root in force.
     pub fn current(&self) -> Arc<Root> {
-        Arc::clone(&self.current.borrow())
+        Arc::clone(&self.0.borrow())
     }
 
     /// Changes with the root.
     pub fn watch(&self) -> watch::Receiver<Arc<Root>> {
-        self.current.subscribe()
+        self.0.subscribe()
     }
 
-    /// Follows the files, for ever. Files that make no root change nothing: the last one stays.
-    pub async fn follow(self) {
-        let mut seen = self.read().ok();
+    /// Follows the files in `directory`, for ever. Files that make no root change nothing: the last one stays.
+    pub async fn follow(self, directory: PathBuf) {
+        let files = [directory.join(CERTIFICATE), directory.join(KEY)];
+        let mut seen = read(&files).ok();
         loop {
             sleep(LOOK).await;
-            let now = self.read().ok();
+            let now = read(&files).ok();
             if now == seen {
                 continue;
             }
             seen = now;
-            match Root::load(&self.certificate(), &self.key()) {
-                Ok(root) => {
-                    let trusted = root.trusted().len();
-                    tracing::info!(trusted, "the root has changed");
-                    self.current.send_replace(Arc::new(root));
-                }
+            let [certificate, key] = &files;
+            match Root::load(certificate, key) {
+                Ok(root) => self.replace(root),
                 // Certificate and key are two files: between the two they may not fit.
                 Err(error) => tracing::error!(%error, "the last root stays in force"),
             }
         }
     }
+}
 
-    fn read(&self) -> io::Result<[Vec<u8>; 2]> {
-        Ok([fs::read(self.certificate())?, fs::read(self.key())?])
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.directory.join(CERTIFICATE)
-    }
-
-    fn key(&self) -> PathBuf {
-        self.directory.join(KEY)
-    }
+fn read([certificate, key]: &[PathBuf; 2]) -> io::Result<[Vec<u8>; 2]> {
+    Ok([fs::read(certificate)?, fs::read(key)?])
 }
 
 #[cfg(test)]
@@ -96,7 +93,7 @@ mod tests {
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let roots = Roots::load_or_make(old.path(), "cluster.local").unwrap();
         let next = Root::load_or_make(new.path(), "cluster.local").unwrap();
-        tokio::spawn(roots.clone().follow());
+        tokio::spawn(roots.clone().follow(old.path().to_owned()));
         let mut changes = roots.watch();
         let first = changes.borrow_and_update().trusted_pem();
 

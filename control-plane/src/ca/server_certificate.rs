@@ -72,8 +72,8 @@ impl fmt::Debug for ServerCertificate {
 
 fn make(authority: &Authority) -> Result<CertifiedKey, ServerCertificateError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let certificate = authority.server(SERVER_NAME, &key)?;
+    let issued = authority.server(SERVER_NAME, &key)?;
     let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
-    Ok(CertifiedKey::new(vec![certificate], signer))
+    Ok(CertifiedKey::new(issued.chain, signer))
 }

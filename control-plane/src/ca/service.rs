@@ -10,7 +10,7 @@ use tulle_runtime::seldom::Seldom;
 
 use super::{
     attest::{Attestor, Refusal},
-    issue::{Authority, IssueError},
+    issue::{Authority, IssueError, Issued},
 };
 use crate::metrics::{Metrics, Outcome};
 
@@ -37,7 +37,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<IssueRequest>,
     ) -> Result<Response<IssueResponse>, Status> {
-        let issued = self.answer(&request);
+        let issued = self.answer(&request).await;
         let outcome = if issued.is_ok() { Outcome::Issued } else { Outcome::Refused };
         self.metrics.certificates.get_or_create(&outcome.into()).inc();
         issued.map(Response::new).inspect_err(|status| {
@@ -51,22 +51,21 @@ impl CertificateService for Certificates {
 }
 
 impl Certificates {
-    fn answer(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
+    async fn answer(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
         let token = bearer(request.metadata())?;
-        let attested = self.attestor.attest(token).map_err(|refusal| match refusal {
+        let attested = self.attestor.attest(token).await.map_err(|refusal| match refusal {
             // Ours to put right, not the caller's.
-            Refusal::Keys(_) => Status::unavailable(refusal.to_string()),
+            Refusal::Keys(_) | Refusal::Unavailable(_) => Status::unavailable(refusal.to_string()),
             _ => Status::unauthenticated(refusal.to_string()),
         })?;
         let issued = self.authority.workload(&attested, &request.get_ref().csr);
-        let leaf = issued.map_err(|error| match error {
+        let Issued { chain, root } = issued.map_err(|error| match error {
             IssueError::Csr(_) => Status::invalid_argument(error.to_string()),
             IssueError::Sign(_) => Status::internal(error.to_string()),
         })?;
         tracing::info!(pod = %attested.pod, identity = %attested.identity, "certificate issued");
-        let root = self.authority.root();
         Ok(IssueResponse {
-            chain: vec![leaf.to_vec().into()],
+            chain: chain.iter().map(|certificate| certificate.to_vec().into()).collect(),
             roots: root.trusted().iter().map(|root| root.to_vec().into()).collect(),
         })
     }

@@ -25,7 +25,7 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
         _ => return None,
     };
     let beyond_grpc = world.route(object).map(|route| beyond_grpc(route)).unwrap_or_default();
-    Some(Standing { parents, beyond_grpc, invalid: None })
+    Some(Standing { parents, beyond_grpc, ..Standing::default() })
 }
 
 /// What gRPC's own router does not do of what the rules say; `xds/src/model/grpc.rs` has the table.

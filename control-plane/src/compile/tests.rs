@@ -43,6 +43,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         redirected: Redirected::default(),
         knobs: BTreeMap::new(),
         owner: None,
+        node: String::new(),
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
             .into_iter()
             .find(|owner| owner.controller == Some(true))
             .map(|owner| (owner.kind, owner.name)),
+        node: spec.node_name.clone().unwrap_or_default(),
     })))
 }
 

@@ -8,7 +8,7 @@
 //! is told of the bootstrap, and is in the group that may read the key.
 
 use k8s_openapi::{
-    api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, PodSpec, Volume, VolumeMount},
+    api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, Volume, VolumeMount},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -29,24 +29,6 @@ pub struct Shared {
     pub mount: VolumeMount,
     /// A group that all processes are in.
     pub group: i64,
-}
-
-impl Shared {
-    pub(super) fn apply(self, spec: &mut PodSpec) {
-        let init = spec.init_containers.iter_mut().flatten();
-        for container in init.chain(&mut spec.containers) {
-            let variables = container.env.get_or_insert_default();
-            if variables.iter().all(|variable| variable.name != self.variable.name) {
-                variables.push(self.variable.clone());
-            }
-            container.volume_mounts.get_or_insert_default().push(self.mount.clone());
-        }
-        let security = spec.security_context.get_or_insert_default();
-        let groups = security.supplemental_groups.get_or_insert_default();
-        if !groups.contains(&self.group) {
-            groups.push(self.group);
-        }
-    }
 }
 
 pub(super) fn shared() -> Shared {

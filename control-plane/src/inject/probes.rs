@@ -144,39 +144,11 @@ impl Handler {
     }
 }
 
-impl Rewrite {
-    /// Changes the pod that it was made for. Not after anything was put before its containers.
-    pub(super) fn apply(self, spec: &mut PodSpec) {
-        let containers = match self.list {
-            List::Containers => Some(&mut spec.containers),
-            List::InitContainers => spec.init_containers.as_mut(),
-        };
-        let Some(container) = containers.and_then(|list| list.get_mut(self.index)) else {
-            return;
-        };
-        let hook = match self.handler {
-            Handler::StartupProbe => return set(&mut container.startup_probe, self.http_get),
-            Handler::ReadinessProbe => return set(&mut container.readiness_probe, self.http_get),
-            Handler::LivenessProbe => return set(&mut container.liveness_probe, self.http_get),
-            Handler::PostStart => &mut container.lifecycle.get_or_insert_default().post_start,
-            Handler::PreStop => &mut container.lifecycle.get_or_insert_default().pre_stop,
-        };
-        hook.get_or_insert_default().http_get = Some(self.http_get);
-    }
-}
-
 /// The time for which a container may be kept from ending: a third of what the pod has, so that enough
 /// is left to the application. `None` if the pod is in a hurry.
 fn hold(spec: &PodSpec) -> Option<u32> {
     let grace = u32::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
     Some((grace / 3).min(LONGEST_HOLD)).filter(|seconds| *seconds > 0)
-}
-
-fn set(probe: &mut Option<Probe>, http_get: HTTPGetAction) {
-    if let Some(probe) = probe {
-        probe.http_get = Some(http_get);
-        (probe.tcp_socket, probe.grpc) = (None, None);
-    }
 }
 
 /// What the sidecar does when one path is asked for. The proxy reads this: `proxy/src/probe.rs`.

@@ -95,7 +95,9 @@ pub async fn follow(
             }
             () = sleep_until(follower.next) => follower.look(Instant::now()),
         }
-        tell(&mut reports, &statuses, &follower.known, &mut documents);
+        // What was published before the report, so that nothing of it is told of what was in force before.
+        follower.hear();
+        tell(&mut reports, &statuses, &follower, &mut documents);
     }
 }
 
@@ -218,12 +220,12 @@ fn word(kind: Kind) -> &'static str {
 fn tell(
     reports: &mut watch::Receiver<Report>,
     statuses: &watch::Sender<Report>,
-    known: &BTreeMap<ObjectRef, Force>,
+    follower: &Follower,
     documents: &mut Documents,
 ) {
     let mut report = reports.borrow_and_update().clone();
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    report.statuses = documents.of(&report.standings, known, &now);
+    report.statuses = documents.of(&report.standings, &follower.known, &follower.untold, &now);
     statuses.send_if_modified(|last| {
         let changed = *last != report;
         *last = report;

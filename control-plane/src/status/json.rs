@@ -1,15 +1,16 @@
 //! Statuses as Gateway API has them: `status.parents` of routes, `status.ancestors` of policies, and
 //! top-level conditions of our own kinds, so that `kubectl wait` works on all.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
-use super::{Force, Parent, Standing, Verdict};
+use super::{CONTROLLER, Force, Parent, Standing, Verdict};
 use crate::world::objects::{Kind, ObjectRef};
 
-/// Who we are in a status.
-const CONTROLLER: &str = "tulle.dev/mesh";
 /// As the CRDs have it.
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
@@ -29,15 +30,19 @@ type Previous = BTreeMap<(ObjectRef, usize, &'static str), (bool, String)>;
 struct Written {
     standing: Arc<Standing>,
     force: Force,
+    /// The generation that `force` is about.
+    generation: Option<i64>,
     status: Arc<Value>,
 }
 
 impl Documents {
-    /// The status of each object, in order. Only what differs is made anew.
+    /// The status of each object, in order. Only what differs is made anew. What is said of the force of those whose change
+    /// is on its way is about the generation before.
     pub(super) fn of(
         &mut self,
         standings: &BTreeMap<ObjectRef, Arc<Standing>>,
         forces: &BTreeMap<ObjectRef, Force>,
+        on_their_way: &BTreeSet<ObjectRef>,
         now: &str,
     ) -> Vec<Arc<Value>> {
         let Self { written, previous } = self;
@@ -48,16 +53,24 @@ impl Documents {
         let none = Force::default();
         let each = standings.iter().map(|(object, standing)| {
             let force = forces.get(object).unwrap_or(&none);
-            let same = written
-                .get(object)
-                .filter(|written| written.standing == *standing && written.force == *force);
+            let before = written.get(object);
+            let generation = match before {
+                Some(before) if on_their_way.contains(object) => before.generation,
+                _ => standing.generation,
+            };
+            let same = before.filter(|before| {
+                before.standing == *standing
+                    && before.force == *force
+                    && before.generation == generation
+            });
             if let Some(same) = same {
                 return Arc::clone(&same.status);
             }
-            let status = Arc::new(Writer { object, previous, now }.object(standing, force));
+            let mut writer = Writer { object, previous, now, generation: standing.generation };
+            let status = Arc::new(writer.object(standing, force, generation));
             let (standing, force) = (Arc::clone(standing), force.clone());
-            written
-                .insert(object.clone(), Written { standing, force, status: Arc::clone(&status) });
+            let made = Written { standing, force, generation, status: Arc::clone(&status) };
+            written.insert(object.clone(), made);
             status
         });
         each.collect()
@@ -68,10 +81,11 @@ struct Writer<'a> {
     object: &'a ObjectRef,
     previous: &'a mut Previous,
     now: &'a str,
+    generation: Option<i64>,
 }
 
 impl Writer<'_> {
-    fn object(&mut self, standing: &Standing, force: &Force) -> Value {
+    fn object(&mut self, standing: &Standing, force: &Force, forced: Option<i64>) -> Value {
         let accepted = accepted(standing);
         let mut status = serde_json::Map::new();
         let route = matches!(self.object.kind, Kind::HttpRoute | Kind::GrpcRoute);
@@ -87,7 +101,7 @@ impl Writer<'_> {
             if let Some(resolved) = &parent.resolved {
                 conditions.push(self.condition(at, "ResolvedRefs", resolved));
             }
-            conditions.push(self.condition(at, "InForce", &in_force(standing, force)));
+            conditions.push(self.in_force(at, standing, force, forced));
             json!({
                 reference: reference_of(parent),
                 "controllerName": CONTROLLER,
@@ -106,7 +120,7 @@ impl Writer<'_> {
         if !route {
             let conditions = [
                 self.condition(usize::MAX, "Accepted", &whole),
-                self.condition(usize::MAX, "InForce", &in_force(standing, force)),
+                self.in_force(usize::MAX, standing, force, forced),
             ];
             status.insert("conditions".to_owned(), conditions.to_vec().into());
             // A column of `kubectl get`.
@@ -124,19 +138,39 @@ impl Writer<'_> {
         })
     }
 
+    fn in_force(
+        &mut self,
+        at: usize,
+        standing: &Standing,
+        force: &Force,
+        generation: Option<i64>,
+    ) -> Value {
+        let mut condition = self.condition(at, "InForce", &in_force(standing, force));
+        observe(&mut condition, generation);
+        condition
+    }
+
     fn condition(&mut self, at: usize, kind: &'static str, verdict: &Verdict) -> Value {
         let fresh = || (verdict.holds, self.now.to_owned());
         let since = self.previous.entry((self.object.clone(), at, kind)).or_insert_with(fresh);
         if since.0 != verdict.holds {
             *since = (verdict.holds, self.now.to_owned());
         }
-        json!({
+        let mut condition = json!({
             "type": kind,
             "status": if verdict.holds { "True" } else { "False" },
             "reason": verdict.reason,
             "message": verdict.message,
             "lastTransitionTime": since.1,
-        })
+        });
+        observe(&mut condition, self.generation);
+        condition
+    }
+}
+
+fn observe(condition: &mut Value, generation: Option<i64>) {
+    if let Some(generation) = generation {
+        condition["observedGeneration"] = generation.into();
     }
 }
 

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::*;
 use crate::world::objects::{Kind as ObjectKind, ObjectRef};
@@ -13,12 +16,13 @@ fn what_grpc_without_a_proxy_does_not_do_is_told_where_it_is_used() {
     let standing = Standing {
         parents: Vec::new(),
         beyond_grpc: vec!["spec.rules[0]: mirrors".to_owned()],
-        invalid: None,
+        ..Standing::default()
     };
     let told = |grpc| {
         let standings = [(route.clone(), Arc::new(standing.clone()))].into();
         let forces = [(route.clone(), Force { on: 2, of: 2, grpc, ..Force::default() })].into();
-        let document = json::Documents::default().of(&standings, &forces, "now").remove(0);
+        let document =
+            json::Documents::default().of(&standings, &forces, &BTreeSet::new(), "now").remove(0);
         document["message"].clone()
     };
     assert_eq!(told(0), "");
@@ -44,8 +48,9 @@ fn conditions_are_as_gateway_api_has_them() {
     let mut forces: BTreeMap<_, _> =
         [(route.clone(), Force { on: 1, of: 2, ..Force::default() })].into();
     let mut documents = json::Documents::default();
-    let mut told =
-        |standings: &_, forces: &_, now: &str| documents.of(standings, forces, now).remove(0);
+    let mut told = |standings: &_, forces: &_, now: &str| {
+        documents.of(standings, forces, &BTreeSet::new(), now).remove(0)
+    };
     let conditions = |value: &serde_json::Value| -> Vec<String> {
         let list = value["status"]["parents"][0]["conditions"].as_array().unwrap().iter();
         list.map(|c| {
@@ -106,7 +111,7 @@ fn a_policy_has_at_most_sixteen_ancestors() {
     };
     let standing = Standing { parents: (0..20).map(parent).collect(), ..Standing::default() };
     let standings = [(policy, Arc::new(standing))].into();
-    let told = json::Documents::default().of(&standings, &BTreeMap::new(), "");
+    let told = json::Documents::default().of(&standings, &BTreeMap::new(), &BTreeSet::new(), "");
     assert_eq!(told[0]["status"]["ancestors"].as_array().unwrap().len(), 16);
     assert_eq!(told[0]["status"]["conditions"][1]["reason"], "NotInUse");
 }
@@ -119,7 +124,8 @@ fn proxies_that_are_too_old_are_told_by_field() {
         let too_old = too_old.iter().map(|(field, proxies)| ((*field).to_owned(), *proxies));
         let force = Force { on: 5, of: 5, too_old: too_old.collect(), ..Force::default() };
         let forces = [(config.clone(), force)].into();
-        let document = json::Documents::default().of(&standings, &forces, "now").remove(0);
+        let document =
+            json::Documents::default().of(&standings, &forces, &BTreeSet::new(), "now").remove(0);
         let condition = &document["status"]["conditions"][1];
         let text = |key: &str| condition[key].as_str().unwrap().to_owned();
         (text("status"), text("reason"), document["message"].as_str().unwrap().to_owned())
@@ -131,4 +137,21 @@ fn proxies_that_are_too_old_are_told_by_field() {
         told(&[("spec.proxy.maxHeaders", 3), ("spec.proxy.maxStreams", 1)]),
         ("False".to_owned(), "ProxiesTooOld".to_owned(), expected.to_owned())
     );
+}
+
+#[test]
+fn what_is_on_its_way_is_not_in_force_yet() {
+    let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
+    let mut documents = json::Documents::default();
+    let mut generations = |generation, on_its_way: &[&ObjectRef]| -> Vec<i64> {
+        let standing = Standing { generation: Some(generation), ..Standing::default() };
+        let standings = [(config.clone(), Arc::new(standing))].into();
+        let on_their_way = on_its_way.iter().map(|&object| object.clone()).collect();
+        let told = documents.of(&standings, &BTreeMap::new(), &on_their_way, "now").remove(0);
+        let conditions = told["status"]["conditions"].as_array().unwrap().iter();
+        conditions.map(|condition| condition["observedGeneration"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(generations(1, &[]), [1, 1]);
+    assert_eq!(generations(2, &[&config]), [2, 1]);
+    assert_eq!(generations(2, &[]), [2, 2]);
 }

@@ -218,6 +218,8 @@ pub struct Pod {
     pub knobs: Knobs,
     /// Its controller, `(kind, name)`.
     pub owner: Option<(String, String)>,
+    /// `spec.nodeName`; empty until that is decided.
+    pub node: String,
 }
 
 /// The ports of a pod that lead to its sidecar; behind the others is the application itself.

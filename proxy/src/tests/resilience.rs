@@ -246,7 +246,9 @@ async fn who_fails_is_left_out_for_a_while_and_comes_back() {
         let (well, _) = plays(|_, _| Does::Answer(200)).await;
         let mut rule = rule(None);
         rule.timeouts.request = Some(Duration::from_millis(250));
-        let told = Told { ejection: Some(ejection()), plain: vec![sick, well], ..told(rule) };
+        // Long enough to be looked at on a busy machine.
+        let ejection = Ejection { base_time: Duration::from_secs(2), ..ejection() };
+        let told = Told { ejection: Some(ejection), plain: vec![sick, well], ..told(rule) };
         let mut pair = Pair::new(&[], told).await;
         let begun = Instant::now();
         until_left_out(&mut pair, &saw).await;

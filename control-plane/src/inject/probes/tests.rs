@@ -1,6 +1,6 @@
 use std::{env, fs};
 
-use super::*;
+use super::{super::apply::rewrite, *};
 
 const KEY: ProbeKey = ProbeKey([7; 16]);
 
@@ -135,9 +135,9 @@ initContainers:
 - {name: own, image: own, restartPolicy: Always, startupProbe: {httpGet: {port: 4, path: /x}}}
 ";
     let plan = planned(before);
-    let mut spec = spec(before);
-    for rewrite in plan.rewrites {
-        rewrite.apply(&mut spec);
+    let mut spec = serde_yaml_ng::from_str(before).expect("a spec");
+    for change in plan.rewrites {
+        rewrite(&mut spec, &change);
     }
     let part = KEY.part(&ObjectMeta::default(), &serde_yaml_ng::from_str(before).expect("a spec"));
     let ours = |tail: &str| format!("httpGet: {{port: 15021, path: /probe/{part}/{tail}}}");
@@ -147,7 +147,7 @@ initContainers:
         .replace("grpc: {port: 2}", &ours("two/liveness"))
         .replace("httpGet: {port: 3}", &ours("two/pre-stop"))
         .replace("httpGet: {port: 4, path: /x}", &ours("own/startup"));
-    assert_eq!(spec, serde_yaml_ng::from_str(&after).expect("a spec"));
+    assert_eq!(spec, serde_yaml_ng::from_str::<serde_json::Value>(&after).expect("a spec"));
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! Kubernetes: what the control plane reads from the API server, and what it writes to it.
+//!
+//! ```text
+//! watch, one per kind ──► source: object → Event ──► publish ──► status::follow ──► statuses ──┐
+//!                            └──► book: what the server holds of our statuses ─────────────────┴─► API server
+//! Secret tulle-ca ──► root   ·   TokenReview ──► identity   ·   Lease ──► who writes
+//! ```
+//!
+//! Invariants: only the holder of the Lease writes what others could write too; nothing is read that the mesh has no use
+//! for, no Secret but our own; what cannot be reached changes nothing, the last good state stays.
+
+mod authority;
+mod book;
+mod kinds;
+mod lease;
+mod raw;
+mod roots;
+mod source;
+mod statuses;
+mod token;
+mod watch;
+mod webhooks;
+
+use std::time::Duration;
+
+use kube::{Client, Config, config::KubeConfigOptions};
+use tokio::sync::{mpsc, watch as channel};
+use tulle_runtime::{drain::Drain, ready::Readiness};
+
+pub use self::{
+    authority::{AuthorityError, SECRET},
+    book::Book,
+    lease::LEASE,
+    token::TokenReviews,
+};
+use crate::{ca::roots::Roots, inject::Webhook, output::Report, source::Batch};
+
+/// Who writes, as the API server notes it beside each field.
+const MANAGER: &str = "tulle-control-plane";
+
+/// Longest wait between two tries.
+const MOST: Duration = Duration::from_secs(10);
+/// First wait.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// How long it takes to connect to the API server, at most.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A cluster, seen from one of its namespaces.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    /// The control plane's own.
+    namespace: String,
+    /// This replica's name.
+    identity: String,
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("Kubernetes: {0}; does the pod have a ServiceAccount token, or is KUBECONFIG set?")]
+pub struct NoCluster(String);
+
+impl Cluster {
+    /// The cluster that this pod is in; elsewhere the one that `KUBECONFIG` or `~/.kube/config` says.
+    ///
+    /// # Errors
+    /// If none is said. Whether it can be reached is found out later.
+    pub async fn connect(namespace: String, identity: String) -> Result<Self, NoCluster> {
+        let mut config = match Config::incluster() {
+            Ok(config) => config,
+            Err(outside) => {
+                let found = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+                found.map_err(|error| NoCluster(format!("{outside}; {error}")))?
+            }
+        };
+        config.connect_timeout = Some(CONNECT);
+        let client = Client::try_from(config).map_err(|error| NoCluster(error.to_string()))?;
+        Ok(Self { client, namespace, identity })
+    }
+
+    /// The root that signs: from the Secret, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be had or cannot sign.
+    pub async fn roots(&self, trust_domain: &str) -> Result<Roots, AuthorityError> {
+        authority::load_or_make(&self.client, &self.namespace, trust_domain).await
+    }
+
+    /// Follows the Secret for as long as it is polled.
+    pub async fn follow_roots(self, roots: Roots) {
+        authority::follow(self.client, self.namespace, roots).await;
+    }
+
+    /// Proves identities by asking the API server.
+    pub fn tokens(&self, audience: String) -> TokenReviews {
+        TokenReviews::new(self.client.clone(), audience)
+    }
+
+    /// Everything that is there as the first batch, then what changes.
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    pub fn source(
+        &self,
+        book: Book,
+        readiness: Readiness,
+    ) -> std::io::Result<mpsc::Receiver<Batch>> {
+        source::start(&self.client, book, readiness)
+    }
+
+    /// Writes statuses, roots and the webhook's configuration for as long as this replica holds the Lease; gives it back
+    /// when the drain starts.
+    pub async fn write(
+        self,
+        (statuses, roots, webhook): (channel::Receiver<Report>, Roots, Option<Webhook>),
+        book: Book,
+        drain: Drain,
+    ) {
+        let Self { client, namespace, identity } = self;
+        let (holds, leads) = channel::channel(false);
+        let election = lease::Election::new(client.clone(), &namespace, identity);
+        tokio::join!(
+            election.run(holds, drain),
+            statuses::write(client.clone(), statuses.clone(), book, leads.clone()),
+            roots::write(client.clone(), statuses, roots.watch(), leads.clone()),
+            webhooks::write(client, namespace, roots.watch(), webhook, leads),
+        );
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Waits between tries: twice as long each time, up to [`MOST`], and each time a little different, so that replicas that
+/// lost the same server do not come back at the same moment.
+#[derive(Debug)]
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(LEAST)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        let factor = 0.5 + rand::random::<f64>();
+        tokio::time::sleep(self.0.mul_f64(factor)).await;
+        self.0 = (self.0 * 2).min(MOST);
+    }
+
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Whether the API server says that there is no such thing.
+fn not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether somebody else has written in the meantime.
+fn conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}

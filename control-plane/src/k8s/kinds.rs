@@ -1,0 +1,85 @@
+//! What is watched.
+
+use kube::{Client, core::ApiResource};
+
+use super::not_found;
+use crate::world::objects::Kind;
+
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const TULLE: &str = "tulle.dev";
+
+/// A kind, as the API server knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    pub(super) kind: Kind,
+    group: &'static str,
+    /// Of one shape; the first one that is served is taken.
+    versions: &'static [&'static str],
+    plural: &'static str,
+}
+
+/// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
+pub(super) const WATCHED: [Watched; 10] = [
+    watched(Kind::Namespace, "", &["v1"], "namespaces"),
+    watched(Kind::Pod, "", &["v1"], "pods"),
+    watched(Kind::Service, "", &["v1"], "services"),
+    watched(Kind::EndpointSlice, "discovery.k8s.io", &["v1"], "endpointslices"),
+    watched(Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"], "httproutes"),
+    watched(Kind::GrpcRoute, GATEWAY, &["v1"], "grpcroutes"),
+    watched(Kind::ReferenceGrant, GATEWAY, &["v1", "v1beta1"], "referencegrants"),
+    watched(Kind::TrafficPolicy, TULLE, &["v1alpha1"], "trafficpolicies"),
+    watched(Kind::MeshConfig, TULLE, &["v1alpha1"], "meshconfigs"),
+    watched(Kind::MeshTls, TULLE, &["v1alpha1"], "meshtls"),
+];
+
+const fn watched(
+    kind: Kind,
+    group: &'static str,
+    versions: &'static [&'static str],
+    plural: &'static str,
+) -> Watched {
+    Watched { kind, group, versions, plural }
+}
+
+impl Watched {
+    /// Whether it comes from a CustomResourceDefinition, which may not be there.
+    fn is_custom(&self) -> bool {
+        [GATEWAY, TULLE].contains(&self.group)
+    }
+
+    /// The kind in the version that this server serves; `None` if it serves none.
+    pub(super) async fn discover(&self, client: &Client) -> kube::Result<Option<ApiResource>> {
+        for version in self.versions {
+            let resource = self.in_version(version);
+            if !self.is_custom() {
+                return Ok(Some(resource));
+            }
+            match client.list_api_group_resources(&resource.api_version).await {
+                Ok(served) if served.resources.iter().any(|r| r.name == self.plural) => {
+                    return Ok(Some(resource));
+                }
+                Ok(_) => {}
+                Err(error) if not_found(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn in_version(&self, version: &str) -> ApiResource {
+        let slash = if self.group.is_empty() { "" } else { "/" };
+        ApiResource {
+            group: self.group.to_owned(),
+            version: version.to_owned(),
+            api_version: format!("{}{slash}{version}", self.group),
+            kind: self.kind.as_str().to_owned(),
+            plural: self.plural.to_owned(),
+        }
+    }
+}
+
+/// The kind in its newest version, to write a status of it.
+pub(super) fn newest(kind: Kind) -> Option<ApiResource> {
+    let watched = WATCHED.iter().find(|watched| watched.kind == kind)?;
+    Some(watched.in_version(watched.versions.first()?))
+}

@@ -1,0 +1,237 @@
+//! Writes statuses to the API server: what differs, and nothing twice.
+//!
+//! What others wrote beside ours stays: a route may have other controllers. A write against an object that has changed in
+//! the meantime is refused by the server; the watch then says what is there, and that is tried again.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::{
+    MANAGER, Pause,
+    book::{Book, Page},
+    conflict, kinds, not_found,
+    raw::Raw,
+};
+use crate::{output::Report, status::CONTROLLER, world::objects::ObjectRef};
+
+/// Writes at once, to a server that serves others too.
+const AT_ONCE: usize = 8;
+
+/// What was written last of each object, and what the server made of it: a server that drops a field of ours shall not be
+/// asked for ever.
+type Written = HashMap<ObjectRef, (Value, Value)>;
+
+/// Writes every report, or the latest of several, while `leads`, until the sender is gone.
+pub(super) async fn write(
+    client: Client,
+    mut reports: watch::Receiver<Report>,
+    book: Book,
+    mut leads: watch::Receiver<bool>,
+) {
+    let (mut written, mut pause) = (Written::new(), Pause::default());
+    while reports.wait_for(|report| report.complete).await.is_ok() {
+        if leads.wait_for(|leads| *leads).await.is_err() {
+            return;
+        }
+        let report = reports.borrow_and_update().clone();
+        let failed = round(&client, &report, &book, &mut written).await;
+        if !failed {
+            pause.reset();
+        }
+        tokio::select! {
+            changed = reports.changed() => if changed.is_err() { return },
+            () = book.changed() => {}
+            () = pause.wait(), if failed => {}
+        }
+    }
+}
+
+/// Writes what differs; whether something has to be tried again.
+async fn round(client: &Client, report: &Report, book: &Book, written: &mut Written) -> bool {
+    written.retain(|object, _| report.standings.contains_key(object));
+    let each = report.standings.keys().zip(&report.statuses);
+    let due: Vec<_> = each
+        .filter_map(|(object, told)| {
+            let page = book.get(object)?;
+            let wanted = merged(&page.status, told.get("status")?);
+            let same = page.status == wanted
+                || written
+                    .get(object)
+                    .is_some_and(|(asked, became)| *asked == wanted && *became == page.status);
+            (!same).then(|| (object.clone(), page, wanted))
+        })
+        .collect();
+    let put = |(object, page, wanted)| {
+        let client = client.clone();
+        async move {
+            let answer = put(&client, &object, &page, &wanted).await;
+            (object, wanted, answer)
+        }
+    };
+    let mut writes = stream::iter(due.into_iter().map(put)).buffer_unordered(AT_ONCE);
+    let mut failed = false;
+    while let Some((object, wanted, answer)) = writes.next().await {
+        match answer {
+            Ok(became) => {
+                written.insert(object.clone(), (wanted, became.status.clone()));
+                book.set(&object, Some(became));
+            }
+            // The watch says what is there, and wakes us.
+            Err(error) if conflict(&error) || not_found(&error) => {}
+            Err(error) => {
+                tracing::warn!(%object, %error, "its status cannot be written; trying again");
+                failed = true;
+            }
+        }
+    }
+    failed
+}
+
+async fn put(
+    client: &Client,
+    object: &ObjectRef,
+    page: &Page,
+    wanted: &Value,
+) -> kube::Result<Page> {
+    let Some(mut resource) = kinds::newest(object.kind) else {
+        return Ok(page.clone());
+    };
+    // In the version that is served here.
+    if let Some((_, version)) = page.api_version.split_once('/') {
+        version.clone_into(&mut resource.version);
+        page.api_version.clone_into(&mut resource.api_version);
+    }
+    let (namespace, name) = (&*object.name.namespace, &*object.name.name);
+    let api: Api<Raw> = match namespace {
+        "" => Api::all_with(client.clone(), &resource),
+        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
+    };
+    let mut status = wanted.clone();
+    // A merge patch leaves what it does not name.
+    if let (Some(status), Some(before)) = (status.as_object_mut(), page.status.as_object()) {
+        for key in before.keys().filter(|key| wanted.get(key).is_none()) {
+            status.insert(key.clone(), Value::Null);
+        }
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": page.resource_version, "uid": page.uid},
+        "status": status,
+    });
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let became = api.patch_status(name, &params, &Patch::Merge(&patch)).await?;
+    Ok(Page::of(&became.value))
+}
+
+/// The status that an object should have: ours, with what other controllers wrote; the times of conditions that say the
+/// same as before stay.
+fn merged(before: &Value, ours: &Value) -> Value {
+    let mut status = ours.as_object().cloned().unwrap_or_default();
+    for list in ["parents", "ancestors"] {
+        let earlier = before.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            earlier.iter().partition(|entry| entry["controllerName"] == CONTROLLER);
+        let mut entries: Vec<Value> = others.into_iter().cloned().collect();
+        let now = status.remove(list);
+        for mut entry in now.and_then(|now| now.as_array().cloned()).unwrap_or_default() {
+            let reference = |entry: &Value| {
+                [entry.get("parentRef"), entry.get("ancestorRef")].map(|r| r.cloned())
+            };
+            let same = mine.iter().find(|earlier| reference(earlier) == reference(&entry));
+            keep_times(same.copied(), &mut entry);
+            entries.push(entry);
+        }
+        // Gateway API's routes must have the list, even empty; ours need not.
+        if !entries.is_empty() || before.get(list).is_some() {
+            status.insert(list.to_owned(), entries.into());
+        }
+    }
+    let mut status = Value::Object(status);
+    keep_times(Some(before), &mut status);
+    status
+}
+
+fn keep_times(before: Option<&Value>, now: &mut Value) {
+    let conditions = |of: &Value| of.get("conditions").and_then(Value::as_array).cloned();
+    let before = before.and_then(conditions).unwrap_or_default();
+    let Some(now) = now.get_mut("conditions").and_then(Value::as_array_mut) else {
+        return;
+    };
+    for condition in now.iter_mut().filter_map(Value::as_object_mut) {
+        let same = |earlier: &&Value| {
+            let equal = |key: &str| earlier.get(key) == condition.get(key);
+            equal("type") && equal("status")
+        };
+        if let Some(time) = before.iter().find(same).and_then(|c| c.get("lastTransitionTime")) {
+            set(condition, time.clone());
+        }
+    }
+}
+
+fn set(condition: &mut Map<String, Value>, time: Value) {
+    condition.insert("lastTransitionTime".to_owned(), time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parent(controller: &str, name: &str, status: &str, time: &str) -> Value {
+        json!({
+            "parentRef": {"name": name},
+            "controllerName": controller,
+            "conditions": [
+                {"type": "Accepted", "status": status, "lastTransitionTime": time},
+            ],
+        })
+    }
+
+    #[test]
+    fn others_stay_and_times_with_them() {
+        let before = json!({"parents": [
+            parent("example.org/other", "a", "True", "1"),
+            parent(CONTROLLER, "a", "True", "1"),
+            parent(CONTROLLER, "b", "True", "1"),
+            parent(CONTROLLER, "gone", "True", "1"),
+        ]});
+        let ours = json!({"parents": [
+            parent(CONTROLLER, "a", "True", "2"),
+            parent(CONTROLLER, "b", "False", "2"),
+            parent(CONTROLLER, "c", "True", "2"),
+        ]});
+        let expected = json!({"parents": [
+            parent("example.org/other", "a", "True", "1"),
+            parent(CONTROLLER, "a", "True", "1"),
+            parent(CONTROLLER, "b", "False", "2"),
+            parent(CONTROLLER, "c", "True", "2"),
+        ]});
+        assert_eq!(merged(&before, &ours), expected);
+        assert_eq!(merged(&expected, &ours), expected);
+        // The last parent has gone: the list stays, as its schema wants it.
+        let none = merged(&json!({"parents": [parent(CONTROLLER, "a", "True", "1")]}), &json!({}));
+        assert_eq!(none, json!({"parents": []}));
+        assert_eq!(merged(&Value::Null, &json!({})), json!({}));
+    }
+
+    #[test]
+    fn top_level_conditions_keep_their_times() {
+        let condition = |status: &str, time: &str| {
+            json!({"conditions": [
+                {"type": "InForce", "status": status, "message": time, "lastTransitionTime": time}
+            ]})
+        };
+        let mut expected = condition("True", "2");
+        expected["conditions"][0]["lastTransitionTime"] = "1".into();
+        assert_eq!(merged(&condition("True", "1"), &condition("True", "2")), expected);
+        assert_eq!(
+            merged(&condition("True", "1"), &condition("False", "2")),
+            condition("False", "2")
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! One generic watch: everything of a kind, then what changes.
+//!
+//! ```text
+//! discover ──► list (streamed where the server can) ──► All ──► watch ──► Set, Gone … ──┐
+//!    ^  └─ not served: All, empty                                                        │
+//!    └──────────────── 410 Gone, or the kind is served no more ◄─────────────────────────┘
+//! ```
+//!
+//! A list is handed on only when it is whole: a set takes the place of the set before it, at once. A watch that breaks goes
+//! on where it was. See <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream::BoxStream};
+use kube::{
+    Api, Client,
+    api::{ListParams, WatchEvent, WatchParams},
+    core::ApiResource,
+};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+use tulle_runtime::ready::{Blocker, Readiness};
+
+use super::{Pause, kinds::Watched, raw::Raw};
+
+/// How often a kind that is not served is asked for.
+const ABSENT: Duration = Duration::from_secs(5);
+/// Objects of a page, where lists are not streamed.
+const PAGE: u32 = 500;
+/// How long the server lets a watch live, seconds: from here, and up to [`SPREAD`] more.
+const LIFE: u32 = 240;
+const SPREAD: u32 = 50;
+/// The server should have ended a watch by then: longer silence means that nobody is there.
+const MARGIN: Duration = Duration::from_secs(10);
+/// Not being able to read for so long shows in readiness.
+const BLIND: Duration = Duration::from_secs(30);
+/// By this annotation of a bookmark the server says that it has sent all there was.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+/// What happened to the objects of one kind.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// These are all.
+    All(Watched, Vec<Value>),
+    /// One is there, like this.
+    Set(Box<Value>),
+    /// One is gone.
+    Gone(Box<Value>),
+}
+
+/// Follows all objects of a kind, until nobody listens.
+pub(super) async fn follow(
+    client: Client,
+    watched: Watched,
+    changes: mpsc::Sender<Change>,
+    readiness: Readiness,
+) {
+    let mut follower = Follower {
+        client,
+        watched,
+        changes,
+        streams: true,
+        pause: Pause::default(),
+        trouble: Trouble { readiness, since: None, blocker: None },
+    };
+    while !follower.changes.is_closed() {
+        match follower.run().await {
+            Ok(()) => {}
+            Err(End::Closed) => return,
+            Err(End::Failed(error)) => follower.trouble.told(watched, &error),
+        }
+        follower.pause.wait().await;
+    }
+}
+
+struct Follower {
+    client: Client,
+    watched: Watched,
+    changes: mpsc::Sender<Change>,
+    /// Whether the server streams lists, as far as we know.
+    streams: bool,
+    pause: Pause,
+    trouble: Trouble,
+}
+
+/// Why a round ended.
+enum End {
+    Closed,
+    Failed(kube::Error),
+}
+
+impl From<kube::Error> for End {
+    fn from(error: kube::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Events = BoxStream<'static, kube::Result<WatchEvent<Raw>>>;
+
+impl Follower {
+    /// From discovery to the end of the watch's history.
+    async fn run(&mut self) -> Result<(), End> {
+        let Some(resource) = self.watched.discover(&self.client).await? else {
+            self.seen();
+            self.send(Change::All(self.watched, Vec::new())).await?;
+            sleep(ABSENT).await;
+            return Ok(());
+        };
+        let api: Api<Raw> = Api::all_with(self.client.clone(), &resource);
+        let (mut version, mut events) = match self.streams {
+            true => self.streamed(&api, &resource).await?,
+            false => (self.listed(&api, &resource).await?, None),
+        };
+        while !self.changes.is_closed() {
+            let stream = match events.take() {
+                Some(stream) => Ok(stream),
+                None => api.watch(&params(false), &version).await.map(StreamExt::boxed),
+            };
+            let ended = match stream {
+                Ok(stream) => self.watch(stream, &mut version, &resource).await,
+                Err(error) => Err(error.into()),
+            };
+            match ended {
+                Ok(()) => {}
+                Err(End::Failed(error)) if is_gone(&error) => return Ok(()),
+                Err(End::Failed(error)) => self.trouble.told(self.watched, &error),
+                Err(End::Closed) => return Err(End::Closed),
+            }
+            self.pause.wait().await;
+        }
+        Ok(())
+    }
+
+    /// The list as the beginning of a watch.
+    async fn streamed(
+        &mut self,
+        api: &Api<Raw>,
+        resource: &ApiResource,
+    ) -> Result<(String, Option<Events>), End> {
+        let mut stream = match api.watch(&params(true), "0").await {
+            Ok(stream) => stream.boxed(),
+            // A server that does not know the parameter, or has it turned off.
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+                self.streams = false;
+                return Ok((self.listed(api, resource).await?, None));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut all = Vec::new();
+        loop {
+            let next = timeout(silence(), stream.next()).await;
+            match next.map_err(|_elapsed| broken("the list does not come to its end"))? {
+                Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                    all.push(object.of(resource));
+                }
+                Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                    if bookmark.metadata.annotations.contains_key(INITIAL_END) {
+                        self.seen();
+                        self.send(Change::All(self.watched, all)).await?;
+                        return Ok((bookmark.metadata.resource_version, Some(stream)));
+                    }
+                }
+                Some(Ok(WatchEvent::Deleted(_))) => {}
+                Some(Ok(WatchEvent::Error(status))) => return Err(kube::Error::Api(status).into()),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(broken("the list ended before all was said").into()),
+            }
+        }
+    }
+
+    /// The list by pages; its version.
+    async fn listed(&self, api: &Api<Raw>, resource: &ApiResource) -> Result<String, End> {
+        let mut params = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = api.list(&params).await?;
+            all.extend(page.items.into_iter().map(|object| object.of(resource)));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                self.send(Change::All(self.watched, all)).await?;
+                return Ok(page.metadata.resource_version.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Hands on what a watch says until it ends; the next one goes on from `version`.
+    async fn watch(
+        &mut self,
+        mut stream: Events,
+        version: &mut String,
+        resource: &ApiResource,
+    ) -> Result<(), End> {
+        loop {
+            let Ok(next) = timeout(silence(), stream.next()).await else {
+                return Ok(());
+            };
+            let (object, gone) = match next {
+                Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                    (object, false)
+                }
+                Some(Ok(WatchEvent::Deleted(object))) => (object, true),
+                Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                    self.seen();
+                    *version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                Some(Ok(WatchEvent::Error(status))) => return Err(kube::Error::Api(status).into()),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Ok(()),
+            };
+            self.seen();
+            object.resource_version().clone_into(version);
+            let value = Box::new(object.of(resource));
+            self.send(match gone {
+                true => Change::Gone(value),
+                false => Change::Set(value),
+            })
+            .await?;
+        }
+    }
+
+    async fn send(&self, change: Change) -> Result<(), End> {
+        self.changes.send(change).await.map_err(|_nobody| End::Closed)
+    }
+
+    /// The server answers.
+    fn seen(&mut self) {
+        self.pause.reset();
+        self.trouble.over(self.watched);
+    }
+}
+
+/// Since when the server does not answer.
+struct Trouble {
+    readiness: Readiness,
+    since: Option<Instant>,
+    blocker: Option<Blocker>,
+}
+
+impl Trouble {
+    fn told(&mut self, watched: Watched, error: &kube::Error) {
+        let kind = watched.kind.as_str();
+        let now = Instant::now();
+        let since = *self.since.get_or_insert_with(|| {
+            tracing::warn!(kind, %error, "cannot be read from the API server; trying again");
+            now
+        });
+        if now - since >= BLIND && self.blocker.is_none() {
+            tracing::error!(kind, %error, "not read for {BLIND:?}");
+            let what = format!("reading {kind} objects from the API server: {error}");
+            self.blocker = Some(self.readiness.block(what));
+        }
+    }
+
+    fn over(&mut self, watched: Watched) {
+        self.blocker = None;
+        if let Some(since) = self.since.take() {
+            let seconds = since.elapsed().as_secs_f32();
+            tracing::info!(kind = watched.kind.as_str(), seconds, "read from the API server again");
+        }
+    }
+}
+
+fn params(initial: bool) -> WatchParams {
+    let mut params = WatchParams::default().timeout(LIFE + rand::random_range(0..SPREAD));
+    if initial {
+        params = params.initial_events();
+    }
+    params
+}
+
+fn silence() -> Duration {
+    Duration::from_secs(u64::from(LIFE + SPREAD)) + MARGIN
+}
+
+fn broken(what: &str) -> kube::Error {
+    kube::Error::ReadEvents(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what.to_owned()))
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    // The history is over, or the kind is served no more.
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 410 | 404))
+}

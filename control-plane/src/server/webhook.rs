@@ -1,0 +1,148 @@
+//! The webhook's port: HTTPS, asked by the API server about each new pod.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use rustls::ServerConfig;
+use serde_json::Value;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tulle_runtime::{
+    drain::Drain,
+    http::{self as exchange, Handler, answer, text},
+    room::Room,
+};
+
+use super::{ACCEPT_PAUSE, FAILURES, HANDSHAKE, TlsError};
+use crate::{
+    ca::server_certificate::ServerCertificate,
+    inject::{
+        Settings,
+        admission::{self, Verdict},
+    },
+    metrics::{Admission, Metrics},
+};
+
+/// Where the API server asks about pods of namespaces that want sidecars.
+pub(crate) const ENABLED: &str = "/inject/enabled";
+/// And about single pods of others.
+pub(crate) const SINGLE: &str = "/inject/single";
+
+/// A pod is at most 1.5 MiB (what etcd takes), and comes once.
+const BODY: usize = 3 << 20;
+
+/// The TLS side of the port: whoever asks has no certificate of ours, the API server knows us by the roots in the webhook's
+/// configuration.
+///
+/// # Errors
+/// If the provider has no TLS.
+pub fn tls(certificate: Arc<ServerCertificate>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What answers.
+#[derive(Debug)]
+pub struct Webhook {
+    /// What it adds.
+    pub settings: Settings,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Webhook {
+    /// Serves until the drain starts; what is being answered then is answered.
+    pub async fn serve(self, listener: TcpListener, tls: Arc<ServerConfig>, drain: Drain) {
+        let (webhook, acceptor) = (Arc::new(self), TlsAcceptor::from(tls));
+        let room = Room::new(1024, 512);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.started() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "webhook: cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = room.enter(Some(peer.ip())) else {
+                webhook.metrics.connections_refused.inc();
+                continue;
+            };
+            let (webhook, acceptor, in_flight) =
+                (Arc::clone(&webhook), acceptor.clone(), drain.clone());
+            tokio::spawn(async move {
+                Box::pin(webhook.connection(tcp, &acceptor)).await;
+                drop((place, in_flight));
+            });
+        }
+    }
+
+    async fn connection(&self, tcp: TcpStream, acceptor: &TlsAcceptor) {
+        let peer = tcp.peer_addr().ok();
+        let shaken = timeout(HANDSHAKE, acceptor.accept(tcp)).await;
+        let reason = match shaken {
+            Ok(Ok(stream)) => {
+                return exchange::serve_one(stream, self, BODY).await;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("took longer than {HANDSHAKE:?}"),
+        };
+        self.metrics.handshake_failures.inc();
+        if let Some(unsaid) = FAILURES.now() {
+            tracing::info!(?peer, reason, unsaid, "webhook: TLS handshake failed");
+        }
+    }
+
+    fn decide(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let enabled = match (request.method(), request.uri().path()) {
+            (&Method::POST, ENABLED) => true,
+            (&Method::POST, SINGLE) => false,
+            _ => return text(StatusCode::NOT_FOUND, "POST an AdmissionReview to /inject/…\n"),
+        };
+        let review: Value = match serde_json::from_slice(request.body()) {
+            Ok(review) => review,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("no JSON: {error}\n")),
+        };
+        let answered = match admission::review(&review, enabled, &self.settings) {
+            Ok(answered) => answered,
+            Err(reason) => return text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+        };
+        let pod = &answered.pod;
+        let outcome = match &answered.verdict {
+            Verdict::Injected => {
+                tracing::info!(pod, "sidecar added");
+                Admission::Injected
+            }
+            Verdict::Skipped(skip) => {
+                tracing::debug!(pod, %skip, "no sidecar");
+                Admission::Skipped
+            }
+            Verdict::Refused(reason) => {
+                tracing::warn!(pod, reason, "pod refused");
+                Admission::Refused
+            }
+        };
+        self.metrics.admissions.get_or_create(&outcome.into()).inc();
+        answer(StatusCode::OK, "application/json", answered.review.to_string())
+    }
+}
+
+impl Handler for Webhook {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.decide(&request)
+    }
+}
