@@ -27,6 +27,7 @@ mod retry_on;
 mod target;
 mod traffic_policy;
 mod validate;
+pub mod yaml;
 
 pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};

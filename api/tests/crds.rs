@@ -10,7 +10,7 @@ fn crds_are_fresh() {
     let mut expected = BTreeSet::new();
     for crd in tulle_api::crd::all() {
         let name = format!("{}.yaml", crd.metadata.name.as_deref().unwrap());
-        let yaml = serde_yaml_ng::to_string(&crd).unwrap();
+        let yaml = tulle_api::yaml::to_string(&crd).unwrap();
         let text =
             format!("# Generated from api/: TULLE_REGENERATE=1 cargo test -p tulle-api\n{yaml}");
         let path = folder.join(&name);

@@ -4,6 +4,7 @@
 //! what is added differs (comments inside of them are lost: YAML libraries do not keep them).
 
 mod document;
+mod installed;
 
 use std::{
     collections::BTreeMap,
@@ -15,9 +16,13 @@ use std::{
 
 use clap::Parser;
 use serde_yaml_ng::Value;
-use tulle_control_plane::inject::{self as sidecar, Plan, ProbeKey, Settings};
+use tulle_control_plane::inject::{
+    self as sidecar, BadInjection, Injection, Plan, ProbeKey, Settings,
+};
 
+use crate::cluster::Reach;
 use document::{Document, PodPart};
+use installed::Installed;
 
 /// Add the sidecar to the pods in Kubernetes YAML.
 ///
@@ -25,10 +30,12 @@ use document::{Document, PodPart};
 /// template (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, also inside a List).
 /// Everything else passes through unchanged. Where the input holds the Namespace, its label
 /// `tulle.dev/inject` decides; where it does not, pods get a sidecar. A pod's own label always wins.
+/// No cluster is asked unless --from-cluster says so: the same input gives the same output anywhere.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  \
     tulle inject -f deploy.yaml | kubectl apply -f -\n  \
     kubectl get deploy reviews -o yaml | tulle inject -f -\n  \
+    tulle inject -f deploy.yaml --from-cluster              exactly what the webhook would add\n  \
     tulle inject -f deploy.yaml --control-plane mesh.example.org:15010 > injected.yaml\n\n\
     Exit codes: 0 done (pods that were left alone are named on stderr), 1 not all of the input could \
     be understood or injected; then nothing is written.")]
@@ -42,6 +49,19 @@ pub(crate) struct Args {
     /// Inject also where a Namespace in the input is not labelled.
     #[arg(long)]
     inject_all: bool,
+    /// As the cluster's own injector would: with the settings of the installation there, and its
+    /// namespaces' labels where the input holds no such Namespace. Other options win.
+    #[arg(long)]
+    from_cluster: bool,
+    /// Namespace of the control plane there.
+    #[arg(long, value_name = "NAMESPACE", default_value = "tulle-system")]
+    mesh_namespace: String,
+    #[command(flatten)]
+    reach: Reach,
+    /// File with the settings of an installation, as its ConfigMap `tulle-injection` has it. Other
+    /// options win.
+    #[arg(long, value_name = "FILE", conflicts_with = "from_cluster")]
+    injection: Option<PathBuf>,
     /// Registry, and path in it, of the images tulle-proxy and tulle-redirect.
     #[arg(long, value_name = "REGISTRY")]
     image_registry: Option<String>,
@@ -84,6 +104,12 @@ pub(crate) enum Error {
         /// Its file.
         file: String,
     },
+    /// The settings of the installation cannot be.
+    #[error(transparent)]
+    Injection(#[from] BadInjection),
+    /// The cluster says nothing.
+    #[error(transparent)]
+    Cluster(#[from] installed::Error),
     /// Documents that cannot be injected; each line names file, document and object.
     #[error("{}", .0.join("\nerror: "))]
     Documents(Vec<String>),
@@ -101,8 +127,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         let text = read(path).map_err(|source| Error::Read { file: file.clone(), source })?;
         sources.push((file, text));
     }
-    let settings = settings(args, probe_key(args)?);
-    let output = transform(&sources, args, settings).map_err(Error::Documents)?;
+    let Installed { injection, namespaces } = if args.from_cluster {
+        installed::read(&args.reach, &args.mesh_namespace)?
+    } else {
+        let injection = args.injection.as_deref().map(sidecar::read).transpose()?;
+        Installed { injection: injection.unwrap_or_default(), namespaces: BTreeMap::new() }
+    };
+    let settings = settings(args, &injection, probe_key(args)?);
+    let output = transform(&sources, args, settings, namespaces).map_err(Error::Documents)?;
     let mut stderr = io::stderr().lock();
     for note in &output.notes {
         writeln!(stderr, "{note}")?;
@@ -132,11 +164,13 @@ fn transform(
     sources: &[(String, String)],
     args: &Args,
     settings: Settings,
+    mut namespaces: BTreeMap<String, BTreeMap<String, String>>,
 ) -> Result<Output, Vec<String>> {
     let (documents, mut errors) = document::parse(sources);
+    namespaces.extend(labels_of_namespaces(&documents));
     let context = Context {
         settings,
-        namespaces: namespaces(&documents),
+        namespaces,
         namespace: args.namespace.clone(),
         inject_all: args.inject_all,
     };
@@ -174,20 +208,23 @@ fn probe_key(args: &Args) -> Result<ProbeKey, Error> {
     ProbeKey::from_secret(&secret).ok_or(Error::ProbeKey { file })
 }
 
-fn settings(args: &Args, probe_key: ProbeKey) -> Settings {
-    let settings =
-        Settings::default().images(args.image_registry.as_deref(), args.image_tag.as_deref());
+/// What the installation says, and over it what the command line says.
+fn settings(args: &Args, installed: &Injection, probe_key: ProbeKey) -> Settings {
+    let mut settings = installed.settings();
+    if args.image_registry.is_some() || args.image_tag.is_some() {
+        settings = settings.images(args.image_registry.as_deref(), args.image_tag.as_deref());
+    }
     Settings {
         control_plane: args.control_plane.clone().unwrap_or(settings.control_plane),
-        image_pull_policy: args.image_pull_policy.clone(),
-        dns: args.dns,
+        image_pull_policy: args.image_pull_policy.clone().or(settings.image_pull_policy),
+        dns: args.dns || settings.dns,
         probe_key,
         ..settings
     }
 }
 
 /// Labels of the Namespaces in the input, by name.
-fn namespaces(documents: &[Document]) -> BTreeMap<String, BTreeMap<String, String>> {
+fn labels_of_namespaces(documents: &[Document]) -> BTreeMap<String, BTreeMap<String, String>> {
     let labels = |namespace: &Value| -> Option<_> {
         let name = namespace.get("metadata")?.get("name")?.as_str()?.to_owned();
         let labels = namespace.get("metadata")?.get("labels").cloned().unwrap_or_default();
@@ -238,7 +275,7 @@ impl Context {
 }
 
 fn serialize(value: &Value, errors: &mut Vec<String>) -> String {
-    serde_yaml_ng::to_string(value).unwrap_or_else(|error| {
+    tulle_api::yaml::to_string(value).unwrap_or_else(|error| {
         errors.push(error.to_string());
         String::new()
     })

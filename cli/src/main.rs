@@ -4,7 +4,9 @@
 //! done, 1 failed (the reason is on stderr), 2 wrong usage; `tulle local exec` gives the exit code
 //! of what it ran.
 
+mod cluster;
 mod inject;
+mod install;
 mod local;
 mod proxy;
 
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand};
     max_term_width = 100,
     after_help = "Examples:\n  \
         tulle local up deploy/samples/bookstore    a mesh on this machine, without Kubernetes\n  \
+        tulle install                              into the cluster of your KUBECONFIG\n  \
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
 )]
@@ -36,6 +39,12 @@ struct Cli {
 enum Command {
     /// Run a mesh of processes on this machine, without Kubernetes.
     Local(local::Args),
+    /// Install Tulle into a cluster.
+    Install(install::Args),
+    /// Bring an installation to this version, or to other values.
+    Upgrade(install::Upgrade),
+    /// Remove Tulle from a cluster.
+    Uninstall(install::Uninstall),
     /// Add the sidecar to the pods in Kubernetes YAML.
     Inject(inject::Args),
     /// Look into a sidecar.
@@ -47,6 +56,9 @@ enum Command {
 fn main() -> ExitCode {
     let outcome: Result<ExitCode, Box<dyn Error>> = match Cli::parse().command {
         Command::Local(args) => local::run(args).map_err(Into::into),
+        Command::Install(args) => install::run(&args).map_err(Into::into),
+        Command::Upgrade(args) => install::upgrade(&args).map_err(Into::into),
+        Command::Uninstall(args) => install::uninstall(&args).map_err(Into::into),
         Command::Inject(args) => inject::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Version => version().map_err(Into::into),

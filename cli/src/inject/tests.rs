@@ -6,7 +6,7 @@ fn run(yaml: &str, flags: &[&str]) -> Result<Output, Vec<String>> {
     let args = Args::parse_from(["inject", "-f", "-"].iter().chain(flags));
     let key = ProbeKey::from_secret(b"the same each time").expect("long enough");
     let sources = [("in.yaml".to_owned(), yaml.to_owned())];
-    transform(&sources, &args, settings(&args, key))
+    transform(&sources, &args, settings(&args, &Injection::default(), key), BTreeMap::new())
 }
 
 /// Each pod part, and the names of its init containers.
@@ -152,4 +152,57 @@ fn warnings_are_notes() {
         notes[0].starts_with("warning: in.yaml: document 1: Pod default/p: annotation"),
         "{notes:?}"
     );
+}
+
+#[test]
+fn texts_stay_texts_for_kubectl() {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: x, annotations: {a: 'yes'}}, \
+        spec: {containers: [{name: app, env: [{name: SWITCH, value: 'off'}]}]}}";
+    let output = run(pod, &[]).expect("injected");
+    assert!(output.yaml.contains("value: \"off\"\n"), "{}", output.yaml);
+    assert!(output.yaml.contains("a: \"yes\"\n"), "{}", output.yaml);
+}
+
+#[test]
+fn the_installation_decides_and_options_win() {
+    let installed = Injection {
+        proxy_image: "r/proxy:1".to_owned(),
+        dns: true,
+        log_level: sidecar::LogLevel::Debug,
+        image_pull_policy: Some(sidecar::PullPolicy::Never),
+        ..Injection::default()
+    };
+    let key = ProbeKey::from_secret(b"the same each time").expect("long enough");
+    let with = |flags: &[&str]| {
+        let args = Args::parse_from(["inject", "-f", "-"].iter().chain(flags));
+        settings(&args, &installed, key.clone())
+    };
+    assert_eq!(with(&[]), Settings { probe_key: key.clone(), ..installed.settings() });
+    let other = with(&["--image-registry", "own", "--image-pull-policy", "Always"]);
+    assert!(other.proxy_image.starts_with("own/tulle-proxy:"), "{}", other.proxy_image);
+    assert_eq!(other.image_pull_policy.as_deref(), Some("Always"));
+    assert_eq!(other.log_level, "debug");
+}
+
+#[test]
+fn namespaces_of_the_input_win_over_the_clusters() {
+    let labels = |value: &str| BTreeMap::from([(sidecar::LABEL.to_owned(), value.to_owned())]);
+    let cluster = BTreeMap::from([
+        ("in".to_owned(), labels("enabled")),
+        ("out".to_owned(), BTreeMap::new()),
+        ("changed".to_owned(), BTreeMap::new()),
+    ]);
+    let pod = |namespace: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: x, namespace: {namespace}}}, \
+             spec: {{containers: [{{name: app}}]}}}}\n"
+        )
+    };
+    let changed = "---\n{apiVersion: v1, kind: Namespace, metadata: {name: changed, labels: {tulle.dev/inject: enabled}}}\n";
+    let yaml = [pod("in"), pod("out"), pod("changed"), changed.to_owned()].concat();
+    let args = Args::parse_from(["inject", "-f", "-"]);
+    let sources = [("in.yaml".to_owned(), yaml)];
+    let output = transform(&sources, &args, Settings::default(), cluster).expect("injected");
+    assert_eq!(output.notes.len(), 1, "{:?}", output.notes);
+    assert!(output.notes[0].contains("Pod out/x: not injected"), "{:?}", output.notes);
 }

@@ -283,8 +283,11 @@ impl Injection {
         Ok(injection)
     }
 
-    /// What no type says.
-    fn check(&self) -> Result<(), String> {
+    /// What no type says: the first field that cannot be, and why.
+    ///
+    /// # Errors
+    /// As text, for whoever wrote it.
+    pub fn check(&self) -> Result<(), String> {
         for (field, image) in
             [("proxyImage", &self.proxy_image), ("redirectImage", &self.redirect_image)]
         {

@@ -243,7 +243,7 @@ fn yaml(
         map.insert("apiVersion".into(), version.into());
         map.insert("kind".into(), kind.into());
     }
-    serde_yaml_ng::to_string(&value)
+    tulle_api::yaml::to_string(&value)
 }
 
 fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> ReplicaSet {
