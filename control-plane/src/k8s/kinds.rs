@@ -49,16 +49,27 @@ impl Watched {
 
     /// The kind in the version that this server serves; `None` if it serves none.
     pub(super) async fn discover(&self, client: &Client) -> kube::Result<Option<ApiResource>> {
+        let [newest, ..] = self.versions else {
+            return Ok(None);
+        };
+        if !self.is_custom() {
+            return Ok(Some(self.in_version(newest)));
+        }
+        let groups = client.list_api_groups().await?.groups;
+        let group = groups.into_iter().find(|group| group.name == self.group);
+        let served = group.map(|group| group.versions).unwrap_or_default();
         for version in self.versions {
-            let resource = self.in_version(version);
-            if !self.is_custom() {
-                return Ok(Some(resource));
+            if !served.iter().any(|served| served.version == *version) {
+                continue;
             }
-            match client.list_api_group_resources(&resource.api_version).await {
-                Ok(served) if served.resources.iter().any(|r| r.name == self.plural) => {
+            let resource = self.in_version(version);
+            let listed = client.list_api_group_resources(&resource.api_version).await;
+            match listed {
+                Ok(listed) if listed.resources.iter().any(|r| r.name == self.plural) => {
                     return Ok(Some(resource));
                 }
                 Ok(_) => {}
+                // Gone since we asked.
                 Err(error) if not_found(&error) => {}
                 Err(error) => return Err(error),
             }
