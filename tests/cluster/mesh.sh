@@ -1,0 +1,117 @@
+#!/bin/bash
+# mesh.sh: the mesh on a real node, as a person would use it: a namespace is labelled, pods get their sidecars from the webhook,
+# policy says where it is in force, and the cluster has its bad days under load. Closes with how many passed and failed.
+# KEEP=1 leaves the cluster up; REUSE=1 takes one that KEEP left, without building and installing anew.
+set -euo pipefail
+NAME=${NAME:-mesh}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
+PROGRAMS=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug
+tulle() { "$PROGRAMS/tulle" "$@"; }
+passed=0 failed=0
+ok() { echo "ok   $1"; passed=$((passed + 1)); }
+bad() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
+check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else bad "$what" "$said"; fi; }
+says() { local what=$1 text=$2 said; shift 2; if said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+refuses() { local what=$1 text=$2 said; shift 2; if ! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+# eventually SECONDS COMMAND…: until it succeeds
+eventually() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.2; done; }
+# soon WHAT TEXT COMMAND…: within 20 s it says so
+soon() { local what=$1 text=$2; shift 2; check "$what" eventually 20 contains "$text" "$@"; }
+contains() { local text=$1 said; shift; said=$("$@" 2>&1) || true; grep -qF -- "$text" <<<"$said" || { echo "$said"; return 1; }; }
+
+S=$STATE/$NAME; W=$(mktemp -d)
+finish() { if [ "${KEEP:-}${REUSE:-}" ]; then echo "KUBECONFIG=$S/kubeconfig"; else "$KT/down" "$NAME"; fi; rm -rf "$W"; }
+trap finish EXIT
+export KUBECONFIG=$S/kubeconfig
+if [ -z "${REUSE:-}" ]; then
+  "$KT/build.sh"; "$KT/images.sh"
+  "$KT/down" "$NAME" >/dev/null; "$KT/up" "$NAME" ${ID:+--id $ID}
+  deploy/images/build --profile dev --registry registry.local --tag dev --out "$W" >/dev/null
+  "$KT/load" "$NAME" "$W"/tulle-*.tar
+  . "$S/env"; NAME=$NAME . "$KT/lib.sh"; net
+  cat > "$W/values.yaml" <<Y
+image: {registry: registry.local, tag: dev, pullPolicy: Never}
+controlPlane: {replicas: 1, resources: {requests: {cpu: 10m}}}
+meshRanges: [$SVC, $POD.0.0/16]
+Y
+  check "tulle install" tulle install -f "$W/values.yaml" --timeout 90s
+fi
+k() { kubectl -n shop "$@"; }
+get() { k exec client -c client -- curl -sS -m 5 "$@"; }
+fails() { ! "$@"; }
+all_ready() { k wait --for=condition=Ready pod -l '!job-name' --timeout="$1"; }
+log() { k logs "$1" -c tulle-proxy; }
+
+# --- injection: the label, and nothing else
+kubectl apply -f "$KT/mesh/shop.yaml" >/dev/null
+check "pods get their sidecar and become ready" eventually 60 all_ready 1s
+says "a request crosses two sidecars" hello-from-server get http://server:8080/index.html
+crossed() { log client | grep '"/index.html"' | grep -q 'spiffe://cluster.local/ns/shop/sa/server' && log "$(k get pod -l app=server -o name | head -n 1)" | grep '"/index.html"' | grep -q 'spiffe://cluster.local/ns/shop/sa/client'; }
+check "each side knows the other" eventually 5 crossed
+check "an init container after the sidecar has the network" k logs client -c fetch
+says "the application starts after the sidecar and has its own port" 8080 k get pod -l app=server -o 'jsonpath={.items[0].spec.containers[0].ports[0].containerPort}'
+check "a Job ends" k wait --for=condition=Complete job/once --timeout=60s
+check "without the account's own token" k wait --for=condition=Ready pod/tokenless --timeout=30s
+says "a pod that says no gets none" "tokenless-not" sh -c "kubectl -n shop get pod plain -o jsonpath='{.spec.initContainers}' | grep -q tulle || echo tokenless-not"
+says "kubectl logs shows the application" "hello-from-app" k logs client
+says "kubectl exec enters the application" client k exec client -- cat /etc/hostname
+echo some-text > "$W/file"
+check "kubectl cp reaches the application" k cp "$W/file" client:/tmp/file
+says "… and it is there" some-text k exec client -c client -- cat /tmp/file
+uid() { "$KT/in" "$NAME" 1 sh -c 'for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = tulle-proxy ] && sed -n "s/^Uid:\t\([0-9]*\).*/\1/p" $p/status; done' | sort -u; }
+check "sidecars run as uid 5050" test "$(uid)" = 5050
+refuses "a wrong annotation is refused with what is right" 'is no port; write for example 22,9090' k apply -f "$KT/mesh/wrong-annotation.yaml"
+says "a pod on the node's network is let through with a word" "it uses the node's network" k apply -f "$KT/mesh/host-network.yaml"
+k delete -f "$KT/mesh/host-network.yaml" --wait=false >/dev/null
+says "an unknown annotation is named, with the nearest" "is tulle.dev/exclude-inbound-ports meant?" k apply -f "$KT/mesh/unknown-annotation.yaml"
+k delete -f "$KT/mesh/unknown-annotation.yaml" --wait=false >/dev/null
+
+# --- policy and its status
+says "plaintext from outside is allowed" hello-from-server kubectl -n outside exec stranger -- curl -sSf -m 5 http://server.shop:8080/index.html
+kubectl apply -f "$KT/mesh/strict.yaml" >/dev/null
+check "strict is in force" k wait --for=condition=InForce meshtls/strict --timeout=20s
+refuses "plaintext from outside is refused then" "curl: (" kubectl -n outside exec stranger -- curl -sS -m 5 http://server.shop:8080/index.html
+says "and the mesh goes on" hello-from-server get http://server:8080/index.html
+check "the kubelet's probes work all the same" all_ready 10s
+kubectl apply -f "$KT/mesh/policy.yaml" >/dev/null
+check "a TrafficPolicy is in force" k wait --for=condition=InForce trafficpolicy/server --timeout=20s
+soon "on as many proxies as use it" "1/1" k get trafficpolicy server -o 'jsonpath={.status.inForce}'
+soon "what has no target says so" "there is no Service shop/nobody" k get trafficpolicy lost -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}'
+generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.status.conditions[?(@.type=="InForce")].observedGeneration}'; }
+k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
+soon "an edit is in force, and the status is about it" "2 2" generation
+
+# --- the cluster's bad days: the load goes on all the while, and nothing fails
+# in the pod by itself: what kubectl exec starts ends with the API server
+load() { k exec client -c client -- sh -c 'rm -f /tmp/stop /tmp/done; (while [ ! -e /tmp/stop ]; do curl -s -o /dev/null -m 10 --rate 100/s -w "%{http_code}\n" "http://server:8080/index.html?[1-100]"; done > /tmp/load; touch /tmp/done) > /dev/null 2>&1 < /dev/null &'; }
+unload() { # WHAT
+  eventually 60 k exec client -c client -- sh -c 'touch /tmp/stop; until [ -e /tmp/done ]; do sleep 0.1; done'
+  k exec client -c client -- cat /tmp/load > "$W/load"
+  local answers wrong; answers=$(grep -c . "$W/load") wrong=$(grep -vc '^200$' "$W/load" || true)
+  check "$1: 0 of $answers failed" test "$wrong" = 0 -a "$answers" -gt 50
+}
+pod_of() { kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o name | head -n 1; }
+streams() { [ "$(kubectl get --raw "/api/v1/namespaces/tulle-system/pods/$(basename "$(pod_of)"):15014/proxy/metrics" | sed -n 's/^tulle_xds_streams.*} //p' | awk '{n += $1} END {print n + 0}')" -ge "$1" ]; }
+
+load; k rollout restart deployment/server >/dev/null; check "a rollout ends" k rollout status deployment/server --timeout=60s; unload "rollout"
+load; kubectl -n tulle-system delete pod --all --grace-period=0 --force >/dev/null 2>&1; sleep 3; unload "no control plane"
+check "it comes back, and the sidecars to it" eventually 60 streams 4
+load; "$KT/restart" "$NAME" kube-apiserver; unload "API server restarted"
+check "the API server is back" eventually 60 kubectl get --raw /readyz
+k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"8s"}}}' >/dev/null
+soon "and what is edited then is in force" "3 3" generation
+kubectl -n tulle-system scale deployment tulle-control-plane --replicas=0 >/dev/null
+check "no control plane at all" eventually 30 fails contains tulle-control-plane kubectl -n tulle-system get pods
+refuses "no new pod without its sidecar, and it says what to do" "run-tulle-check" k run late --image=registry.local/pause:1 --image-pull-policy=Never
+check "elsewhere pods start as ever" kubectl -n outside run late --image=registry.local/pause:1 --image-pull-policy=Never
+says "and what serves, serves" hello-from-server get http://server:8080/index.html
+kubectl -n tulle-system scale deployment tulle-control-plane --replicas=2 >/dev/null
+check "two replicas" kubectl -n tulle-system rollout status deployment/tulle-control-plane --timeout=60s
+holder() { kubectl -n tulle-system get lease tulle-control-plane -o jsonpath='{.spec.holderIdentity}'; }
+soon "one of them holds the Lease" tulle-control-plane- holder
+old=$(holder); kubectl -n tulle-system delete pod "$old" --grace-period=0 --force >/dev/null 2>&1
+other() { local now; now=$(holder); [ -n "$now" ] && [ "$now" != "$old" ]; }
+check "killed, another one takes it" eventually 30 other
+kubectl -n tulle-system scale deployment tulle-control-plane --replicas=1 >/dev/null
+
+[ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get events | tail -20; for p in client; do log $p | tail -20; done; kubectl -n tulle-system logs deploy/tulle-control-plane | tail -30; } || true
+echo; echo "$passed passed, $failed failed"; [ "$failed" = 0 ]
