@@ -34,7 +34,7 @@ use crate::{
         keys::TokenKeys,
         root::RootError,
         roots::Roots,
-        server_certificate::{SERVER_NAME, ServerCertificate, ServerCertificateError},
+        server_certificate::{self, ServerCertificate, ServerCertificateError},
         service::{Certificates, MAX_REQUEST},
         signed::SignedTokens,
     },
@@ -122,7 +122,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let roots = roots(&config, cluster.as_ref()).await?;
     let injection = config.injection.as_deref().map(inject::read).transpose()?;
     let authority = Authority::new(roots.clone(), config.certificate_lifetime.get());
-    let certificate = ServerCertificate::new(authority.clone())?;
+    let certificate = ServerCertificate::new(authority.clone(), names(&config))?;
     let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
     tasks.spawn(server::follow(roots.watch(), Arc::clone(&certificate), current));
     let (listener, listen) = bind(config.listen).await?;
@@ -280,6 +280,10 @@ fn serve_grpc(
     }
 }
 
+fn names(config: &Config) -> Vec<String> {
+    server_certificate::names(&config.namespace, &config.cluster_domain)
+}
+
 fn settings(config: &Config) -> Settings {
     Settings {
         trust_domain: config.trust_domain.clone(),
@@ -304,7 +308,7 @@ fn serve_admin(
         tasks.spawn(serve_unix(listener, handler, drain.clone()));
     }
     let handler = move |request| std::future::ready(admin.status(&request));
-    let own = SERVER_NAME.trim_end_matches(".svc").to_owned();
+    let own = format!("tulle-control-plane.{}", config.namespace);
     let names = Names::within([own, config.cluster_domain.clone()]);
     tasks.spawn(serve_tcp(status, handler, names, drain));
     Ok(())

@@ -239,7 +239,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
         let authority = Authority::new(roots.clone(), Duration::from_secs(3600));
-        let certificate = ServerCertificate::new(authority).unwrap();
+        let certificate = ServerCertificate::new(authority, vec!["x".to_owned()]).unwrap();
         let (current, tls) = watch::channel(tls(&roots.current(), certificate).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

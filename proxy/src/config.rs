@@ -98,6 +98,9 @@ impl Config {
         let address = from.text(host_and_port, "tulle-control-plane.tulle-system.svc:15010");
         let (host, port) = split_address(&address)
             .map_err(|problem| BadConfig { variable: "TULLE_CONTROL_PLANE", problem })?;
+        // Reached by its name, that is the name it proves.
+        let by_name = host.parse::<IpAddr>().is_err().then_some(host.as_str());
+        let name = by_name.unwrap_or("tulle-control-plane.tulle-system.svc").to_owned();
         let secrets = "/var/run/secrets/tulle";
         Ok(Self {
             pod: Pod {
@@ -110,7 +113,7 @@ impl Config {
             control_plane: ControlPlane {
                 host,
                 port,
-                name: from.text("TULLE_CONTROL_PLANE_NAME", "tulle-control-plane.tulle-system.svc"),
+                name: from.text("TULLE_CONTROL_PLANE_NAME", &name),
                 roots_file: from
                     .text("TULLE_ROOTS_FILE", &format!("{secrets}/roots/roots.pem"))
                     .into(),

@@ -85,15 +85,16 @@ impl Authority {
         Ok(sign(root, &params, &key)?)
     }
 
-    /// A certificate for a server of ours with this DNS name.
+    /// A certificate for a server of ours with these DNS names.
     pub(super) fn server(
         &self,
-        name: &str,
+        names: &[String],
         key: &impl PublicKeyData,
     ) -> Result<Issued, rcgen::Error> {
         let root = self.root();
         let mut params = self.leaf(&root);
-        params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
+        let names = names.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
+        params.subject_alt_names = names.collect::<Result<_, rcgen::Error>>()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         sign(root, &params, key)
     }

@@ -12,12 +12,17 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::issue::Authority;
 
-/// The name that clients expect.
-pub const SERVER_NAME: &str = "tulle-control-plane.tulle-system.svc";
+/// The names that clients expect of a control plane in this namespace: its Service's, short and whole.
+pub fn names(namespace: &str, cluster_domain: &str) -> Vec<String> {
+    let short = format!("tulle-control-plane.{namespace}.svc");
+    let whole = format!("{short}.{cluster_domain}");
+    vec![short, whole]
+}
 
 /// The server's current certificate. New handshakes get the newest one.
 pub struct ServerCertificate {
     authority: Authority,
+    names: Vec<String>,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -36,9 +41,12 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// If it cannot be signed.
-    pub fn new(authority: Authority) -> Result<Arc<Self>, ServerCertificateError> {
-        let current = RwLock::new(Arc::new(make(&authority)?));
-        Ok(Arc::new(Self { authority, current }))
+    pub fn new(
+        authority: Authority,
+        names: Vec<String>,
+    ) -> Result<Arc<Self>, ServerCertificateError> {
+        let current = RwLock::new(Arc::new(make(&authority, &names)?));
+        Ok(Arc::new(Self { authority, names, current }))
     }
 
     /// Renews it at half of its life, and when the root changes, forever. Cancel safe.
@@ -50,7 +58,7 @@ impl ServerCertificate {
                 () = tokio::time::sleep(half) => {}
                 changed = root.changed() => if changed.is_err() { return },
             }
-            match make(&self.authority) {
+            match make(&self.authority, &self.names) {
                 Ok(made) => *self.current.write() = Arc::new(made),
                 Err(error) => tracing::error!(%error, "the old server certificate stays in use"),
             }
@@ -70,9 +78,9 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
-fn make(authority: &Authority) -> Result<CertifiedKey, ServerCertificateError> {
+fn make(authority: &Authority, names: &[String]) -> Result<CertifiedKey, ServerCertificateError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let issued = authority.server(SERVER_NAME, &key)?;
+    let issued = authority.server(names, &key)?;
     let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
     Ok(CertifiedKey::new(issued.chain, signer))

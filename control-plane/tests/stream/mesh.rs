@@ -23,7 +23,7 @@ use tonic::{
     Request,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
-use tulle_control_plane::{ca::server_certificate::SERVER_NAME, config::Config, run};
+use tulle_control_plane::{config::Config, run};
 use tulle_proto::ca::v1::{IssueRequest, certificate_service_client::CertificateServiceClient};
 use tulle_xds::{
     client::{Client, ClientConfig, Event, Handle, Node},
@@ -155,7 +155,7 @@ impl Mesh {
     pub(crate) fn trusting(&self, roots: &str, identity: Option<Identity>) -> Endpoint {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(roots))
-            .domain_name(SERVER_NAME);
+            .domain_name("tulle-control-plane.tulle-system.svc");
         if let Some(identity) = identity {
             tls = tls.identity(identity);
         }
