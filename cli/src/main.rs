@@ -9,6 +9,7 @@ mod inject;
 mod install;
 mod local;
 mod proxy;
+mod wait;
 
 use std::{
     error::Error,
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
         tulle local up deploy/samples/bookstore    a mesh on this machine, without Kubernetes\n  \
         tulle install                              into the cluster of your KUBECONFIG\n  \
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
+        tulle wait -f policy.yaml                  until it is in force\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
 )]
 struct Cli {
@@ -47,6 +49,8 @@ enum Command {
     Uninstall(install::Uninstall),
     /// Add the sidecar to the pods in Kubernetes YAML.
     Inject(inject::Args),
+    /// Wait until routes and policies are in force.
+    Wait(wait::Args),
     /// Look into a sidecar.
     Proxy(proxy::Args),
     /// Print the version of this program.
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Upgrade(args) => install::upgrade(&args).map_err(Into::into),
         Command::Uninstall(args) => install::uninstall(&args).map_err(Into::into),
         Command::Inject(args) => inject::run(&args).map_err(Into::into),
+        Command::Wait(args) => wait::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Version => version().map_err(Into::into),
     };

@@ -28,7 +28,7 @@ pub use self::{
 use crate::world::objects::Name;
 
 /// Who we are in a status.
-pub(crate) const CONTROLLER: &str = "tulle.dev/mesh";
+pub const CONTROLLER: &str = "tulle.dev/mesh";
 
 /// A rejection is told for this many proxies; the others say the same.
 const MAX_REJECTIONS: usize = 16;

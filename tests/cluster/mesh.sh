@@ -75,6 +75,8 @@ check "the kubelet's probes work all the same" all_ready 10s
 kubectl apply -f "$KT/mesh/policy.yaml" >/dev/null
 check "a TrafficPolicy is in force" k wait --for=condition=InForce trafficpolicy/server --timeout=20s
 soon "on as many proxies as use it" "1/1" k get trafficpolicy server -o 'jsonpath={.status.inForce}'
+says "tulle wait says so" "TrafficPolicy shop/server: in force on 1 of 1 proxies" sh -c "kubectl -n shop get trafficpolicy server -o yaml | $PROGRAMS/tulle wait -f -"
+refuses "tulle wait says what is missing" "TrafficPolicy shop/lost: not within 1s: Accepted is False (TargetNotFound): there is no Service shop/nobody" "$PROGRAMS/tulle" wait -f "$KT/mesh/policy.yaml" --timeout 1s
 soon "what has no target says so" "there is no Service shop/nobody" k get trafficpolicy lost -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}'
 generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.status.conditions[?(@.type=="InForce")].observedGeneration}'; }
 k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
