@@ -4,6 +4,7 @@
 //!  MeshConfig     one per cluster         settings of the mesh itself
 //!  MeshTLS        mesh, namespace, pods   who must speak mutual TLS
 //!  TrafficPolicy  targetRefs              retries, timeouts, limits, ejection, load balancing
+//!  AccessPolicy   mesh, namespace, pods   who may connect
 //! ```
 //!
 //! A kind is a file: its types carry the texts of `kubectl explain`, parse what has a form (a
@@ -16,6 +17,7 @@
 //!
 //! The CRDs in `deploy/crds/` are generated from these types: [`crd::all`].
 
+mod access_policy;
 mod cidr;
 pub mod crd;
 mod duration;
@@ -29,6 +31,7 @@ mod traffic_policy;
 mod validate;
 pub mod yaml;
 
+pub use access_policy::{AccessMode, AccessPolicy, AccessPolicySpec, AccessRule, Caller, Peers};
 pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};
 pub use mesh_config::{Dns, ExternalTraffic, MeshConfig, MeshConfigSpec};

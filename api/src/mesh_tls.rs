@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PolicyStatus,
-    validate::{Problem, Problems, Validate},
+    validate::{Problem, Problems, Validate, is_trust_domain},
 };
 
 /// Whether pods accept plaintext, and from which trust domains they accept peers.
@@ -95,14 +95,21 @@ pub enum Mode {
     Strict,
 }
 
+impl PodSelector {
+    pub(crate) fn check(&self, field: &str, problems: &mut Problems) {
+        problems.check(self.match_labels.is_empty(), &format!("{field}.matchLabels"), || {
+            "it is empty; leave out `selector` to mean all pods".to_owned()
+        });
+    }
+}
+
 impl Validate for MeshTls {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         let spec = &self.spec;
-        let empty = spec.selector.as_ref().is_some_and(|s| s.match_labels.is_empty());
-        problems.check(empty, "spec.selector.matchLabels", || {
-            "it is empty; leave out `selector` to mean all pods".to_owned()
-        });
+        if let Some(selector) = &spec.selector {
+            selector.check("spec.selector", &mut problems);
+        }
         let mut seen = BTreeSet::new();
         for (i, PortMode { port, .. }) in spec.ports.iter().enumerate() {
             let field = format!("spec.ports[{i}].port");
@@ -119,14 +126,6 @@ impl Validate for MeshTls {
         }
         problems.into_vec()
     }
-}
-
-/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>, 2.1.
-fn is_trust_domain(text: &str) -> bool {
-    (1..=255).contains(&text.len())
-        && text.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_')
-        })
 }
 
 #[cfg(test)]

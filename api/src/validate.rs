@@ -64,3 +64,11 @@ impl Problems {
         self.0
     }
 }
+
+/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>, 2.1.
+pub(crate) fn is_trust_domain(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_')
+        })
+}

@@ -11,6 +11,7 @@
 //! A resource is compiled from its name alone, when somebody wants it; one that the world has no
 //! reason for is `None`, "does not exist".
 
+mod access;
 mod attached;
 mod cluster;
 mod contributors;

@@ -5,6 +5,7 @@
 //! Kubernetes defines applies in spite of a field that we do not know (the API server drops such
 //! fields, too); a policy does not, because half a policy is another policy.
 
+mod access;
 mod endpoint_slice;
 mod field;
 mod grant;
@@ -100,6 +101,7 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::TrafficPolicy => policy::convert(name, value, faults),
         Kind::MeshConfig => mesh::config(name, value, faults),
         Kind::MeshTls => mesh::tls(name, value, faults),
+        Kind::AccessPolicy => access::convert(name, value, faults),
     }
 }
 

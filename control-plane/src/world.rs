@@ -5,12 +5,14 @@
 //!      '------- selector, by one label -------------------------------------^
 //! [ HTTPRoute, GRPCRoute ] --parentRef, backendRef--> [ Service ]
 //! [ TrafficPolicy ] --targetRef--> [ Service, HTTPRoute, GRPCRoute, Namespace ]
+//! [ MeshTLS, AccessPolicy ] --selector, or namespace--> [ Pod ]
 //! ```
 //!
 //! Invariants: only `publish` writes it; [`World::apply`] says everything that an event touched, and
 //! looks only at what is connected to the event's object, never at the whole mesh (the mesh-wide
 //! kinds `MeshConfig` and `MeshTLS` touch every pod, because they are about every pod).
 
+mod access;
 pub mod attach;
 mod index;
 pub mod objects;
@@ -26,8 +28,8 @@ use std::{
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
-        EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Object, ObjectRef, Pod,
-        ReferenceGrant, Route, Service, TlsScope, TrafficPolicy,
+        AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Object, ObjectRef,
+        Pod, ReferenceGrant, Route, Scope, Service, TrafficPolicy,
     },
 };
 
@@ -70,6 +72,7 @@ pub struct World {
     slices: HashMap<Name, Arc<EndpointSlice>>,
     mesh_tls: HashMap<Name, Arc<MeshTls>>,
     mesh_configs: HashMap<Name, Arc<MeshConfig>>,
+    access: HashMap<Name, Arc<AccessPolicy>>,
     accounts: BTreeSet<Name>,
     routes: HashMap<ObjectRef, Arc<Route>>,
     grants: HashMap<Name, Arc<ReferenceGrant>>,
@@ -80,6 +83,7 @@ pub struct World {
     pods_by_namespace: Multimap<Arc<str>, Name>,
     meshed_by_namespace: Multimap<Arc<str>, Name>,
     mesh_tls_by_namespace: Multimap<Arc<str>, Name>,
+    access_by_namespace: Multimap<Arc<str>, Name>,
     slices_by_service: Multimap<Name, Name>,
     services_by_pod: Multimap<Name, Name>,
     /// By the addresses of endpoints that name no pod: whichever pod has the address is meant.
@@ -105,6 +109,7 @@ impl World {
             Event::Apply(Object::Service(o)) => self.set_service(&o.name, Some(&o), dirty),
             Event::Apply(Object::EndpointSlice(o)) => self.set_slice(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshTls(o)) => self.set_mesh_tls(&o.name, Some(&o), dirty),
+            Event::Apply(Object::AccessPolicy(o)) => self.set_access(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
             Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o)) => {
                 self.set_route(&o.reference(), Some(&o), dirty);
@@ -130,6 +135,7 @@ impl World {
             Kind::TrafficPolicy => self.set_policy(name, None, dirty),
             Kind::MeshTls => self.set_mesh_tls(name, None, dirty),
             Kind::MeshConfig => self.set_mesh_config(name, None, dirty),
+            Kind::AccessPolicy => self.set_access(name, None, dirty),
             Kind::ServiceAccount => {
                 self.accounts.remove(name);
             }
@@ -186,12 +192,9 @@ impl World {
         let mut found: Vec<_> = mesh_wide
             .chain(self.mesh_tls_by_namespace.get(&pod.name.namespace))
             .filter_map(|name| self.mesh_tls.get(name))
-            .filter(|tls| match &tls.scope {
-                TlsScope::Mesh | TlsScope::Namespace => true,
-                TlsScope::Pods(selector) => matches(selector, pod),
-            })
+            .filter(|tls| tls.scope.has(pod))
             .collect();
-        found.sort_by_key(|tls| (specificity(&tls.scope), &tls.name));
+        found.sort_by_key(|tls| (tls.scope.specificity(), &tls.name));
         found
     }
 
@@ -238,11 +241,12 @@ impl World {
         self.policies.values().for_each(|o| add(Kind::TrafficPolicy, &o.name, o));
         self.mesh_tls.values().for_each(|o| add(Kind::MeshTls, &o.name, o));
         self.mesh_configs.values().for_each(|o| add(Kind::MeshConfig, &o.name, o));
+        self.access.values().for_each(|o| add(Kind::AccessPolicy, &o.name, o));
         all.into_values().collect()
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 11] {
+    pub fn counts(&self) -> [(Kind, usize); 12] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -256,6 +260,7 @@ impl World {
             (Kind::TrafficPolicy, self.policies.len()),
             (Kind::MeshConfig, self.mesh_configs.len()),
             (Kind::MeshTls, self.mesh_tls.len()),
+            (Kind::AccessPolicy, self.access.len()),
         ]
     }
 
@@ -379,7 +384,7 @@ impl World {
             return;
         };
         for (tls, present) in changes(&old, new) {
-            let whole_mesh = tls.scope == TlsScope::Mesh;
+            let whole_mesh = tls.scope == Scope::Mesh;
             let home = if whole_mesh { "".into() } else { Arc::clone(&name.namespace) };
             self.mesh_tls_by_namespace.set(home, name, present);
             if whole_mesh {
@@ -438,12 +443,4 @@ fn own_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
 
 fn matches(selector: &objects::Labels, pod: &Pod) -> bool {
     !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-}
-
-fn specificity(scope: &TlsScope) -> u8 {
-    match scope {
-        TlsScope::Mesh => 0,
-        TlsScope::Namespace => 1,
-        TlsScope::Pods(_) => 2,
-    }
 }

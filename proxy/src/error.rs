@@ -3,7 +3,7 @@
 //! One list of reasons, used alike by the access log, metric labels and the header
 //! `x-tulle-reason`. Everything that a reason implies is an exhaustive `match` in this file.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::StatusCode;
 
@@ -123,10 +123,10 @@ pub struct Error {
 }
 
 /// What policy has to do with an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
-    /// This one forbids it: its kind and, where it is known, its name.
-    Forbids(&'static str),
+    /// This one forbids it: `KIND/NAMESPACE/NAME`, or as much of it as is known.
+    Forbids(Arc<str>),
     /// One of these fields of whatever object set it: `limits.requests`.
     Set(&'static [&'static str]),
 }
@@ -155,8 +155,8 @@ impl Error {
 
     /// The same error, of what `policy` does not allow.
     #[must_use]
-    pub fn forbidden_by(mut self, policy: &'static str) -> Self {
-        self.policy = Some(Policy::Forbids(policy));
+    pub fn forbidden_by(mut self, policy: impl Into<Arc<str>>) -> Self {
+        self.policy = Some(Policy::Forbids(policy.into()));
         self
     }
 
@@ -168,8 +168,8 @@ impl Error {
     }
 
     /// What policy has to do with it.
-    pub fn policy(&self) -> Option<Policy> {
-        self.policy
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
     }
 
     /// Whether the server saw nothing of the request.

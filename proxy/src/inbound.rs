@@ -74,7 +74,7 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
     };
     let port = Port::of(&workload, destination.port());
     let mut client = Prefixed::new(stream);
-    let first = match first(&connection, &mut client, port).await {
+    let first = match first(&connection, &workload, &mut client, port).await {
         Ok(first) => first,
         Err(error) => return stream::refuse(&connection, client, &error),
     };
@@ -102,37 +102,41 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
 /// plaintext is allowed and it may be the one who speaks first.
 async fn first(
     connection: &Connection,
+    workload: &Workload,
     client: &mut Prefixed<TcpStream>,
     port: Port,
 ) -> Result<First<stream::Server, Error>, Error> {
     let Settings { detect_timeout: within, head_timeout, client_idle_timeout, .. } =
         *connection.cx.settings();
-    if port.mtls == MtlsMode::Strict || port.protocol.is_http() {
+    // Why plaintext is refused, if it is.
+    let closed = admit::caller(workload, connection.destination.port(), None).err();
+    if closed.is_some() || port.protocol.is_http() {
         // A sidecar begins its handshake at once; HTTP clients open connections ahead of need.
-        let strict = port.mtls == MtlsMode::Strict;
-        let silence = if strict { head_timeout } else { client_idle_timeout };
+        let silence = if closed.is_some() { head_timeout } else { client_idle_timeout };
         let spoken = detect::speaking_client(client, silence, within).await;
         let spoken = spoken.map_err(|error| serve::said_nothing(&error))?;
-        return match spoken {
-            Some(spoken) if spoken.is_sidecar() => Ok(First::Client(spoken)),
+        return match (spoken, closed) {
+            (Some(spoken), _) if spoken.is_sidecar() => Ok(First::Client(spoken)),
             // Where HTTP is declared the application has no TLS of its own: whoever begins it wants
             // this workload, and must prove who he is as a sidecar must. gRPC without a proxy has
             // no other way to be told apart, as its clients choose neither server name nor ALPN.
-            Some(spoken) if port.protocol.is_http() && spoken.offers_http2() => {
+            (Some(spoken), _) if port.protocol.is_http() && spoken.offers_http2() => {
                 Ok(First::Client(spoken))
             }
-            Some(_) if port.mtls == MtlsMode::Strict => {
-                let number = connection.destination.port();
-                let detail = format!(
-                    "plaintext to port {number}, which wants mTLS (MeshTLS strict): is the caller outside of the mesh?"
-                );
-                Err(Error::new(Reason::Denied, detail).forbidden_by(admit::MESH_TLS))
+            // Whom MeshTLS would take is told in the language that it speaks.
+            (Some(spoken), Some(_))
+                if port.mtls == MtlsMode::Permissive
+                    && port.protocol != Protocol::Tcp
+                    && spoken.is_http() =>
+            {
+                Ok(First::Client(spoken))
             }
+            (Some(_), Some(closed)) => Err(closed),
             // What may be bad HTTP is told so.
-            Some(spoken) if spoken.is_http() || spoken == Spoken::Opaque => {
+            (Some(spoken), None) if spoken.is_http() || spoken == Spoken::Opaque => {
                 Ok(First::Client(spoken))
             }
-            spoken => Err(serve::not_http(spoken.as_ref())),
+            (spoken, _) => Err(serve::not_http(spoken.as_ref())),
         };
     }
     let takes = |spoken: &Spoken| {
@@ -208,6 +212,10 @@ async fn meshed(
             Err(error) => connection.record().fail(&error),
         },
         Alpn::TcpReady | Alpn::Tcp => {
+            // The application hears nothing of whom it would not get to know.
+            if let Err(error) = admit::open(&connection) {
+                return stream::refuse(&connection, client, &error);
+            }
             cx.locals.arrived();
             let server = match stream::dial_cluster(&connection, application).await {
                 Ok(server) => server,

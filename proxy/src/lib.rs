@@ -20,6 +20,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod authz;
 pub mod config;
 pub mod context;
 pub mod dns;

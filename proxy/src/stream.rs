@@ -112,6 +112,9 @@ where
     let mut server = server;
     server.get_ref().describe(&mut record);
     record.opened();
+    if let Ok(Some(policy)) = admit::open(connection) {
+        record.audited(policy);
+    }
     let idle = server.get_ref().idle;
     between(connection, client, &mut server, idle, record).await;
 }

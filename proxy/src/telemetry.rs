@@ -20,6 +20,7 @@ mod told;
 pub use clusters::register_clusters;
 pub use dns::Dns;
 pub use metrics::{Handshake, Metrics, Outcome};
+pub(crate) use record::route_text;
 pub use record::{Direction, Record};
 pub use refusals::count_refusals;
 pub use told::Told;

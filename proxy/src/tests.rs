@@ -1,6 +1,7 @@
 //! Two sidecars in this process, with real sockets, TLS and applications; only the kernel's
 //! redirection is played by another [`Capture`](crate::net::capture::Capture).
 
+mod access;
 mod defences;
 mod draining;
 mod ends;

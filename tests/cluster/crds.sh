@@ -35,6 +35,10 @@ for file in "$W"/*.yaml; do
   esac
 done
 
+# --- the documentation's examples
+awk '/^```yaml$/ { if (n++) print "---"; on = 1; next } /^```$/ { on = 0 } on' docs/policy.md | sed 's/namespace: bookstore/namespace: table/' > "$W/examples"
+check "the documentation's examples" kubectl create --dry-run=server -f "$W/examples"
+
 # --- defaults, and null is as good as left out
 kubectl apply -f - >/dev/null <<'Y'
 apiVersion: tulle.dev/v1alpha1
@@ -44,6 +48,8 @@ spec: {targetRefs: [{group: '', kind: Service, name: reviews}], loadBalancing: {
 Y
 field() { kubectl -n table get trafficpolicy reviews -o jsonpath="{.spec.$1}"; }
 check "the default is filled in" same LeastRequest "$(field loadBalancing.policy)"
+nobody() { printf 'apiVersion: tulle.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: nobody, namespace: table}\nspec: {}\n' | kubectl create --dry-run=server -o jsonpath='{.spec.mode}' -f -; }
+check "an AccessPolicy is enforced by default" same Enforce "$(nobody)"
 check "what merges has no default" same "" "$(field limits)$(field retries)"
 
 # --- statuses, as control-plane/src/status/json.rs writes them

@@ -10,6 +10,7 @@
 //! every field or filter on the wire that would change behaviour and that the model cannot express,
 //! is an [`Invalid`] with the resource, the field and the reason.
 
+mod access;
 mod cluster;
 mod difference;
 mod endpoint;
@@ -25,6 +26,7 @@ mod route;
 mod wire;
 mod workload;
 
+pub use access::{Access, AccessMode, AccessRule, Caller};
 pub use cluster::{
     Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
 };
@@ -39,7 +41,9 @@ pub use route::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
 };
-pub use workload::{ExternalTraffic, InboundPort, MtlsMode, Workload};
+pub use workload::{
+    ExternalTraffic, InboundPort, MTLS_MODE, MtlsMode, TRUST_DOMAINS, Workload, mtls_port,
+};
 
 use std::{fmt, str::FromStr, sync::Arc};
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tulle_xds::model::{Feature, Kind, Origin, Rule, Setter, envoy::own_listener};
 
 use super::{
+    access,
     attached::{self, Callers, Fit},
     cluster, envoy, listener,
     names::{self, Target},
@@ -125,6 +126,15 @@ impl Contributors {
         let tls = world.mesh_tls_for(pod).into_iter();
         self.all
             .extend(tls.map(|tls| ObjectRef { kind: ObjectKind::MeshTls, name: tls.name.clone() }));
+        for policy in world.access_for(pod) {
+            let object = ObjectRef { kind: ObjectKind::AccessPolicy, name: policy.name.clone() };
+            self.needs.push(Need {
+                feature: Feature::Access,
+                object: object.clone(),
+                field: access::FIELD.to_owned(),
+            });
+            self.all.insert(object);
+        }
         let Some(config) = world.mesh_config() else {
             return;
         };

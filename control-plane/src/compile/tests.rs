@@ -7,9 +7,9 @@ use super::*;
 use crate::world::{
     Dirty, Event,
     objects::{
-        self, ContainerPort, EndpointSlice, MeshConfig, MeshTls, Name, Namespace, Object,
-        ObjectRef, Pod, Redirected, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
-        TlsScope,
+        self, AccessPolicy, ContainerPort, EndpointSlice, MeshConfig, MeshTls, Name, Namespace,
+        Object, ObjectRef, Pod, Redirected, Scope, Service, ServicePort, SliceEndpoint, SlicePort,
+        TargetPort,
     },
 };
 
@@ -97,6 +97,7 @@ fn seen(world: &World, kind: Kind, name: &str, namespace: &str) -> Option<Resour
     compile(world, &settings(), kind, name, &own.map_or(Callers::All, Callers::Of))
 }
 
+mod access;
 mod direct;
 mod policies;
 mod routes;
@@ -159,14 +160,9 @@ fn the_most_specific_mesh_tls_wins_field_by_field() {
     use objects::MtlsMode::{Permissive, Strict};
     let mut world = world([
         Object::Pod(Arc::new(pod("a", "web", 9))),
-        tls(
-            "tulle-system",
-            TlsScope::Mesh,
-            Some(Strict),
-            &[(8080, Permissive), (9090, Permissive)],
-        ),
-        tls("shop", TlsScope::Pods(labels("web")), None, &[(8080, Strict)]),
-        tls("other", TlsScope::Namespace, Some(Permissive), &[]),
+        tls("tulle-system", Scope::Mesh, Some(Strict), &[(8080, Permissive), (9090, Permissive)]),
+        tls("shop", Scope::Pods(labels("web")), None, &[(8080, Strict)]),
+        tls("other", Scope::Namespace, Some(Permissive), &[]),
     ]);
     let modes = |world: &World| match get(world, Kind::Workload, "shop/a") {
         Some(Resource::Workload(workload)) => {
@@ -272,13 +268,23 @@ fn object() -> impl Strategy<Value = Object> {
         ),
         1 => (small(), small(), any::<bool>()).prop_map(|(n, scope, strict)| {
             let mode = if strict { objects::MtlsMode::Strict } else { objects::MtlsMode::Permissive };
-            let scopes = [TlsScope::Mesh, TlsScope::Namespace, TlsScope::Pods(labels("api"))];
+            let scopes = [Scope::Mesh, Scope::Namespace, Scope::Pods(labels("api"))];
             Object::MeshTls(Arc::new(MeshTls {
                 name: Name::new("shop", format!("t{n}")),
                 scope: scopes[usize::from(scope)].clone(),
                 mode: Some(mode),
                 ports: BTreeMap::new(),
                 trust_domains: Vec::new(),
+            }))
+        }),
+        1 => (small(), small(), any::<bool>()).prop_map(|(n, scope, audit)| {
+            let scopes = [Scope::Mesh, Scope::Namespace, Scope::Pods(labels("api"))];
+            Object::AccessPolicy(Arc::new(AccessPolicy {
+                name: Name::new("shop", format!("a{n}")),
+                created: String::new(),
+                scope: scopes[usize::from(scope)].clone(),
+                audit,
+                rules: Vec::new(),
             }))
         }),
         3 => routes::object(),

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tulle_xds::model::{
-    ExternalTraffic, InboundPort, Knob, Knobs, MtlsMode, Setter, SpiffeId, Workload,
+    ExternalTraffic, InboundPort, Knob, Knobs, MTLS_MODE, MtlsMode, Setter, SpiffeId,
+    TRUST_DOMAINS, Workload, mtls_port,
 };
 
-use super::{Settings, names, port};
+use super::{Settings, access, names, port};
 use crate::{
     convert::knobs::ANNOTATION,
     world::{
         World,
-        objects::{self, Pod},
+        objects::{self, Kind, Pod},
     },
 };
 
@@ -24,7 +25,10 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
     let identity = SpiffeId::service_account(&settings.trust_domain, namespace, account);
     let (owner_kind, owner_name) = owner(pod);
     let tls = Tls::of(world, pod);
-    let (knobs, setters) = knobs(world, pod);
+    let (knobs, mut setters) = knobs(world, pod);
+    let access = access::of(world, settings, pod);
+    let ports = ports(world, pod, &tls, access::ports(&access));
+    setters.extend(tls.setters);
     Some(Workload {
         name: name.to_owned(),
         uid: pod.uid.clone(),
@@ -33,7 +37,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         owner_name,
         revision: revision(pod),
         addresses: pod.ips.clone(),
-        ports: ports(world, pod, &tls),
+        ports,
         default_mtls: tls.default,
         mesh_ranges: mesh_ranges(world, settings),
         external_traffic: match world.mesh_config().and_then(|config| config.refuse_external) {
@@ -48,6 +52,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         },
         knobs,
         setters,
+        access,
     })
 }
 
@@ -97,7 +102,7 @@ pub(super) fn revision(pod: &Pod) -> String {
     labels.get(TEMPLATE_HASH).or_else(|| labels.get(REVISION_HASH)).cloned().unwrap_or_default()
 }
 
-fn ports(world: &World, pod: &Pod, tls: &Tls) -> Vec<InboundPort> {
+fn ports(world: &World, pod: &Pod, tls: &Tls, told: impl Iterator<Item = u16>) -> Vec<InboundPort> {
     let declared = pod.ports.iter().map(|port| (port.port, BTreeSet::new()));
     let mut services: BTreeMap<u16, BTreeSet<String>> = declared.collect();
     for service in world.services_selecting(pod) {
@@ -105,9 +110,9 @@ fn ports(world: &World, pod: &Pod, tls: &Tls) -> Vec<InboundPort> {
             services.entry(number).or_default().insert(service.name.to_string());
         }
     }
-    // A mode for a port that nobody declares holds, too.
-    for number in tls.ports.keys() {
-        services.entry(*number).or_default();
+    // What is said of a port that nobody declares holds, too.
+    for number in tls.ports.keys().copied().chain(told) {
+        services.entry(number).or_default();
     }
     services
         .into_iter()
@@ -125,6 +130,7 @@ struct Tls {
     default: MtlsMode,
     ports: BTreeMap<u16, MtlsMode>,
     trust_domains: Vec<String>,
+    setters: Vec<Setter>,
 }
 
 impl Tls {
@@ -135,16 +141,27 @@ impl Tls {
             default: MtlsMode::default(),
             ports: BTreeMap::new(),
             trust_domains: Vec::new(),
+            setters: Vec::new(),
         };
+        let mut setters = BTreeMap::new();
         for tls in world.mesh_tls_for(pod) {
+            let origin = port::origin(Kind::MeshTls.as_str(), &tls.name.namespace, &tls.name.name);
+            let mut set = |field| drop(setters.insert(field, origin.clone()));
             if let Some(mode) = tls.mode {
                 merged.default = self::mode(mode);
+                set(MTLS_MODE.to_owned());
+            }
+            tls.ports.keys().for_each(|port| set(mtls_port(*port)));
+            if !tls.trust_domains.is_empty() {
+                set(TRUST_DOMAINS.to_owned());
             }
             merged.ports.extend(tls.ports.iter().map(|(port, mode)| (*port, self::mode(*mode))));
             if !tls.trust_domains.is_empty() {
                 merged.trust_domains.clone_from(&tls.trust_domains);
             }
         }
+        let setter = |(field, origin)| Setter { field, origin };
+        merged.setters = setters.into_iter().map(setter).collect();
         merged
     }
 }

@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 11] = [
+const WORLD: [KnownKind; 12] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -30,6 +30,7 @@ const WORLD: [KnownKind; 11] = [
     (Kind::TrafficPolicy, TULLE, &["v1alpha1"]),
     (Kind::MeshConfig, TULLE, &["v1alpha1"]),
     (Kind::MeshTls, TULLE, &["v1alpha1"]),
+    (Kind::AccessPolicy, TULLE, &["v1alpha1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.

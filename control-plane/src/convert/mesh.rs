@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tulle_api::{Dns, ExternalTraffic, Mode, SYSTEM_NAMESPACE};
+use tulle_api::{Dns, ExternalTraffic, Mode, PodSelector, SYSTEM_NAMESPACE};
 
 use super::{Fault, Name, knobs, typed::read_ours};
-use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, TlsScope};
+use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, Scope};
 
 pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let config: tulle_api::MeshConfig = read_ours(value, faults)?;
@@ -25,18 +25,22 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
 
 pub(super) fn tls(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let tls: tulle_api::MeshTls = read_ours(value, faults)?;
-    let scope = match tls.spec.selector {
-        Some(selector) => TlsScope::Pods(selector.match_labels),
-        None if &*name.namespace == SYSTEM_NAMESPACE => TlsScope::Mesh,
-        None => TlsScope::Namespace,
-    };
     Some(Object::MeshTls(Arc::new(MeshTls {
         name: name.clone(),
-        scope,
+        scope: scope(name, tls.spec.selector),
         mode: tls.spec.mode.map(mode),
         ports: tls.spec.ports.iter().map(|port| (port.port, mode(port.mode))).collect(),
         trust_domains: tls.spec.trust_domains,
     })))
+}
+
+/// What a policy of this name and selector is about.
+pub(super) fn scope(name: &Name, selector: Option<PodSelector>) -> Scope {
+    match selector {
+        Some(selector) => Scope::Pods(selector.match_labels),
+        None if &*name.namespace == SYSTEM_NAMESPACE => Scope::Mesh,
+        None => Scope::Namespace,
+    }
 }
 
 fn mode(mode: Mode) -> MtlsMode {

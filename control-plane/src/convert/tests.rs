@@ -35,6 +35,19 @@ fn our_validation_and_the_api_server_mean_the_same() {
 }
 
 #[test]
+fn the_examples_of_the_documentation_are_taken() {
+    let text = include_str!("../../../docs/policy.md");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let documents: Vec<_> = blocks.flat_map(|block| block.split("---\n")).collect();
+    assert!(documents.len() >= 5, "{} examples", documents.len());
+    for document in documents {
+        let outcome = convert(&serde_yaml_ng::from_str(document).unwrap());
+        assert_eq!(outcome.faults, [], "{document}");
+        assert!(outcome.object.is_some(), "{document}");
+    }
+}
+
+#[test]
 fn a_status_that_we_do_not_know_costs_no_policy() {
     let yaml = "
 apiVersion: tulle.dev/v1alpha1

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tulle_xds::model::Knobs;
+use tulle_xds::model::{Knobs, SpiffeId};
 
 pub use super::{
     policy::{Settings, TrafficPolicy},
@@ -71,6 +71,7 @@ pub enum Kind {
     TrafficPolicy,
     MeshConfig,
     MeshTls,
+    AccessPolicy,
 }
 
 impl Kind {
@@ -82,7 +83,7 @@ impl Kind {
 
     /// Whether we write a status of such an object.
     pub fn has_status(self) -> bool {
-        self.refers() || matches!(self, Self::MeshTls | Self::MeshConfig)
+        self.refers() || matches!(self, Self::MeshTls | Self::MeshConfig | Self::AccessPolicy)
     }
 
     /// The kind as Kubernetes writes it.
@@ -99,6 +100,7 @@ impl Kind {
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MeshConfig => "MeshConfig",
             Self::MeshTls => "MeshTLS",
+            Self::AccessPolicy => "AccessPolicy",
         }
     }
 }
@@ -133,6 +135,7 @@ pub enum Object {
     TrafficPolicy(Arc<TrafficPolicy>),
     MeshConfig(Arc<MeshConfig>),
     MeshTls(Arc<MeshTls>),
+    AccessPolicy(Arc<AccessPolicy>),
 }
 
 impl Object {
@@ -150,6 +153,7 @@ impl Object {
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::MeshTls(_) => Kind::MeshTls,
+            Self::AccessPolicy(_) => Kind::AccessPolicy,
         }
     }
 
@@ -166,6 +170,7 @@ impl Object {
             Self::TrafficPolicy(o) => &o.name,
             Self::MeshConfig(o) => &o.name,
             Self::MeshTls(o) => &o.name,
+            Self::AccessPolicy(o) => &o.name,
         }
     }
 
@@ -350,7 +355,7 @@ pub struct MeshTls {
     /// Its name.
     pub name: Name,
     /// What it applies to.
-    pub scope: TlsScope,
+    pub scope: Scope,
     /// The mode, if it says one.
     pub mode: Option<MtlsMode>,
     /// Modes of single ports.
@@ -359,15 +364,54 @@ pub struct MeshTls {
     pub trust_domains: Vec<String>,
 }
 
-/// What a [`MeshTls`] applies to, from the least to the most specific.
+/// Which pods a policy of theirs is about, from the least to the most specific.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsScope {
+pub enum Scope {
     /// Every pod.
     Mesh,
     /// The pods of its own namespace.
     Namespace,
     /// The pods of its own namespace with these labels.
     Pods(Labels),
+}
+
+/// An AccessPolicy: who may connect to the pods that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessPolicy {
+    /// Its name.
+    pub name: Name,
+    /// `metadata.creationTimestamp`, as written.
+    pub created: String,
+    /// What it is about.
+    pub scope: Scope,
+    /// Whether it only tells whom it would refuse.
+    pub audit: bool,
+    /// Who is let in: whom any of these admits.
+    pub rules: Vec<AccessRule>,
+}
+
+/// Callers that are let in, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Each that one of these is about.
+    pub from: Vec<Caller>,
+    /// Container ports; none: all.
+    pub ports: Vec<u16>,
+}
+
+/// One caller, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Everybody, known or not.
+    Anyone,
+    /// Who has an identity of the mesh.
+    Mesh,
+    /// Pods of this namespace.
+    Namespace(String),
+    /// Pods with this ServiceAccount.
+    Account(Name),
+    /// This identity.
+    Is(SpiffeId),
 }
 
 /// The MeshConfig.

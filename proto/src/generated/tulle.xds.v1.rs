@@ -49,6 +49,28 @@ pub struct Workload {
     /// Who set them, by field.
     #[prost(message, repeated, tag = "17")]
     pub setters: ::prost::alloc::vec::Vec<Setter>,
+    /// Who may connect, the most specific policy first. None: everybody.
+    #[prost(message, repeated, tag = "18")]
+    pub access: ::prost::alloc::vec::Vec<AccessPolicy>,
+}
+/// One policy. Once one is enforced, only whom a rule of an enforced one admits may connect.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AccessPolicy {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(enumeration = "AccessMode", tag = "2")]
+    pub mode: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub rules: ::prost::alloc::vec::Vec<AccessRule>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessRule {
+    /// `*` (everybody), `spiffe://DOMAIN/*`, `spiffe://DOMAIN/ns/NAMESPACE/*` or a whole SPIFFE id.
+    #[prost(string, repeated, tag = "1")]
+    pub from: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Container ports; none: all.
+    #[prost(uint32, repeated, tag = "2")]
+    pub ports: ::prost::alloc::vec::Vec<u32>,
 }
 /// A setting by its name (`maxConnections`). Times are milliseconds, a switch is 0 or 1.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -168,6 +190,33 @@ pub struct EndpointMetadata {
     pub revision: ::prost::alloc::string::String,
     #[prost(string, tag = "6")]
     pub node: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AccessMode {
+    Enforce = 0,
+    /// It only tells whom it would refuse.
+    Audit = 1,
+}
+impl AccessMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Enforce => "ACCESS_MODE_ENFORCE",
+            Self::Audit => "ACCESS_MODE_AUDIT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACCESS_MODE_ENFORCE" => Some(Self::Enforce),
+            "ACCESS_MODE_AUDIT" => Some(Self::Audit),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

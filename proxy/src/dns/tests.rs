@@ -80,6 +80,7 @@ impl Served {
             cluster_domain: "cluster.local".to_owned(),
             knobs: tulle_xds::model::Knobs::new(),
             setters: Vec::new(),
+            access: Vec::new(),
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

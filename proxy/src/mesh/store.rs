@@ -210,6 +210,7 @@ mod tests {
             cluster_domain: "cluster.local".to_owned(),
             knobs: tulle_xds::model::Knobs::new(),
             setters: Vec::new(),
+            access: Vec::new(),
         }
     }
 

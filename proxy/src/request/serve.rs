@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::future::Either;
@@ -19,10 +20,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tulle_runtime::drain::{Drain, Stage};
 
-use super::{Connection, handle::handle, resets::Resets, respond};
+use super::{Connection, admit, handle::handle, resets::Resets, respond};
 use crate::{
     error::{Error, Reason, chain},
     net::{
@@ -42,6 +46,9 @@ const MOST_RESETS: usize = 64;
 /// gigabyte each second.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What a client whom policy lets in no longer has in flight may take so long to end.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves HTTP of the version that was `spoken` until the client leaves, or until the drain has
 /// started and what is in flight has ended.
@@ -128,14 +135,22 @@ where
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut serving = pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = drain.started() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let drained = async {
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = drain.started() => {}
         }
+        serving.as_mut().graceful_shutdown();
+        serving.as_mut().await
     };
-    note(&connection, ended);
+    tokio::select! {
+        ended = drained => note(&connection, ended),
+        error = admit::withdrawn(&connection) => {
+            connection.record().fail(&error);
+            serving.as_mut().graceful_shutdown();
+            drop(timeout(FAREWELL, serving).await);
+        }
+    }
 }
 
 /// Says that the connection closes with this response if the pod is ending. A connection that idles is
@@ -190,10 +205,16 @@ where
             () = resets.idle(settings.client_idle_timeout) => {}
         }
         serving.as_mut().graceful_shutdown();
-        serving.await
+        serving.as_mut().await
     };
     tokio::select! {
         ended = drained => note(&connection, ended),
+        error = admit::withdrawn(&connection) => {
+            connection.record().fail(&error);
+            // It says so by GOAWAY.
+            serving.as_mut().graceful_shutdown();
+            drop(timeout(FAREWELL, serving).await);
+        }
         () = resets.too_many() => {
             let detail = "rapid reset: most streams were reset before they could be answered";
             connection.record().fail(&Error::new(Reason::Protocol, detail));

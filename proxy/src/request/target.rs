@@ -99,7 +99,9 @@ pub async fn find(
     match &connection.side {
         Side::Inbound { peer, application, drain } => {
             connection.cx.locals.arrived();
-            admit::request(connection, peer.as_deref(), drain)?;
+            if let Some(policy) = admit::request(connection, peer.as_deref(), drain)? {
+                record.audited(policy);
+            }
             name_caller(connection, peer.as_deref(), head);
             let cluster = Arc::clone(application);
             Ok(Target::Forward(Forward::to(cluster)))

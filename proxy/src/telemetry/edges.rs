@@ -74,7 +74,7 @@ struct Family {
     help: &'static str,
     values: Values,
     /// The labels beside the edge's; `None` has no part.
-    labels: fn(Direction, Kind) -> Option<Labels>,
+    labels: fn(Direction, &Kind) -> Option<Labels>,
 }
 
 enum Values {
@@ -126,7 +126,7 @@ const FAMILIES: [Family; 8] = [
         name: "tulle_tcp_io",
         help: "Bytes that clients of opaque connections sent (`received`) and were sent (`sent`), counted when a connection ends",
         values: Values::Bytes,
-        labels: |_, kind| (kind == Kind::Flow).then(Vec::new),
+        labels: |_, kind| (*kind == Kind::Flow).then(Vec::new),
     },
     Family {
         name: "tulle_tcp_connection_duration",
@@ -139,13 +139,13 @@ const FAMILIES: [Family; 8] = [
     },
     Family {
         name: "tulle_denials",
-        help: "Requests and opaque connections that policy forbade",
+        help: "Requests and opaque connections that policy forbade (`enforce`), or would have (`audit`)",
         values: Values::Times,
         labels: |_, kind| match kind {
-            Kind::Denied { policy, reason } => Some(vec![
-                ("tulle_policy", policy.to_owned()),
-                ("tulle_reason", reason.to_owned()),
-                ("tulle_mode", "enforce".to_owned()),
+            Kind::Denied { policy, reason, mode } => Some(vec![
+                ("tulle_policy", policy.to_string()),
+                ("tulle_reason", (*reason).to_owned()),
+                ("tulle_mode", (*mode).to_owned()),
             ]),
             _ => None,
         },
@@ -162,7 +162,7 @@ impl Family {
         let mut family = to.encode_descriptor(self.name, self.help, unit.as_ref(), kind)?;
         for series in shown {
             let direction = series.edge.edge().direction;
-            if let Some(own) = (self.labels)(direction, series.kind) {
+            if let Some(own) = (self.labels)(direction, &series.kind) {
                 let labels = [series.edge.labels(), own].concat();
                 self.values.encode(series, labels, &mut family)?;
             }
@@ -207,8 +207,8 @@ impl Values {
     }
 }
 
-fn http(kind: Kind) -> Option<Labels> {
-    let Kind::Http { method, status, error } = kind else { return None };
+fn http(kind: &Kind) -> Option<Labels> {
+    let Kind::Http { method, status, error } = *kind else { return None };
     let code = match status {
         Status::None => String::new(),
         Status::Exact(status) => status.to_string(),
@@ -226,8 +226,8 @@ fn http(kind: Kind) -> Option<Labels> {
     Some([labels, error].concat())
 }
 
-fn rpc(kind: Kind) -> Option<Labels> {
-    let Kind::Rpc { status, error } = kind else { return None };
+fn rpc(kind: &Kind) -> Option<Labels> {
+    let Kind::Rpc { status, error } = *kind else { return None };
     let error = match error {
         "" if grpc::is_server_error(status) => status,
         error => error,

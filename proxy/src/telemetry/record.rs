@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
 
-pub(super) use line::route_text;
+pub(crate) use line::route_text;
 
 use super::{
     metrics::{Outcome, method_label},
@@ -53,7 +53,9 @@ pub struct Record {
     detail: Cow<'static, str>,
     policy: Option<Cow<'static, str>>,
     /// The policy that forbade it.
-    forbidden: Option<&'static str>,
+    forbidden: Option<Arc<str>>,
+    /// The policy that would have, were it not only audited.
+    audited: Option<Arc<str>>,
     request: Option<RequestPart>,
     /// It is an opaque connection that was counted as opened.
     opened: bool,
@@ -135,6 +137,7 @@ impl Record {
             detail: Cow::Borrowed(""),
             policy: None,
             forbidden: None,
+            audited: None,
             request: None,
             opened: false,
             received: Arc::default(),
@@ -297,13 +300,18 @@ impl Record {
             self.detail = Cow::Owned(error.detail().to_owned());
             match error.policy() {
                 Some(Policy::Forbids(policy)) => {
-                    self.policy = Some(Cow::Borrowed(policy));
-                    self.forbidden = Some(policy);
+                    self.policy = Some(Cow::Owned(policy.to_string()));
+                    self.forbidden = Some(Arc::clone(policy));
                 }
                 Some(Policy::Set(fields)) => self.set_by(fields),
                 None => {}
             }
         }
+    }
+
+    /// This policy would forbid it, were it not only audited.
+    pub fn audited(&mut self, policy: Arc<str>) {
+        self.audited = Some(policy);
     }
 
     /// What becomes of it is for one of these fields of whatever object set it.
@@ -352,7 +360,9 @@ impl Drop for Record {
         self.count(now);
         let one_in = self.shared.settings().access_log_sample;
         let drawn = |many| rand::rng().random_ratio(1, many);
-        if let Some(sampled) = line::written(one_in, self.is_error(), drawn) {
+        if let Some(sampled) =
+            line::written(one_in, self.is_error() || self.audited.is_some(), drawn)
+        {
             self.shared.lines.write(self.line(now, sampled));
         }
     }

@@ -44,7 +44,7 @@ pub(super) const OF_CONNECTIONS: [f64; BOUNDS] = [
 ];
 
 /// What happened, as far as it makes a series of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// A request ended.
     Http {
@@ -59,8 +59,8 @@ pub(super) enum Kind {
     Flow,
     /// An opaque connection ended.
     Closed { error: &'static str },
-    /// Policy forbade something.
-    Denied { policy: &'static str, reason: &'static str },
+    /// Policy forbade something; or would have, were it not only audited.
+    Denied { policy: Arc<str>, reason: &'static str, mode: &'static str },
 }
 
 /// An HTTP status.
@@ -74,7 +74,7 @@ pub(super) enum Status {
 }
 
 /// Something that happened on an edge.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) kind: Kind,
     /// How long it took; `None` happened before, and this adds bytes to it.
@@ -139,7 +139,7 @@ impl Table {
 
     /// Counts an event whose series is there; whether it is.
     pub(super) fn count(&self, edge: &Edge<'_>, event: &Event, now: u64) -> bool {
-        let series = self.edges.get(edge).and_then(|all| find(all, event.kind));
+        let series = self.edges.get(edge).and_then(|all| find(all, &event.kind));
         series.inspect(|series| series.count(event, now)).is_some()
     }
 
@@ -150,10 +150,10 @@ impl Table {
             return;
         }
         if edge.is_other() {
-            self.series(edge, event.kind).count(event, now);
+            self.series(edge, event.kind.clone()).count(event, now);
         } else if self.make_room(edge, now) {
             self.kept += 1;
-            self.series(edge, event.kind).count(event, now);
+            self.series(edge, event.kind.clone()).count(event, now);
         } else {
             self.folded += 1;
             self.add(&Edge::other(edge.direction), event, now);
@@ -168,7 +168,7 @@ impl Table {
             for series in all {
                 series.shown = series.now.read();
                 let (edge, cells) = (Arc::clone(edge), series.shown);
-                shown.push(Shown { edge, kind: series.kind, born: series.born, cells });
+                shown.push(Shown { edge, kind: series.kind.clone(), born: series.born, cells });
             }
         }
         shown.sort_unstable_by_key(|shown| shown.born);
@@ -222,7 +222,7 @@ impl Table {
         for series in all {
             let (used, rest) = (series.used(), series.now.read().less(&series.shown));
             if rest != Cells::default() {
-                let into = self.series(&other, series.kind);
+                let into = self.series(&other, series.kind.clone());
                 into.now.add(&rest);
                 into.used.fetch_max(used, Ordering::Relaxed);
             }
@@ -243,9 +243,12 @@ impl Table {
 }
 
 /// The series that counts `kind` by now.
-fn find(all: &[Series], kind: Kind) -> Option<&Series> {
-    let exact = all.iter().find(|series| series.kind == kind);
-    exact.or_else(|| all.iter().find(|series| Some(series.kind) == kind.by_class()))
+fn find<'a>(all: &'a [Series], kind: &Kind) -> Option<&'a Series> {
+    let exact = all.iter().find(|series| series.kind == *kind);
+    exact.or_else(|| {
+        let class = kind.by_class()?;
+        all.iter().find(|series| series.kind == class)
+    })
 }
 
 /// The kind as which it is counted beside these series.
@@ -262,15 +265,15 @@ fn coarsened(all: &[Series], kind: Kind) -> Kind {
 }
 
 impl Kind {
-    fn exact(self) -> Option<u16> {
+    fn exact(&self) -> Option<u16> {
         match self {
-            Self::Http { status: Status::Exact(status), .. } => Some(status),
+            Self::Http { status: Status::Exact(status), .. } => Some(*status),
             _ => None,
         }
     }
 
-    fn by_class(self) -> Option<Self> {
-        match self {
+    fn by_class(&self) -> Option<Self> {
+        match *self {
             Self::Http { method, status: Status::Exact(status), error } => {
                 Some(Self::Http { method, status: Status::Class(status / 100), error })
             }
@@ -279,7 +282,7 @@ impl Kind {
     }
 
     /// The bounds of its durations.
-    pub(super) fn bounds(self) -> &'static [f64; BOUNDS] {
+    pub(super) fn bounds(&self) -> &'static [f64; BOUNDS] {
         match self {
             Self::Closed { .. } => &OF_CONNECTIONS,
             _ => &OF_REQUESTS,

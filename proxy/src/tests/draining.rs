@@ -114,7 +114,7 @@ async fn opaque_connections_are_sent_elsewhere_too_and_open_ones_stay() {
 }
 
 /// Answers each line with its name.
-async fn line_echo(name: u8) -> SocketAddr {
+pub(super) async fn line_echo(name: u8) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -130,7 +130,7 @@ async fn line_echo(name: u8) -> SocketAddr {
     address
 }
 
-async fn ask(stream: &mut TcpStream) -> u8 {
+pub(super) async fn ask(stream: &mut TcpStream) -> u8 {
     stream.write_all(b"\n").await.unwrap();
     stream.read_u8().await.unwrap()
 }

@@ -341,6 +341,7 @@ pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Wor
         cluster_domain: "cluster.local".to_owned(),
         knobs: tulle_xds::model::Knobs::new(),
         setters: Vec::new(),
+        access: Vec::new(),
     }
 }
 

@@ -29,7 +29,7 @@ const DESTINATION: &str =
     "tulle_reporter=\"destination\",tulle_peer_namespace=\"shop\",tulle_peer_workload=\"web\"";
 
 /// The values of the series of this name that have all of these labels.
-fn values(of: &Sidecar, name: &str, labels: &[&str]) -> Vec<f64> {
+pub(super) fn values(of: &Sidecar, name: &str, labels: &[&str]) -> Vec<f64> {
     let metrics = of.metrics();
     let with_labels = |line: &&str| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'))

@@ -16,6 +16,7 @@
 //! identity the connection fails. What two sidecars say to one another (ALPN, `x-tulle-*`) is what
 //! our own say, so that either may be at either end. Encoding is deterministic.
 
+mod access;
 mod cluster;
 mod endpoint;
 mod http;

@@ -8,8 +8,6 @@
 //! **Invariant.** What comes into the model after a release, and a proxy of that release would refuse,
 //! is a feature. Numbers of features are of this process alone; names are for ever.
 
-use std::iter;
-
 use serde::Serialize;
 
 use super::{Knob, Resource};
@@ -19,6 +17,8 @@ use super::{Knob, Resource};
 pub enum Feature {
     /// Resources say who set each value.
     Setters,
+    /// The workload says who may connect.
+    Access,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -30,13 +30,14 @@ pub struct Features(u64);
 impl Feature {
     /// All that this version knows.
     pub fn all() -> impl Iterator<Item = Self> {
-        iter::once(Self::Setters).chain(Knob::ALL.into_iter().map(Self::Knob))
+        [Self::Setters, Self::Access].into_iter().chain(Knob::ALL.into_iter().map(Self::Knob))
     }
 
     /// As it is announced.
     pub fn name(self) -> String {
         match self {
             Self::Setters => "tulle.setters".to_owned(),
+            Self::Access => "tulle.access".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -44,7 +45,8 @@ impl Feature {
     fn bit(self) -> u64 {
         let number = match self {
             Self::Setters => 0,
-            Self::Knob(knob) => 1 + knob as u32,
+            Self::Access => 1,
+            Self::Knob(knob) => 2 + knob as u32,
         };
         1 << number
     }
@@ -100,6 +102,9 @@ impl Resource {
     pub fn within(mut self, features: Features) -> Self {
         if let Self::Workload(workload) = &mut self {
             workload.knobs.retain(|knob, _| features.has(Feature::Knob(*knob)));
+            if !features.has(Feature::Access) {
+                workload.access.clear();
+            }
         }
         if !features.has(Feature::Setters) {
             match &mut self {
@@ -131,5 +136,7 @@ mod tests {
         let newer = ["tulle.setters", "tulle.flux"].map(str::to_owned);
         assert_eq!(Features::named(&newer), Features::from_iter([Feature::Setters]));
         assert_eq!(Features::named(&[]), Features::NONE);
+        // What a proxy of the first version gets is what it would take.
+        assert!(all.len() < 64, "there is a bit for each");
     }
 }

@@ -65,6 +65,26 @@ prop_compose! {
     }
 }
 
+fn caller() -> impl Strategy<Value = Caller> {
+    prop_oneof![
+        Just(Caller::Anyone),
+        word().prop_map(Caller::Domain),
+        (word(), word()).prop_map(|(domain, namespace)| Caller::Namespace(domain, namespace)),
+        id().prop_map(Caller::Is),
+    ]
+}
+
+prop_compose! {
+    fn access()(
+        origin in origin(),
+        mode in prop::sample::select(vec![AccessMode::Enforce, AccessMode::Audit]),
+        rules in vec((vec(caller(), 0..3), vec(any::<u16>(), 0..3)), 0..3),
+    ) -> Access {
+        let rules = rules.into_iter().map(|(from, ports)| AccessRule { from, ports });
+        Access { origin, mode, rules: rules.collect() }
+    }
+}
+
 prop_compose! {
     fn workload()(
         texts in vec(any_text(), 6),
@@ -77,6 +97,7 @@ prop_compose! {
         cluster_domain in any_text(),
         knobs in prop::collection::btree_map(prop::sample::select(Knob::ALL.to_vec()), 0_u64..9_000, 0..4),
         setters in setters(),
+        access in vec(access(), 0..3),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -87,7 +108,7 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain, setters,
+            hold, trust_domains, cluster_domain, setters, access,
             knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }

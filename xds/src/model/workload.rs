@@ -7,7 +7,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Invalid, Knobs, Protocol, Setter, SpiffeId, knob,
+    Access, Invalid, Knobs, Protocol, Setter, SpiffeId, knob,
     wire::{self, At as _, bad},
 };
 
@@ -45,8 +45,10 @@ pub struct Workload {
     pub cluster_domain: String,
     /// Settings of the proxy's own data path.
     pub knobs: Knobs,
-    /// Who set them, by field.
+    /// Who set them, and the modes of mTLS, by field.
     pub setters: Vec<Setter>,
+    /// Who may connect, the most specific policy first. None: everybody.
+    pub access: Vec<Access>,
 }
 
 /// A port that the pod serves.
@@ -60,6 +62,16 @@ pub struct InboundPort {
     pub mtls: MtlsMode,
     /// `NAMESPACE/SERVICE` that target it.
     pub services: Vec<String>,
+}
+
+/// The field of a [`Setter`] that says how plaintext is met at ports of which nothing else is said.
+pub const MTLS_MODE: &str = "spec.mode";
+/// That says from which trust domains peers are accepted.
+pub const TRUST_DOMAINS: &str = "spec.trustDomains";
+
+/// The field that says how plaintext is met at this port.
+pub fn mtls_port(port: u16) -> String {
+    format!("spec.ports[{port}].mode")
 }
 
 /// Whether plaintext is accepted.
@@ -126,12 +138,14 @@ impl Workload {
             cluster_domain: self.cluster_domain.clone(),
             knobs: knob::message(&self.knobs),
             setters: wire::setters(&self.setters),
+            access: self.access.iter().map(Access::message).collect(),
         }
     }
 
     fn read(announced: &str, message: &ours::Workload) -> wire::Result<Self> {
         let message = message.clone();
         let ports = message.ports.into_iter().enumerate();
+        let access = message.access.into_iter().enumerate();
         Ok(Self {
             name: wire::same_name(announced, &message.name)?,
             uid: message.uid,
@@ -152,6 +166,9 @@ impl Workload {
             cluster_domain: message.cluster_domain,
             knobs: knob::read(message.knobs)?,
             setters: wire::read_setters(message.setters),
+            access: access
+                .map(|(i, policy)| Access::read(policy).at_index("access", i))
+                .collect::<wire::Result<_>>()?,
         })
     }
 }

@@ -1,6 +1,10 @@
 //! What a record counts as.
 
-use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -96,8 +100,11 @@ impl Record {
                 metrics.count(&edge, &once(Kind::Closed { error }, took), now);
             }
         }
-        if let Some(policy) = self.forbidden {
-            let kind = Kind::Denied { policy, reason: error };
+        let denied = Reason::Denied.as_str();
+        let forbidden = self.forbidden.as_ref().map(|policy| (policy, error, "enforce"));
+        let audited = self.audited.as_ref().map(|policy| (policy, denied, "audit"));
+        for (policy, reason, mode) in forbidden.into_iter().chain(audited) {
+            let kind = Kind::Denied { policy: Arc::clone(policy), reason, mode };
             metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
         }
     }

@@ -50,6 +50,7 @@ impl Record {
             reason: self.reason.map(Reason::as_str),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             policy: self.policy.as_deref(),
+            audit: self.audited.as_deref(),
             duration_ms: milliseconds(now.duration_since(self.started)),
             first_byte_ms: request.and_then(|r| r.first_byte).map(milliseconds),
             bytes_received: self.received.load(Ordering::Relaxed),
@@ -111,6 +112,9 @@ struct Line<'a> {
     detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<&'a str>,
+    /// The policy that would have refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'a str>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_ms: Option<f64>,
@@ -149,7 +153,7 @@ pub(super) fn written(one_in: u32, error: bool, drawn: impl FnOnce(u32) -> bool)
 }
 
 /// `KIND/NAMESPACE/NAME`, with `#RULE` if the origin is a part of the object.
-pub(in crate::telemetry) fn route_text(origin: &Origin) -> String {
+pub(crate) fn route_text(origin: &Origin) -> String {
     let Origin { kind, namespace, name, rule } = origin;
     let hash = if rule.is_empty() { "" } else { "#" };
     format!("{kind}/{namespace}/{name}{hash}{rule}")

@@ -182,7 +182,7 @@ fn state(name: &str, format: &str, shared: SharedWithUpstream) -> pb::Filter {
     filter("set_filter_state", &state)
 }
 
-fn filter(name: &str, config: &impl Name) -> pb::Filter {
+pub(super) fn filter(name: &str, config: &impl Name) -> pb::Filter {
     pb::Filter {
         name: format!("envoy.filters.network.{name}"),
         config_type: Some(filter::ConfigType::TypedConfig(wire::pack(config))),

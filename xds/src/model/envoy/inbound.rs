@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::{
@@ -37,7 +37,7 @@ use envoy_types::pb::envoy::{
 };
 use prost::Message as _;
 
-use super::{INBOUND, LOCAL, LOCAL_HTTP1, http, log::Direction, route::header, tls};
+use super::{INBOUND, LOCAL, LOCAL_HTTP1, access, http, log::Direction, route::header, tls};
 use crate::model::{ClientCert, Knob, MtlsMode, Protocol, Workload, wire};
 
 /// Where the redirection sends what comes for the application.
@@ -98,8 +98,10 @@ fn on_ports(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
 /// For ports that are like most, and for each other port its own.
 fn chains(workload: &Workload) -> Vec<pb::FilterChain> {
     let mut chains = for_port(workload, None, Protocol::Detect, workload.default_mtls);
+    let told: BTreeSet<u16> = access::ports(&workload.access).collect();
     for port in &workload.ports {
-        if (port.protocol, port.mtls) != (Protocol::Detect, workload.default_mtls) {
+        let like_most = (port.protocol, port.mtls) == (Protocol::Detect, workload.default_mtls);
+        if !like_most || told.contains(&port.port) {
             chains.extend(for_port(workload, Some(port.port), port.protocol, port.mtls));
         }
     }
@@ -118,9 +120,10 @@ fn for_port(
         application_protocols: protocols,
         ..pb::FilterChainMatch::default()
     };
+    let access = access::filter(&workload.access, port);
     let chain = |matches, filter| pb::FilterChain {
         filter_chain_match: Some(matches),
-        filters: vec![filter],
+        filters: access.iter().cloned().chain([filter]).collect(),
         ..pb::FilterChain::default()
     };
     let meshed = |offers: &str, speaks: &[&str], filter| pb::FilterChain {

@@ -1,13 +1,17 @@
 use envoy_types::pb::envoy::{
-    config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds},
-    extensions::filters::network::tcp_proxy::v3::TcpProxy,
+    config::{
+        cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, rbac::v3::Rbac as RbacRules,
+    },
+    extensions::filters::network::{rbac::v3::Rbac, tcp_proxy::v3::TcpProxy},
+    r#type::matcher::v3::string_matcher::MatchPattern,
 };
 use prost::Message as _;
 
 use super::*;
 use crate::model::{
-    Backend, Balance, Cluster, Endpoint, Endpoints, ExternalTraffic, Health, InboundPort, Knob,
-    Limits, Listener, MtlsMode, Protocol, SpiffeId, UpstreamProtocol, Workload,
+    Access, AccessMode, AccessRule, Backend, Balance, Cluster, Endpoint, Endpoints,
+    ExternalTraffic, Health, InboundPort, Knob, Limits, Listener, MtlsMode, Protocol, SpiffeId,
+    UpstreamProtocol, Workload,
 };
 
 fn identity(account: &str) -> SpiffeId {
@@ -61,6 +65,7 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         cluster_domain: "cluster.local".to_owned(),
         knobs: crate::model::Knobs::new(),
         setters: Vec::new(),
+        access: Vec::new(),
     }
 }
 
@@ -217,4 +222,90 @@ fn the_inbound_listener_says_what_becomes_of_client_certs() {
         let found: Vec<_> = managers.iter().map(|m| m.forward_client_cert_details()).collect();
         assert_eq!(found, [expected, expected, Details::Sanitize], "{word}");
     }
+}
+
+#[test]
+fn who_may_connect_is_said_by_port() {
+    let access = |name: &str, mode, rules: &[(&str, &[u16])]| Access {
+        origin: Origin { name: name.to_owned(), ..Origin::default() },
+        mode,
+        rules: rules
+            .iter()
+            .map(|(from, ports)| AccessRule {
+                from: vec![from.parse().unwrap()],
+                ports: ports.to_vec(),
+            })
+            .collect(),
+    };
+    let port = InboundPort {
+        port: 9090,
+        protocol: Protocol::Detect,
+        mtls: MtlsMode::Permissive,
+        services: Vec::new(),
+    };
+    let told = |access: Vec<Access>| -> Vec<String> {
+        let workload = Workload { access, ..workload(vec![port.clone()]) };
+        let bytes = inbound(&workload);
+        assert_eq!(bytes, inbound(&workload), "deterministic");
+        let listener = lds::Listener::decode(bytes).unwrap();
+        let chains = listener.filter_chains.iter().map(|chain| {
+            let port = chain.filter_chain_match.as_ref().unwrap().destination_port.as_ref();
+            let first = &chain.filters[0];
+            let said = match (&*first.name, &first.config_type) {
+                ("envoy.filters.network.rbac", Some(lds::filter::ConfigType::TypedConfig(any))) => {
+                    let filter = Rbac::decode(&*any.value).unwrap();
+                    let who = |rules: Option<&RbacRules>| {
+                        rules.map_or_else(|| "not asked".to_owned(), principals)
+                    };
+                    let rules = who(filter.rules.as_ref());
+                    let shadow = who(filter.shadow_rules.as_ref());
+                    format!("{rules}; {shadow}")
+                }
+                _ => "no filter".to_owned(),
+            };
+            format!("{} {said}", port.map_or(0, |port| port.value))
+        });
+        let mut chains: Vec<_> = chains.collect();
+        // All chains of a port ask the same.
+        chains.dedup();
+        chains
+    };
+    use AccessMode::{Audit, Enforce};
+    assert_eq!(told(vec![]), ["0 no filter"]);
+    assert_eq!(told(vec![access("none", Enforce, &[])]), ["0 nobody; not asked"]);
+    let shop = "spiffe://cluster.local/ns/shop/*";
+    let cart = "spiffe://cluster.local/ns/shop/sa/cart";
+    let both = vec![
+        access("a", Enforce, &[(shop, &[]), ("*", &[9090])]),
+        access("b", Audit, &[(cart, &[9090])]),
+    ];
+    assert_eq!(
+        told(both),
+        [
+            "0 spiffe://cluster.local/ns/shop/…; spiffe://cluster.local/ns/shop/…".to_owned(),
+            format!(
+                "9090 spiffe://cluster.local/ns/shop/… *; spiffe://cluster.local/ns/shop/… * {cart}"
+            ),
+        ]
+    );
+}
+
+fn principals(rules: &RbacRules) -> String {
+    use envoy_types::pb::envoy::config::rbac::v3::principal::Identifier;
+    if rules.policies.is_empty() {
+        return "nobody".to_owned();
+    }
+    let all = rules.policies.values().flat_map(|policy| &policy.principals);
+    let all = all.map(|principal| match principal.identifier.as_ref().unwrap() {
+        Identifier::Any(true) => "*".to_owned(),
+        Identifier::Authenticated(name) => {
+            match name.principal_name.as_ref().unwrap().match_pattern.as_ref().unwrap() {
+                MatchPattern::Exact(id) => id.clone(),
+                MatchPattern::Prefix(start) => format!("{start}…"),
+                other => panic!("{other:?}"),
+            }
+        }
+        other => panic!("{other:?}"),
+    });
+    all.collect::<Vec<_>>().join(" ")
 }

@@ -1,0 +1,100 @@
+//! AccessPolicies: which pods they are about, and what their proxies are told.
+
+use tulle_xds::model::{AccessMode, Feature};
+
+use super::{routes::yaml, *};
+use crate::world::Subject;
+
+fn policy(namespace: &str, name: &str, spec: &str) -> Object {
+    let text = format!(
+        "{{apiVersion: tulle.dev/v1alpha1, kind: AccessPolicy, \
+         metadata: {{namespace: {namespace}, name: {name}}}, spec: {{{spec}}}}}"
+    );
+    yaml(&text).remove(0)
+}
+
+fn told(world: &World, pod: &str) -> Vec<String> {
+    let Some(Resource::Workload(workload)) = get(world, Kind::Workload, pod) else {
+        panic!("no workload {pod}")
+    };
+    let text = |access: &tulle_xds::model::Access| {
+        let rule = |rule: &tulle_xds::model::AccessRule| {
+            let from: Vec<_> = rule.from.iter().map(ToString::to_string).collect();
+            format!(" {} {:?}", from.join(","), rule.ports)
+        };
+        let mode = if access.mode == AccessMode::Audit { " (audit)" } else { "" };
+        let rules: String = access.rules.iter().map(rule).collect();
+        format!("{}/{}{mode}{rules}", access.origin.namespace, access.origin.name)
+    };
+    workload.access.iter().map(text).collect()
+}
+
+fn pods() -> [Object; 2] {
+    [pod("a", "web", 9), pod("b", "api", 10)].map(|pod| Object::Pod(Arc::new(pod)))
+}
+
+#[test]
+fn access_is_told_the_most_specific_policy_first() {
+    let world = world(pods().into_iter().chain([
+        policy("tulle-system", "deny", ""),
+        policy("shop", "audited", "mode: Audit, rules: [{from: [{peers: Authenticated}]}]"),
+        policy(
+            "shop",
+            "web",
+            "selector: {matchLabels: {app: web}}, rules: [{ports: [9090], from: [{namespace: far}, \
+             {serviceAccount: cart}, {namespace: far, serviceAccount: cart}, {peers: All}, \
+             {identity: 'spiffe://else.where/ns/a/sa/b'}]}]",
+        ),
+        policy("far", "other", ""),
+        policy("tulle-system", "own", "selector: {matchLabels: {app: web}}"),
+    ]));
+    let all = ["shop/audited (audit) spiffe://cluster.local/* []", "tulle-system/deny"];
+    assert_eq!(told(&world, "shop/b"), all);
+    let web = "shop/web spiffe://cluster.local/ns/far/*,spiffe://cluster.local/ns/shop/sa/cart,\
+               spiffe://cluster.local/ns/far/sa/cart,*,spiffe://else.where/ns/a/sa/b [9090]";
+    assert_eq!(told(&world, "shop/a"), [&[web][..], &all].concat());
+    // A port that only a policy names is one of the pod's.
+    let Some(Resource::Workload(workload)) = get(&world, Kind::Workload, "shop/a") else {
+        panic!("no workload")
+    };
+    assert_eq!(workload.ports.iter().map(|port| port.port).collect::<Vec<_>>(), [8080, 9090]);
+}
+
+#[test]
+fn access_touches_the_pods_that_it_is_about_and_no_other() {
+    let mut world = world(pods());
+    let touched = |world: &mut World, event: Event| -> Vec<String> {
+        let mut dirty = Dirty::new();
+        world.apply(event, &mut dirty);
+        let pods = dirty.into_iter().map(|subject| match subject {
+            Subject::Pod(name) => name.to_string(),
+            other => panic!("{other:?}"),
+        });
+        pods.collect()
+    };
+    let selected = policy("shop", "x", "selector: {matchLabels: {app: web}}");
+    assert_eq!(touched(&mut world, Event::Apply(selected.clone())), ["shop/a"]);
+    assert_eq!(touched(&mut world, Event::Apply(selected)), [""; 0]);
+    // Those that it was about, too.
+    let other = policy("shop", "x", "selector: {matchLabels: {app: api}}");
+    assert_eq!(touched(&mut world, Event::Apply(other)), ["shop/a", "shop/b"]);
+    let elsewhere = policy("far", "x", "");
+    assert_eq!(touched(&mut world, Event::Apply(elsewhere)), [""; 0]);
+    let name = Name::new("shop", "x");
+    let gone = Event::Delete(ObjectRef { kind: objects::Kind::AccessPolicy, name });
+    assert_eq!(touched(&mut world, gone), ["shop/b"]);
+}
+
+#[test]
+fn access_is_in_force_where_it_is_understood() {
+    let world = world(pods().into_iter().chain([policy("shop", "x", "")]));
+    let from = contributors(&world, Kind::Workload, "shop/a").remove(0).1;
+    let object = ObjectRef { kind: objects::Kind::AccessPolicy, name: Name::new("shop", "x") };
+    assert!(from.all.contains(&object));
+    let needs: Vec<_> = from.needs.iter().map(|need| (need.feature, &need.object)).collect();
+    assert_eq!(needs, [(Feature::Access, &object)]);
+    assert!(standing(&world, &object).is_some());
+    // Stock Envoy has it in its own listener.
+    let from = contributors(&world, Kind::Listener, "inbound/shop/a").remove(0).1;
+    assert!(from.all.contains(&object));
+}

@@ -1,0 +1,81 @@
+//! AccessPolicies: which pods they are about.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use super::{
+    Dirty, Subject, World,
+    attach::age,
+    changes, matches,
+    objects::{AccessPolicy, Name, Pod, Scope},
+    replace,
+};
+
+impl World {
+    /// An AccessPolicy.
+    pub fn access_policy(&self, name: &Name) -> Option<&Arc<AccessPolicy>> {
+        self.access.get(name)
+    }
+
+    /// The AccessPolicies that are about `pod`: the most specific first, among equals the oldest, then
+    /// by name.
+    pub fn access_for(&self, pod: &Pod) -> Vec<&Arc<AccessPolicy>> {
+        let mesh_wide = self.access_by_namespace.get("");
+        let mut found: Vec<_> = mesh_wide
+            .chain(self.access_by_namespace.get(&pod.name.namespace))
+            .filter_map(|name| self.access.get(name))
+            .filter(|policy| policy.scope.has(pod))
+            .collect();
+        found.sort_by_key(|policy| {
+            (Reverse(policy.scope.specificity()), age(&policy.created), &policy.name)
+        });
+        found
+    }
+
+    pub(super) fn set_access(
+        &mut self,
+        name: &Name,
+        new: Option<&Arc<AccessPolicy>>,
+        dirty: &mut Dirty,
+    ) {
+        let Some(old) = replace(&mut self.access, name, new) else {
+            return;
+        };
+        for (policy, present) in changes(&old, new) {
+            let home = match policy.scope {
+                Scope::Mesh => "".into(),
+                Scope::Namespace | Scope::Pods(_) => Arc::clone(&name.namespace),
+            };
+            self.access_by_namespace.set(home, name, present);
+            match &policy.scope {
+                Scope::Mesh => self.touch_every_pod(dirty),
+                Scope::Namespace => {
+                    let pods = self.pods_by_namespace.get(&name.namespace);
+                    dirty.extend(pods.cloned().map(Subject::Pod));
+                }
+                Scope::Pods(selector) => {
+                    let pods = self.pods_selected(&name.namespace, selector);
+                    dirty.extend(pods.map(|pod| Subject::Pod(pod.name.clone())));
+                }
+            }
+        }
+    }
+}
+
+impl Scope {
+    /// Whether it has this pod, which is of the right namespace.
+    pub(super) fn has(&self, pod: &Pod) -> bool {
+        match self {
+            Self::Mesh | Self::Namespace => true,
+            Self::Pods(selector) => matches(selector, pod),
+        }
+    }
+
+    /// A higher number is more specific.
+    pub(super) fn specificity(&self) -> u8 {
+        match self {
+            Self::Mesh => 0,
+            Self::Namespace => 1,
+            Self::Pods(_) => 2,
+        }
+    }
+}
