@@ -40,6 +40,8 @@ pub struct Standing {
     pub parents: Vec<Parent>,
     /// What gRPC without a proxy does not do of it, by field.
     pub beyond_grpc: Vec<String>,
+    /// The pods that it is about and that have no sidecar, which nobody keeps to it.
+    pub without_sidecar: Vec<Name>,
     /// Why the document that says what it is now does not apply. What it said before does.
     pub invalid: Option<String>,
     /// Of what the object says now (`metadata.generation`), if the source counts generations.

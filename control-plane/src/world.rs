@@ -278,6 +278,7 @@ impl World {
             self.index_pod(pod, present);
             touch_pod(pod, dirty);
             self.touch_speakers(pod, dirty);
+            self.touch_missing(pod, dirty);
             let listing = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             dirty.extend(listing.cloned().map(Subject::Service));
         }

@@ -21,7 +21,10 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
         Kind::HttpRoute | Kind::GrpcRoute => of_route(world, world.route(object)?),
         Kind::TrafficPolicy => of_policy(world, world.policy(&object.name)?),
         Kind::MeshTls if world.has_mesh_tls(&object.name) => Vec::new(),
-        Kind::AccessPolicy if world.access_policy(&object.name).is_some() => Vec::new(),
+        Kind::AccessPolicy => {
+            let without_sidecar = world.without_sidecar(world.access_policy(&object.name)?);
+            return Some(Standing { without_sidecar, ..Standing::default() });
+        }
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,
     };

@@ -19,7 +19,7 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 10] = [
+pub(super) const WATCHED: [Watched; 11] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
     watched(Kind::Pod, "", &["v1"], "pods"),
     watched(Kind::Service, "", &["v1"], "services"),
@@ -30,6 +30,7 @@ pub(super) const WATCHED: [Watched; 10] = [
     watched(Kind::TrafficPolicy, TULLE, &["v1alpha1"], "trafficpolicies"),
     watched(Kind::MeshConfig, TULLE, &["v1alpha1"], "meshconfigs"),
     watched(Kind::MeshTls, TULLE, &["v1alpha1"], "meshtls"),
+    watched(Kind::AccessPolicy, TULLE, &["v1alpha1"], "accesspolicies"),
 ];
 
 const fn watched(

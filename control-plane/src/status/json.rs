@@ -14,6 +14,8 @@ use crate::world::objects::{Kind, ObjectRef};
 /// As the CRDs have it.
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
+/// Pods that are named in a message.
+const MAX_PODS: usize = 5;
 
 /// The status of each object, and since when each condition is what it is.
 #[derive(Debug, Default)]
@@ -193,8 +195,22 @@ fn not_by_all(standing: &Standing, force: &Force) -> Option<String> {
         let proxies = if *proxies == 1 { "1 proxy" } else { &format!("{proxies} proxies") };
         format!("{proxies} too old for {field}")
     });
-    let all: Vec<_> = not_by_grpc(standing, force).into_iter().chain(too_old).collect();
+    let all = not_by_grpc(standing, force).into_iter().chain(too_old).chain(unguarded(standing));
+    let all: Vec<_> = all.collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Whom nobody keeps to it.
+fn unguarded(standing: &Standing) -> Option<String> {
+    let pods = &standing.without_sidecar;
+    let names: Vec<_> = pods.iter().take(MAX_PODS).map(ToString::to_string).collect();
+    let more = if pods.len() > names.len() { ", …" } else { "" };
+    let count = match pods.len() {
+        0 => return None,
+        1 => "1 pod that it is about has".to_owned(),
+        count => format!("{count} pods that it is about have"),
+    };
+    Some(format!("{count} no sidecar, and let everybody in: {}{more}", names.join(", ")))
 }
 
 fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {

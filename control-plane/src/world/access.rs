@@ -6,7 +6,7 @@ use super::{
     Dirty, Subject, World,
     attach::age,
     changes, matches,
-    objects::{AccessPolicy, Name, Pod, Scope},
+    objects::{AccessPolicy, Kind, Name, ObjectRef, Pod, Scope},
     replace,
 };
 
@@ -29,6 +29,26 @@ impl World {
             (Reverse(policy.scope.specificity()), age(&policy.created), &policy.name)
         });
         found
+    }
+
+    /// The pods that a policy is about and that have no sidecar, by name. The mesh is what has one: of a
+    /// policy for all of it there are none.
+    pub fn without_sidecar(&self, policy: &AccessPolicy) -> Vec<Name> {
+        let all = self.pods_by_namespace.get(&policy.name.namespace);
+        let pods = all.filter_map(|name| self.pods.get(name)).filter(|pod| policy.misses(pod));
+        let mut names: Vec<_> = pods.map(|pod| pod.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Touches the policies that miss `pod`, in whose status it is.
+    pub(super) fn touch_missing(&self, pod: &Pod, dirty: &mut Dirty) {
+        let policies = self.access_by_namespace.get(&pod.name.namespace);
+        let missing = policies
+            .filter_map(|name| self.access.get(name))
+            .filter(|policy| policy.misses(pod))
+            .map(|policy| ObjectRef { kind: Kind::AccessPolicy, name: policy.name.clone() });
+        dirty.extend(missing.map(Subject::Policy));
     }
 
     pub(super) fn set_access(
@@ -58,6 +78,13 @@ impl World {
                 }
             }
         }
+    }
+}
+
+impl AccessPolicy {
+    /// Whether it is about this pod of its namespace, which has no sidecar.
+    fn misses(&self, pod: &Pod) -> bool {
+        self.scope != Scope::Mesh && !pod.meshed && !pod.ended && self.scope.has(pod)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the network does, with real connections: redirection flag by flag, names, both IP versions, who
 //! reaches what, strictness, want of descriptors, and one root taking over from another.
 
+mod access;
 mod addresses;
 mod descriptors;
 mod harm;
@@ -102,6 +103,13 @@ pub(crate) const ALL: &[Scene] = &[
                ends see through two sidecars what they see without.",
         part: SIDECARS,
         run: |s| Box::pin(harm::run(s)),
+    },
+    Scene {
+        number: 11,
+        name: "access",
+        does: "AccessPolicy: who is let in, by identity and port; it changes under an open connection; audit.",
+        part: SIDECARS,
+        run: |s| Box::pin(access::run(s)),
     },
 ];
 

@@ -86,6 +86,32 @@ fn access_touches_the_pods_that_it_is_about_and_no_other() {
 }
 
 #[test]
+fn access_names_pods_that_nobody_keeps_to_it() {
+    let bare = |name: &str, last| Pod { meshed: false, ..pod(name, "web", last) };
+    let object =
+        |name: &str| ObjectRef { kind: objects::Kind::AccessPolicy, name: Name::new("shop", name) };
+    let mut world = world(pods().into_iter().chain([
+        policy("shop", "web", "selector: {matchLabels: {app: web}}"),
+        policy("shop", "api", "selector: {matchLabels: {app: api}}"),
+        policy("tulle-system", "all", ""),
+    ]));
+    let missed =
+        |world: &World, name: &str| standing(world, &object(name)).unwrap().without_sidecar;
+    let mut dirty = Dirty::new();
+    world.apply(Event::Apply(Object::Pod(Arc::new(bare("c", 11)))), &mut dirty);
+    assert!(dirty.contains(&Subject::Policy(object("web"))));
+    assert!(!dirty.contains(&Subject::Policy(object("api"))));
+    assert_eq!(missed(&world, "web"), [Name::new("shop", "c")]);
+    assert_eq!(missed(&world, "api"), []);
+    let all = ObjectRef { name: Name::new("tulle-system", "all"), ..object("") };
+    assert_eq!(standing(&world, &all).unwrap().without_sidecar, []);
+    let mut dirty = Dirty::new();
+    world.apply(Event::Apply(Object::Pod(Arc::new(pod("c", "web", 11)))), &mut dirty);
+    assert!(dirty.contains(&Subject::Policy(object("web"))));
+    assert_eq!(missed(&world, "web"), []);
+}
+
+#[test]
 fn access_is_in_force_where_it_is_understood() {
     let world = world(pods().into_iter().chain([policy("shop", "x", "")]));
     let from = contributors(&world, Kind::Workload, "shop/a").remove(0).1;

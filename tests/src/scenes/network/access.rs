@@ -38,9 +38,9 @@ spec:
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let shop = Shop::both(stage).await?;
     let web = |kind: &str, port| format!("{kind}://{}", at(ip(&shop.web), port));
-    let page = || vec![web("http", 8080)];
+    let page = [web("http", 8080)];
     for pod in [&shop.client, &shop.loner, &shop.stranger] {
-        prove(shop.ask(pod, &page()).await?[0].starts_with("200"), || format!("{pod:?} first"))?;
+        prove(shop.ask(pod, &page).await?[0].starts_with("200"), || format!("{pod:?} first"))?;
     }
 
     // A connection that stays, of whom is let in.
@@ -54,7 +54,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     prove(first.starts_with("stays"), || format!("the kept connection was told {first:?}"))?;
 
     let edit = shop.mesh.edit("access.yaml", &policies("client", "Enforce"))?;
-    until("a stranger is refused", || shop.ask(&shop.stranger, &page()), "403").await?;
+    until("a stranger is refused", || shop.ask(&shop.stranger, &page), "403").await?;
     shop.told(
         &shop.client,
         &[
@@ -67,7 +67,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     )
     .await?;
     shop.told(&shop.loner, &[(web("http", 8080), "403…"), (web("tcp", 7000), RESET)]).await?;
-    shop.told(&shop.stranger, &[(web("http", 8080), "403…"), (web("tcp", 7000), RESET)]).await?;
+    // Who has no sidecar is waited for to say something.
+    shop.told(&shop.stranger, &[(web("http", 8080), "403…"), (web("http", 7000), RESET)]).await?;
     let denied = |line: &serde_json::Value| {
         line["reason"] == "denied"
             && line["policy"] == "AccessPolicy/shop/callers"
@@ -84,7 +85,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let ended = timeout(PATIENCE, kept.next_line()).await;
     let ended = ended.map_err(|_elapsed| Failure("the kept connection goes on".into()))??;
     prove(ended.as_deref() == Some(RESET), || format!("the kept connection ended by {ended:?}"))?;
-    until("the other is let in", || shop.ask(&shop.loner, &page()), "200").await?;
+    until("the other is let in", || shop.ask(&shop.loner, &page), "200").await?;
     shop.told(&shop.client, &[(web("http", 8080), "403…")]).await?;
     // The kubelet asks all the while.
     let status = shop.mesh.status().await?;
@@ -93,7 +94,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     drop(edit);
     let edit = shop.mesh.edit("access.yaml", &policies("default", "Audit"))?;
-    until("audit lets in", || shop.ask(&shop.client, &page()), "200").await?;
+    until("audit lets in", || shop.ask(&shop.client, &page), "200").await?;
     let audited = |line: &serde_json::Value| {
         line["status"] == 200 && line["audit"] == "AccessPolicy/shop/callers"
     };
@@ -102,11 +103,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     Ok(Figures::new())
 }
 
-async fn until<F>(
-    what: &str,
-    ask: impl Fn() -> F,
-    begins: &str,
-) -> Result<(), Failure>
+async fn until<F>(what: &str, ask: impl Fn() -> F, begins: &str) -> Result<(), Failure>
 where
     F: Future<Output = Result<Vec<String>, Failure>>,
 {

@@ -5,6 +5,7 @@ Who is called tells its name, the address that it sees, and where the connection
 redirected it, or `-`.
 
   tcp://HOST:PORT[#SOURCE]        tells at once
+  open://HOST:PORT                to listen only: tells at once, and waits until the other leaves
   udp://HOST:PORT                 tells whoever sends something
   http://HOST:PORT[/PATH]         tells in a response, whose status comes first. To listen, [::] is every address, and
                                   [::0] every one of IPv6
@@ -13,7 +14,8 @@ redirected it, or `-`.
                                   (`resolver`), the sidecar does not (`mesh`)
   names://NAME:0                  what the C library finds
 
-`hold HOST PORT COUNT` opens connections and keeps them until its input ends.
+`hold HOST PORT COUNT` opens connections and keeps them until its input ends. `keep HOST PORT` opens one, and prints
+what it is told and how it ends.
 """
 import os, signal, socket, struct, sys, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +71,11 @@ def listen(name, url):
         def handle(self):
             self.request.sendall(told(name, self.request, self.client_address).encode())
 
+    class Open(Tcp):
+        def handle(self):
+            super().handle()
+            self.request.recv(1)
+
     class Udp(BaseRequestHandler):
         def handle(self):
             self.request[1].sendto(f"{name} {plain(self.client_address[0])} -".encode(), self.client_address)
@@ -98,6 +105,7 @@ def listen(name, url):
 
     for server, handler in {
         "tcp": [(ThreadingTCPServer, Tcp)],
+        "open": [(ThreadingTCPServer, Open)],
         "udp": [(ThreadingUDPServer, Udp)],
         "http": [(ThreadingHTTPServer, Http)],
         "dns": [(ThreadingUDPServer, DnsUdp), (ThreadingTCPServer, DnsTcp)],
@@ -215,3 +223,12 @@ elif verb == "hold":
     held = [socket.create_connection((words[0], int(words[1])), PATIENCE) for _ in range(int(words[2]))]
     print("held", flush=True)
     sys.stdin.read()
+elif verb == "keep":
+    kept = socket.create_connection((words[0], int(words[1])), PATIENCE)
+    kept.settimeout(None)
+    try:
+        while got := kept.recv(4096):
+            print(got.decode(), flush=True)
+        print("ended", flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
