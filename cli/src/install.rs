@@ -138,6 +138,16 @@ pub(crate) enum Error {
         /// Where it is.
         namespace: String,
     },
+    /// A cluster has one mesh: its webhook, roles and kinds are not in a namespace.
+    #[error(
+        "Tulle is in namespace {found} of this cluster, not in {asked}: use --namespace {found}"
+    )]
+    Elsewhere {
+        /// Where it is.
+        found: String,
+        /// Where it was said to be.
+        asked: String,
+    },
     /// There is nothing to upgrade or to remove.
     #[error(
         "there is no Tulle in namespace {0}: --namespace says where it is; `tulle install` installs it"
@@ -184,7 +194,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     }
     block_on(async {
         let client = args.how.reach.client().await?;
-        refuse_helms(&client, namespace, "upgrade").await?;
+        refuse_others(&client, namespace, "upgrade").await?;
         Box::pin(bring(&client, &args.how, &objects, false)).await
     })
 }
@@ -196,7 +206,7 @@ pub(crate) fn upgrade(args: &Upgrade) -> Result<ExitCode, Error> {
     let objects = objects::all(&values, namespace);
     block_on(async {
         let client = args.how.reach.client().await?;
-        refuse_helms(&client, namespace, "upgrade").await?;
+        refuse_others(&client, namespace, "upgrade").await?;
         if control_plane(&client, namespace).await?.is_none() {
             return Err(Error::Absent(namespace.clone()));
         }
@@ -245,12 +255,21 @@ async fn control_plane(client: &Client, namespace: &str) -> Result<Option<Dynami
     found(live).map_err(refused(format!("Deployment {namespace}/{}", objects::NAME)))
 }
 
-/// What Helm keeps account of must not change behind its back.
-async fn refuse_helms(
+/// What is installed into another namespace is not to be taken apart by mistake, and what Helm keeps
+/// account of must not change behind its back.
+async fn refuse_others(
     client: &Client,
     namespace: &str,
     command: &'static str,
 ) -> Result<(), Error> {
+    let binding =
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding"});
+    let binding = found(objects_like(client, &binding).get(objects::NAME).await);
+    let binding = binding.map_err(refused("the control plane's ClusterRoleBinding"))?;
+    let bound = binding.as_ref().and_then(|live| live.data.pointer("/subjects/0/namespace"));
+    if let Some(found) = bound.and_then(Value::as_str).filter(|found| *found != namespace) {
+        return Err(Error::Elsewhere { found: found.to_owned(), asked: namespace.to_owned() });
+    }
     let live = control_plane(client, namespace).await?;
     let annotations = live.and_then(|live| live.metadata.annotations).unwrap_or_default();
     match annotations.get("meta.helm.sh/release-name") {

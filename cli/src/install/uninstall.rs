@@ -21,7 +21,7 @@ use tulle_control_plane::inject::INJECTED;
 use super::{
     Error, MANAGER, block_on, control_plane, namespace,
     objects::{self, INJECTOR, NAME, title},
-    refuse_helms, refused,
+    refuse_others, refused,
 };
 use crate::cluster::{Reach, found, objects_like};
 
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     block_on(async {
         let client = args.reach.client().await?;
         let mut out = io::stdout();
-        refuse_helms(&client, &args.namespace, "uninstall").await?;
+        refuse_others(&client, &args.namespace, "uninstall").await?;
         let sidecars = sidecars(&client).await?;
         let lifetime = lifetime(&client, &args.namespace).await?;
         if !sidecars.is_empty() {

@@ -1,0 +1,145 @@
+#!/bin/bash
+# install.sh: `tulle install`, `upgrade` and `uninstall`, and the chart, on a real node with the images of this checkout. Every
+# object is taken by the API server, every right is as little as it says, nothing is left. Closes with how many passed and failed.
+set -euo pipefail
+NAME=${NAME:-install}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
+HELM=$("$KT/helm.sh")
+PROGRAMS=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug
+tulle() { "$PROGRAMS/tulle" "$@"; }
+passed=0 failed=0
+ok() { echo "ok   $1"; passed=$((passed + 1)); }
+bad() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
+check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else bad "$what" "$said"; fi; }
+# eventually SECONDS COMMAND…: until it succeeds
+eventually() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.2; done; }
+# says WHAT TEXT COMMAND…: it succeeds and says so; refuses: it fails and says so
+says() { local what=$1 text=$2 said; shift 2; if said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+refuses() { local what=$1 text=$2 said; shift 2; if ! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+
+"$KT/build.sh"; "$KT/images.sh"
+S=$STATE/$NAME; W=$(mktemp -d); trap 'if [ "${KEEP:-}" = 1 ]; then echo "KUBECONFIG=$S/kubeconfig"; else "$KT/down" "$NAME"; fi; rm -rf "$W"' EXIT
+"$KT/down" "$NAME" >/dev/null; "$KT/up" "$NAME" ${ID:+--id $ID}; export KUBECONFIG=$S/kubeconfig
+deploy/images/build --profile dev --registry registry.local --tag dev --out "$W" >/dev/null
+"$KT/load" "$NAME" "$W"/tulle-*.tar >/dev/null
+cat > "$W/values.yaml" <<Y
+image: {registry: registry.local, tag: dev, pullPolicy: Never}
+controlPlane: {replicas: 1, resources: {requests: {cpu: 10m}}}
+meshRanges: [10.96.0.0/12, 10.128.0.0/12]
+Y
+
+# everything that is in the cluster, without what changes by itself
+everything() {
+  local kinds; kinds=$(kubectl api-resources --verbs=list -o name | grep -vE '^(events|leases|componentstatuses|endpointslices|endpoints|pods|replicasets|controllerrevisions)' | sort | paste -sd,)
+  kubectl get "$kinds" -A --no-headers -o custom-columns=KIND:.kind,NS:.metadata.namespace,NAME:.metadata.name | sort
+}
+
+# --- before anything is there
+everything > "$W/before"
+kubectl create namespace tulle-system >/dev/null
+check "the API server takes every object of --dry-run" sh -c "'$PROGRAMS/tulle' install -f '$W/values.yaml' --dry-run | kubectl apply --dry-run=server -f -"
+kubectl delete namespace tulle-system >/dev/null
+refuses "nothing to upgrade" "there is no Tulle in namespace tulle-system" tulle upgrade -f "$W/values.yaml"
+refuses "a wrong value is named" "controlPlane.replica: unknown field" tulle install --set controlPlane.replica=2
+refuses "no cluster" "no cluster is known" tulle install --kubeconfig "$W/none"
+
+# --- install: an old kind of Gateway API stays what it is
+sed 's/bundle-version: v1.6.3/bundle-version: v1.0.0/' deploy/gateway-api/tcproutes.yaml | kubectl create -f - >/dev/null
+says "install: what is there of Gateway API is left alone" "tcproutes.gateway.networking.k8s.io is there, v1.0.0 (Tulle brings v1.6.3): left alone" tulle install -f "$W/values.yaml" --timeout 120s
+version() { kubectl get crd "$1.gateway.networking.k8s.io" -o jsonpath='{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}'; }
+check "install: the others are brought" test "$(version tcproutes) $(version httproutes)" = "v1.0.0 v1.6.3"
+check "install: the control plane serves" test "$(kubectl -n tulle-system get deployment tulle-control-plane -o jsonpath='{.status.availableReplicas}')" = 1
+says "install: again, nothing changes" "objects stay as they are" tulle install -f "$W/values.yaml" --timeout 60s
+nothing_changes() { ! tulle upgrade -f "$W/values.yaml" --dry-run | grep -E '^  (create|change|delete)'; }
+check "install: again, and nothing would change" nothing_changes
+
+# --- the webhook is there, and does what `tulle inject --from-cluster` does
+webhooks() { kubectl get mutatingwebhookconfiguration tulle-injector -o jsonpath='{.webhooks[*].name}' | grep -q .; }
+check "the control plane fills in its webhooks" eventually 20 webhooks
+kubectl create namespace shop >/dev/null; kubectl label namespace shop tulle.dev/inject=enabled >/dev/null
+cat > "$W/pod.yaml" <<Y
+{apiVersion: v1, kind: Pod, metadata: {name: app, namespace: shop, labels: {app: app}, annotations: {tulle.dev/proxy-log-level: debug}},
+ spec: {containers: [{name: app, image: "registry.local/busybox:1", imagePullPolicy: Never, ports: [{containerPort: 80}]}]}}
+Y
+# pod FILE: as the API server would keep it, without what is random
+# (the ServiceAccount's volume comes before ours or after)
+pod() { kubectl create --dry-run=server -o json -f "$1" | python3 -c 'import json, sys; pod = json.load(sys.stdin); pod["spec"]["volumes"].sort(key=lambda v: v["name"][:10]); json.dump(pod, sys.stdout, indent=1, sort_keys=True)' | sed -E 's/kube-api-access-[a-z0-9]+/kube-api-access/; s/[0-9a-f]{32}/KEY/g; /"(uid|creationTimestamp)":/d'; }
+same() {
+  tulle inject -f "$W/pod.yaml" --from-cluster > "$W/injected.yaml"; pod "$W/pod.yaml" > "$W/by-webhook"
+  kubectl label namespace shop tulle.dev/inject=disabled --overwrite >/dev/null; pod "$W/injected.yaml" > "$W/by-tulle"
+  grep -q '"name": "tulle-proxy"' "$W/by-webhook" && diff "$W/by-webhook" "$W/by-tulle"
+}
+check "the webhook makes the pod that tulle inject --from-cluster makes" same
+
+# --- what the control plane may do, and what not
+may() { kubectl auth can-i "$@" --as=system:serviceaccount:tulle-system:tulle-control-plane -q; }
+may_not() { ! may "$@"; }
+for right in "watch pods -A" "watch httproutes.gateway.networking.k8s.io -A" "patch httproutes.gateway.networking.k8s.io --subresource=status -n shop" \
+  "patch trafficpolicies.tulle.dev --subresource=status -n shop" "create tokenreviews.authentication.k8s.io" "patch configmaps/tulle-roots -n shop" "get secrets/tulle-ca -n tulle-system" "create configmaps/tulle-roots -n shop" \
+  "patch mutatingwebhookconfigurations/tulle-injector" "update leases.coordination.k8s.io/tulle-control-plane -n tulle-system"; do
+  check "it may $right" may $right
+done
+for right in "get secrets -n shop" "list secrets -A" "get secrets/other -n tulle-system" "patch configmaps/other -n shop" "delete configmaps/tulle-roots -n shop" \
+  "patch httproutes.gateway.networking.k8s.io -n shop" "patch mutatingwebhookconfigurations/other" "create mutatingwebhookconfigurations" "create pods -n shop" "get pods/log -n shop" "create configmaps -n shop" "get configmaps/other -n shop" "update httproutes.gateway.networking.k8s.io --subresource=status -n shop" "delete secrets/tulle-ca -n tulle-system"; do
+  check "it may not $right" may_not $right
+done
+
+# --- upgrade
+says "upgrade: says the field that would change" "spec.replicas: 1 → 2" tulle upgrade -f "$W/values.yaml" --set controlPlane.replicas=2 --dry-run
+says "upgrade: brings what is wanted now" "create  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --set networkPolicy.enabled=true --timeout 60s
+says "upgrade: removes what is wanted no more" "delete  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --timeout 60s
+refuses "upgrade: it is gone" "NotFound" kubectl -n tulle-system get networkpolicy tulle-control-plane
+kubectl -n tulle-system annotate service tulle-control-plane team=mesh >/dev/null
+kubectl -n tulle-system patch deployment tulle-control-plane --field-manager=somebody -p '{"spec":{"minReadySeconds":1,"replicas":2}}' >/dev/null
+refuses "upgrade: somebody else's field is a conflict" "--force-conflicts takes such fields over" tulle upgrade -f "$W/values.yaml"
+says "upgrade: which can be taken over" "spec.replicas: 2 → 1" tulle upgrade -f "$W/values.yaml" --force-conflicts --timeout 60s
+check "upgrade: the webhooks stay" webhooks
+check "upgrade: what others set beside ours stays" test "$(kubectl -n tulle-system get service tulle-control-plane -o jsonpath='{.metadata.annotations.team}')" = mesh
+kubectl -n tulle-system patch deployment tulle-control-plane --field-manager=somebody -p '{"spec":{"minReadySeconds":0}}' >/dev/null
+
+# --- uninstall
+kubectl create namespace crew >/dev/null
+kubectl -n crew create configmap tulle-roots --from-literal=roots.pem= >/dev/null; kubectl -n crew label configmap tulle-roots app.kubernetes.io/managed-by=tulle-control-plane >/dev/null
+kubectl -n shop create configmap mine --from-literal=a=b >/dev/null
+kubectl -n shop create -f - >/dev/null <<Y
+{apiVersion: v1, kind: Pod, metadata: {name: meshed, annotations: {tulle.dev/injected: "0"}}, spec: {containers: [{name: a, image: "registry.local/pause:1", imagePullPolicy: Never}]}}
+Y
+kubectl create -f - >/dev/null <<Y
+{apiVersion: tulle.dev/v1alpha1, kind: MeshTLS, metadata: {name: strict, namespace: shop}, spec: {mode: Strict}}
+Y
+refuses "uninstall: refuses while pods have sidecars, and names them" "  shop/meshed" tulle uninstall
+refuses "uninstall: says when their certificates end" "certificates end 24h from now at the latest" tulle uninstall
+check "uninstall: nothing was removed by that" kubectl -n tulle-system get deployment tulle-control-plane
+says "uninstall --force" "Tulle is removed" tulle uninstall --force
+refuses "uninstall: the namespace is gone" "NotFound" kubectl get namespace tulle-system
+refuses "uninstall: the webhook is gone" "NotFound" kubectl get mutatingwebhookconfiguration tulle-injector
+check "uninstall: roots are gone" test -z "$(kubectl get configmap -A --no-headers --field-selector metadata.name=tulle-roots 2>/dev/null)"
+check "uninstall: your namespace is as it was" test "$(kubectl get namespace shop -o jsonpath='{.metadata.labels.tulle\.dev/inject}') $(kubectl -n shop get configmap mine -o jsonpath='{.data.a}')" = "disabled b"
+check "uninstall: policy stays" kubectl -n shop get meshtls strict
+says "uninstall --crds: once more is no mistake" "Tulle is removed" tulle uninstall --force --crds
+kubectl delete namespace shop crew >/dev/null
+kubectl delete -f deploy/gateway-api >/dev/null # these stay, as they must: the rest is to be compared
+everything > "$W/after"
+check "uninstall: the cluster is as before" diff "$W/before" "$W/after"
+
+# --- a certificate authority of the user's own
+kubectl create namespace tulle-system >/dev/null; kubectl -n tulle-system create secret generic tulle-ca --from-literal=mine=1 >/dev/null
+tulle install -f "$W/values.yaml" --no-wait >/dev/null
+says "uninstall: a certificate authority of yours stays" "the certificate authority is yours" tulle uninstall
+check "uninstall: with its namespace" kubectl -n tulle-system get secret tulle-ca
+kubectl delete namespace tulle-system >/dev/null
+
+# --- Helm
+refuses "helm does not take over our kinds by itself" "exists and cannot be imported" "$HELM" install tulle deploy/chart -n mesh --create-namespace -f "$W/values.yaml"
+check "helm install" "$HELM" install tulle deploy/chart -n mesh --create-namespace --take-ownership -f "$W/values.yaml" --wait --timeout 120s
+refuses "one mesh in a cluster" "Tulle is in namespace mesh of this cluster, not in tulle-system" tulle install -f "$W/values.yaml"
+refuses "one mesh in a cluster: nor is it removed by mistake" "use --namespace mesh" tulle uninstall
+refuses "helm's is left to helm" "use \`helm upgrade tulle -n mesh\`" tulle upgrade -n mesh -f "$W/values.yaml"
+check "helm: the control plane fills in its webhooks" eventually 20 webhooks
+check "helm upgrade" "$HELM" upgrade tulle deploy/chart -n mesh -f "$W/values.yaml" --set networkPolicy.enabled=true --wait --timeout 120s
+check "helm upgrade: the webhooks stay" webhooks
+refuses "helm's is left to helm to remove" "use \`helm uninstall tulle -n mesh\`" tulle uninstall -n mesh
+check "helm uninstall" "$HELM" uninstall tulle -n mesh
+check "helm uninstall keeps our kinds" kubectl get crd meshtls.tulle.dev
+
+[ "$failed" = 0 ] || { kubectl get pods -A -o wide; kubectl -n tulle-system logs deploy/tulle-control-plane | tail -20; } || true
+echo; echo "$passed passed, $failed failed"; [ "$failed" = 0 ]
