@@ -60,10 +60,15 @@ impl Complaints {
                 self.add(field, format!("Service {} has no such port{there}", service.name));
                 continue;
             }
-            for port in ports {
+            let fit = |port| (port, attached::to_port(world, route, service, port));
+            let fits: Vec<_> = ports.into_iter().map(fit).collect();
+            // Who names a whole Service means those of its ports that speak HTTP.
+            let some = fits.iter().any(|(_, fit)| *fit == Fit::InForce);
+            for (port, fit) in fits {
                 let number = port.port;
-                match attached::to_port(world, route, service, port) {
+                match fit {
                     Fit::InForce | Fit::Elsewhere => {}
+                    Fit::Opaque if some => {}
                     Fit::Opaque => {
                         let reason = format!(
                             "port {number} declares opaque TCP, so that no rule \

@@ -203,6 +203,19 @@ fn what_is_not_in_force_says_so() {
     assert!(found.contains("has no such port; it has 80 (http)"), "{found}");
 }
 
+#[test]
+fn a_whole_service_means_its_ports_that_speak_http() {
+    let here = "rules: [{backendRefs: [{name: s1, port: 80}]}]";
+    let both = "---\n{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: both}, \
+                spec: {ports: [{name: http, port: 80}, {name: https, port: 443}]}}\n";
+    let to = |name, parent| route_yaml("HTTPRoute", name, here).replace("name: s0", parent);
+    let world =
+        shop(&(both.to_owned() + &to("all", "name: both") + &to("tls", "name: both, port: 443")));
+    assert_eq!(said(&world, objects::Kind::HttpRoute, "all"), [""; 0]);
+    let found = said(&world, objects::Kind::HttpRoute, "tls").join("\n");
+    assert!(found.contains("port 443 declares opaque TCP"), "{found}");
+}
+
 /// A route in namespace `far` for its calls of Service `shop/s0`.
 fn consumer_yaml(kind: &str, name: &str, rest: &str) -> String {
     route_yaml(kind, name, rest)
