@@ -22,7 +22,8 @@ pub(crate) struct Values {
     /// Suffix of the host names of Services, as the cluster's DNS has it.
     pub(super) cluster_domain: String,
     /// Address ranges of pods and Services, as `10.96.0.0/12`. An address inside that nobody has is
-    /// refused by sidecars, and one outside passes through untouched.
+    /// refused by sidecars, and one outside passes through untouched. Without any, sidecars ask about
+    /// addresses of private networks, and those that nobody has pass, too.
     pub(super) mesh_ranges: Vec<String>,
     /// The control plane's pods.
     pub(super) control_plane: ControlPlane,

@@ -117,11 +117,12 @@ impl Store {
     pub(crate) fn known(&self, address: SocketAddr) -> Option<Resolution> {
         let mesh = self.shared.mesh.load();
         let workload = mesh.workload.as_ref()?;
-        match whereabouts(workload, address.ip()) {
+        let absent = match whereabouts(workload, address.ip()) {
             Whereabouts::Self_ => return Some(Resolution::External),
             Whereabouts::Outside => return Some(outside(workload)),
-            Whereabouts::Inside => {}
-        }
+            Whereabouts::Inside => Resolution::Refused(Reason::NoEndpoint),
+            Whereabouts::Perhaps => outside(workload),
+        };
         match mesh.listeners.get(&address)? {
             Lookup::Known(destination) => {
                 destination.used.touch(self.shared.now());
@@ -129,7 +130,7 @@ impl Store {
             }
             Lookup::Absent(used) => {
                 used.touch(self.shared.now());
-                Some(Resolution::Refused(Reason::NoEndpoint))
+                Some(absent)
             }
         }
     }
@@ -141,6 +142,9 @@ enum Whereabouts {
     /// The pod's own, or loopback.
     Self_,
     Inside,
+    /// In a private network, and nobody has said which of them are the mesh's: it is asked for, and
+    /// what the mesh does not have may be anything else, such as a database beside the cluster.
+    Perhaps,
     Outside,
 }
 
@@ -149,8 +153,18 @@ fn whereabouts(workload: &Workload, address: IpAddr) -> Whereabouts {
         Whereabouts::Self_
     } else if workload.in_mesh(address) {
         Whereabouts::Inside
+    } else if workload.mesh_ranges.is_empty() && is_private(address) {
+        Whereabouts::Perhaps
     } else {
         Whereabouts::Outside
+    }
+}
+
+/// Where clusters have their pods and Services: RFC 1918, RFC 6598 (as clouds hand out), RFC 4193.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
 
@@ -279,6 +293,31 @@ mod tests {
         assert_eq!(asking.await.unwrap(), "Refused(NoEndpoint)");
         assert_eq!(resolved(&store, "10.96.0.7:80").await, "Refused(NoEndpoint)");
         assert!(questions.try_recv().is_err(), "the answer is remembered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_ranges_private_networks_are_asked_for_and_what_nobody_has_passes() {
+        let (store, publisher, mut questions) = Store::new();
+        let unsaid = |generation| {
+            let ranges = Vec::new();
+            let workload = Workload { mesh_ranges: ranges, ..workload(ExternalTraffic::Pass) };
+            Mesh { generation, workload: Some(Arc::new(workload)), ..Mesh::default() }
+        };
+        publisher.publish(unsaid(1));
+        for public in ["192.0.2.1:443", "[2001:db8::1]:443", "100.128.0.1:80", "172.32.0.1:80"] {
+            assert_eq!(resolved(&store, public).await, "External", "{public}");
+        }
+        assert!(questions.try_recv().is_err(), "the internet costs no question");
+        for private in ["10.96.0.7:80", "172.16.0.1:80", "100.64.0.1:80", "[fd00::7]:80"] {
+            let address = private.parse().unwrap();
+            // Nobody can say that it is none of the mesh's.
+            assert_eq!(resolved(&store, private).await, "Refused(ControlPlane)", "{private}");
+            assert_eq!(questions.recv().await.unwrap().about, About::Address(address));
+            let mut answer = unsaid(2);
+            answer.listeners.insert(address, Lookup::Absent(super::super::LastUsed::new(0)));
+            publisher.publish(answer);
+            assert_eq!(resolved(&store, private).await, "External", "{private}");
+        }
     }
 
     #[tokio::test]

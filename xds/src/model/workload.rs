@@ -32,7 +32,8 @@ pub struct Workload {
     pub ports: Vec<InboundPort>,
     /// For ports that are not listed.
     pub default_mtls: MtlsMode,
-    /// Address ranges of pods and Services: unknown addresses inside fail closed.
+    /// Address ranges of pods and Services: unknown addresses inside fail closed. Without any, those of
+    /// private networks are asked for, and what nobody has there is outside.
     pub mesh_ranges: Vec<IpNet>,
     /// What happens to addresses outside.
     pub external_traffic: ExternalTraffic,
