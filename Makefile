@@ -1,10 +1,10 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test cluster bench images check fuzz help
+.PHONY: demo test cluster conformance bench images check fuzz help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 11
 
 #   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  each without the mesh's part: must fail
 demo:
@@ -18,6 +18,11 @@ test:
 cluster:
 	@tests/setup cluster
 	@tests/cluster/dev $(NODES)
+
+#   make conformance [RUNS=10] [CHANNEL=experimental]  Gateway API's suite against the mesh; writes docs/conformance
+conformance:
+	@tests/setup cluster
+	@tests/conformance/run mesh --runs $(or $(RUNS),1) --channel $(or $(CHANNEL),standard) --reports docs/conformance
 
 #   make bench  what the mesh costs, against its targets    ONLY=memory,change  JSON=FILE  SMALL=1  a tenth of it
 bench:
