@@ -1,7 +1,7 @@
 //! What an installation can choose: the values of `tulle install` and of the Helm chart, one type.
 //!
 //! `deploy/chart/values.yaml` and `values.schema.json` and the table in `docs/install.md` are made from
-//! it ([`super::generated`]): a doc comment here is what a user reads there.
+//! it (by the test in `generated.rs`): a doc comment here is what a user reads there.
 
 use std::collections::BTreeMap;
 
