@@ -184,15 +184,19 @@ mod tests {
 
     #[test]
     fn envoy_proves_who_it_is_and_whom_it_asks() {
-        for (host, kind) in
-            [("cp.svc", "STRICT_DNS"), ("10.0.0.1", "STATIC"), ("[fd00::1]", "STATIC")]
-        {
+        // By address it is known by the usual name.
+        let usual = "tulle-control-plane.tulle-system.svc";
+        for (host, kind, name) in [
+            ("cp.svc", "STRICT_DNS", "cp.svc"),
+            ("10.0.0.1", "STATIC", usual),
+            ("[fd00::1]", "STATIC", usual),
+        ] {
             let json = envoy(&config(host), Path::new("/run/tulle/sds.sock"));
             let cluster = &json["static_resources"]["clusters"][0];
             assert_eq!(cluster["type"], kind);
             let tls = &cluster["transport_socket"]["typed_config"]["common_tls_context"];
             let sans = &tls["combined_validation_context"]["default_validation_context"]["match_typed_subject_alt_names"];
-            assert_eq!(sans[0]["matcher"]["exact"], "tulle-control-plane.tulle-system.svc");
+            assert_eq!(sans[0]["matcher"]["exact"], name);
             assert_eq!(tls["tls_certificate_sds_secret_configs"][0]["name"], "default");
         }
     }
