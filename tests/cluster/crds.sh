@@ -3,10 +3,7 @@
 # status is lost, and kubectl's texts and columns are there. Closes with how many passed and failed.
 set -euo pipefail
 NAME=${NAME:-crds}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
-passed=0 failed=0
-ok() { echo "ok   $1"; passed=$((passed + 1)); }
-bad() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else bad "$what" "$said"; fi; }
+. "$KT/checks.sh"
 same() { [ "$1" = "$2" ] || { printf 'not\n%s\nbut\n%s\n' "$1" "$2"; return 1; }; }
 
 "$KT/build.sh"

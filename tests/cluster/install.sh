@@ -6,15 +6,7 @@ NAME=${NAME:-install}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$K
 HELM=$("$KT/helm.sh")
 PROGRAMS=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug
 tulle() { "$PROGRAMS/tulle" "$@"; }
-passed=0 failed=0
-ok() { echo "ok   $1"; passed=$((passed + 1)); }
-bad() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else bad "$what" "$said"; fi; }
-# eventually SECONDS COMMAND…: until it succeeds
-eventually() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.2; done; }
-# says WHAT TEXT COMMAND…: it succeeds and says so; refuses: it fails and says so
-says() { local what=$1 text=$2 said; shift 2; if said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
-refuses() { local what=$1 text=$2 said; shift 2; if ! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+. "$KT/checks.sh"
 
 "$KT/build.sh"; "$KT/images.sh"
 S=$STATE/$NAME; W=$(mktemp -d); trap 'if [ "${KEEP:-}" = 1 ]; then echo "KUBECONFIG=$S/kubeconfig"; else "$KT/down" "$NAME"; fi; rm -rf "$W"' EXIT

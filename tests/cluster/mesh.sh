@@ -6,14 +6,7 @@ set -euo pipefail
 NAME=${NAME:-mesh}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
 PROGRAMS=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug
 tulle() { "$PROGRAMS/tulle" "$@"; }
-passed=0 failed=0
-ok() { echo "ok   $1"; passed=$((passed + 1)); }
-bad() { echo "FAIL $1: $2"; failed=$((failed + 1)); }
-check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else bad "$what" "$said"; fi; }
-says() { local what=$1 text=$2 said; shift 2; if said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
-refuses() { local what=$1 text=$2 said; shift 2; if ! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
-# eventually SECONDS COMMAND…: until it succeeds
-eventually() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.2; done; }
+. "$KT/checks.sh"
 # soon WHAT TEXT COMMAND…: within 20 s it says so
 soon() { local what=$1 text=$2; shift 2; check "$what" eventually 20 contains "$text" "$@"; }
 contains() { local text=$1 said; shift; said=$("$@" 2>&1) || true; grep -qF -- "$text" <<<"$said" || { echo "$said"; return 1; }; }
