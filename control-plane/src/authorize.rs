@@ -14,6 +14,7 @@ use tulle_xds::{
 use crate::{
     ca::{attest::Attested, peer},
     roster::Roster,
+    world::objects::Name,
 };
 
 /// Lets in pods of the mesh.
@@ -58,8 +59,13 @@ impl Authorize for Pods {
 }
 
 impl Pods {
-    /// The pod that the certificate names, if it exists.
     fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
+        let (pod, identity) = self.pod(extensions)?;
+        Ok(Caller { pod: pod.to_string(), namespace: pod.namespace.to_string(), identity })
+    }
+
+    /// The pod that the certificate names, if it exists, and its identity.
+    pub(crate) fn pod(&self, extensions: &Extensions) -> Result<(Name, SpiffeId), Status> {
         let peer = peer_of(extensions)?;
         let pod = peer.pod.to_string();
         let member = self.roster.get(&peer.pod).filter(|member| member.uid == peer.pod_uid);
@@ -80,7 +86,7 @@ impl Pods {
                 peer.identity
             )));
         }
-        Ok(Caller { pod, namespace: peer.pod.namespace.to_string(), identity })
+        Ok((peer.pod, identity))
     }
 }
 

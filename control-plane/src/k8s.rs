@@ -33,7 +33,10 @@ pub use self::{
     lease::LEASE,
     token::TokenReviews,
 };
-use crate::{ca::roots::Roots, inject::Webhook, output::Report, source::Batch};
+use crate::{
+    ca::roots::Roots, inject::Webhook, output::Report, replicas::Replica, source::Batch,
+    world::objects::Name,
+};
 
 /// Who writes, as the API server notes it beside each field.
 const MANAGER: &str = "tulle-control-plane";
@@ -92,6 +95,11 @@ impl Cluster {
         authority::follow(self.client, self.namespace, roots).await;
     }
 
+    /// This replica's pod.
+    pub fn pod(&self) -> Name {
+        Name::new(&self.namespace, &self.identity)
+    }
+
     /// Proves identities by asking the API server.
     pub fn tokens(&self, audience: String) -> TokenReviews {
         TokenReviews::new(self.client.clone(), audience)
@@ -110,22 +118,45 @@ impl Cluster {
     }
 
     /// Writes statuses, roots and the webhook's configuration for as long as this replica holds the Lease; gives it back
-    /// when the drain starts.
+    /// when the drain starts. Says which pod holds it.
     pub async fn write(
         self,
         (statuses, roots, webhook): (channel::Receiver<Report>, Roots, Option<Webhook>),
         book: Book,
+        (leader, replica): (channel::Sender<Option<Name>>, Replica),
         drain: Drain,
     ) {
         let Self { client, namespace, identity } = self;
         let (holds, leads) = channel::channel(false);
         let election = lease::Election::new(client.clone(), &namespace, identity);
+        let (knows, writes) = channel::channel(false);
         tokio::join!(
-            election.run(holds, drain),
-            statuses::write(client.clone(), statuses.clone(), book, leads.clone()),
+            election.run(holds, leader, drain),
+            listen_first(leads.clone(), replica, knows),
+            statuses::write(client.clone(), statuses.clone(), book, writes),
             roots::write(client.clone(), statuses, roots.watch(), leads.clone()),
             webhooks::write(client, namespace, roots.watch(), webhook, leads),
         );
+    }
+}
+
+/// Says `knows` while this replica leads and has heard the others.
+async fn listen_first(
+    mut leads: channel::Receiver<bool>,
+    replica: Replica,
+    knows: channel::Sender<bool>,
+) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = replica.all_heard() => {}
+            _ = leads.wait_for(|leads| !leads) => continue,
+        }
+        knows.send_replace(true);
+        let lost = leads.wait_for(|leads| !leads).await;
+        knows.send_replace(false);
+        if lost.is_err() {
+            return;
+        }
     }
 }
 

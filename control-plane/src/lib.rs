@@ -23,6 +23,7 @@ pub mod output;
 pub mod parallel;
 pub mod problem;
 pub mod publish;
+pub mod replicas;
 pub mod roster;
 pub mod run;
 pub mod server;

@@ -1,11 +1,13 @@
 //! Which pods there are: the little of the world that proving an identity needs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tulle_xds::model::SpiffeId;
 
 use crate::{
+    ca::attest::Attested,
     compile::workload,
     world::objects::{Name, Pod},
 };
@@ -32,12 +34,36 @@ pub struct Member {
     pub workload: String,
     /// The node that it runs on; empty until that is decided.
     pub node: String,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+impl Member {
+    /// What this pod of ours would prove.
+    pub fn attested(self, pod: &Name, trust_domain: &str) -> Attested {
+        let identity =
+            SpiffeId::service_account(trust_domain, &pod.namespace, &self.service_account);
+        Attested { identity, pod: pod.clone(), pod_uid: self.uid, workload: self.workload }
+    }
 }
 
 impl Roster {
     /// The pod of this name.
     pub fn get(&self, name: &Name) -> Option<Member> {
         self.0.members.read().get(name).cloned()
+    }
+
+    /// The other pods of the ServiceAccount of `own` that have an address: replicas of what it is.
+    pub fn siblings(&self, own: &Name) -> Vec<Name> {
+        let members = self.0.members.read();
+        let account = members.get(own).map(|own| &own.service_account);
+        let same = members.iter().filter(|(name, member)| {
+            name.namespace == own.namespace
+                && *name != own
+                && Some(&member.service_account) == account
+                && !member.ips.is_empty()
+        });
+        same.map(|(name, _)| name.clone()).collect()
     }
 
     /// Notes what became of a pod. One that has ended has no identity any more.
@@ -47,6 +73,7 @@ impl Roster {
             service_account: pod.service_account.clone(),
             workload: workload::owner(pod).1,
             node: pod.node.clone(),
+            ips: pod.ips.clone(),
         });
         let before = match &member {
             Some(member) => self.0.members.write().insert(name.clone(), member.clone()),

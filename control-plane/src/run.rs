@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 use tonic::transport::Server;
-use tulle_proto::ca::v1::certificate_service_server::CertificateServiceServer;
+use tulle_proto::{
+    ca::v1::certificate_service_server::CertificateServiceServer,
+    replica::v1::replica_service_server::ReplicaServiceServer,
+};
 use tulle_runtime::{
     drain::{self, Drain, Trigger},
     http::{Names, serve_tcp, serve_unix},
@@ -46,6 +49,7 @@ use crate::{
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
+    replicas::{self, Others, Replica, Tellings},
     roster::Roster,
     server::{
         self, Incoming, Limits, TlsError,
@@ -130,8 +134,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
 
     let (report, reports) = watch::channel(Report::default());
     let (cache, interest) = Cache::new();
-    let roster = Roster::default();
-    let contributions = Contributions::default();
+    let (roster, contributions, others) =
+        (Roster::default(), Contributions::default(), Others::default());
     let ads = ads(cache.clone(), &config, roster.clone(), &drain);
     registry.register(|registry| registry.register_collector(Box::new(Pushes(ads.pushed()))));
     let (with_status, statuses) = watch::channel(Report::default());
@@ -140,19 +144,18 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         cache: cache.clone(),
         ads: ads.clone(),
         metrics: Arc::clone(&metrics),
+        others: others.clone(),
     };
-    tasks.spawn(status::follow(reports, with_status, sources));
-    let publisher = Publisher::new(
-        settings(&config),
-        config.debounce.get(),
-        Outlets {
-            cache: cache.clone(),
-            roster: roster.clone(),
-            report,
-            contributions: contributions.clone(),
-        },
-        Arc::clone(&metrics),
-    );
+    let (own, told) = watch::channel(Arc::default());
+    tasks.spawn(status::follow(reports, (with_status, own), sources));
+    let outlets = Outlets {
+        cache: cache.clone(),
+        roster: roster.clone(),
+        report,
+        contributions: contributions.clone(),
+    };
+    let debounce = config.debounce.get();
+    let publisher = Publisher::new(settings(&config), debounce, outlets, Arc::clone(&metrics));
     let blocker = readiness.block("reading all objects");
     let ends = Ends {
         statuses: statuses.clone(),
@@ -161,25 +164,27 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         readiness: readiness.clone(),
         drain: drain.clone(),
     };
+    let mut replicas = None;
     let batches = match cluster.clone() {
-        Some(cluster) => ends.of_cluster(cluster, &mut tasks)?,
+        Some(cluster) => {
+            let replica = replica(&config, &cluster, (others, &roster, &authority, &ads));
+            replicas = Some(replica.service());
+            ends.of_cluster(cluster, (replica, told), &mut tasks)?
+        }
         None => ends.of_directories(&config, &mut tasks)?,
     };
     let (world, questions) = mpsc::channel(1);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
     if let Some(injection) = injection {
-        let webhook = Webhook { settings: injection.settings(), metrics: Arc::clone(&metrics) };
-        let (listener, _) = bind(config.webhook).await?;
-        let tls = webhook::tls(Arc::clone(&certificate))?;
-        tasks.spawn(webhook.serve(listener, tls, drain.clone()));
+        let certificate = Arc::clone(&certificate);
+        serve_webhook(&config, &injection, certificate, (&metrics, &drain), &mut tasks).await?;
     }
     tasks.spawn(async move { certificate.renew().await });
 
-    let attestor = attestor(&config, cluster.as_ref(), roster);
-    let certificates = Certificates { attestor, authority, metrics: Arc::clone(&metrics) };
+    let certificates = certificates(&config, cluster.as_ref(), roster, (authority, &metrics));
     let stages = (readiness.clone(), drain.clone());
     let incoming = server::incoming(listener, tls, Limits::default(), metrics, stages);
-    serve_grpc(incoming, certificates, &ads, &drain, &mut tasks);
+    serve_grpc(incoming, (certificates, ads.clone(), replicas), &drain, &mut tasks);
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         registry,
@@ -220,13 +225,15 @@ impl Ends {
     fn of_cluster(
         self,
         cluster: Cluster,
+        (replica, tellings): (Replica, watch::Receiver<Arc<Tellings>>),
         tasks: &mut JoinSet<()>,
     ) -> Result<mpsc::Receiver<Batch>, StartError> {
         let Self { statuses, roots, webhook, readiness, drain } = self;
         let book = Book::default();
         let batches = cluster.source(book.clone(), readiness)?;
         tasks.spawn(cluster.clone().follow_roots(roots.clone()));
-        tasks.spawn(cluster.write((statuses, roots, webhook), book, drain));
+        let leader = replica.start(tellings, tasks);
+        tasks.spawn(cluster.write((statuses, roots, webhook), book, (leader, replica), drain));
         Ok(batches)
     }
 
@@ -249,8 +256,11 @@ impl Ends {
 /// everything.
 fn serve_grpc(
     incoming: Incoming,
-    certificates: Certificates,
-    ads: &AdsService,
+    (certificates, ads, replicas): (
+        Certificates,
+        AdsService,
+        Option<ReplicaServiceServer<replicas::Listener>>,
+    ),
     drain: &Drain,
     tasks: &mut JoinSet<()>,
 ) {
@@ -266,8 +276,10 @@ fn serve_grpc(
         .initial_stream_window_size(STRANGERS_WINDOW)
         .initial_connection_window_size(STRANGERS_WINDOW);
     for (mut server, connections) in [(proven, incoming.proven), (strangers, incoming.strangers)] {
-        let router =
-            server.add_service(certificates.clone()).add_service(ads.clone().into_server());
+        let router = server
+            .add_service(certificates.clone())
+            .add_service(ads.clone().into_server())
+            .add_optional_service(replicas.clone());
         let in_flight = drain.clone();
         tasks.spawn(async move {
             let stop = in_flight.told();
@@ -278,6 +290,19 @@ fn serve_grpc(
             drop(in_flight);
         });
     }
+}
+
+async fn serve_webhook(
+    config: &Config,
+    injection: &inject::Injection,
+    certificate: Arc<ServerCertificate>,
+    (metrics, drain): (&Arc<Metrics>, &Drain),
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let webhook = Webhook { settings: injection.settings(), metrics: Arc::clone(metrics) };
+    let (listener, _) = bind(config.webhook).await?;
+    tasks.spawn(webhook.serve(listener, webhook::tls(certificate)?, drain.clone()));
+    Ok(())
 }
 
 fn names(config: &Config) -> Vec<String> {
@@ -319,6 +344,23 @@ fn ads(cache: Cache, config: &Config, roster: Roster, drain: &Drain) -> AdsServi
     AdsService::until(cache, Arc::new(pods), drain.told())
 }
 
+fn replica(
+    config: &Config,
+    cluster: &Cluster,
+    (others, roster, authority, ads): (Others, &Roster, &Authority, &AdsService),
+) -> Replica {
+    Replica {
+        others,
+        roster: roster.clone(),
+        pod: cluster.pod(),
+        trust_domain: config.trust_domain.clone(),
+        authority: authority.clone(),
+        port: config.listen.port(),
+        name: names(config).remove(0),
+        ads: ads.clone(),
+    }
+}
+
 async fn cluster(config: &Config) -> Result<Option<Cluster>, StartError> {
     Ok(match config.kubernetes {
         true => Some(Cluster::connect(config.namespace.clone(), config.pod_name.clone()).await?),
@@ -336,7 +378,12 @@ async fn roots(config: &Config, cluster: Option<&Cluster>) -> Result<Roots, Star
     }
 }
 
-fn attestor(config: &Config, cluster: Option<&Cluster>, roster: Roster) -> Attestor {
+fn certificates(
+    config: &Config,
+    cluster: Option<&Cluster>,
+    roster: Roster,
+    (authority, metrics): (Authority, &Arc<Metrics>),
+) -> Certificates {
     let audience = config.token_audience.clone();
     let tokens: Arc<dyn Verify> = match cluster {
         Some(cluster) => Arc::new(cluster.tokens(audience)),
@@ -349,7 +396,8 @@ fn attestor(config: &Config, cluster: Option<&Cluster>, roster: Roster) -> Attes
             Arc::new(SignedTokens { keys, issuer, audience })
         }
     };
-    Attestor { tokens, trust_domain: config.trust_domain.clone(), roster }
+    let attestor = Attestor { tokens, trust_domain: config.trust_domain.clone(), roster };
+    Certificates { attestor, authority, metrics: Arc::clone(metrics) }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -5,6 +5,7 @@
 //! for each address. Those that have shown one are bounded as well, but never by the others.
 
 mod connection;
+pub mod replica;
 pub mod webhook;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

@@ -33,6 +33,9 @@ pub const CONTROLLER: &str = "tulle.dev/mesh";
 /// A rejection is told for this many proxies; the others say the same.
 const MAX_REJECTIONS: usize = 16;
 
+/// So many of the proxies that have not answered are named.
+const MAX_LAGGARDS: usize = 5;
+
 /// What the world makes of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
@@ -87,12 +90,47 @@ pub struct Force {
     /// Those that have not answered yet.
     #[serde(skip)]
     pub waiting: usize,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub laggards: Vec<String>,
     /// How many of them are gRPC without a proxy.
     #[serde(skip)]
     pub grpc: usize,
     /// By field, how many are of a version that does not understand it, and got all but that.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub too_old: BTreeMap<String, usize>,
+}
+
+/// The force of an object, and of which of its generations that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// On how many proxies.
+    pub force: Force,
+    /// Generations of sources that count none are all the same.
+    pub generation: Option<i64>,
+}
+
+impl Told {
+    /// Adds what is said of other proxies. If that is of an earlier generation, none of them has what the object is now.
+    pub fn add(&mut self, other: &Self) {
+        let behind = other.generation < self.generation;
+        let (force, more) = (&mut self.force, &other.force);
+        force.of += more.of;
+        force.grpc += more.grpc;
+        if behind {
+            force.waiting += more.on + more.waiting;
+        } else {
+            force.on += more.on;
+            force.waiting += more.waiting;
+        }
+        force.rejections.extend(more.rejections.iter().cloned());
+        force.rejections.truncate(MAX_REJECTIONS);
+        force.laggards.extend(more.laggards.iter().cloned());
+        force.laggards.truncate(MAX_LAGGARDS);
+        for (field, proxies) in &more.too_old {
+            *force.too_old.entry(field.clone()).or_default() += proxies;
+        }
+    }
 }
 
 /// A resource that a proxy did not take.

@@ -15,6 +15,7 @@
 mod access;
 pub mod attach;
 mod index;
+mod name;
 pub mod objects;
 pub mod policy;
 pub mod route;

@@ -21,6 +21,14 @@ pub mod ca {
     }
 }
 
+/// How the replicas of a control plane speak to each other.
+pub mod replica {
+    /// Version 1.
+    pub mod v1 {
+        include!("generated/tulle.replica.v1.rs");
+    }
+}
+
 /// What Envoy's API cannot say.
 pub mod xds {
     /// Version 1.

@@ -85,8 +85,11 @@ unload() { # WHAT
   local answers wrong; answers=$(grep -c . "$W/load") wrong=$(grep -vc '^200$' "$W/load" || true)
   check "$1: 0 of $answers failed" test "$wrong" = 0 -a "$answers" -gt 50
 }
-pod_of() { kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o name | head -n 1; }
-streams() { [ "$(kubectl get --raw "/api/v1/namespaces/tulle-system/pods/$(basename "$(pod_of)"):15014/proxy/metrics" | sed -n 's/^tulle_xds_streams.*} //p' | awk '{n += $1} END {print n + 0}')" -ge "$1" ]; }
+replicas() { kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o name; }
+streams_at() { kubectl get --raw "/api/v1/namespaces/tulle-system/pods/$(basename "$1"):15014/proxy/metrics" | sed -n 's/^tulle_xds_streams.*} //p' | awk '{n += $1} END {print n + 0}'; }
+streams() { [ "$(streams_at "$(replicas | head -n 1)")" -ge "$1" ]; }
+each_has_streams() { local replica; for replica in $(replicas); do [ "$(streams_at "$replica")" -ge 1 ] || return 1; done; }
+sidecars() { k get pod --field-selector=status.phase=Running -o 'jsonpath={.items[*].spec.initContainers[*].name}' | tr ' ' '\n' | grep -c '^tulle-proxy$'; }
 
 load; k rollout restart deployment/server >/dev/null; check "a rollout ends" k rollout status deployment/server --timeout=60s; unload "rollout"
 load; kubectl -n tulle-system delete pod --all --grace-period=0 --force >/dev/null 2>&1; sleep 3; unload "no control plane"
@@ -104,9 +107,16 @@ kubectl -n tulle-system scale deployment tulle-control-plane --replicas=2 >/dev/
 check "two replicas" kubectl -n tulle-system rollout status deployment/tulle-control-plane --timeout=60s
 holder() { kubectl -n tulle-system get lease tulle-control-plane -o jsonpath='{.spec.holderIdentity}'; }
 soon "one of them holds the Lease" tulle-control-plane- holder
+check "proxies spread over both" eventually 60 each_has_streams
+n=$(sidecars); in_force() { k get meshtls strict -o 'jsonpath={.status.inForce}'; }
+soon "a status counts those of both" "$n/$n" in_force
 old=$(holder); kubectl -n tulle-system delete pod "$old" --grace-period=0 --force >/dev/null 2>&1
 other() { local now; now=$(holder); [ -n "$now" ] && [ "$now" != "$old" ]; }
 check "killed, another one takes it" eventually 30 other
+k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"9s"}}}' >/dev/null
+soon "and writes what is in force" "4 4" generation
+check "proxies spread over it and a new one" eventually 60 each_has_streams
+soon "and are all counted" "$n/$n" in_force
 kubectl -n tulle-system scale deployment tulle-control-plane --replicas=1 >/dev/null
 
 [ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get events | tail -20; for p in client; do log $p | tail -20; done; kubectl -n tulle-system logs deploy/tulle-control-plane | tail -30; } || true

@@ -34,7 +34,10 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::{Notify, mpsc},
+    time,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Response, Status, Streaming};
 
@@ -156,6 +159,8 @@ struct Open<S: ?Sized> {
     version: String,
     /// Of all streams of its pod.
     names: Names,
+    /// It is to go elsewhere.
+    leave: Notify,
     session: Mutex<S>,
 }
 
@@ -215,6 +220,21 @@ impl AdsService {
         let open = self.inner.sessions.lock().get(&stream).cloned()?;
         let session = open.session.lock();
         session.name_status(kind, name)
+    }
+
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        self.inner.sessions.lock().len()
+    }
+
+    /// Ends so many streams with `UNAVAILABLE`, the oldest first, so that their clients go to another replica. Only clients
+    /// of ours: others would come back on the connection that they have.
+    pub fn end(&self, streams: usize) {
+        let sessions = self.inner.sessions.lock();
+        let ours = sessions
+            .values()
+            .filter(|open| matches!(open.dialect, Dialect::Tulle | Dialect::Other(_)));
+        ours.take(streams).for_each(|open| open.leave.notify_one());
     }
 
     /// All open streams, oldest first.
@@ -331,6 +351,9 @@ impl Inner {
                     None => return Ok(()),
                 },
                 () = stream.subscriber.changed() => stream.note_changes(),
+                () = listed.open.leave.notified() => {
+                    return Err(Status::unavailable("other replicas have fewer streams: connect again"));
+                }
                 () = &mut revoked => {
                     return Err(Status::permission_denied("this pod does not exist any more"));
                 }
@@ -359,7 +382,8 @@ impl Inner {
                 caller.pod
             )));
         }
-        let open = Arc::new(Open { caller, dialect, version: version.to_owned(), names, session });
+        let (version, leave) = (version.to_owned(), Notify::new());
+        let open = Arc::new(Open { caller, dialect, version, names, leave, session });
         sessions.insert(id, Arc::<Open<S>>::clone(&open));
         drop(sessions);
         tracing::info!(stream = id, pod = open.caller.pod, version = open.version, "stream opened");

@@ -273,6 +273,25 @@ async fn after_a_reconnection_only_differences_come() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_sent_to_another_replica_goes_and_has_all_it_had() {
+    let mut bench = Bench::new(POD).await;
+    bench.connected().await;
+    bench.publish_wanted(Kind::Workload, POD, Some("me")).await;
+    bench.accept(Kind::Workload, POD, Some("me")).await;
+    let here = bench.service.clone();
+    let _open = bench.stop.take();
+    bench.restart().await;
+    here.end(1);
+    let Event::Disconnected { error } = bench.event().await else { panic!("still connected") };
+    assert!(error.contains("other replicas have fewer streams"), "{error}");
+    bench.connected().await;
+    assert_eq!((here.streams(), bench.sessions(|open| open.len() == 1).await.len()), (0, 1));
+    // What it has is not sent again: the next is the next change.
+    bench.put(Kind::Workload, POD, Some("me too"));
+    bench.accept(Kind::Workload, POD, Some("me too")).await;
+}
+
+#[tokio::test]
 async fn another_pods_workload_does_not_exist() {
     let mut bench = Bench::new(POD).await;
     bench.connected().await;

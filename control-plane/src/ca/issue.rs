@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use rand::RngCore;
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, IsCa,
+    CertificateParams, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, string::Ia5String,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tulle_xds::model::SpiffeId;
@@ -83,6 +83,17 @@ impl Authority {
         let extension = CustomExtension::from_oid_content(&POD_EXTENSION, utf8_string(&pod));
         params.custom_extensions = vec![extension];
         Ok(sign(root, &params, &key)?)
+    }
+
+    /// A certificate for a pod of our own, with a new key.
+    ///
+    /// # Errors
+    /// If it cannot be made or signed.
+    pub fn own(&self, attested: &Attested) -> Result<(Issued, PrivateKeyDer<'static>), IssueError> {
+        let key = KeyPair::generate()?;
+        let request = CertificateParams::default().serialize_request(&key)?;
+        let issued = self.workload(attested, request.der())?;
+        Ok((issued, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))))
     }
 
     /// A certificate for a server of ours with these DNS names.
@@ -200,7 +211,7 @@ mod tests {
     }
 
     fn request(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
-        let key = rcgen::KeyPair::generate().unwrap();
+        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
         change(&mut params);
         params.serialize_request(&key).unwrap().der().to_vec()

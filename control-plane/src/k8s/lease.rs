@@ -19,6 +19,7 @@ use tokio::{
 use tulle_runtime::drain::Drain;
 
 use super::not_found;
+use crate::world::objects::Name;
 
 /// Name of the Lease.
 pub const LEASE: &str = "tulle-control-plane";
@@ -34,6 +35,7 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Election {
     api: Api<Lease>,
+    namespace: String,
     identity: String,
     /// The Lease as last seen, and since when it has been like that.
     seen: Option<(Lease, Instant)>,
@@ -41,17 +43,29 @@ pub(super) struct Election {
 
 impl Election {
     pub(super) fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, seen: None }
+        let namespace = namespace.to_owned();
+        Self { api: Api::namespaced(client, &namespace), namespace, identity, seen: None }
     }
 
-    /// Says whether this replica writes, until the drain starts.
-    pub(super) async fn run(mut self, holds: watch::Sender<bool>, drain: Drain) {
+    /// Says whether this replica writes, and which pod does, until the drain starts.
+    pub(super) async fn run(
+        mut self,
+        holds: watch::Sender<bool>,
+        leader: watch::Sender<Option<Name>>,
+        drain: Drain,
+    ) {
         let mut until = None;
         loop {
             tokio::select! {
                 () = drain.started() => break,
                 () = self.round(&holds, &mut until) => {}
             }
+            let now = self.holder();
+            leader.send_if_modified(|last| {
+                let changed = *last != now;
+                *last = now;
+                changed
+            });
         }
         if holds.send_replace(false) {
             self.give_back().await;
@@ -104,6 +118,12 @@ impl Election {
         let held = self.api.replace(LEASE, &PostParams::default(), &ours).await?;
         self.see(held);
         Ok(true)
+    }
+
+    /// The pod that held the Lease when it was seen last.
+    fn holder(&self) -> Option<Name> {
+        let holder = self.seen.as_ref()?.0.spec.as_ref()?.holder_identity.as_ref()?;
+        (!holder.is_empty()).then(|| Name::new(&self.namespace, holder))
     }
 
     /// Notes the Lease; since when it has been like this.

@@ -20,7 +20,7 @@ use tulle_xds::{
 };
 
 use super::{
-    Contributions, Force,
+    Contributions, Force, Standing, Told,
     json::Documents,
     tally::{Facts, Tally},
 };
@@ -28,6 +28,7 @@ use crate::{
     compile::Contributors,
     metrics::{DialectLabel, KindLabel, Metrics},
     output::Report,
+    replicas::{Others, Tellings},
     world::objects::ObjectRef,
 };
 
@@ -51,6 +52,8 @@ pub struct Sources {
     pub ads: AdsService,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// What proxies say at other replicas.
+    pub others: Others,
 }
 
 impl Facts for Sources {
@@ -70,13 +73,14 @@ impl Facts for Sources {
 /// Adds statuses to the reports, for as long as there are any.
 pub async fn follow(
     mut reports: watch::Receiver<Report>,
-    statuses: watch::Sender<Report>,
+    (statuses, own): (watch::Sender<Report>, watch::Sender<Arc<Tellings>>),
     sources: Sources,
 ) {
     let mut follower = Follower {
         sources,
         tally: Tally::default(),
         known: BTreeMap::new(),
+        told: BTreeMap::new(),
         untold: BTreeSet::new(),
         change: None,
         next: Instant::now() + REFRESH,
@@ -93,11 +97,31 @@ pub async fn follow(
                 follower.changed(Instant::now());
                 continue;
             }
+            () = follower.sources.others.changed() => {}
             () = sleep_until(follower.next) => follower.look(Instant::now()),
         }
         // What was published before the report, so that nothing of it is told of what was in force before.
         follower.hear();
-        tell(&mut reports, &statuses, &follower, &mut documents);
+        let mut report = reports.borrow_and_update().clone();
+        follower.say(&report.standings);
+        own.send_if_modified(|last| {
+            let used = follower.told.iter().filter(|(_, told)| told.force.of > 0);
+            let changed = !used.clone().eq(last.iter());
+            if changed {
+                *last = Arc::new(used.map(|(o, told)| (o.clone(), told.clone())).collect());
+            }
+            changed
+        });
+        let others = &follower.sources.others;
+        let all = follower.told.iter();
+        let all = all.map(|(object, told)| (object.clone(), others.total(object, told))).collect();
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        report.statuses = documents.of(&report.standings, &all, &now);
+        statuses.send_if_modified(|last| {
+            let changed = *last != report;
+            *last = report;
+            changed
+        });
     }
 }
 
@@ -105,6 +129,8 @@ struct Follower {
     sources: Sources,
     tally: Tally,
     known: BTreeMap<ObjectRef, Force>,
+    /// What is said of each object.
+    told: Tellings,
     /// Objects whose force has changed, and is not in `known` yet.
     untold: BTreeSet<ObjectRef>,
     /// Since when a change is on its way, and how long it is waited for the next time.
@@ -149,6 +175,20 @@ impl Follower {
             count(&sources.metrics, tally);
         }
         self.untold.append(&mut tally.take_changed());
+    }
+
+    /// What there is to say of each object: as long as its change is on its way, of the generation before.
+    fn say(&mut self, standings: &BTreeMap<ObjectRef, Arc<Standing>>) {
+        let before = std::mem::take(&mut self.told);
+        let each = standings.iter().map(|(object, standing)| {
+            let force = self.known.get(object).cloned().unwrap_or_default();
+            let generation = match before.get(object) {
+                Some(before) if self.untold.contains(object) => before.generation,
+                _ => standing.generation,
+            };
+            (object.clone(), Told { force, generation })
+        });
+        self.told = each.collect();
     }
 
     /// Whether a change has come through, and what of it may be told.
@@ -215,20 +255,4 @@ fn word(kind: Kind) -> &'static str {
         Kind::Route => "route",
         Kind::Host => "host",
     }
-}
-
-fn tell(
-    reports: &mut watch::Receiver<Report>,
-    statuses: &watch::Sender<Report>,
-    follower: &Follower,
-    documents: &mut Documents,
-) {
-    let mut report = reports.borrow_and_update().clone();
-    let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    report.statuses = documents.of(&report.standings, &follower.known, &follower.untold, &now);
-    statuses.send_if_modified(|last| {
-        let changed = *last != report;
-        *last = report;
-        changed
-    });
 }

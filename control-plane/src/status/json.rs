@@ -1,14 +1,11 @@
 //! Statuses as Gateway API has them: `status.parents` of routes, `status.ancestors` of policies, and
 //! top-level conditions of our own kinds, so that `kubectl wait` works on all.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{CONTROLLER, Force, Parent, Standing, Verdict};
+use super::{CONTROLLER, Force, Parent, Standing, Told, Verdict};
 use crate::world::objects::{Kind, ObjectRef};
 
 /// As the CRDs have it.
@@ -31,20 +28,16 @@ type Previous = BTreeMap<(ObjectRef, usize, &'static str), (bool, String)>;
 #[derive(Debug)]
 struct Written {
     standing: Arc<Standing>,
-    force: Force,
-    /// The generation that `force` is about.
-    generation: Option<i64>,
+    told: Told,
     status: Arc<Value>,
 }
 
 impl Documents {
-    /// The status of each object, in order. Only what differs is made anew. What is said of the force of those whose change
-    /// is on its way is about the generation before.
+    /// The status of each object, in order. Only what differs is made anew.
     pub(super) fn of(
         &mut self,
         standings: &BTreeMap<ObjectRef, Arc<Standing>>,
-        forces: &BTreeMap<ObjectRef, Force>,
-        on_their_way: &BTreeSet<ObjectRef>,
+        tellings: &BTreeMap<ObjectRef, Told>,
         now: &str,
     ) -> Vec<Arc<Value>> {
         let Self { written, previous } = self;
@@ -52,26 +45,19 @@ impl Documents {
             written.retain(|object, _| standings.contains_key(object));
             previous.retain(|(object, ..), _| standings.contains_key(object));
         }
-        let none = Force::default();
+        let none = Told::default();
         let each = standings.iter().map(|(object, standing)| {
-            let force = forces.get(object).unwrap_or(&none);
-            let before = written.get(object);
-            let generation = match before {
-                Some(before) if on_their_way.contains(object) => before.generation,
-                _ => standing.generation,
-            };
-            let same = before.filter(|before| {
-                before.standing == *standing
-                    && before.force == *force
-                    && before.generation == generation
-            });
+            let told = tellings.get(object).unwrap_or(&none);
+            let same = written
+                .get(object)
+                .filter(|written| written.standing == *standing && written.told == *told);
             if let Some(same) = same {
                 return Arc::clone(&same.status);
             }
             let mut writer = Writer { object, previous, now, generation: standing.generation };
-            let status = Arc::new(writer.object(standing, force, generation));
-            let (standing, force) = (Arc::clone(standing), force.clone());
-            let made = Written { standing, force, generation, status: Arc::clone(&status) };
+            let status = Arc::new(writer.object(standing, &told.force, told.generation));
+            let (standing, told) = (Arc::clone(standing), told.clone());
+            let made = Written { standing, told, status: Arc::clone(&status) };
             written.insert(object.clone(), made);
             status
         });
@@ -241,6 +227,12 @@ fn in_force(standing: &Standing, force: &Force) -> Verdict {
     if let Some(first) = rejections.first() {
         let first = format!("; {} rejects {}: {}", first.proxy, first.resource, first.reason);
         message.push_str(&first);
+    }
+    if !force.laggards.is_empty() {
+        message.push_str(&format!("; waiting for {}", force.laggards.join(", ")));
+        if force.waiting > force.laggards.len() {
+            message.push_str(", …");
+        }
     }
     if let Some(limits) = not_by_all(standing, force) {
         message.push_str(&format!("; {limits}"));

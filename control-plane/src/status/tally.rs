@@ -17,7 +17,7 @@ use tulle_xds::{
     session::NameStatus,
 };
 
-use super::{Force, MAX_REJECTIONS, Rejection, Taken, contributions, how};
+use super::{Force, MAX_LAGGARDS, MAX_REJECTIONS, Rejection, Taken, contributions, how};
 use crate::{
     compile::{Contributors, Need, may_have_contributors},
     world::objects::ObjectRef,
@@ -133,7 +133,7 @@ impl Tally {
 
     /// On how many proxies an object is in force; `None`: no proxy uses it.
     pub(super) fn force(&self, object: &ObjectRef) -> Option<Force> {
-        let Count { by: [all, waiting, rejected], grpc, rejections, lacking, .. } =
+        let Count { pods, by: [all, waiting, rejected], grpc, rejections, lacking } =
             self.objects.get(object)?;
         let shown = rejections.iter().take(MAX_REJECTIONS);
         let shown = shown.map(|((proxy, resource, _), reason)| Rejection {
@@ -141,11 +141,14 @@ impl Tally {
             resource: resource.to_string(),
             reason: reason.clone(),
         });
+        let lags = |holdings: &Holdings| holdings.worst() == Some(Taken::Waiting as usize);
+        let laggards = pods.iter().filter(|(_, holdings)| *waiting > 0 && lags(holdings));
         Some(Force {
             on: *all,
             of: all + waiting + rejected,
             rejections: shown.collect(),
             waiting: *waiting,
+            laggards: laggards.take(MAX_LAGGARDS).map(|(pod, _)| pod.clone()).collect(),
             grpc: *grpc,
             too_old: lacking.iter().map(|(field, pods)| (field.clone(), pods.len())).collect(),
         })

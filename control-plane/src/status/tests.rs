@@ -1,13 +1,14 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::world::objects::{Kind as ObjectKind, ObjectRef};
 
 fn object(kind: ObjectKind, name: &str) -> ObjectRef {
     ObjectRef { kind, name: Name::new("shop", name) }
+}
+
+fn told_of(force: Force) -> Told {
+    Told { force, generation: None }
 }
 
 #[test]
@@ -20,9 +21,9 @@ fn what_grpc_without_a_proxy_does_not_do_is_told_where_it_is_used() {
     };
     let told = |grpc| {
         let standings = [(route.clone(), Arc::new(standing.clone()))].into();
-        let forces = [(route.clone(), Force { on: 2, of: 2, grpc, ..Force::default() })].into();
-        let document =
-            json::Documents::default().of(&standings, &forces, &BTreeSet::new(), "now").remove(0);
+        let forces =
+            [(route.clone(), told_of(Force { on: 2, of: 2, grpc, ..Force::default() }))].into();
+        let document = json::Documents::default().of(&standings, &forces, "now").remove(0);
         document["message"].clone()
     };
     assert_eq!(told(0), "");
@@ -46,11 +47,10 @@ fn conditions_are_as_gateway_api_has_them() {
     let standing = Standing { parents: vec![parent], ..Standing::default() };
     let mut standings = BTreeMap::from([(route.clone(), Arc::new(standing.clone()))]);
     let mut forces: BTreeMap<_, _> =
-        [(route.clone(), Force { on: 1, of: 2, ..Force::default() })].into();
+        [(route.clone(), told_of(Force { on: 1, of: 2, ..Force::default() }))].into();
     let mut documents = json::Documents::default();
-    let mut told = |standings: &_, forces: &_, now: &str| {
-        documents.of(standings, forces, &BTreeSet::new(), now).remove(0)
-    };
+    let mut told =
+        |standings: &_, forces: &_, now: &str| documents.of(standings, forces, now).remove(0);
     let conditions = |value: &serde_json::Value| -> Vec<String> {
         let list = value["status"]["parents"][0]["conditions"].as_array().unwrap().iter();
         list.map(|c| {
@@ -111,7 +111,7 @@ fn a_policy_has_at_most_sixteen_ancestors() {
     };
     let standing = Standing { parents: (0..20).map(parent).collect(), ..Standing::default() };
     let standings = [(policy, Arc::new(standing))].into();
-    let told = json::Documents::default().of(&standings, &BTreeMap::new(), &BTreeSet::new(), "");
+    let told = json::Documents::default().of(&standings, &BTreeMap::new(), "");
     assert_eq!(told[0]["status"]["ancestors"].as_array().unwrap().len(), 16);
     assert_eq!(told[0]["status"]["conditions"][1]["reason"], "NotInUse");
 }
@@ -123,9 +123,8 @@ fn proxies_that_are_too_old_are_told_by_field() {
     let told = |too_old: &[(&str, usize)]| {
         let too_old = too_old.iter().map(|(field, proxies)| ((*field).to_owned(), *proxies));
         let force = Force { on: 5, of: 5, too_old: too_old.collect(), ..Force::default() };
-        let forces = [(config.clone(), force)].into();
-        let document =
-            json::Documents::default().of(&standings, &forces, &BTreeSet::new(), "now").remove(0);
+        let forces = [(config.clone(), told_of(force))].into();
+        let document = json::Documents::default().of(&standings, &forces, "now").remove(0);
         let condition = &document["status"]["conditions"][1];
         let text = |key: &str| condition[key].as_str().unwrap().to_owned();
         (text("status"), text("reason"), document["message"].as_str().unwrap().to_owned())
@@ -143,15 +142,15 @@ fn proxies_that_are_too_old_are_told_by_field() {
 fn what_is_on_its_way_is_not_in_force_yet() {
     let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
     let mut documents = json::Documents::default();
-    let mut generations = |generation, on_its_way: &[&ObjectRef]| -> Vec<i64> {
+    let mut generations = |generation, of| -> Vec<i64> {
         let standing = Standing { generation: Some(generation), ..Standing::default() };
         let standings = [(config.clone(), Arc::new(standing))].into();
-        let on_their_way = on_its_way.iter().map(|&object| object.clone()).collect();
-        let told = documents.of(&standings, &BTreeMap::new(), &on_their_way, "now").remove(0);
+        let told = Told { generation: Some(of), ..Told::default() };
+        let told = documents.of(&standings, &[(config.clone(), told)].into(), "now").remove(0);
         let conditions = told["status"]["conditions"].as_array().unwrap().iter();
         conditions.map(|condition| condition["observedGeneration"].as_i64().unwrap()).collect()
     };
-    assert_eq!(generations(1, &[]), [1, 1]);
-    assert_eq!(generations(2, &[&config]), [2, 1]);
-    assert_eq!(generations(2, &[]), [2, 2]);
+    assert_eq!(generations(1, 1), [1, 1]);
+    assert_eq!(generations(2, 1), [2, 1]);
+    assert_eq!(generations(2, 2), [2, 2]);
 }

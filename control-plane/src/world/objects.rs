@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -14,6 +13,7 @@ use ipnet::IpNet;
 use tulle_xds::model::{Knobs, SpiffeId};
 
 pub use super::{
+    name::{Kind, Name, ObjectRef},
     policy::{Settings, TrafficPolicy},
     route::{
         BackendRef, Grantee, MirrorRef, ParentRef, ReferenceGrant, Route, RouteRule, RuleAction,
@@ -23,102 +23,6 @@ pub use super::{
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
-
-/// A namespaced name; of a cluster-scoped object the namespace is empty. Cheap to clone: every index
-/// holds one.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// The name inside of it.
-    pub name: Arc<str>,
-}
-
-impl Name {
-    /// `namespace/name`.
-    pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
-        Self { namespace: namespace.as_ref().into(), name: name.as_ref().into() }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.namespace {
-            "" => f.write_str(&self.name),
-            namespace => write!(f, "{namespace}/{}", self.name),
-        }
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The kinds of object that the world knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is the Kubernetes kind of that name")]
-pub enum Kind {
-    Namespace,
-    ServiceAccount,
-    Pod,
-    Service,
-    EndpointSlice,
-    HttpRoute,
-    GrpcRoute,
-    ReferenceGrant,
-    TrafficPolicy,
-    MeshConfig,
-    MeshTls,
-    AccessPolicy,
-}
-
-impl Kind {
-    /// Whether such an object refers to others, so that only the world can tell what is wrong with
-    /// it.
-    pub fn refers(self) -> bool {
-        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TrafficPolicy)
-    }
-
-    /// Whether we write a status of such an object.
-    pub fn has_status(self) -> bool {
-        self.refers() || matches!(self, Self::MeshTls | Self::MeshConfig | Self::AccessPolicy)
-    }
-
-    /// The kind as Kubernetes writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::ServiceAccount => "ServiceAccount",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::HttpRoute => "HTTPRoute",
-            Self::GrpcRoute => "GRPCRoute",
-            Self::ReferenceGrant => "ReferenceGrant",
-            Self::TrafficPolicy => "TrafficPolicy",
-            Self::MeshConfig => "MeshConfig",
-            Self::MeshTls => "MeshTLS",
-            Self::AccessPolicy => "AccessPolicy",
-        }
-    }
-}
-
-/// Which object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectRef {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its name.
-    pub name: Name,
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.as_str(), self.name)
-    }
-}
 
 /// An object. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,6 +129,28 @@ pub struct Pod {
     pub owner: Option<(String, String)>,
     /// `spec.nodeName`; empty until that is decided.
     pub node: String,
+}
+
+#[cfg(test)]
+impl Pod {
+    /// A pod of the mesh that has nothing but an identity.
+    pub(crate) fn plain(name: Name, service_account: &str, uid: &str) -> Self {
+        Self {
+            name,
+            uid: uid.to_owned(),
+            labels: Default::default(),
+            service_account: service_account.to_owned(),
+            ips: Vec::new(),
+            host_network: false,
+            ended: false,
+            ports: Vec::new(),
+            meshed: true,
+            redirected: Redirected::default(),
+            knobs: BTreeMap::new(),
+            owner: None,
+            node: "n1".to_owned(),
+        }
+    }
 }
 
 /// The ports of a pod that lead to its sidecar; behind the others is the application itself.

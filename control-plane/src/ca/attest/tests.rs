@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::ca::{keys::TokenKeys, signed::SignedTokens};
-use crate::world::objects::{Pod, Redirected};
+use crate::world::objects::Pod;
 
 struct Issuer {
     directory: tempfile::TempDir,
@@ -36,21 +36,7 @@ fn issuer() -> Issuer {
 }
 
 fn pod(account: &str, uid: &str) -> Pod {
-    Pod {
-        name: Name::new("shop", "reviews-1"),
-        uid: uid.to_owned(),
-        labels: Default::default(),
-        service_account: account.to_owned(),
-        ips: Vec::new(),
-        host_network: false,
-        ended: false,
-        ports: Vec::new(),
-        meshed: true,
-        redirected: Redirected::default(),
-        knobs: std::collections::BTreeMap::new(),
-        owner: None,
-        node: "n1".to_owned(),
-    }
+    Pod::plain(Name::new("shop", "reviews-1"), account, uid)
 }
 
 fn jwks(key: &KeyPair, id: &str) -> Value {

@@ -1,0 +1,92 @@
+//! Several control planes that are one: each proxy has its stream at one of them, and only all together know on how many
+//! proxies an object is in force. Whoever writes statuses is told by the others, and tells them their share of the streams.
+//!
+//! ```text
+//! status::follow ──► own ──► tell ──gRPC──► hear (at the holder of the Lease) ──► Others ──► its status::follow
+//!        balance ◄── share ◄──────────────────────────────────────────────────────┘
+//! ```
+
+mod balance;
+mod hear;
+mod others;
+mod tell;
+mod wire;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tulle_proto::replica::v1::replica_service_server::ReplicaServiceServer;
+use tulle_xds::server::AdsService;
+
+use self::{balance::Balance, tell::Teller};
+pub use self::{hear::Listener, others::Others};
+use crate::{
+    ca::issue::Authority,
+    roster::Roster,
+    status::Told,
+    world::objects::{Name, ObjectRef},
+};
+
+/// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
+const GATHER: Duration = Duration::from_secs(5);
+
+/// What a replica says of each object that proxies of its own use.
+pub type Tellings = BTreeMap<ObjectRef, Told>;
+
+/// This replica among the others.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// What they say.
+    pub others: Others,
+    /// Who and where they are.
+    pub roster: Roster,
+    /// This replica's pod: the others have its ServiceAccount.
+    pub pod: Name,
+    /// Trust domain of their identities.
+    pub trust_domain: String,
+    /// Makes this replica's certificate.
+    pub authority: Authority,
+    /// The port that all serve gRPC on.
+    pub port: u16,
+    /// The name that all prove there.
+    pub name: String,
+    /// The streams of this replica's proxies.
+    pub ads: AdsService,
+}
+
+impl Replica {
+    /// Tells what this replica's proxies say to the holder of the Lease, who is to be said in what this returns; and keeps
+    /// their number at its share.
+    pub fn start(
+        &self,
+        own: watch::Receiver<Arc<Tellings>>,
+        tasks: &mut JoinSet<()>,
+    ) -> watch::Sender<Option<Name>> {
+        let (leader, leads) = watch::channel(None);
+        let (count, streams) = watch::channel(0);
+        let (share, told) = watch::channel(None);
+        let balance =
+            Balance { ads: self.ads.clone(), others: self.others.clone(), streams: count, told };
+        tasks.spawn(balance.run());
+        let teller = Teller { replica: self.clone(), own, streams, share, leader: leads };
+        tasks.spawn(teller.run());
+        leader
+    }
+
+    /// The gRPC service by which others tell this one.
+    pub fn service(&self) -> ReplicaServiceServer<Listener> {
+        hear::service(self.clone())
+    }
+
+    /// Resolves once all other replicas have said something, or have had the time to: otherwise each change of the leader
+    /// would write statuses of a part of the proxies.
+    pub async fn all_heard(&self) {
+        let heard = self.others.have_said(|| self.roster.siblings(&self.pod));
+        if timeout(GATHER, heard).await.is_err() {
+            tracing::info!("not all other replicas have said what their proxies do");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The side that is told.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::{StreamExt as _, future, stream::BoxStream};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status, Streaming};
+use tulle_proto::replica::v1::{
+    TellRequest, TellResponse,
+    replica_service_server::{ReplicaService, ReplicaServiceServer},
+};
+
+use super::{Others, Replica, wire};
+use crate::{authorize::Pods, world::objects::Name};
+
+/// Largest message, in bytes: a first one has every object, and a rejection some hundred.
+const LARGEST: usize = 16 << 20;
+
+/// The gRPC service.
+pub(super) fn service(replica: Replica) -> ReplicaServiceServer<Listener> {
+    let listener = Listener { replica: Arc::new(replica), streams: Arc::default() };
+    ReplicaServiceServer::new(listener).max_decoding_message_size(LARGEST)
+}
+
+/// Hears what other replicas say. Clones share.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    replica: Arc<Replica>,
+    /// So many there were.
+    streams: Arc<AtomicU64>,
+}
+
+#[tonic::async_trait]
+impl ReplicaService for Listener {
+    type TellStream = BoxStream<'static, Result<TellResponse, Status>>;
+
+    async fn tell(
+        &self,
+        request: Request<Streaming<TellRequest>>,
+    ) -> Result<Response<Self::TellStream>, Status> {
+        let Replica { others, .. } = &*self.replica;
+        let replica = self.caller(&request)?;
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        others.begin(&replica, stream);
+        tracing::info!(%replica, "another replica tells what its proxies say");
+        let end = End { others: others.clone(), replica, stream };
+        let mut said = request.into_inner();
+        let heard = async move {
+            while let Ok(Some(message)) = said.message().await {
+                end.hear(message);
+            }
+        };
+        let shares = WatchStream::new(others.shares()).filter_map(future::ready);
+        let shares = shares.map(|share| Ok(TellResponse { share: wire::count(share) }));
+        // What is said is read as long as the answers are polled: there is no task to leak.
+        Ok(Response::new(shares.take_until(heard).boxed()))
+    }
+}
+
+/// However a stream ends, what was said on it goes with it.
+struct End {
+    others: Others,
+    replica: Name,
+    stream: u64,
+}
+
+impl End {
+    fn hear(&self, message: TellRequest) {
+        let news = message.forces.into_iter().filter_map(wire::decode);
+        self.others.hear((&self.replica, self.stream), message.streams as usize, news);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.others.end(&self.replica, self.stream);
+    }
+}
+
+impl Listener {
+    /// The replica that calls.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Name, Status> {
+        let Replica { roster, pod, trust_domain, .. } = &*self.replica;
+        let pods = Pods { roster: roster.clone(), trust_domain: trust_domain.clone() };
+        let (caller, identity) = pods.pod(request.extensions())?;
+        let own = roster.get(pod).map(|own| own.attested(pod, trust_domain).identity);
+        if own.is_none_or(|own| own != identity) {
+            return Err(Status::permission_denied(format!(
+                "{identity} is no control plane: it may not say what proxies say"
+            )));
+        }
+        Ok(caller)
+    }
+}

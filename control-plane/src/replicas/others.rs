@@ -1,0 +1,124 @@
+//! What the other replicas say.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::Tellings;
+use crate::{
+    status::Told,
+    world::objects::{Name, ObjectRef},
+};
+
+/// What the other replicas say. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct Others(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    said: Mutex<BTreeMap<Name, Said>>,
+    /// For the status.
+    changed: Notify,
+    /// For those who wait for everybody.
+    joined: Notify,
+    /// Streams of each replica, if all had the same number.
+    share: watch::Sender<Option<usize>>,
+}
+
+/// What a replica has said on its last stream.
+#[derive(Debug)]
+struct Said {
+    stream: u64,
+    /// `None`: nothing yet.
+    streams: Option<usize>,
+    tellings: Tellings,
+}
+
+impl Others {
+    /// A replica begins anew on a stream.
+    pub(super) fn begin(&self, replica: &Name, stream: u64) {
+        let said = Said { stream, streams: None, tellings: Tellings::new() };
+        self.0.said.lock().insert(replica.clone(), said);
+        self.0.changed.notify_one();
+    }
+
+    /// A replica has so many streams of proxies, and says this of some objects.
+    pub(super) fn hear(
+        &self,
+        (replica, stream): (&Name, u64),
+        streams: usize,
+        news: impl Iterator<Item = (ObjectRef, Told)>,
+    ) {
+        let mut all = self.0.said.lock();
+        let Some(said) = all.get_mut(replica).filter(|said| said.stream == stream) else {
+            return;
+        };
+        said.streams = Some(streams);
+        for (object, told) in news {
+            match told.force.of {
+                0 => drop(said.tellings.remove(&object)),
+                _ => drop(said.tellings.insert(object, told)),
+            }
+        }
+        drop(all);
+        self.0.changed.notify_one();
+        self.0.joined.notify_waiters();
+    }
+
+    /// A stream has ended. What was said on a later one stays.
+    pub(super) fn end(&self, replica: &Name, stream: u64) {
+        if let Entry::Occupied(entry) = self.0.said.lock().entry(replica.clone())
+            && entry.get().stream == stream
+        {
+            entry.remove();
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// Resolves once something has changed since this was asked last.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Adds what the others say to `own`. Those that have not compiled what an object is now count as waiting for it.
+    pub fn total(&self, object: &ObjectRef, own: &Told) -> Told {
+        let mut total = own.clone();
+        for said in self.0.said.lock().values() {
+            if let Some(told) = said.tellings.get(object) {
+                total.add(told);
+            }
+        }
+        total
+    }
+
+    /// Streams of each replica if all had the same number, where we have `own`; those who tell us are told.
+    pub(super) fn share(&self, own: usize) -> usize {
+        let streams: Vec<_> = self.0.said.lock().values().filter_map(|said| said.streams).collect();
+        let share = (own + streams.iter().sum::<usize>()).div_ceil(1 + streams.len());
+        self.0.share.send_if_modified(|last| last.replace(share) != Some(share));
+        share
+    }
+
+    pub(super) fn shares(&self) -> watch::Receiver<Option<usize>> {
+        self.0.share.subscribe()
+    }
+
+    /// Resolves once each of those that `expected` names has said something.
+    pub(super) async fn have_said(&self, expected: impl Fn() -> Vec<Name>) {
+        loop {
+            let joined = self.0.joined.notified();
+            if expected().iter().all(|replica| self.has_said(replica)) {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    fn has_said(&self, replica: &Name) -> bool {
+        self.0.said.lock().get(replica).is_some_and(|said| said.streams.is_some())
+    }
+}
