@@ -35,8 +35,13 @@ use changes::Change;
 use choose::Choice;
 use objects::title;
 
-pub(crate) use objects::INJECTION;
+pub(crate) use gateway::kinds as gateway_kinds;
+#[cfg(test)]
+pub(crate) use objects::merge;
+pub(crate) use objects::{INJECTION, INJECTOR, NAME, crds as kinds, roles, service};
+pub(crate) use rollout::of_pod as reasons;
 pub(crate) use uninstall::{Args as Uninstall, run as uninstall};
+pub(crate) use values::VERSION;
 
 /// Under which name the API server keeps what we set.
 const MANAGER: &str = "tulle";
@@ -251,8 +256,8 @@ async fn control_plane(client: &Client, namespace: &str) -> Result<Option<Dynami
     let like = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": namespace},
     });
-    let live = objects_like(client, &like).get(objects::NAME).await;
-    found(live).map_err(refused(format!("Deployment {namespace}/{}", objects::NAME)))
+    let live = objects_like(client, &like).get(NAME).await;
+    found(live).map_err(refused(format!("Deployment {namespace}/{NAME}")))
 }
 
 /// What is installed into another namespace is not to be taken apart by mistake, and what Helm keeps
@@ -264,7 +269,7 @@ async fn refuse_others(
 ) -> Result<(), Error> {
     let binding =
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding"});
-    let binding = found(objects_like(client, &binding).get(objects::NAME).await);
+    let binding = found(objects_like(client, &binding).get(NAME).await);
     let binding = binding.map_err(refused("the control plane's ClusterRoleBinding"))?;
     let bound = binding.as_ref().and_then(|live| live.data.pointer("/subjects/0/namespace"));
     if let Some(found) = bound.and_then(Value::as_str).filter(|found| *found != namespace) {

@@ -4,6 +4,7 @@
 //! done, 1 failed (the reason is on stderr), 2 wrong usage; `tulle local exec` gives the exit code
 //! of what it ran.
 
+mod check;
 mod cluster;
 mod inject;
 mod install;
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  \
         tulle local up deploy/samples/bookstore    a mesh on this machine, without Kubernetes\n  \
         tulle install                              into the cluster of your KUBECONFIG\n  \
+        tulle check                                what is wrong with it, and what to do\n  \
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
@@ -43,6 +45,8 @@ enum Command {
     Local(local::Args),
     /// Install Tulle into a cluster.
     Install(install::Args),
+    /// Find out whether Tulle is healthy, or can be installed.
+    Check(check::Args),
     /// Bring an installation to this version, or to other values.
     Upgrade(install::Upgrade),
     /// Remove Tulle from a cluster.
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     let outcome: Result<ExitCode, Box<dyn Error>> = match Cli::parse().command {
         Command::Local(args) => local::run(args).map_err(Into::into),
         Command::Install(args) => install::run(&args).map_err(Into::into),
+        Command::Check(args) => check::run(&args).map_err(Into::into),
         Command::Upgrade(args) => install::upgrade(&args).map_err(Into::into),
         Command::Uninstall(args) => install::uninstall(&args).map_err(Into::into),
         Command::Inject(args) => inject::run(&args).map_err(Into::into),

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agent::Shared;
 use annotations::Overrides;
-pub use annotations::{BadAnnotation, Slip, slips};
+pub use annotations::{BadAnnotation, Slip, slips, unknown_label};
 pub(crate) use annotations::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
 pub use settings::{

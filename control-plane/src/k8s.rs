@@ -32,6 +32,7 @@ pub use self::{
     book::Book,
     lease::LEASE,
     token::TokenReviews,
+    webhooks::configuration as webhook_configuration,
 };
 use crate::{
     ca::roots::Roots, inject::Webhook, output::Report, replicas::Replica, source::Batch,

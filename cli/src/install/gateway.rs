@@ -1,5 +1,7 @@
 //! Gateway API's kinds: brought where a cluster has none, and else left alone. Others use them too.
 
+use std::sync::OnceLock;
+
 use kube::{Client, api::PostParams, core::DynamicObject};
 use serde_json::Value;
 
@@ -14,8 +16,11 @@ const KINDS: [&str; 5] = [
     include_str!("../../../deploy/gateway-api/tlsroutes.yaml"),
 ];
 
-pub(super) fn kinds() -> Vec<Value> {
-    KINDS.iter().map(|yaml| serde_yaml_ng::from_str(yaml).expect("a test reads each")).collect()
+/// The definitions of the kinds that Tulle reads.
+pub(crate) fn kinds() -> Vec<Value> {
+    let parse = || KINDS.map(|yaml| serde_yaml_ng::from_str(yaml).expect("a test reads each"));
+    static PARSED: OnceLock<[Value; KINDS.len()]> = OnceLock::new();
+    PARSED.get_or_init(parse).to_vec()
 }
 
 pub(super) fn version(definition: &Value) -> &str {

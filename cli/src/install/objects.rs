@@ -116,9 +116,14 @@ fn rules(yaml: &str) -> Value {
     serde_yaml_ng::from_str(yaml).expect("a test reads both files")
 }
 
+/// What the control plane may do, by the kind of its role.
+pub(crate) fn roles() -> [(&'static str, Value); 2] {
+    [("ClusterRole", rules(CLUSTER_ROLE)), ("Role", rules(ROLE))]
+}
+
 /// Our kinds. Kept by `helm uninstall`, should Helm ever take them over: with a kind every policy of it
 /// goes.
-fn crds() -> Vec<Value> {
+pub(crate) fn crds() -> Vec<Value> {
     let mut crds = tulle_api::crd::all();
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let ours = json!({"metadata": {
@@ -144,7 +149,8 @@ fn checksum(values: &Values, namespace: &str) -> String {
     Sha256::digest(json.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn service() -> Value {
+/// The Service's spec.
+pub(crate) fn service() -> Value {
     let port = |(name, port, _, protocol): Port| json!({"name": name, "port": port, "targetPort": name, "appProtocol": protocol});
     json!({"selector": selector(), "ports": PORTS.map(port)})
 }
@@ -245,7 +251,7 @@ fn is_empty(value: &Value) -> bool {
 
 /// Puts `over` into `value` as Helm merges values: objects field by field, where `null` takes a field
 /// away; all else is replaced.
-pub(super) fn merge(value: &mut Value, over: &Value) {
+pub(crate) fn merge(value: &mut Value, over: &Value) {
     let (Value::Object(fields), Value::Object(over)) = (&mut *value, over) else {
         *value = over.clone();
         return;

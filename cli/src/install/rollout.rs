@@ -46,7 +46,11 @@ async fn reasons(client: &Client, namespace: &str) -> Result<String, Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={NAME}"));
     let pods = pods.list(&ours).await.map_err(refused("the control plane's pods"))?;
-    let mut lines: Vec<String> = pods.items.iter().flat_map(of_pod).collect();
+    let of = |pod: &Pod| {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        of_pod(pod).into_iter().map(move |reason| format!("  pod {name}: {reason}"))
+    };
+    let mut lines: Vec<String> = pods.items.iter().flat_map(of).collect();
     if pods.items.is_empty() {
         lines.push(format!(
             "  it has no pod: kubectl -n {namespace} describe replicaset -l app.kubernetes.io/name={NAME}"
@@ -56,8 +60,8 @@ async fn reasons(client: &Client, namespace: &str) -> Result<String, Error> {
     Ok(lines.join("\n"))
 }
 
-fn of_pod(pod: &Pod) -> Vec<String> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
+/// Why a pod does not run, or is not ready.
+pub(crate) fn of_pod(pod: &Pod) -> Vec<String> {
     let status = pod.status.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default().into_iter();
     let unscheduled = conditions
@@ -65,7 +69,7 @@ fn of_pod(pod: &Pod) -> Vec<String> {
         .filter_map(|c| c.message);
     let containers = status.container_statuses.unwrap_or_default();
     let stuck = containers.iter().filter_map(of_container);
-    unscheduled.chain(stuck).map(|reason| format!("  pod {name}: {reason}")).collect()
+    unscheduled.chain(stuck).collect()
 }
 
 fn of_container(container: &ContainerStatus) -> Option<String> {
@@ -131,14 +135,14 @@ mod tests {
         };
         let pull =
             json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}});
-        assert_eq!(pod(container(pull)), ["  pod a: ErrImagePull: not found"]);
+        assert_eq!(pod(container(pull)), ["ErrImagePull: not found"]);
         let ended =
             json!({"lastState": {"terminated": {"exitCode": 1, "message": "no such flag\n"}}});
-        assert_eq!(pod(container(ended)), ["  pod a: ended with code 1 no such flag"]);
-        assert_eq!(pod(container(json!({}))), ["  pod a: it runs, but is not ready"]);
+        assert_eq!(pod(container(ended)), ["ended with code 1 no such flag"]);
+        assert_eq!(pod(container(json!({}))), ["it runs, but is not ready"]);
         let full = json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
         ]});
-        assert_eq!(pod(full), ["  pod a: 0/1 nodes are available"]);
+        assert_eq!(pod(full), ["0/1 nodes are available"]);
     }
 }

@@ -165,7 +165,7 @@ impl Default for Values {
 }
 
 /// The version of this program, of its images and of its chart.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Values {
     /// `registry/tulle-NAME:tag`, or `@digest`.

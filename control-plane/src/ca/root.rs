@@ -103,7 +103,7 @@ impl Root {
     }
 
     /// When who signs expires: nothing that it signs may outlive it.
-    pub(super) fn not_after(&self) -> OffsetDateTime {
+    pub fn not_after(&self) -> OffsetDateTime {
         self.not_after
     }
 

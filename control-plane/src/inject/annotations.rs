@@ -198,6 +198,24 @@ fn unknown(name: &str) -> String {
     }
 }
 
+/// What is wrong with a label of our prefix, on a pod or a namespace, that nothing reads.
+pub fn unknown_label(name: &str, value: &str) -> Option<String> {
+    if !name.starts_with(ANNOTATION) || name == LABEL {
+        return None;
+    }
+    let (name, value) = (name.to_owned(), value.to_owned());
+    let known = !slips([(&name, &value)].into_iter())
+        .iter()
+        .any(|(_, slip)| matches!(slip, Slip::Unknown(_)));
+    Some(if known {
+        format!("label {name} does nothing: it must be an annotation of the pods")
+    } else if edit_distance(LABEL, &name) <= 4 {
+        format!("label {name} is unknown and does nothing; is {LABEL} meant?")
+    } else {
+        format!("label {name} is unknown and does nothing")
+    })
+}
+
 /// How many characters must be inserted, removed or replaced to get from one to the other
 /// (Levenshtein).
 fn edit_distance(from: &str, to: &str) -> usize {
@@ -289,6 +307,21 @@ mod tests {
         }
         for silent in ["tulle.dev/injected", "example.org/exclude-inbound-ports"] {
             assert_eq!(parse(silent, "x"), Ok((Overrides::default(), vec![])));
+        }
+    }
+
+    #[test]
+    fn labels_that_do_nothing() {
+        for (name, reason) in [
+            ("tulle.dev/injekt", Some("is tulle.dev/inject meant?")),
+            ("tulle.dev/dns", Some("it must be an annotation of the pods")),
+            ("tulle.dev/sauerkraut", Some("is unknown and does nothing")),
+            ("tulle.dev/inject", None),
+            ("example.org/injekt", None),
+        ] {
+            let said = unknown_label(name, "true");
+            assert_eq!(said.is_some(), reason.is_some(), "{name}");
+            assert!(said.unwrap_or_default().ends_with(reason.unwrap_or_default()), "{name}");
         }
     }
 

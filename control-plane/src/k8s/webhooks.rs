@@ -71,8 +71,9 @@ pub(super) async fn write(
     }
 }
 
-/// Two webhooks of one name cannot be: one asks for what namespaces want, the other for single pods elsewhere.
-fn configuration(namespace: &str, root: &Root, settings: &Webhook) -> Value {
+/// The configuration of a control plane in `namespace`. Two webhooks of one name cannot be: one asks for what namespaces want,
+/// the other for single pods elsewhere.
+pub fn configuration(namespace: &str, root: &Root, settings: &Webhook) -> Value {
     let excluded: Vec<&str> = [namespace, "kube-system"]
         .into_iter()
         .chain(settings.excluded_namespaces.iter().map(String::as_str))

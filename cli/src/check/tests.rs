@@ -1,0 +1,531 @@
+//! A healthy cluster, and what is said of it when one thing is changed.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use tulle_control_plane::{ca::root::Root, inject::Injection, k8s};
+
+use super::{
+    report::Severity,
+    snapshot::{Admission, Answer, Port, Right, Sidecar, Snapshot},
+    *,
+};
+use crate::install::{self, INJECTION, NAME, VERSION};
+
+const NOW: i64 = 1_800_000_000;
+
+fn encoded(text: &str) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    json!(STANDARD.encode(text))
+}
+
+fn named(name: &str, namespace: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": namespace}})
+}
+
+fn with(mut object: Value, more: &Value) -> Value {
+    install::merge(&mut object, more);
+    object
+}
+
+fn pod(name: &str, more: &Value) -> Value {
+    let pod = json!({
+        "metadata": {
+            "name": name, "namespace": "shop", "labels": {"app": name},
+            "annotations": {"tulle.dev/injected": VERSION},
+        },
+        "spec": {"initContainers": [{"name": "tulle-proxy"}], "containers": [{"name": "app"}]},
+        "status": {"phase": "Running", "initContainerStatuses": [
+            {"name": "tulle-proxy", "ready": true, "state": {"running": {"startedAt": "2020-01-01T00:00:00Z"}}},
+        ]},
+    });
+    with(pod, more)
+}
+
+/// Everything as it should be.
+fn healthy() -> Snapshot {
+    static ONCE: LazyLock<Snapshot> = LazyLock::new(make_healthy);
+    ONCE.clone()
+}
+
+fn make_healthy() -> Snapshot {
+    let root = Root::generate("cluster.local").expect("a root");
+    let secret = json!({"data": {
+        "tls.crt": encoded(&root.certificates), "tls.key": encoded(&root.key), "ca.crt": encoded(&root.roots),
+    }});
+    let pem = root.roots.clone();
+    let root = Root::from_pem(&root).expect("it is one");
+    let injection = Injection::default();
+    let webhooks = k8s::webhook_configuration("tulle-system", &root, &injection.webhook);
+    let template = json!({"metadata": {"labels": {"app.kubernetes.io/name": NAME}}});
+    let labels = json!({"metadata": {"labels": {"app.kubernetes.io/name": NAME}}});
+    let control_plane = json!({"status": {
+        "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+    }});
+    let binding = json!({"subjects": [{"name": NAME, "namespace": "tulle-system"}]});
+    let kinds = install::gateway_kinds().into_iter().chain(install::kinds()).collect();
+    let lease = |name: &str, namespace: &str, holder: &str| {
+        with(
+            named(name, namespace),
+            &json!({
+                "metadata": {"managedFields": [{"time": "2027-01-15T08:00:00Z"}]},
+                "spec": {"holderIdentity": holder, "renewTime": "2027-01-15T08:00:00.000000Z"},
+            }),
+        )
+    };
+    let objects = [
+        (
+            "nodes",
+            vec![with(
+                named("node1", ""),
+                &json!({"status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64"}}}),
+            )],
+        ),
+        ("node-leases", vec![lease("node1", "kube-node-lease", "node1")]),
+        (
+            "namespaces",
+            vec![
+                named("tulle-system", ""),
+                with(
+                    named("shop", ""),
+                    &json!({"metadata": {"labels": {"tulle.dev/inject": "enabled"}}}),
+                ),
+                named("outside", ""),
+            ],
+        ),
+        (
+            "pods",
+            vec![
+                with(with(named("cp-1", "tulle-system"), &labels), &control_plane),
+                pod("server", &json!({})),
+            ],
+        ),
+        ("kinds", kinds),
+        ("roots", vec![with(named("tulle-roots", "shop"), &json!({"data": {"roots.pem": pem}}))]),
+        ("clusterrolebinding", vec![binding.clone()]),
+        ("rolebinding", vec![binding]),
+        ("clusterrole", vec![json!({})]),
+        ("role", vec![json!({})]),
+        ("serviceaccount", vec![json!({})]),
+        (
+            "deployment",
+            vec![json!({
+                "spec": {"replicas": 1, "template": template}, "status": {"availableReplicas": 1},
+            })],
+        ),
+        ("service", vec![json!({"spec": install::service()})]),
+        ("slices", vec![json!({"endpoints": [{"conditions": {"ready": true}}]})]),
+        ("secret", vec![secret]),
+        ("lease", vec![lease(NAME, "tulle-system", "cp-1")]),
+        (
+            "injection",
+            vec![
+                json!({"data": {INJECTION.1: tulle_api::yaml::to_string(&injection).expect("plain data")}}),
+            ],
+        ),
+        ("injector", vec![webhooks]),
+    ];
+    let ports = [15014, 15010, 15017].map(|port| Port {
+        pod: "cp-1".to_owned(),
+        port,
+        said: Answer::Said(200, "ready".to_owned()),
+    });
+    let sidecar =
+        Sidecar { connected: Some(true), not_after: Some(NOW + 20 * 3600), pending: None };
+    Snapshot {
+        namespace: "tulle-system".to_owned(),
+        now: NOW,
+        version: "v1.36.0".to_owned(),
+        objects: objects.into_iter().collect(),
+        ports: ports.into(),
+        admissions: [("shop".to_owned(), Admission::Injected)].into(),
+        sidecars: [("shop/server".to_owned(), sidecar)].into(),
+        ..Snapshot::default()
+    }
+}
+
+fn said(report: &Report) -> Vec<String> {
+    report.findings().map(|f| format!("{} {}", f.code, f.object)).collect()
+}
+
+#[test]
+fn of_a_healthy_cluster_there_is_nothing_to_say() {
+    let report = all(&healthy());
+    assert_eq!(said(&report), [""; 0], "{}", report.text(false));
+    assert!(report.healthy());
+    assert!(report.text(false).ends_with("\nall is well\n"), "{}", report.text(false));
+    assert_eq!(said(&before(&healthy())), [""; 0]);
+}
+
+type Change = fn(&mut Snapshot);
+
+fn change(snapshot: &mut Snapshot, what: &'static str, more: &Value) {
+    let object =
+        snapshot.objects.get_mut(what).and_then(|all| all.last_mut()).expect("there is one");
+    install::merge(object, more);
+}
+
+fn add(snapshot: &mut Snapshot, what: &'static str, object: Value) {
+    snapshot.objects.entry(what).or_default().push(object);
+}
+
+fn remove(snapshot: &mut Snapshot, what: &'static str) {
+    snapshot.objects.remove(what);
+}
+
+/// A change, and the only thing that may be said then.
+const BROKEN: [(Change, &str); 34] = [
+    (|s| s.version = "v1.29.3".to_owned(), "kubernetes-version Kubernetes v1.29.3"),
+    (
+        |s| change(s, "nodes", &json!({"status": {"nodeInfo": {"operatingSystem": "windows"}}})),
+        "no-node the nodes",
+    ),
+    (
+        |s| change(s, "node-leases", &json!({"spec": {"renewTime": "2027-01-15T08:05:00Z"}})),
+        "clock Node node1",
+    ),
+    (
+        |s| change(s, "node-leases", &json!({"spec": {"renewTime": "2027-01-15T08:00:41Z"}})),
+        "lease Lease tulle-system/tulle-control-plane",
+    ),
+    (
+        |s| change(s, "lease", &json!({"spec": {"holderIdentity": "cp-0"}})),
+        "lease Lease tulle-system/tulle-control-plane",
+    ),
+    (|s| remove(s, "lease"), "lease Lease tulle-system/tulle-control-plane"),
+    (
+        |s| {
+            add(
+                s,
+                "webhooks",
+                json!({"metadata": {"name": "linkerd-proxy-injector-webhook-config"}, "webhooks": [{"name": "linkerd-proxy-injector.linkerd.io", "rules": [{"resources": ["pods"]}]}]}),
+            )
+        },
+        "other-mesh MutatingWebhookConfiguration linkerd-proxy-injector-webhook-config",
+    ),
+    (
+        |s| drop(s.objects.get_mut("kinds").expect("kinds").remove(0)),
+        "kind-missing CustomResourceDefinition grpcroutes.gateway.networking.k8s.io",
+    ),
+    (
+        |s| change(s, "kinds", &json!({"spec": {"versions": null}})),
+        "kind-old CustomResourceDefinition trafficpolicies.tulle.dev",
+    ),
+    (
+        |s| {
+            s.denied.push(Right {
+                role: "ClusterRole",
+                verb: "list".to_owned(),
+                resource: "pods".to_owned(),
+            })
+        },
+        "right-missing ClusterRole tulle-control-plane",
+    ),
+    (
+        |s| {
+            remove(s, "rolebinding");
+            s.denied.push(Right {
+                role: "Role",
+                verb: "get".to_owned(),
+                resource: "secrets tulle-ca".to_owned(),
+            })
+        },
+        "binding-missing RoleBinding tulle-system/tulle-control-plane",
+    ),
+    (
+        |s| change(s, "rolebinding", &json!({"subjects": [{"name": "other"}]})),
+        "binding-wrong RoleBinding tulle-system/tulle-control-plane",
+    ),
+    (|s| remove(s, "secret"), "ca-missing Secret tulle-system/tulle-ca"),
+    (
+        |s| change(s, "secret", &json!({"data": {"tls.key": null}})),
+        "ca-broken Secret tulle-system/tulle-ca",
+    ),
+    (
+        |s| {
+            s.now += 3650 * 86_400 - 6 * 86_400 - (s.now - now());
+            s.sidecars.clear()
+        },
+        "ca-ending Secret tulle-system/tulle-ca",
+    ),
+    (
+        |s| change(s, "roots", &json!({"data": {"roots.pem": "others"}})),
+        "roots-wrong ConfigMap shop/tulle-roots",
+    ),
+    (|s| remove(s, "roots"), "roots-missing ConfigMap shop/tulle-roots"),
+    (
+        |s| change(s, "injector", &json!({"webhooks": null})),
+        "webhook-empty MutatingWebhookConfiguration tulle-injector",
+    ),
+    (
+        |s| {
+            remove(s, "injector");
+            s.admissions.insert("shop".to_owned(), Admission::Bare);
+        },
+        "webhook-missing MutatingWebhookConfiguration tulle-injector",
+    ),
+    (
+        |s| drop(s.admissions.insert("shop".to_owned(), Admission::Bare)),
+        "not-injected Namespace shop",
+    ),
+    (
+        |s| {
+            drop(
+                s.admissions
+                    .insert("shop".to_owned(), refused("failed calling webhook \"x\": EOF")),
+            )
+        },
+        "webhook-fails MutatingWebhookConfiguration tulle-injector",
+    ),
+    (
+        |s| {
+            drop(
+                s.admissions
+                    .insert("shop".to_owned(), refused("violates PodSecurity \"baseline\"")),
+            )
+        },
+        "sidecar-refused Namespace shop",
+    ),
+    (
+        |s| change(s, "deployment", &json!({"spec": {"replicas": 0}, "status": null})),
+        "no-replicas Deployment tulle-system/tulle-control-plane",
+    ),
+    (
+        |s| change(s, "service", &json!({"spec": {"selector": {"a": "b"}}})),
+        "service-wrong Service tulle-system/tulle-control-plane",
+    ),
+    (
+        |s| change(s, "slices", &json!({"endpoints": []})),
+        "no-endpoints Service tulle-system/tulle-control-plane",
+    ),
+    (
+        |s| s.ports[2].said = Answer::Unreached("dial tcp: i/o timeout".to_owned()),
+        "port-blocked Pod tulle-system/cp-1",
+    ),
+    (
+        |s| {
+            add(
+                s,
+                "pods",
+                pod(
+                    "late",
+                    &json!({"metadata": {"annotations": null}, "spec": {"initContainers": null}}),
+                ),
+            )
+        },
+        "no-sidecar Pod shop/late",
+    ),
+    (
+        |s| change(s, "pods", &json!({"metadata": {"annotations": {"tulle.dev/dsn": "true"}}})),
+        "unknown-annotation Pod shop/server",
+    ),
+    (
+        |s| {
+            change(
+                s,
+                "pods",
+                &json!({"status": {"initContainerStatuses": [{"name": "tulle-proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}),
+            )
+        },
+        "sidecar-stuck Pod shop/server",
+    ),
+    (
+        |s| {
+            change(
+                s,
+                "pods",
+                &json!({"status": {"initContainerStatuses": [{"name": "tulle-proxy", "ready": false, "state": {"running": {"startedAt": "2020-01-01T00:00:00Z"}}}]}}),
+            )
+        },
+        "sidecar-not-ready Pod shop/server",
+    ),
+    (
+        |s| s.sidecars.get_mut("shop/server").expect("it").connected = Some(false),
+        "sidecar-disconnected Pod shop/server",
+    ),
+    (
+        |s| s.sidecars.get_mut("shop/server").expect("it").not_after = Some(NOW + 3600),
+        "certificate-ending Pod shop/server",
+    ),
+    (
+        |s| {
+            add(
+                s,
+                "MeshTLS",
+                with(
+                    named("strict", "shop"),
+                    &json!({"status": {"conditions": [{"type": "Accepted", "status": "True"}, {"type": "InForce", "status": "False", "reason": "Rejected", "message": "on 1 of 2"}]}}),
+                ),
+            )
+        },
+        "policy-not-in-force MeshTLS shop/strict",
+    ),
+    (|s| drop(s.refused.insert("secret", "forbidden".to_owned())), "unchecked secret"),
+];
+
+fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+fn refused(why: &str) -> Admission {
+    Admission::Refused { why: why.to_owned(), also_without: false }
+}
+
+#[test]
+fn one_cause_is_one_finding() {
+    for (broken, expected) in BROKEN {
+        let mut snapshot = healthy();
+        broken(&mut snapshot);
+        let report = all(&snapshot);
+        assert_eq!(said(&report), [expected], "{}", report.text(false));
+        let finding = report.findings().next().expect("there is one");
+        assert!(!finding.problem.is_empty() && !finding.remedy.is_empty(), "{finding:?}");
+        let problem = finding.severity == Severity::Problem;
+        assert_eq!(report.healthy(), !problem, "{finding:?}");
+    }
+}
+
+#[test]
+fn the_webhook_is_compared_field_by_field() {
+    for (pointer, value, code) in [
+        ("/webhooks/0/clientConfig/caBundle", json!("b3RoZXI="), "webhook-ca"),
+        ("/webhooks/1/clientConfig/service/port", json!(444), "webhook-wrong"),
+        ("/webhooks/0/failurePolicy", json!("Ignore"), "webhook-wrong"),
+        ("/webhooks/0/namespaceSelector", json!({}), "webhook-wrong"),
+    ] {
+        let mut snapshot = healthy();
+        let injector = snapshot.objects.get_mut("injector").expect("it");
+        *injector[0].pointer_mut(pointer).expect("a field") = value;
+        // What follows from it is not said.
+        snapshot.admissions.insert("shop".to_owned(), refused("failed calling webhook"));
+        let expected = format!("{code} MutatingWebhookConfiguration tulle-injector");
+        assert_eq!(said(&all(&snapshot)), [expected]);
+    }
+}
+
+#[test]
+fn a_choice_is_a_note() {
+    let mut snapshot = healthy();
+    let mut injection = Injection::default();
+    injection.webhook.failure_policy = tulle_control_plane::inject::FailurePolicy::Ignore;
+    let yaml = tulle_api::yaml::to_string(&injection).expect("plain data");
+    change(&mut snapshot, "injection", &json!({"data": {INJECTION.1: yaml}}));
+    let Some(Ok(root)) = snapshot.root() else { unreachable!("a root") };
+    let webhooks = k8s::webhook_configuration("tulle-system", &root, &injection.webhook);
+    snapshot.objects.insert("injector", vec![webhooks]);
+    let report = all(&snapshot);
+    assert_eq!(said(&report), ["webhook-ignore MutatingWebhookConfiguration tulle-injector"]);
+    assert!(report.healthy(), "notes do no harm");
+}
+
+#[test]
+fn policies_of_the_network_are_read() {
+    let policy = |namespace: &str, spec: &Value| {
+        with(named("p", namespace), &json!({"spec": with(json!({"podSelector": {}}), spec)}))
+    };
+    let everyone = json!([{}]);
+    for (namespace, spec, found) in [
+        ("tulle-system", json!({"policyTypes": ["Ingress"]}), true),
+        ("tulle-system", json!({"ingress": everyone}), false),
+        ("tulle-system", json!({"ingress": [{"from": [{"namespaceSelector": {}}]}]}), true),
+        (
+            "tulle-system",
+            json!({"ingress": [{"ports": [{"port": "grpc"}, {"port": 15017}]}]}),
+            false,
+        ),
+        (
+            "tulle-system",
+            json!({"ingress": [{"ports": [{"port": 15000, "endPort": 15020}]}]}),
+            false,
+        ),
+        (
+            "tulle-system",
+            json!({"ingress": [{"ports": [{"port": 15017}]}, {"from": [{"namespaceSelector": {"matchLabels": {"tulle.dev/inject": "enabled"}}}]}]}),
+            false,
+        ),
+        ("tulle-system", json!({"podSelector": {"matchLabels": {"app": "other"}}}), false),
+        ("tulle-system", json!({"policyTypes": ["Egress"]}), false),
+        ("shop", json!({"policyTypes": ["Ingress"]}), false),
+        ("shop", json!({"policyTypes": ["Egress"]}), true),
+        (
+            "shop",
+            json!({"policyTypes": ["Egress"], "egress": [{"to": [{"podSelector": {}}]}]}),
+            true,
+        ),
+        (
+            "shop",
+            json!({"policyTypes": ["Egress"], "egress": [{"to": [{"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}}]}]}),
+            false,
+        ),
+        (
+            "shop",
+            json!({"policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}),
+            false,
+        ),
+        (
+            "shop",
+            json!({"policyTypes": ["Egress"], "podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["server"]}]}}),
+            false,
+        ),
+        ("outside", json!({"policyTypes": ["Egress"]}), false),
+    ] {
+        let mut snapshot = healthy();
+        add(&mut snapshot, "networkpolicies", policy(namespace, &spec));
+        let expected: &[_] = match found {
+            true => &[format!("networkpolicy NetworkPolicy {namespace}/p")],
+            false => &[],
+        };
+        assert_eq!(said(&all(&snapshot)), expected, "{namespace}: {spec}");
+    }
+}
+
+#[test]
+fn without_an_installation_only_that_is_said() {
+    let mut snapshot = healthy();
+    remove(&mut snapshot, "deployment");
+    assert_eq!(
+        said(&all(&snapshot))[0],
+        "deployment-missing Deployment tulle-system/tulle-control-plane"
+    );
+    remove(&mut snapshot, "clusterrolebinding");
+    assert_eq!(
+        said(&all(&snapshot)),
+        ["not-installed Deployment tulle-system/tulle-control-plane"]
+    );
+}
+
+#[test]
+fn each_right_of_a_role_is_asked_about() {
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["tulle.dev"], "resources": ["*/status"], "verbs": ["patch"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a", "b"], "verbs": ["get"]},
+    ]);
+    let all = probe::expand(&rules);
+    assert_eq!(all.len(), 2 + install::kinds().len() + 2);
+    assert!(all.contains(&json!({"verb": "patch", "group": "tulle.dev", "resource": "meshtls", "subresource": "status", "name": ""})));
+    assert!(all.contains(
+        &json!({"verb": "get", "group": "", "resource": "secrets", "subresource": "", "name": "b"})
+    ));
+}
+
+#[test]
+fn metrics_are_understood() {
+    let metrics =
+        "# HELP x\ntulle_control_plane_connected 1\ntulle_cert_not_after_seconds 1800000000\n";
+    let said = probe::read(metrics, None);
+    assert_eq!((said.connected, said.not_after), (Some(true), Some(1_800_000_000)));
+    assert_eq!(probe::read("tulle_cert_not_after_seconds 0\n", None).not_after, None);
+}
+
+#[test]
+fn the_json_form_is_stable() {
+    let mut snapshot = healthy();
+    remove(&mut snapshot, "secret");
+    let json = all(&snapshot).json();
+    assert_eq!((&json["healthy"], &json["version"]), (&json!(false), &json!(VERSION)));
+    let finding = json["findings"][0].as_object().expect("a finding");
+    let fields: Vec<_> = finding.keys().map(String::as_str).collect();
+    assert_eq!(fields, ["area", "code", "object", "problem", "remedy", "severity"]);
+    assert_eq!((&finding["code"], &finding["severity"]), (&json!("ca-missing"), &json!("problem")));
+}
