@@ -29,7 +29,9 @@ use std::{
 use clap::{Parser, ValueEnum};
 
 use crate::cluster as reach;
+pub(crate) use probe::sidecar;
 use report::Report;
+pub(crate) use snapshot::Sidecar;
 use snapshot::Snapshot;
 
 /// Find out whether Tulle is healthy, or can be installed.

@@ -1,5 +1,8 @@
 //! The way to a cluster: which one, and objects of any kind in it.
 
+pub(crate) mod ask;
+pub(crate) mod pods;
+
 use std::path::PathBuf;
 
 use kube::{
@@ -34,6 +37,12 @@ pub(crate) enum Unreachable {
 }
 
 impl Reach {
+    /// Whether somebody has said which cluster.
+    pub(crate) fn is_said(&self) -> bool {
+        let variable = std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
+        self.kubeconfig.is_some() || self.context.is_some() || variable
+    }
+
     /// A client. Nothing is sent yet.
     pub(crate) async fn client(&self) -> Result<Client, Unreachable> {
         let unknown = |error: &dyn std::error::Error| Unreachable::Kubeconfig(chain(error));

@@ -77,6 +77,8 @@ enum Command {
     /// Open a pod's or a Service's port at an address of this machine, for example for a browser.
     Forward(ForwardArgs),
     /// End a mesh and remove everything of it.
+    #[command(after_help = "Examples:\n  \
+        tulle local down")]
     Down {
         #[command(flatten)]
         name: Name,
@@ -115,6 +117,9 @@ struct Name {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tulle local up deploy/samples/bookstore\n  \
+    tulle local up deploy/samples/bookstore --detach     and come back when everything is ready")]
 struct UpArgs {
     /// Directory with Kubernetes YAML.
     #[arg(value_name = "DIR")]
@@ -155,6 +160,9 @@ impl UpArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tulle local status\n  \
+    tulle local status -o json | jq .problems")]
 struct StatusArgs {
     #[command(flatten)]
     name: Name,
@@ -170,6 +178,9 @@ enum Format {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tulle local logs bookstore/client -c tulle-proxy\n  \
+    tulle local logs client -f")]
 struct LogsArgs {
     /// The pod: its name, or the beginning of it up to a dash, with or without NAMESPACE/.
     pod: String,
@@ -184,6 +195,8 @@ struct LogsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tulle local exec bookstore/client -c client -- curl -s http://reviews:9080/reviews/1")]
 struct ExecArgs {
     /// The pod: its name, or the beginning of it up to a dash, with or without NAMESPACE/.
     pod: String,
@@ -198,6 +211,9 @@ struct ExecArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tulle local forward svc/productpage 9080     http://127.0.0.1:9080 is it, until ctrl-C\n  \
+    tulle local forward reviews-v1 :9080         at a port that is free")]
 struct ForwardArgs {
     /// A pod as for `exec`, or svc/NAME or svc/NAMESPACE/NAME.
     #[arg(value_name = "POD|svc/NAME")]
@@ -255,6 +271,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Pause { hostname } => pause(&hostname).map_err(process("holding a pod")),
         Command::Container { launch } => become_container(&launch),
     }
+}
+
+/// Whether a mesh of this name runs.
+pub(crate) fn runs(name: &str) -> bool {
+    state::State::of(name).socket().exists()
 }
 
 /// What a command writes to stdout in a container of a mesh; for other commands of `tulle`. `pod` may

@@ -6,6 +6,7 @@
 
 mod check;
 mod cluster;
+mod completion;
 mod inject;
 mod install;
 mod local;
@@ -18,7 +19,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Tulle, a service mesh.
 #[derive(Debug, Parser)]
@@ -57,6 +58,8 @@ enum Command {
     Wait(wait::Args),
     /// Look into a sidecar.
     Proxy(proxy::Args),
+    /// Print the script by which a shell completes commands and options.
+    Completion(completion::Args),
     /// Print the version of this program.
     Version,
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Inject(args) => inject::run(&args).map_err(Into::into),
         Command::Wait(args) => wait::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
+        Command::Completion(args) => completion::run(&args, Cli::command()).map_err(Into::into),
         Command::Version => version().map_err(Into::into),
     };
     tulle_runtime::log::flush();
@@ -105,12 +109,40 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+    #[test]
+    fn every_command_has_examples() {
+        fn walk(path: &str, command: &clap::Command, without: &mut Vec<String>) {
+            let mut below = command.get_subcommands().filter(|c| !c.is_hide_set()).peekable();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if below.peek().is_none() && !help.contains("Examples:") {
+                without.push(path.to_owned());
+            }
+            below.for_each(|command| {
+                walk(&format!("{path} {}", command.get_name()), command, without);
+            });
+        }
+        let mut without = Vec::new();
+        walk("tulle", &Cli::command(), &mut without);
+        assert_eq!(without, ["tulle version"]);
+    }
+
+    #[test]
+    fn shells_complete_what_there_is() {
+        for shell in
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
+        {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tulle", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            for word in ["check", "completion", "kubeconfig", "status"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
     }
 }

@@ -1,12 +1,37 @@
 //! `tulle-control-plane`.
 
-use std::process::ExitCode;
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
+use http::Method;
 use tulle_control_plane::{config::Config, run};
+use tulle_runtime::http::ask;
+
+/// Print an answer of the running control plane's admin socket.
+#[derive(Debug, Parser)]
+#[command(name = "tulle-control-plane ctl")]
+struct Ctl {
+    /// What to get, for example /debug/streams.
+    path: String,
+    /// The socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/tulle/admin.sock")]
+    admin_socket: PathBuf,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // For `kubectl exec` and `tulle proxy status`: the image has no other program that could ask.
+    if env::args_os().nth(1).is_some_and(|first| first == "ctl") {
+        return match ctl(&Ctl::parse_from(env::args_os().skip(1))).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&*error),
+        };
+    }
     let config = Config::parse();
     if let Err(error) = tulle_runtime::log::init(&config.log) {
         return fail(&error);
@@ -14,6 +39,15 @@ async fn main() -> ExitCode {
     let outcome = serve(config).await;
     tulle_runtime::log::flush();
     outcome
+}
+
+async fn ctl(ctl: &Ctl) -> Result<(), Box<dyn std::error::Error>> {
+    let (status, body) = ask(&ctl.admin_socket, Method::GET, &ctl.path).await?;
+    io::stdout().write_all(&body)?;
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(format!("{}: {status}", ctl.path).into()),
+    }
 }
 
 async fn serve(config: Config) -> ExitCode {

@@ -5,15 +5,12 @@
 //! only the kubelet knows. Whatever changes or reveals is on a Unix
 //! socket that only this container can open.
 
-use std::{fmt, path::Path, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::time::timeout;
 use tulle_runtime::{
     http::{Handler, TIME, answer, text},
     log, metrics,
@@ -139,44 +136,6 @@ pub(crate) fn set_filter(current: &log::Filter, filter: &[u8]) -> Response<Bytes
 
 pub(crate) fn json_answer(value: &serde_json::Value) -> Response<Bytes> {
     answer(StatusCode::OK, "application/json", format!("{value:#}\n"))
-}
-
-/// No answer from the proxy in this container.
-#[derive(Debug, thiserror::Error)]
-#[error("no answer on the admin socket {socket}: {reason}; is `tulle-proxy run` running here?")]
-pub struct Unanswered {
-    socket: String,
-    reason: String,
-}
-
-/// Asks the proxy that listens on `socket`.
-///
-/// # Errors
-/// If nothing listens there, or it does not answer in HTTP.
-pub async fn call(
-    socket: &Path,
-    method: Method,
-    path: &str,
-) -> Result<(StatusCode, Bytes), Unanswered> {
-    let unanswered = |reason: &dyn fmt::Display| Unanswered {
-        socket: socket.display().to_string(),
-        reason: reason.to_string(),
-    };
-    let io = UnixStream::connect(socket).await.map_err(|e| unanswered(&e))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(io)).await.map_err(|e| unanswered(&e))?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::HOST, "tulle-proxy")
-        .body(Full::<Bytes>::default())
-        .map_err(|e| unanswered(&e))?;
-    let response = sender.send_request(request).await.map_err(|e| unanswered(&e))?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(|e| unanswered(&e))?.to_bytes();
-    connection.abort();
-    Ok((status, body))
 }
 
 #[cfg(test)]

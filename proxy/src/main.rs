@@ -11,11 +11,11 @@ use clap::{Parser, Subcommand};
 use http::Method;
 use tokio::time::{Instant, sleep};
 use tulle_proxy::{
-    admin, agent, config,
+    agent, config,
     redirect::{self, Options},
     run::{self, DRAIN_DEADLINE},
 };
-use tulle_runtime::log;
+use tulle_runtime::{http::ask, log};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -82,11 +82,11 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 
 /// Starts the drain and returns when it is over, or its deadline has passed.
 async fn drain(socket: &Path) -> Result<(), Failure> {
-    admin::call(socket, Method::POST, "/drain").await?;
+    ask(socket, Method::POST, "/drain").await?;
     let deadline = Instant::now() + DRAIN_DEADLINE;
     while Instant::now() < deadline {
         // A proxy that is gone has drained.
-        let Ok((_, state)) = admin::call(socket, Method::GET, "/drain").await else {
+        let Ok((_, state)) = ask(socket, Method::GET, "/drain").await else {
             break;
         };
         if state.trim_ascii() == b"\"drained\"" {
@@ -98,7 +98,7 @@ async fn drain(socket: &Path) -> Result<(), Failure> {
 }
 
 async fn ctl(socket: &Path, path: &str) -> Result<(), Failure> {
-    let (status, body) = admin::call(socket, Method::GET, path).await?;
+    let (status, body) = ask(socket, Method::GET, path).await?;
     io::stdout().write_all(&body)?;
     if !status.is_success() {
         return Err(format!("{path}: {status}").into());

@@ -3,6 +3,7 @@
 //! are bounded: strangers can reach it, and the kubelet must. Over TCP no page in a browser gets an
 //! answer ([`Names`]).
 
+mod ask;
 mod browser;
 
 use std::{
@@ -21,7 +22,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub use self::browser::Names;
+pub use self::{
+    ask::{Unanswered, ask},
+    browser::Names,
+};
 use crate::{drain::Drain, room::Room};
 
 /// Connections at once. Probes of slow applications hold theirs as long as they take.

@@ -39,13 +39,23 @@ fi
 check "healthy: it finds nothing" eventually 30 quiet
 says "healthy: and says so" "all is well" tulle check
 
+# --- into sidecars
+check "tulle proxy status: all are in sync" eventually 20 tulle proxy status
+says "tulle proxy status: a line each" "shop/client" tulle proxy status
+says "tulle proxy config asks the sidecar of a cluster" "spiffe://cluster.local/ns/shop/sa/default" tulle proxy config shop/client certs
+says "tulle proxy config: by the beginning of the name" '"identity"' tulle proxy config server -o json
+refuses "tulle proxy config: no such pod" "the cluster has no pod nobody with a sidecar" tulle proxy config nobody
+kubectl -n outside annotate pod stranger tulle.dev/injected=0 >/dev/null
+refuses "tulle proxy status: and who has no stream" "no stream" tulle proxy status
+kubectl -n outside annotate pod stranger tulle.dev/injected- >/dev/null
+
 # breaks WHAT EXPECTED PLANT UNDO: the last two are shell text, and EXPECTED may have some. What the control plane or a kubelet
 # puts right by itself is planted again.
 breaks() {
   local what=$1 expected=$2 plant=$3 undo=$4 try said
   [[ "$what $expected" =~ ${ONLY:-.} ]] || return 0
   for try in 1 2 3; do
-    eval "$plant" >/dev/null || { bad "$what" "it cannot be planted"; return; }
+    eval "$plant" >/dev/null || { said="it cannot be planted"; break; }
     said=$(finds "$(eval "echo \"$expected\"")") && break
   done
   if [ "$said" ]; then bad "$what" "$said"; else ok "$what"; fi
@@ -60,7 +70,7 @@ json.dump(object, sys.stdout)' > "$W/saved"; }
 again() { kubectl replace -f "$1" 2>/dev/null || kubectl create -f "$1"; }
 restored() { again "$W/saved"; }
 patch() { kubectl patch --type=json -p "$1" "${@:2}"; }
-make() { kubectl create -f -; }
+make() { kubectl apply -f -; }
 
 # --- injection
 WEBHOOK="MutatingWebhookConfiguration tulle-injector"; INJECTOR="mutatingwebhookconfiguration tulle-injector"

@@ -14,8 +14,11 @@ const OLDEST: u32 = 30;
 /// Clocks that differ by more make certificates look as if they were not valid yet.
 const SKEW: i64 = 60;
 
-/// What other meshes' webhooks are called by, and how a namespace or pod asks for each mesh.
-const MESHES: [(&str, &str, &str, &[&str]); 4] = [
+/// Its name, what its webhook is called by, and how a namespace asks for it: which label or annotation, and its values.
+type Mesh = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Other meshes.
+const MESHES: [Mesh; 4] = [
     ("Istio", "istio", "istio-injection", &["enabled"]),
     ("Linkerd", "linkerd", "linkerd.io/inject", &["enabled", "ingress"]),
     ("Kuma", "kuma", "kuma.io/sidecar-injection", &["enabled", "true"]),

@@ -6,9 +6,12 @@ use super::{
     gather::ours,
     report::Report,
     rights::upgrade,
-    snapshot::{Answer, Snapshot, ending, label, list, name, seconds, text},
+    snapshot::{Snapshot, ending, label, list, name, seconds, text},
 };
-use crate::install::{self, NAME, VERSION};
+use crate::{
+    cluster::ask::Answer,
+    install::{self, NAME, VERSION},
+};
 
 /// The holder renews the Lease every 2 s, and loses it after 15.
 const TERM: i64 = 30;

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{Method, Request, header};
-use http_body_util::BodyExt as _;
-use kube::{Client, client::Body};
+use http::Method;
+use kube::Client;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{
     Error, probe,
     snapshot::{Snapshot, name, text},
 };
-use crate::{cluster::chain, install::NAME};
+use crate::{
+    cluster::ask::{ask, message},
+    install::NAME,
+};
 
 /// Longest wait for an answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const AT_ONCE: usize = 16;
 
 /// What is read of the whole cluster.
-const LISTS: [(&str, &str); 15] = [
+const LISTS: [(&str, &str); 17] = [
     ("namespaces", "/api/v1/namespaces"),
     ("nodes", "/api/v1/nodes"),
     ("pods", "/api/v1/pods"),
@@ -33,6 +33,8 @@ const LISTS: [(&str, &str); 15] = [
     ("roots", "/api/v1/configmaps?fieldSelector=metadata.name%3Dtulle-roots"),
     ("HTTPRoute", "/apis/gateway.networking.k8s.io/v1/httproutes"),
     ("GRPCRoute", "/apis/gateway.networking.k8s.io/v1/grpcroutes"),
+    ("TCPRoute", "/apis/gateway.networking.k8s.io/v1/tcproutes"),
+    ("TLSRoute", "/apis/gateway.networking.k8s.io/v1/tlsroutes"),
     ("TrafficPolicy", "/apis/tulle.dev/v1alpha1/trafficpolicies"),
     ("MeshTLS", "/apis/tulle.dev/v1alpha1/meshtls"),
     ("AccessPolicy", "/apis/tulle.dev/v1alpha1/accesspolicies"),
@@ -144,36 +146,6 @@ async fn get(client: &Client, path: &str) -> Result<Value, (u16, String)> {
     match status {
         200..300 => Ok(said),
         _ => Err((status, message(&body))),
-    }
-}
-
-/// What the API server says of a failure, or the text as it is.
-pub(super) fn message(body: &str) -> String {
-    let said: Value = serde_json::from_str(body).unwrap_or_default();
-    said["message"].as_str().unwrap_or(body).trim().to_owned()
-}
-
-/// One question, whatever its answer.
-pub(super) async fn ask(
-    client: &Client,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-    patience: Duration,
-) -> Result<(u16, String), String> {
-    let body = body.map_or_else(Body::empty, |body| Body::from(Bytes::from(body.to_string())));
-    let request = Request::builder().method(method).uri(path);
-    let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-    let request = request.map_err(|error| error.to_string())?;
-    let answer = async {
-        let response = client.send(request).await.map_err(|error| chain(&error))?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| chain(&error))?;
-        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-    };
-    match timeout(patience, answer).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(format!("no answer within {} s", patience.as_secs())),
     }
 }
 

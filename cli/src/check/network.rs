@@ -18,6 +18,9 @@ type Port = (&'static str, i64);
 const XDS: Port = ("grpc", 15010);
 const WEBHOOK: Port = ("https-webhook", 15017);
 
+/// Policies, and the pods that they keep in.
+type Fenced<'a> = (Vec<&'a Value>, Vec<String>);
+
 /// One end of a connection that is a pod.
 struct End<'a> {
     namespace: &'a str,
@@ -56,7 +59,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         let remedy = remedy(&guards, &snapshot.namespace, what);
         report.problem("networkpolicy", titles(&guards), problem, remedy);
     }
-    let mut fenced: BTreeMap<String, (Vec<&Value>, Vec<String>)> = BTreeMap::new();
+    let mut fenced: BTreeMap<String, Fenced<'_>> = BTreeMap::new();
     for pod in pods {
         let from = end(snapshot, text(pod, "/metadata/namespace"), texts(pod, "labels"));
         let fences = selecting(snapshot, &from, Way::Egress);

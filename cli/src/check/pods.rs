@@ -231,8 +231,8 @@ fn lifetime(snapshot: &Snapshot) -> i64 {
 fn owner(pod: &Value) -> (String, String) {
     let namespace = text(pod, "/metadata/namespace");
     let owner = list(pod, "/metadata/ownerReferences").first();
-    let (mut kind, mut called) =
-        owner.map_or(("Pod", name(pod)), |owner| (text(owner, "/kind"), text(owner, "/name")));
+    let (mut kind, mut called) = owner
+        .map_or_else(|| ("Pod", name(pod)), |owner| (text(owner, "/kind"), text(owner, "/name")));
     let of_deployment = label(pod, "pod-template-hash")
         .and_then(|hash| called.strip_suffix(hash)?.strip_suffix('-'))
         .filter(|_| kind == "ReplicaSet");

@@ -11,8 +11,16 @@ use super::{
 };
 use crate::install::NAME;
 
-const KINDS: [&str; 6] =
-    ["HTTPRoute", "GRPCRoute", "TrafficPolicy", "MeshTLS", "AccessPolicy", "MeshConfig"];
+const KINDS: [&str; 8] = [
+    "HTTPRoute",
+    "GRPCRoute",
+    "TCPRoute",
+    "TLSRoute",
+    "TrafficPolicy",
+    "MeshTLS",
+    "AccessPolicy",
+    "MeshConfig",
+];
 /// Conditions, the cause of the others first, and what it is called if one does not hold.
 const CONDITIONS: [(&str, &str, &str); 3] = [
     ("Accepted", "policy-refused", "it is not accepted"),

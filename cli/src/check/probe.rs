@@ -10,12 +10,14 @@ use tokio::time::sleep;
 use tulle_control_plane::inject::{INJECTED, LABEL, PROXY};
 
 use super::{
-    gather::{AT_ONCE, ask, message},
-    snapshot::{Admission, Answer, Port, Right, Sidecar, Snapshot, list, name, place, text},
+    gather::AT_ONCE,
+    snapshot::{Admission, Port, Right, Sidecar, Snapshot, list, name, place, text},
 };
-use crate::install::{self, NAME};
+use crate::{
+    cluster::ask::{Answer, PATIENCE, ask, message, through},
+    install::{self, NAME},
+};
 
-const PATIENCE: Duration = Duration::from_secs(4);
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 
 /// Which rights of its roles the control plane lacks.
@@ -150,29 +152,6 @@ pub(super) async fn ports(client: &Client, snapshot: &Snapshot) -> Vec<Port> {
     Box::pin(each.buffered(AT_ONCE)).collect().await
 }
 
-/// Asks a pod by way of the API server. In `target` its name takes the place of `{}`.
-async fn through(client: &Client, pod: (&str, &str), target: &str, path: &str) -> Answer {
-    let (namespace, name) = pod;
-    let target = target.replace("{}", name);
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{target}/proxy{path}");
-    match ask(client, Method::GET, &path, None, PATIENCE).await {
-        Ok((status, body)) if !body.starts_with("{\"kind\":\"Status\"") => {
-            Answer::Said(status, body)
-        }
-        Ok((403, _)) => Answer::Forbidden,
-        Ok((status, body)) => {
-            let why = message(&body);
-            // Others come from who listens there.
-            let nobody = ["dial tcp", "timeout", "refused", "no route"];
-            match nobody.iter().any(|sign| why.contains(sign)) {
-                true => Answer::Unreached(why),
-                false => Answer::Said(status, why),
-            }
-        }
-        Err(why) => Answer::Unreached(why),
-    }
-}
-
 /// Creates a pod by dry run in each namespace whose pods get sidecars; where there is none, one in `default` that
 /// asks for it by its own label.
 pub(super) async fn admissions(
@@ -193,17 +172,14 @@ pub(super) async fn admissions(
                 }
             }
             Some((403, why)) if message(&why).contains("cannot create resource") => {
-                Admission::Forbidden
+                Admission::Untried("you may not create pods there, not even by dry run".to_owned())
             }
             Some((_, why)) => {
                 let without = create(client, &namespace, "disabled").await;
                 let also_without = !matches!(without, Some((201, _)));
                 Admission::Refused { why: message(&why), also_without }
             }
-            None => Admission::Refused {
-                why: "the API server does not answer".to_owned(),
-                also_without: true,
-            },
+            None => Admission::Untried("the API server did not answer in time".to_owned()),
         };
         (namespace, admission)
     });
@@ -257,10 +233,10 @@ pub(super) async fn sidecars(client: &Client, snapshot: &Snapshot) -> BTreeMap<S
     Box::pin(each.buffer_unordered(AT_ONCE)).collect().await
 }
 
-async fn sidecar(client: &Client, pod: (&str, &str)) -> Sidecar {
-    let metrics = match through(client, pod, "{}:15021", "/metrics").await {
-        Answer::Said(200, metrics) => metrics,
-        _ => return Sidecar::default(),
+/// What one says.
+pub(crate) async fn sidecar(client: &Client, pod: (&str, &str)) -> Sidecar {
+    let Answer::Said(200, metrics) = through(client, pod, "{}:15021", "/metrics").await else {
+        return Sidecar::default();
     };
     let pending = match through(client, pod, "{}:15021", "/ready").await {
         Answer::Said(503, said) => Some(said.trim().to_owned()),

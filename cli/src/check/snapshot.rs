@@ -8,7 +8,10 @@ use tulle_control_plane::{
     inject::{INJECTED, Injection, LABEL},
 };
 
-use crate::install::{INJECTION, NAME};
+use crate::{
+    cluster::ask::Answer,
+    install::{INJECTION, NAME},
+};
 
 /// A cluster at one time.
 #[derive(Debug, Clone, Default)]
@@ -51,17 +54,6 @@ pub(super) struct Port {
     pub(super) said: Answer,
 }
 
-/// An answer by way of the API server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// By whom was asked: status and text.
-    Said(u16, String),
-    /// The API server could not reach it, and why.
-    Unreached(String),
-    /// We may not ask.
-    Forbidden,
-}
-
 /// What became of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -71,19 +63,19 @@ pub(super) enum Admission {
     Bare,
     /// It was refused, why, and whether it is also without a sidecar.
     Refused { why: String, also_without: bool },
-    /// We may not create pods there.
-    Forbidden,
+    /// It could not be tried, and why.
+    Untried(String),
 }
 
 /// What a sidecar says.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Sidecar {
+pub(crate) struct Sidecar {
     /// Whether it has a stream to the control plane.
-    pub(super) connected: Option<bool>,
+    pub(crate) connected: Option<bool>,
     /// When its certificate ends, in seconds since 1970.
-    pub(super) not_after: Option<i64>,
+    pub(crate) not_after: Option<i64>,
     /// What it waits for, if it is not ready.
-    pub(super) pending: Option<String>,
+    pub(crate) pending: Option<String>,
 }
 
 impl Snapshot {

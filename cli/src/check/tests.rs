@@ -7,10 +7,13 @@ use tulle_control_plane::{ca::root::Root, inject::Injection, k8s};
 
 use super::{
     report::Severity,
-    snapshot::{Admission, Answer, Port, Right, Sidecar, Snapshot},
+    snapshot::{Admission, Port, Right, Sidecar, Snapshot},
     *,
 };
-use crate::install::{self, INJECTION, NAME, VERSION};
+use crate::{
+    cluster::ask::Answer,
+    install::{self, INJECTION, NAME, VERSION},
+};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -57,66 +60,17 @@ fn make_healthy() -> Snapshot {
     let root = Root::from_pem(&root).expect("it is one");
     let injection = Injection::default();
     let webhooks = k8s::webhook_configuration("tulle-system", &root, &injection.webhook);
-    let template = json!({"metadata": {"labels": {"app.kubernetes.io/name": NAME}}});
-    let labels = json!({"metadata": {"labels": {"app.kubernetes.io/name": NAME}}});
-    let control_plane = json!({"status": {
-        "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
-    }});
-    let binding = json!({"subjects": [{"name": NAME, "namespace": "tulle-system"}]});
-    let kinds = install::gateway_kinds().into_iter().chain(install::kinds()).collect();
-    let lease = |name: &str, namespace: &str, holder: &str| {
-        with(
-            named(name, namespace),
-            &json!({
-                "metadata": {"managedFields": [{"time": "2027-01-15T08:00:00Z"}]},
-                "spec": {"holderIdentity": holder, "renewTime": "2027-01-15T08:00:00.000000Z"},
-            }),
-        )
-    };
-    let objects = [
-        (
-            "nodes",
-            vec![with(
-                named("node1", ""),
-                &json!({"status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64"}}}),
-            )],
-        ),
-        ("node-leases", vec![lease("node1", "kube-node-lease", "node1")]),
-        (
-            "namespaces",
-            vec![
-                named("tulle-system", ""),
-                with(
-                    named("shop", ""),
-                    &json!({"metadata": {"labels": {"tulle.dev/inject": "enabled"}}}),
-                ),
-                named("outside", ""),
-            ],
-        ),
-        (
-            "pods",
-            vec![
-                with(with(named("cp-1", "tulle-system"), &labels), &control_plane),
-                pod("server", &json!({})),
-            ],
-        ),
-        ("kinds", kinds),
-        ("roots", vec![with(named("tulle-roots", "shop"), &json!({"data": {"roots.pem": pem}}))]),
-        ("clusterrolebinding", vec![binding.clone()]),
-        ("rolebinding", vec![binding]),
-        ("clusterrole", vec![json!({})]),
-        ("role", vec![json!({})]),
-        ("serviceaccount", vec![json!({})]),
-        (
-            "deployment",
-            vec![json!({
-                "spec": {"replicas": 1, "template": template}, "status": {"availableReplicas": 1},
-            })],
-        ),
-        ("service", vec![json!({"spec": install::service()})]),
-        ("slices", vec![json!({"endpoints": [{"conditions": {"ready": true}}]})]),
+    let sidecar =
+        Sidecar { connected: Some(true), not_after: Some(NOW + 20 * 3600), pending: None };
+    let ports = [15014, 15010, 15017].map(|port| Port {
+        pod: "cp-1".to_owned(),
+        port,
+        said: Answer::Said(200, "ready".to_owned()),
+    });
+    let mut objects = cluster_objects(&pem);
+    objects.extend(installed_objects());
+    objects.extend([
         ("secret", vec![secret]),
-        ("lease", vec![lease(NAME, "tulle-system", "cp-1")]),
         (
             "injection",
             vec![
@@ -124,14 +78,7 @@ fn make_healthy() -> Snapshot {
             ],
         ),
         ("injector", vec![webhooks]),
-    ];
-    let ports = [15014, 15010, 15017].map(|port| Port {
-        pod: "cp-1".to_owned(),
-        port,
-        said: Answer::Said(200, "ready".to_owned()),
-    });
-    let sidecar =
-        Sidecar { connected: Some(true), not_after: Some(NOW + 20 * 3600), pending: None };
+    ]);
     Snapshot {
         namespace: "tulle-system".to_owned(),
         now: NOW,
@@ -142,6 +89,62 @@ fn make_healthy() -> Snapshot {
         sidecars: [("shop/server".to_owned(), sidecar)].into(),
         ..Snapshot::default()
     }
+}
+
+type Objects = Vec<(&'static str, Vec<Value>)>;
+
+fn lease(name: &str, namespace: &str, holder: &str) -> Value {
+    let more = json!({
+        "metadata": {"managedFields": [{"time": "2027-01-15T08:00:00Z"}]},
+        "spec": {"holderIdentity": holder, "renewTime": "2027-01-15T08:00:00.000000Z"},
+    });
+    with(named(name, namespace), &more)
+}
+
+/// What is the cluster's.
+fn cluster_objects(pem: &str) -> Objects {
+    let linux = json!({"status": {"nodeInfo": {
+        "operatingSystem": "linux", "architecture": "amd64",
+    }}});
+    let enabled = json!({"metadata": {"labels": {"tulle.dev/inject": "enabled"}}});
+    let control_plane = json!({
+        "metadata": {"labels": {"app.kubernetes.io/name": NAME}},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let roots = json!({"data": {"roots.pem": pem}});
+    let namespaces =
+        vec![named("tulle-system", ""), with(named("shop", ""), &enabled), named("outside", "")];
+    vec![
+        ("nodes", vec![with(named("node1", ""), &linux)]),
+        ("node-leases", vec![lease("node1", "kube-node-lease", "node1")]),
+        ("namespaces", namespaces),
+        (
+            "pods",
+            vec![with(named("cp-1", "tulle-system"), &control_plane), pod("server", &json!({}))],
+        ),
+        ("roots", vec![with(named("tulle-roots", "shop"), &roots)]),
+        ("kinds", install::gateway_kinds().into_iter().chain(install::kinds()).collect()),
+    ]
+}
+
+/// What an installation brings.
+fn installed_objects() -> Objects {
+    let binding = json!({"subjects": [{"name": NAME, "namespace": "tulle-system"}]});
+    let template = json!({"metadata": {"labels": {"app.kubernetes.io/name": NAME}}});
+    let deployment = json!({
+        "spec": {"replicas": 1, "template": template}, "status": {"availableReplicas": 1},
+    });
+    vec![
+        ("clusterrolebinding", vec![binding.clone()]),
+        ("rolebinding", vec![binding]),
+        ("clusterrole", vec![json!({})]),
+        ("role", vec![json!({})]),
+        ("serviceaccount", vec![json!({})]),
+        ("deployment", vec![deployment]),
+        ("service", vec![json!({"spec": install::service()})]),
+        ("slices", vec![json!({"endpoints": [{"conditions": {"ready": true}}]})]),
+        ("lease", vec![lease(NAME, "tulle-system", "cp-1")]),
+    ]
 }
 
 fn said(report: &Report) -> Vec<String> {
@@ -174,7 +177,17 @@ fn remove(snapshot: &mut Snapshot, what: &'static str) {
 }
 
 /// A change, and the only thing that may be said then.
-const BROKEN: [(Change, &str); 34] = [
+const BROKEN: [(Change, &str); 35] = [
+    (
+        |s| {
+            change(
+                s,
+                "pods",
+                &json!({"status": {"initContainerStatuses": [{"name": "tulle-proxy", "state": {"terminated": {"finishedAt": "2027-01-15T07:59:00Z"}}}]}}),
+            );
+        },
+        "sidecar-stuck Pod shop/server",
+    ),
     (|s| s.version = "v1.29.3".to_owned(), "kubernetes-version Kubernetes v1.29.3"),
     (
         |s| change(s, "nodes", &json!({"status": {"nodeInfo": {"operatingSystem": "windows"}}})),
@@ -199,7 +212,7 @@ const BROKEN: [(Change, &str); 34] = [
                 s,
                 "webhooks",
                 json!({"metadata": {"name": "linkerd-proxy-injector-webhook-config"}, "webhooks": [{"name": "linkerd-proxy-injector.linkerd.io", "rules": [{"resources": ["pods"]}]}]}),
-            )
+            );
         },
         "other-mesh MutatingWebhookConfiguration linkerd-proxy-injector-webhook-config",
     ),
@@ -217,7 +230,7 @@ const BROKEN: [(Change, &str); 34] = [
                 role: "ClusterRole",
                 verb: "list".to_owned(),
                 resource: "pods".to_owned(),
-            })
+            });
         },
         "right-missing ClusterRole tulle-control-plane",
     ),
@@ -228,7 +241,7 @@ const BROKEN: [(Change, &str); 34] = [
                 role: "Role",
                 verb: "get".to_owned(),
                 resource: "secrets tulle-ca".to_owned(),
-            })
+            });
         },
         "binding-missing RoleBinding tulle-system/tulle-control-plane",
     ),
@@ -244,7 +257,7 @@ const BROKEN: [(Change, &str); 34] = [
     (
         |s| {
             s.now += 3650 * 86_400 - 6 * 86_400 - (s.now - now());
-            s.sidecars.clear()
+            s.sidecars.clear();
         },
         "ca-ending Secret tulle-system/tulle-ca",
     ),
@@ -273,7 +286,7 @@ const BROKEN: [(Change, &str); 34] = [
             drop(
                 s.admissions
                     .insert("shop".to_owned(), refused("failed calling webhook \"x\": EOF")),
-            )
+            );
         },
         "webhook-fails MutatingWebhookConfiguration tulle-injector",
     ),
@@ -282,7 +295,7 @@ const BROKEN: [(Change, &str); 34] = [
             drop(
                 s.admissions
                     .insert("shop".to_owned(), refused("violates PodSecurity \"baseline\"")),
-            )
+            );
         },
         "sidecar-refused Namespace shop",
     ),
@@ -311,7 +324,7 @@ const BROKEN: [(Change, &str); 34] = [
                     "late",
                     &json!({"metadata": {"annotations": null}, "spec": {"initContainers": null}}),
                 ),
-            )
+            );
         },
         "no-sidecar Pod shop/late",
     ),
@@ -325,7 +338,7 @@ const BROKEN: [(Change, &str); 34] = [
                 s,
                 "pods",
                 &json!({"status": {"initContainerStatuses": [{"name": "tulle-proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}),
-            )
+            );
         },
         "sidecar-stuck Pod shop/server",
     ),
@@ -335,7 +348,7 @@ const BROKEN: [(Change, &str); 34] = [
                 s,
                 "pods",
                 &json!({"status": {"initContainerStatuses": [{"name": "tulle-proxy", "ready": false, "state": {"running": {"startedAt": "2020-01-01T00:00:00Z"}}}]}}),
-            )
+            );
         },
         "sidecar-not-ready Pod shop/server",
     ),
@@ -356,7 +369,7 @@ const BROKEN: [(Change, &str); 34] = [
                     named("strict", "shop"),
                     &json!({"status": {"conditions": [{"type": "Accepted", "status": "True"}, {"type": "InForce", "status": "False", "reason": "Rejected", "message": "on 1 of 2"}]}}),
                 ),
-            )
+            );
         },
         "policy-not-in-force MeshTLS shop/strict",
     ),

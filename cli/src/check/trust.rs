@@ -70,8 +70,8 @@ fn roots(snapshot: &Snapshot, pem: &str, report: &mut Report) {
         })
     };
     for namespace in snapshot.all("namespaces").iter().filter(|namespace| needs(name(namespace))) {
-        let maps = snapshot.all("roots").iter();
-        let map = maps.filter(|map| text(map, "/metadata/namespace") == name(namespace)).next();
+        let mut maps = snapshot.all("roots").iter();
+        let map = maps.find(|map| text(map, "/metadata/namespace") == name(namespace));
         let object = format!("ConfigMap {}/tulle-roots", name(namespace));
         match map {
             None => {

@@ -111,9 +111,7 @@ fn admissions(snapshot: &Snapshot, report: &mut Report) {
         let object = format!("Namespace {namespace}");
         match admission {
             Admission::Injected => {}
-            Admission::Forbidden => {
-                report.unchecked(object, "you may not create pods there, not even by dry run");
-            }
+            Admission::Untried(why) => report.unchecked(object, why.as_str()),
             Admission::Bare if report.has(&EXPLAINED) || !asked => {}
             Admission::Bare => {
                 let problem = "a new pod gets no sidecar there";

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::admin;
+use tulle_runtime::http::ask;
 
 /// Time in which callers without sidecars, too, are told of another endpoint.
 const LEAST: Duration = Duration::from_secs(3);
@@ -86,7 +86,7 @@ impl Draining {
     async fn drain(&self) {
         let started = Instant::now();
         tracing::info!("Envoy is drained");
-        match admin::call(&self.envoy, Method::POST, "/healthcheck/fail").await {
+        match ask(&self.envoy, Method::POST, "/healthcheck/fail").await {
             Ok((status, _)) if status.is_success() => {}
             Ok((status, _)) => tracing::error!(%status, "Envoy does not drain"),
             Err(error) => tracing::error!(%error, "Envoy cannot be asked to drain"),
@@ -102,7 +102,7 @@ impl Draining {
 
     /// Whether a request is open. An Envoy that is gone has none.
     async fn is_busy(&self) -> bool {
-        let Ok((_, body)) = admin::call(&self.envoy, Method::GET, OPEN).await else {
+        let Ok((_, body)) = ask(&self.envoy, Method::GET, OPEN).await else {
             return false;
         };
         let text = String::from_utf8_lossy(&body);
