@@ -11,15 +11,16 @@ use std::{
 };
 
 /// A crate's folder and the crates of ours that it may use.
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("runtime", &[]),
     ("api", &[]),
     ("xds", &["proto"]),
     ("control-plane", &["xds", "api", "runtime", "proto"]),
-    ("proxy", &["xds", "runtime", "proto"]),
+    ("redirect", &["runtime"]),
+    ("proxy", &["xds", "runtime", "proto", "redirect"]),
     ("cli", &["api", "xds", "runtime", "control-plane"]),
-    ("tests", &["proto", "runtime", "api", "xds", "control-plane", "proxy", "cli"]),
+    ("tests", &["proto", "runtime", "api", "xds", "control-plane", "redirect", "proxy", "cli"]),
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.

@@ -19,7 +19,6 @@
 //! bytes are, they are answered or passed on; nothing here panics. Questions in flight are bounded.
 
 pub mod message;
-mod resolvers;
 mod tcp;
 mod udp;
 
@@ -35,7 +34,7 @@ use tokio::{
 };
 use tulle_runtime::seldom::Seldom;
 
-pub use resolvers::{MOST, Resolvers};
+pub use tulle_redirect::resolvers::{MOST, Resolvers};
 
 use crate::{mesh::Store, net::listen, telemetry::Dns as Metrics};
 use message::Question;

@@ -30,7 +30,6 @@ pub mod mesh;
 pub mod net;
 pub mod outbound;
 pub mod probe;
-pub mod redirect;
 pub mod request;
 pub mod run;
 pub mod stream;

@@ -12,8 +12,11 @@ use http::Method;
 use tokio::time::{Instant, sleep};
 use tulle_proxy::{
     agent, config,
-    redirect::{self, Options},
     run::{self, DRAIN_DEADLINE},
+};
+use tulle_redirect::{
+    proof,
+    rules::{self, Options},
 };
 use tulle_runtime::{http::ask, log};
 
@@ -38,7 +41,7 @@ enum Action {
     /// Enrol for a data plane that cannot do so itself, Envoy or gRPC; settings as for `run`
     Agent(agent::Options),
     /// Redirect the pod's traffic to the sidecar (needs NET_ADMIN)
-    Redirect(Options),
+    Redirect(Redirect),
     /// End inbound traffic of the running proxy, and wait until it has ended
     Drain,
     /// Print an answer of the running proxy's admin socket
@@ -46,6 +49,19 @@ enum Action {
         /// What to get, for example /debug/config
         path: String,
     },
+}
+
+/// How the pod's traffic comes to the sidecar.
+#[derive(Debug, clap::Args)]
+struct Redirect {
+    #[command(flatten)]
+    options: Options,
+    /// Print the rules for nft, and change nothing
+    #[arg(long)]
+    print: bool,
+    /// Wait until somebody else, tulle-cni, has redirected it, and change nothing (needs no right)
+    #[arg(long, conflicts_with = "print")]
+    wait: bool,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -57,7 +73,7 @@ fn main() -> ExitCode {
         Action::Agent(options) => config::Config::from_environment()
             .map_err(Failure::from)
             .and_then(|config| agent::run(config, &options).map_err(Failure::from)),
-        Action::Redirect(options) => redirect::run(&options).map_err(Failure::from),
+        Action::Redirect(asked) => redirect(&asked),
         Action::Drain => block_on(drain(&config::admin_socket())),
         Action::Ctl { path } => block_on(ctl(&config::admin_socket(), &path)),
     };
@@ -74,6 +90,16 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), Failure> {
     Ok(run::run(config::Config::from_environment()?)?)
+}
+
+fn redirect(asked: &Redirect) -> Result<(), Failure> {
+    if asked.wait {
+        return block_on(async { Ok(proof::wait(&asked.options).await?) });
+    }
+    if asked.print {
+        return Ok(io::stdout().write_all(rules::script(&asked.options)?.as_bytes())?);
+    }
+    Ok(rules::run(&asked.options)?)
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

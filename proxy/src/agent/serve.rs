@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use tokio::{sync::watch, time::timeout};
 use tonic::transport::Server;
+use tulle_redirect::rules::{SOURCE_V4, SOURCE_V6};
 use tulle_runtime::{
     drain,
     http::{Handler, Names, TIME, answer, serve_tcp, serve_unix, text},
@@ -36,7 +37,6 @@ use crate::{
     config::Config,
     net::listen::bind,
     probe::{Application, Probe, Probes},
-    redirect::{SOURCE_V4, SOURCE_V6},
     tls::{Certs, enroll::Enrolment},
 };
 

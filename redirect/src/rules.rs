@@ -1,4 +1,4 @@
-//! `tulle-proxy redirect`: makes the kernel hand a pod's TCP connections to the sidecar.
+//! Makes the kernel hand a pod's TCP connections to the sidecar.
 //!
 //! ```text
 //!  application ──► output ──────► 127.0.0.1:15001   except: our own uid, loopback, link-local, exclusions
@@ -22,10 +22,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use clap::Args;
+use clap::{Args, Parser as _};
 use ipnet::IpNet;
 
-use crate::dns::Resolvers;
+use crate::resolvers::Resolvers;
 
 /// Source of the inbound proxy's connections to the application, IPv4.
 pub const SOURCE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 41, 1);
@@ -76,14 +76,11 @@ pub struct Options {
     /// The resolvers whose DNS is redirected (default: those of /etc/resolv.conf)
     #[arg(long, value_delimiter = ',', value_name = "ADDRESSES")]
     pub resolvers: Vec<IpAddr>,
-    /// Print the rules for nft, and change nothing
-    #[arg(long)]
-    pub print: bool,
 }
 
 /// An IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
@@ -113,44 +110,63 @@ pub enum RedirectError {
     /// The resolvers.
     #[error("cannot read /etc/resolv.conf, whose resolvers' DNS is to be redirected: {0}")]
     Resolvers(io::Error),
-    /// The rules could not be printed.
-    #[error("cannot print: {0}")]
-    Print(#[from] io::Error),
+    /// The tools' folder.
+    #[error("cannot enter {tools}, where nft, iptables and ip should be: {reason}")]
+    Tools {
+        /// The folder.
+        tools: String,
+        /// Why.
+        reason: io::Error,
+    },
 }
 
-/// Programs the network namespace of this process.
+/// Programs the network namespace of this process, with the tools of this root.
 ///
 /// # Errors
 /// What the tools said, and what they need.
 pub fn run(options: &Options) -> Result<(), RedirectError> {
-    let options = &with_resolvers(options)?;
-    let ipv6 = ipv6_is_on(Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6"));
-    if options.print {
-        io::stdout().write_all(nft::script(options, ipv6).as_bytes())?;
-        return Ok(());
+    let options = options.clone().with_resolvers()?;
+    program(&options, ipv6_is_on())
+}
+
+/// The same with the tools of another root, `tools`, which this process enters for good: of a node
+/// one cannot tell which tools it has. Nothing is read of the pod, whose files this process does not
+/// see: the options say everything.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(options: &Options, tools: &Path) -> Result<(), RedirectError> {
+    // There is no /proc in there.
+    let ipv6 = ipv6_is_on();
+    rustix::process::chroot(tools).and_then(|()| rustix::process::chdir("/")).map_err(
+        |reason| RedirectError::Tools { tools: tools.display().to_string(), reason: reason.into() },
+    )?;
+    program(options, ipv6)
+}
+
+/// The rules, as text for `nft -f`.
+///
+/// # Errors
+/// If the pod's resolvers are needed and cannot be read.
+pub fn script(options: &Options) -> Result<String, RedirectError> {
+    let options = options.clone().with_resolvers()?;
+    Ok(nft::script(&options, ipv6_is_on()))
+}
+
+/// Rules first: whoever finds the source addresses knows that they are there ([`crate::proof`]).
+fn program(options: &Options, ipv6: bool) -> Result<(), RedirectError> {
+    if let Err(nft) = pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
+        with_iptables(options, ipv6).map_err(|failed| RedirectError::Rules {
+            nft: nft.to_string(),
+            iptables: failed.to_string(),
+        })?;
     }
-    add_source(&format!("{SOURCE_V4}/32"), &["scope", "host"])?;
     if ipv6 {
         // Deprecated from the start, so that the kernel never chooses it by itself; without
         // duplicate detection, so that it can be used at once.
         add_source(&format!("{SOURCE_V6}/128"), &["preferred_lft", "0", "nodad"])?;
     }
-    let nft = match pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
-        Ok(()) => return Ok(()),
-        Err(failed) => failed.to_string(),
-    };
-    with_iptables(options, ipv6)
-        .map_err(|failed| RedirectError::Rules { nft, iptables: failed.to_string() })
-}
-
-/// With the pod's resolvers, if they are needed and not given.
-fn with_resolvers(options: &Options) -> Result<Options, RedirectError> {
-    let mut options = options.clone();
-    if options.dns.is_some() && options.resolvers.is_empty() {
-        let found = Resolvers::of_this_pod().map_err(RedirectError::Resolvers)?;
-        options.resolvers = found.addresses().collect();
-    }
-    Ok(options)
+    add_source(&format!("{SOURCE_V4}/32"), &["scope", "host"])
 }
 
 fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
@@ -169,7 +185,8 @@ fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
 }
 
 /// Whether there is IPv6 in this network namespace, by the kernel's own switch.
-fn ipv6_is_on(switch: &Path) -> bool {
+pub(crate) fn ipv6_is_on() -> bool {
+    let switch = Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     std::fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
 }
 
@@ -184,6 +201,14 @@ fn add_source(address: &str, how: &[&str]) -> Result<(), RedirectError> {
         })?;
     }
     Ok(())
+}
+
+/// Options alone on a line.
+#[derive(Debug, clap::Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
 }
 
 /// A tool that did not do what it was told.
@@ -201,6 +226,8 @@ fn pipe(tool: &str, arguments: &[&str], input: &str) -> Result<(), Failed> {
     let failed = |reason: &dyn fmt::Display| Failed(format!("{tool}: {reason}"));
     let mut child = Command::new(tool)
         .args(arguments)
+        // Whoever calls a CNI plugin has a PATH of its own.
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -222,6 +249,44 @@ fn pipe(tool: &str, arguments: &[&str], input: &str) -> Result<(), Failed> {
 }
 
 impl Options {
+    /// What text with the options' names says, as injection writes it into an annotation.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<_> = text.split_whitespace().collect();
+        Self::from_words(&words)
+    }
+
+    /// What these arguments say.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn from_words(words: &[&str]) -> Result<Self, String> {
+        let line = Line::try_parse_from(words).map_err(|error| {
+            let said = error.to_string();
+            said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(line.options)
+    }
+
+    /// With the pod's resolvers, if they are needed and not given.
+    ///
+    /// # Errors
+    /// If the pod's `/etc/resolv.conf` cannot be read.
+    pub fn with_resolvers(mut self) -> Result<Self, RedirectError> {
+        if self.lacks_resolvers() {
+            let found = Resolvers::of_this_pod().map_err(RedirectError::Resolvers)?;
+            self.resolvers = found.addresses().collect();
+        }
+        Ok(self)
+    }
+
+    /// Whether resolvers are needed and not given.
+    pub fn lacks_resolvers(&self) -> bool {
+        self.dns.is_some() && self.resolvers.is_empty()
+    }
+
     /// Inbound ports that are never redirected.
     fn direct_inbound(&self) -> Vec<u16> {
         let mut ports = vec![self.inbound_port, self.status_port, self.probe_port];
@@ -243,7 +308,7 @@ impl Options {
     }
 
     /// Users whose connections are never redirected, the sidecar's own first.
-    fn direct_uids(&self) -> Vec<u32> {
+    pub(crate) fn direct_uids(&self) -> Vec<u32> {
         let mut uids = vec![self.proxy_uid];
         uids.extend(self.exclude_uids.iter().filter(|uid| **uid != self.proxy_uid));
         uids
@@ -274,10 +339,10 @@ impl Family {
         ranges.iter().filter(same).map(ToString::to_string).collect()
     }
 
-    fn source(self) -> String {
+    pub(crate) fn source(self) -> IpAddr {
         match self {
-            Self::V4 => SOURCE_V4.to_string(),
-            Self::V6 => SOURCE_V6.to_string(),
+            Self::V4 => SOURCE_V4.into(),
+            Self::V6 => SOURCE_V6.into(),
         }
     }
 }

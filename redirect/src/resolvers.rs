@@ -1,3 +1,5 @@
+//! Whom the pod asks for names.
+
 use std::{fs, io, net::IpAddr, path::Path};
 
 /// As many as the C library asks: a fourth one in `resolv.conf` is never used.
