@@ -47,7 +47,10 @@ pub const INJECTED: &str = "tulle.dev/injected";
 pub const PROXY: &str = "tulle-proxy";
 /// Name of the agent's container, in pods whose applications speak xDS themselves.
 pub const AGENT: &str = "tulle-agent";
-/// Name of the init container that redirects the pod's traffic to the sidecar.
+/// Annotation of pods whose traffic tulle-cni redirects: what, as options of `tulle-proxy redirect`.
+pub const REDIRECTION: &str = "tulle.dev/redirect";
+/// Name of the init container that redirects the pod's traffic to the sidecar, or waits until
+/// tulle-cni has.
 pub const REDIRECT: &str = "tulle-redirect";
 /// The sidecar's uid and gid: its own traffic is told apart by it.
 pub const PROXY_UID: i64 = 5050;
@@ -246,7 +249,7 @@ pub fn plan(
     }
     refuse_clashes(spec)?;
     let (overrides, mut warnings) = Overrides::parse(metadata.annotations.iter().flatten())?;
-    let annotations = BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]);
+    let mut annotations = BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]);
     let data_plane = overrides.data_plane.unwrap_or(settings.data_plane);
     if data_plane == DataPlane::Grpc {
         return Ok(Plan::Inject(Box::new(Additions {
@@ -262,6 +265,10 @@ pub fn plan(
     let probes = probes::plan(metadata, spec, &settings.probe_key);
     warnings.extend(probes.warnings);
     let redirect = sidecar::redirect(&overrides, settings);
+    if settings.cni {
+        let options = sidecar::redirection(&overrides, settings);
+        annotations.insert(REDIRECTION.to_owned(), options.join(" "));
+    }
     let proxy = sidecar::proxy(&overrides, probes.variable, settings);
     Ok(Plan::Inject(Box::new(Additions {
         annotations,

@@ -47,7 +47,7 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   disable_hugetlb_controller = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["/usr/lib/cni"]
+    bin_dirs = ["/run/cni/bin", "/usr/lib/cni"] # the first is for what a DaemonSet brings
     conf_dir = "/run/cni/net.d"
   [plugins.'io.containerd.cri.v1.runtime'.containerd]
     default_runtime_name = "runc"

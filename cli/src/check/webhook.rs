@@ -142,7 +142,7 @@ fn admissions(snapshot: &Snapshot, report: &mut Report) {
 fn remedy(namespace: &str, why: &str) -> String {
     if why.contains("PodSecurity") {
         return format!(
-            "kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite: the init container that redirects traffic needs NET_ADMIN and NET_RAW"
+            "kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite: the init container that redirects traffic needs NET_ADMIN and NET_RAW; or let tulle-cni redirect it (install with --set cni.enabled=true)"
         );
     }
     if why.contains("quota") {

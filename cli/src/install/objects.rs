@@ -1,6 +1,8 @@
 //! The objects of an installation, from its values: pure. `deploy/chart/templates` makes the same
 //! ones; a test compares them.
 
+mod cni;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -68,6 +70,9 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
             },
         }));
     }
+    if values.cni.enabled {
+        objects.extend(cni::objects(values));
+    }
     objects.push(json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": inside(NAME),
         "spec": {
@@ -84,6 +89,7 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
 pub(super) fn whatever(namespace: &str) -> Vec<Value> {
     let mut values = Values::default();
     values.network_policy.enabled = true;
+    values.cni.enabled = true;
     all(&values, namespace)
 }
 
@@ -100,8 +106,12 @@ const PORTS: [Port; 3] = [
 ];
 
 fn labels() -> Value {
+    labels_of(NAME)
+}
+
+fn labels_of(name: &str) -> Value {
     json!({
-        "app.kubernetes.io/name": NAME,
+        "app.kubernetes.io/name": name,
         "app.kubernetes.io/part-of": "tulle",
         "app.kubernetes.io/version": VERSION,
     })
@@ -180,11 +190,9 @@ fn template(values: &Values, namespace: &str) -> Value {
             {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         ],
     });
-    let secrets: Vec<Value> =
-        values.image.pull_secrets.iter().map(|name| json!({"name": name})).collect();
     for (field, value) in [
         ("priorityClassName", json!(control_plane.priority_class_name)),
-        ("imagePullSecrets", json!(secrets)),
+        ("imagePullSecrets", pull_secrets(values)),
         ("nodeSelector", json!(control_plane.node_selector)),
         ("tolerations", json!(control_plane.tolerations)),
     ] {
@@ -193,6 +201,10 @@ fn template(values: &Values, namespace: &str) -> Value {
         }
     }
     json!({"metadata": {"labels": pod_labels, "annotations": annotations}, "spec": spec})
+}
+
+fn pull_secrets(values: &Values) -> Value {
+    values.image.pull_secrets.iter().map(|name| json!({"name": name})).collect()
 }
 
 fn container(values: &Values) -> Value {

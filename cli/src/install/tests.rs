@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, path::Path, process::Command};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::MutatingWebhookConfiguration,
-        apps::v1::Deployment,
+        apps::v1::{DaemonSet, Deployment},
         core::v1::{ConfigMap, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
@@ -31,6 +31,7 @@ fn every_field_is_one_of_kubernetes() {
             "ClusterRoleBinding" => typed::<ClusterRoleBinding>(&object),
             "ConfigMap" => typed::<ConfigMap>(&object),
             "CustomResourceDefinition" => typed::<CustomResourceDefinition>(&object),
+            "DaemonSet" => typed::<DaemonSet>(&object),
             "Deployment" => typed::<Deployment>(&object),
             "MutatingWebhookConfiguration" => typed::<MutatingWebhookConfiguration>(&object),
             "NetworkPolicy" => typed::<NetworkPolicy>(&object),
@@ -57,7 +58,7 @@ fn the_control_plane_reads_what_is_installed_for_it() {
 }
 
 /// Values that reach every part of the templates.
-const TABLE: [&str; 8] = [
+const TABLE: [&str; 9] = [
     "{}",
     "{image: {registry: registry.example.org/a/b/, tag: '1.2', pullPolicy: Always, pullSecrets: [one, two]}}",
     "{image: {digests: {controlPlane: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', \
@@ -71,6 +72,8 @@ const TABLE: [&str; 8] = [
       proxyResources: {limits: {cpu: '1', memory: 1Gi}}, redirectResources: {requests: {cpu: null, memory: null}}, \
       webhook: {failurePolicy: Ignore, timeoutSeconds: 2, excludedNamespaces: [ops, 'ci-1']}}}",
     "{networkPolicy: {enabled: true}, global: {of: Helm}}",
+    "{cni: {enabled: true, binDir: /usr/lib/cni, confDir: /run/cni/net.d, log: debug, resources: {limits: {cpu: '1'}}}, \
+      image: {pullSecrets: [one], digests: {cni: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}}}",
 ];
 
 /// Objects as they are compared: by title, the text of injection.yaml as what it says.

@@ -31,22 +31,43 @@ pub(crate) struct Values {
     pub(super) injection: Sidecars,
     /// A NetworkPolicy for the control plane.
     pub(super) network_policy: NetworkPolicy,
+    /// tulle-cni, which redirects the traffic of pods in place of an init container of theirs: for
+    /// namespaces whose pods may not have `NET_ADMIN` (Pod Security `baseline` and `restricted`).
+    pub(super) cni: Cni,
+}
+
+/// tulle-cni on every node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Cni {
+    /// Whether it is there: a DaemonSet in `kube-system`. Pods that are there keep what they have until
+    /// they start anew.
+    pub(super) enabled: bool,
+    /// Where the nodes' runtime finds CNI plugins.
+    pub(super) bin_dir: String,
+    /// Where it finds the configuration of the network.
+    pub(super) conf_dir: String,
+    /// What to log: a level, or a filter.
+    pub(super) log: String,
+    /// What it asks for on each node, and may use at most.
+    pub(super) resources: Resources,
 }
 
 /// Where the images are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Image {
-    /// Registry, and path in it, of tulle-control-plane, tulle-proxy and tulle-redirect.
+    /// Registry, and path in it, of tulle-control-plane, tulle-proxy, tulle-redirect and tulle-cni.
     pub(super) registry: String,
-    /// Tag of all three; where it is empty, the version of this installation.
+    /// Tag of all four; where it is empty, the version of this installation.
     pub(super) tag: String,
     /// Digests, as `sha256:…`: each takes the place of the tag.
     pub(super) digests: Digests,
     /// When nodes fetch them.
     pub(super) pull_policy: PullPolicy,
-    /// Names of Secrets for the registry, in the control plane's namespace. A pod with a sidecar fetches
-    /// that one's images with its own pull secrets, or its ServiceAccount's.
+    /// Names of Secrets for the registry, in the control plane's namespace, and in `kube-system` for
+    /// tulle-cni. A pod with a sidecar fetches that one's images with its own pull secrets, or its
+    /// ServiceAccount's.
     pub(super) pull_secrets: Vec<String>,
 }
 
@@ -60,6 +81,8 @@ pub(super) struct Digests {
     pub(super) proxy: String,
     /// Of tulle-redirect.
     pub(super) redirect: String,
+    /// Of tulle-cni.
+    pub(super) cni: String,
 }
 
 /// The control plane's pods.
@@ -160,6 +183,16 @@ impl Default for Values {
                 webhook: injection.webhook,
             },
             network_policy: NetworkPolicy { enabled: false },
+            cni: Cni {
+                enabled: false,
+                bin_dir: "/opt/cni/bin".to_owned(),
+                conf_dir: "/etc/cni/net.d".to_owned(),
+                log: "info".to_owned(),
+                resources: Resources::new(
+                    &[("cpu", "10m"), ("memory", "16Mi")],
+                    &[("memory", "64Mi")],
+                ),
+            },
         }
     }
 }
@@ -191,6 +224,7 @@ impl Values {
             access_log_sample: (access_log_sample > 0).then_some(access_log_sample),
             dns,
             data_plane,
+            cni: self.cni.enabled,
             proxy_resources: self.injection.proxy_resources.clone(),
             redirect_resources: self.injection.redirect_resources.clone(),
             webhook: self.injection.webhook.clone(),

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use tulle_xds::model::Knob;
 
-use super::{DataPlane, INJECTED, LABEL, UnknownDataPlane};
+use super::{DataPlane, INJECTED, LABEL, REDIRECTION, UnknownDataPlane};
 use crate::convert::knobs::{self, ANNOTATION};
 
 /// Ports that do not lead to the sidecar.
@@ -120,7 +120,7 @@ impl Overrides {
                 knobs::parse(knob, value).map_err(bad)?;
             } else if name == LABEL {
                 warnings.push(format!("annotation {name} does nothing: it must be a label"));
-            } else if name != INJECTED {
+            } else if name != INJECTED && name != REDIRECTION {
                 warnings.push(unknown(name));
             }
         }
@@ -305,7 +305,9 @@ mod tests {
             let (_, warnings) = parse(name, "x").expect(name);
             assert!(warnings.len() == 1 && warnings[0].ends_with(warning), "{warnings:?}");
         }
-        for silent in ["tulle.dev/injected", "example.org/exclude-inbound-ports"] {
+        for silent in
+            ["tulle.dev/injected", "tulle.dev/redirect", "example.org/exclude-inbound-ports"]
+        {
             assert_eq!(parse(silent, "x"), Ok((Overrides::default(), vec![])));
         }
     }

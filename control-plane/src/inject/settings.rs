@@ -40,6 +40,8 @@ pub struct Settings {
     pub redirect_resources: Resources,
     /// Who carries the traffic of pods that do not say it.
     pub data_plane: DataPlane,
+    /// Whether tulle-cni redirects the traffic of pods, in place of an init container that may.
+    pub cni: bool,
     /// Makes the paths at which the kubelet's probes ask the sidecar. A random one by default: for
     /// the same output each time, give the same key each time.
     pub probe_key: ProbeKey,
@@ -116,6 +118,8 @@ pub struct Injection {
     pub dns: bool,
     /// Who carries the traffic of pods that do not say it.
     pub data_plane: DataPlane,
+    /// Whether tulle-cni redirects the traffic of pods, in place of an init container that may.
+    pub cni: bool,
     /// What the sidecar asks for, and may use at most.
     pub proxy_resources: Resources,
     /// The same for the init container.
@@ -221,6 +225,7 @@ impl Default for Injection {
             access_log_sample: None,
             dns: false,
             data_plane: DataPlane::default(),
+            cni: false,
             // No CPU limit: throttling a sidecar delays every request of the pod.
             proxy_resources: Resources::new(
                 &[("cpu", "10m"), ("memory", "20Mi")],
@@ -319,6 +324,7 @@ impl Injection {
             proxy_resources: self.proxy_resources.clone(),
             redirect_resources: self.redirect_resources.clone(),
             data_plane: self.data_plane,
+            cni: self.cni,
             probe_key: ProbeKey::random(),
         }
     }
@@ -374,7 +380,7 @@ mod tests {
     #[test]
     fn settings_are_what_the_file_says() {
         let text = "{proxyImage: r/p:1, redirectImage: r/r:1, imagePullPolicy: Always, dns: true,
-            controlPlane: 'c:1', logLevel: debug, accessLogSample: 7, dataPlane: envoy,
+            controlPlane: 'c:1', logLevel: debug, accessLogSample: 7, dataPlane: envoy, cni: true,
             proxyResources: {requests: {cpu: 1m}}, redirectResources: {limits: {memory: 1Mi}}}";
         let settings = parse(text).expect("good").settings();
         let expected = Settings {
@@ -389,6 +395,7 @@ mod tests {
             proxy_resources: Resources::new(&[("cpu", "1m")], &[]),
             redirect_resources: Resources::new(&[], &[("memory", "1Mi")]),
             data_plane: DataPlane::Envoy,
+            cni: true,
             probe_key: settings.probe_key.clone(),
         };
         assert_eq!(settings, expected);

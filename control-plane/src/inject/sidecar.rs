@@ -18,6 +18,9 @@ pub(super) const STATUS_PORT: i32 = 15021;
 /// DNS of the pod's first resolver, on loopback; of the others on the next two.
 pub(super) const DNS_PORT: i32 = 15053;
 
+/// Who waits for the redirection: not the sidecar's user, whose own connections are not redirected.
+const WAIT_UID: i64 = 5052;
+
 const PROGRAM: &str = "tulle-proxy";
 const TOKEN: (&str, &str) = ("tulle-token", "/var/run/secrets/tulle/token");
 const ROOTS: (&str, &str) = ("tulle-roots", "/var/run/secrets/tulle/roots");
@@ -35,34 +38,59 @@ const POD_FIELDS: [(&str, &str); 5] = [
     ("TULLE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
 ];
 
-/// The init container that programs the redirection and ends.
-///
-/// Kubernetes has no ambient capabilities: only uid 0 keeps those that are added.
-pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container {
-    let mut args = vec!["redirect".to_owned()];
-    args.extend(overrides.redirect.iter().cloned());
+/// What is to be redirected of the pod: options of `tulle-proxy redirect`, each followed by its value.
+pub(super) fn redirection(overrides: &Overrides, settings: &Settings) -> Vec<String> {
+    let mut options = overrides.redirect.clone();
     if dns(overrides, settings) {
-        args.extend(["--dns".to_owned(), DNS_PORT.to_string()]);
+        options.extend(["--dns".to_owned(), DNS_PORT.to_string()]);
     }
+    options
+}
+
+/// The init container that programs the redirection and ends; with tulle-cni, the one that ends once
+/// it finds the pod's traffic redirected.
+pub(super) fn redirect(overrides: &Overrides, settings: &Settings) -> Container {
+    let (image, wait, security) = match settings.cni {
+        true => (&settings.proxy_image, Some("--wait".to_owned()), unprivileged(WAIT_UID)),
+        false => (&settings.redirect_image, None, network_admin()),
+    };
+    let args = ["redirect".to_owned()].into_iter().chain(wait);
     Container {
         name: REDIRECT.to_owned(),
-        image: Some(settings.redirect_image.clone()),
+        image: Some(image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
         command: Some(vec![PROGRAM.to_owned()]),
-        args: Some(args),
+        args: Some(args.chain(redirection(overrides, settings)).collect()),
         resources: Some(resources(&settings.redirect_resources)),
-        security_context: Some(SecurityContext {
-            run_as_user: Some(0),
-            run_as_group: Some(0),
-            run_as_non_root: Some(false),
-            capabilities: Some(Capabilities {
-                add: Some(vec!["NET_ADMIN".to_owned(), "NET_RAW".to_owned()]),
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
-            ..confined()
-        }),
+        security_context: Some(security),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
+    }
+}
+
+/// Kubernetes has no ambient capabilities: only uid 0 keeps those that are added.
+fn network_admin() -> SecurityContext {
+    SecurityContext {
+        run_as_user: Some(0),
+        run_as_group: Some(0),
+        run_as_non_root: Some(false),
+        capabilities: Some(Capabilities {
+            add: Some(vec!["NET_ADMIN".to_owned(), "NET_RAW".to_owned()]),
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
+        ..confined()
+    }
+}
+
+/// What Pod Security's level `restricted` asks for, and a root that nothing writes to.
+fn unprivileged(user: i64) -> SecurityContext {
+    SecurityContext {
+        run_as_user: Some(user),
+        run_as_group: Some(user),
+        run_as_non_root: Some(true),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        ..confined()
     }
 }
 
@@ -116,14 +144,7 @@ pub(super) fn proxy(
             ..Lifecycle::default()
         }),
         resources: Some(resources(&settings.proxy_resources)),
-        security_context: Some(SecurityContext {
-            run_as_user: Some(PROXY_UID),
-            run_as_group: Some(PROXY_UID),
-            run_as_non_root: Some(true),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-            ..confined()
-        }),
+        security_context: Some(unprivileged(PROXY_UID)),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![
             mount(TOKEN, Some(true)),

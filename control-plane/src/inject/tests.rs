@@ -216,3 +216,47 @@ fn questions_about_names_go_to_our_own_sidecar_only() {
         assert_eq!(text.contains("TULLE_DNS_PORT"), redirected, "{data_plane:?}");
     }
 }
+
+/// Pod Security's level `restricted`, as far as containers can break it.
+#[test]
+fn with_cni_pods_are_of_the_restricted_level() {
+    for data_plane in [DataPlane::Tulle, DataPlane::Envoy, DataPlane::Grpc] {
+        let settings = Settings { cni: true, dns: true, data_plane, ..settings() };
+        let mut plain = pod(PLAIN);
+        let annotation = BTreeMap::from([("tulle.dev/exclude-uids".to_owned(), "7, 8".to_owned())]);
+        plain.metadata.annotations = Some(annotation);
+        let injected = inject(&plain, &labels("enabled"), &settings);
+        let Ok(Decision::Injected { pod, .. }) = injected else { panic!("not injected") };
+        let init = pod.spec.clone().and_then(|spec| spec.init_containers).expect("ours");
+        for container in &init {
+            let security = container.security_context.clone().expect("one");
+            let dropped = security.capabilities.expect("some");
+            assert_eq!((dropped.add, dropped.drop), (None, Some(vec!["ALL".to_owned()])));
+            assert_eq!(security.allow_privilege_escalation, Some(false));
+            assert_eq!((security.run_as_non_root, security.privileged), (Some(true), Some(false)));
+            assert_ne!(security.run_as_user, Some(0));
+            assert_eq!(security.seccomp_profile.expect("one").type_, "RuntimeDefault");
+        }
+        // What the plugin reads is what the pod waits for.
+        let said = pod.metadata.annotations.and_then(|mut all| all.remove(REDIRECTION));
+        let expected = match data_plane {
+            DataPlane::Tulle => Some("--exclude-uids 7,8 --dns 15053"),
+            DataPlane::Envoy => Some("--exclude-uids 7,8"),
+            DataPlane::Grpc => None,
+        };
+        assert_eq!(said.as_deref(), expected);
+        if let Some(options) = expected {
+            assert_eq!(init[0].name, REDIRECT);
+            assert_eq!(
+                init[0].image,
+                Some(settings.proxy_image.clone()),
+                "no other one is fetched"
+            );
+            let args = init[0].args.clone().unwrap_or_default().join(" ");
+            assert_eq!(args, format!("redirect --wait {options}"));
+            assert_ne!(init[0].security_context.clone().unwrap().run_as_user, Some(PROXY_UID));
+        }
+    }
+    let Ok(Decision::Injected { pod, .. }) = decide(PLAIN) else { panic!("not injected") };
+    assert!(!pod.metadata.annotations.expect("one").contains_key(REDIRECTION));
+}

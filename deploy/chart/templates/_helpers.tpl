@@ -4,6 +4,12 @@ app.kubernetes.io/part-of: tulle
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{- define "tulle.cni.labels" -}}
+app.kubernetes.io/name: tulle-cni
+app.kubernetes.io/part-of: tulle
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
 {{- define "tulle.selector" -}}
 app.kubernetes.io/name: tulle-control-plane
 {{- end }}
@@ -32,6 +38,7 @@ labels:
   "proxyImage" (include "tulle.image" (dict "root" . "name" "proxy" "digest" .Values.image.digests.proxy))
   "redirectImage" (include "tulle.image" (dict "root" . "name" "redirect" "digest" .Values.image.digests.redirect))
   "imagePullPolicy" .Values.image.pullPolicy
+  "cni" .Values.cni.enabled
   "controlPlane" (printf "tulle-control-plane.%s.svc:15010" .Release.Namespace) -}}
 {{- mergeOverwrite (dict) $values $where | mustToRawJson }}
 {{- end }}

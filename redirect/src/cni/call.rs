@@ -38,9 +38,9 @@ pub struct Failure {
 pub(crate) enum Code {
     Version = 1,
     Environment = 4,
+    Io = 5,
     Content = 6,
     Config = 7,
-    Io = 5,
     Redirect = 100,
 }
 
