@@ -26,7 +26,11 @@ const CUT_OFF: [&str; 5] =
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     let injected = snapshot.injected().count();
-    report.area("pods", format!("{injected} sidecars of version {VERSION} are connected"));
+    let good = match report.has(&DOWN) {
+        true => format!("{injected} sidecars serve with what they know"),
+        false => format!("{injected} sidecars of version {VERSION} are connected"),
+    };
+    report.area("pods", good);
     if !snapshot.known("pods") {
         return;
     }

@@ -28,7 +28,11 @@ const EXPLAINED: [&str; 11] = [
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     let enabled = snapshot.enabled().count();
-    report.area("injection", format!("pods of {enabled} namespaces get their sidecar"));
+    let good = match report.has(&DOWN) {
+        true => "it is set up, and waits for a control plane".to_owned(),
+        false => format!("pods of {enabled} namespaces get their sidecar"),
+    };
+    report.area("injection", good);
     let object = format!("MutatingWebhookConfiguration {INJECTOR}");
     let again = format!(
         "kubectl -n {} rollout restart deployment {NAME}; it is written anew then",
