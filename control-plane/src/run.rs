@@ -12,7 +12,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::transport::Server;
 use tulle_proto::{
@@ -59,7 +59,10 @@ use crate::{
     status::{self, Contributions},
 };
 
-/// How long open streams have to end once the process is asked to.
+/// How long a replica of a cluster goes on as before once it is asked to stop: until the nodes, and with them the API server, know
+/// that its Service leads elsewhere. A webhook that refused connections meanwhile would be pods refused.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long open streams have to end after that.
 const DRAIN: Duration = Duration::from_secs(5);
 /// HTTP/2 pings, so that a proxy whose node vanished does not stay in the list of streams.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -83,6 +86,7 @@ pub struct ControlPlane {
     pub readiness: Readiness,
     tasks: JoinSet<()>,
     trigger: Trigger,
+    linger: Duration,
 }
 
 /// Why the control plane cannot run.
@@ -196,14 +200,19 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     });
     serve_admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
-    Ok(ControlPlane { listen, status, readiness, tasks, trigger })
+    Ok(ControlPlane { listen, status, readiness, tasks, trigger, linger: linger(&config) })
+}
+
+fn linger(config: &Config) -> Duration {
+    if config.kubernetes { LINGER } else { Duration::ZERO }
 }
 
 impl ControlPlane {
-    /// Runs until `stop`, then lets open streams end.
+    /// Runs until `stop`, and a little longer in a cluster, then lets open streams end.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) {
         stop.await;
         tracing::info!("stopping");
+        sleep(self.linger).await;
         self.trigger.start();
         if timeout(DRAIN, self.trigger.finished()).await.is_err() {
             tracing::warn!("some streams did not end in time");
