@@ -1,0 +1,3 @@
+module tulle.dev/tests/skew
+
+go 1.24
