@@ -11,7 +11,10 @@ use std::{
 
 use clap::Parser;
 use tokio::time::Instant;
-use tulle_tests::scene::{Outcome, Stage};
+use tulle_tests::{
+    mesh::Place,
+    scene::{Outcome, Stage},
+};
 
 /// Runs the scenes of the demo.
 #[derive(Debug, Parser)]
@@ -31,6 +34,9 @@ struct Args {
     /// The runtime is killed: another list of scenes.
     #[arg(long, conflicts_with_all = ["envoy", "network", "control"])]
     crash: bool,
+    /// Those of the demo that make sense in a Kubernetes cluster, in that of KUBECONFIG, where Tulle is installed.
+    #[arg(long, conflicts_with_all = ["envoy", "network", "crash"])]
+    kubernetes: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
     #[arg(long)]
     small: bool,
@@ -53,6 +59,9 @@ async fn main() -> ExitCode {
     match Stage::new(&raw) {
         Ok(mut stage) => {
             (stage.small, stage.upload) = (args.small, args.upload);
+            if args.kubernetes {
+                stage.place = Place::Cluster;
+            }
             play(&args, stage, &raw).await
         }
         Err(error) => {
@@ -67,7 +76,10 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
     if args.control {
         println!("CONTROL: each scene does without what the mesh does for it, and must fail.");
     }
-    let wanted = |number| args.only.is_empty() || args.only.contains(&number);
+    let wanted = |number| {
+        (args.only.is_empty() || args.only.contains(&number))
+            && (!args.kubernetes || scenes::KUBERNETES.contains(&number))
+    };
     let mut outcomes = Vec::new();
     let all = match (args.envoy, args.network, args.crash) {
         (true, _, _) => scenes::ENVOY,

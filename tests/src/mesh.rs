@@ -1,5 +1,7 @@
 //! Drives the real `tulle local` as a person would: by its commands, and nothing else.
 
+mod cluster;
+mod processes;
 mod status;
 
 use std::{
@@ -41,6 +43,16 @@ pub struct Mesh {
     name: String,
     directory: TempDir,
     raw: PathBuf,
+    place: Place,
+}
+
+/// Where a mesh is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `tulle local` on this machine.
+    Machine,
+    /// The Kubernetes cluster of `KUBECONFIG`, in which Tulle is installed.
+    Cluster,
 }
 
 /// The sidecar of a mesh.
@@ -57,6 +69,7 @@ pub enum DataPlane {
 pub struct Edit {
     without: Option<Without>,
     path: PathBuf,
+    place: Place,
 }
 
 impl Mesh {
@@ -86,9 +99,21 @@ impl Mesh {
             fs::write(directory.path().join(file), text)?;
         }
         let name = format!("{}-{name}", own_name());
-        let mesh = Self { without: None, name, directory, raw: raw.to_owned() };
+        let (raw, place) = (raw.to_owned(), Place::Machine);
+        let mesh = Self { without: None, name, directory, raw, place };
         mesh.start(data_plane, options).await?;
         Ok(mesh)
+    }
+
+    /// The mesh of these files in a cluster.
+    pub async fn in_cluster(files: &Files, raw: &Path) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        for (file, text) in files {
+            fs::write(directory.path().join(file), text)?;
+        }
+        cluster::up(directory.path()).await?;
+        let (name, raw, place) = (own_name(), raw.to_owned(), Place::Cluster);
+        Ok(Self { without: None, name, directory, raw, place })
     }
 
     /// Starts it with more options of `up`, also again after its runtime has died.
@@ -114,7 +139,7 @@ impl Mesh {
 
     /// Puts a YAML file into its directory, for as long as the value lives.
     pub fn edit(&self, file: &str, yaml: &str) -> Result<Edit, Failure> {
-        let edit = Edit { path: self.path(file), without: self.without };
+        let edit = Edit { path: self.path(file), without: self.without, place: self.place };
         edit.save(yaml)?;
         Ok(edit)
     }
@@ -122,7 +147,9 @@ impl Mesh {
     /// Puts a YAML file into its directory, where it stays.
     pub fn save(&self, file: &str, yaml: &str) -> Result<(), Failure> {
         let text = self.without.map(|without| without.applied(yaml));
-        save(&self.path(file), text.as_deref().unwrap_or(yaml))
+        let path = self.path(file);
+        save(&path, text.as_deref().unwrap_or(yaml))?;
+        self.place.saved(&path)
     }
 
     /// YAML with the sidecar in it, as `tulle inject` makes it.
@@ -157,6 +184,9 @@ impl Mesh {
 
     /// What `tulle local status` says.
     pub async fn status(&self) -> Result<Status, Failure> {
+        if self.place == Place::Cluster {
+            return cluster::status().await;
+        }
         let text = output_of(self.tulle(&["status", "-o", "json"])).await?;
         serde_json::from_str(&text).map_err(|e| Failure(format!("status is no JSON: {e}\n{text}")))
     }
@@ -182,8 +212,15 @@ impl Mesh {
 
     /// A command in a container, not yet started.
     pub fn command(&self, pod: &Pod, container: &str, argv: &[&str]) -> Command {
-        let name = format!("{}/{}", pod.namespace, pod.name);
-        let mut command = self.tulle(&["exec", &name, "-c", container, "--"]);
+        let (namespace, pod) = (&pod.namespace, &pod.name);
+        let mut command = match self.place {
+            Place::Machine => {
+                self.tulle(&["exec", &format!("{namespace}/{pod}"), "-c", container, "--"])
+            }
+            Place::Cluster => {
+                cluster::kubectl(&["-n", namespace, "exec", pod, "-c", container, "--"])
+            }
+        };
         command.args(argv);
         command
     }
@@ -201,8 +238,12 @@ impl Mesh {
 
     /// A container's log so far.
     pub async fn logs(&self, pod: &Pod, container: &str) -> Result<String, Failure> {
-        let name = format!("{}/{}", pod.namespace, pod.name);
-        output_of(self.tulle(&["logs", &name, "-c", container])).await
+        let (namespace, pod) = (&pod.namespace, &pod.name);
+        output_of(match self.place {
+            Place::Machine => self.tulle(&["logs", &format!("{namespace}/{pod}"), "-c", container]),
+            Place::Cluster => cluster::kubectl(&["-n", namespace, "logs", pod, "-c", container]),
+        })
+        .await
     }
 
     /// Waits until a container's log has a line for which `wanted` holds, and returns it.
@@ -238,54 +279,12 @@ impl Mesh {
         serde_json::from_str(&text).map_err(|e| Failure(format!("config is no JSON: {e}\n{text}")))
     }
 
-    /// Where `tulle local` keeps what it needs.
-    pub fn state(&self) -> PathBuf {
-        Path::new(STATE).join(&self.name)
-    }
-
-    /// The processes of its runtime on the host: its first one, and the parent of that.
-    pub fn pids(&self) -> Result<Vec<String>, Failure> {
-        let pids = fs::read_to_string(self.state().join("runtime.pid"))?;
-        Ok(pids.split_whitespace().map(ToOwned::to_owned).collect())
-    }
-
-    /// A process in whose network namespace the mesh's bridge is.
-    pub fn outer_pid(&self) -> Result<String, Failure> {
-        Ok(self.pids()?.into_iter().next().unwrap_or_default())
-    }
-
-    /// Sends a signal to all processes of the mesh with this name, and to nobody else's; whether there was
-    /// one. The mesh has a process namespace of its own.
-    pub async fn signal(&self, signal: &str, program: &str) -> Result<bool, Failure> {
-        let pid = self.outer_pid()?;
-        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid"));
-        if namespace(&pid)? == namespace("self")? {
-            return Err(Failure(format!("{pid} is not inside of the mesh's process namespace")));
-        }
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-p", "-m", "pkill", &format!("-{signal}"), "-x", program]);
-        Ok(command.status().await?.success())
-    }
-
-    /// Kills the first process of a container with -9, which nobody in there could.
-    pub async fn kill(&self, pod: &Pod, container: &str) -> Result<(), Failure> {
-        let namespace = self.exec(pod, container, &["readlink", "/proc/1/ns/pid"]).await?;
-        let inside = |pid: &Path| {
-            fs::read_link(pid.join("ns/pid")).is_ok_and(|link| link == Path::new(namespace.trim()))
-        };
-        // The oldest of that namespace: numbers go around too seldom to matter.
-        let all = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
-        let pids = all.filter(|path| inside(path));
-        let pids = pids.filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
-        let pid = pids.min().ok_or_else(|| Failure(format!("{}: no process", pod.name)))?;
-        let mut kill = Command::new("kill");
-        kill.args(["-KILL", &pid.to_string()]);
-        output_of(kill).await.map(drop)
-    }
-
     /// Takes it down.
     pub async fn down(&self) -> Result<(), Failure> {
-        output_of(self.tulle(&["down"])).await.map(drop)
+        match self.place {
+            Place::Machine => output_of(self.tulle(&["down"])).await.map(drop),
+            Place::Cluster => cluster::down(self.directory.path()).await,
+        }
     }
 
     fn tulle(&self, words: &[&str]) -> Command {
@@ -296,19 +295,30 @@ impl Mesh {
     }
 }
 
+impl Place {
+    /// On this machine files are watched.
+    fn saved(self, file: &Path) -> Result<(), Failure> {
+        if self == Self::Cluster { cluster::apply(file) } else { Ok(()) }
+    }
+}
+
 impl Edit {
     /// Saves it anew. When that began.
     pub fn save(&self, yaml: &str) -> Result<Instant, Failure> {
         let now = Instant::now();
         let text = self.without.map(|without| without.applied(yaml));
         fs::write(&self.path, text.as_deref().unwrap_or(yaml))?;
+        self.place.saved(&self.path)?;
         Ok(now)
     }
 }
 
 impl Drop for Edit {
     fn drop(&mut self) {
-        // The directory goes with the mesh, if this does not.
+        // What this leaves goes with the mesh.
+        if self.place == Place::Cluster {
+            let _gone = cluster::delete(&self.path);
+        }
         let _gone = fs::remove_file(&self.path);
     }
 }

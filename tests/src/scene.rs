@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::part::{Part, SIDECARS, Without};
 use crate::{
-    mesh::{self, DataPlane, Files, Mesh},
+    mesh::{self, DataPlane, Files, Mesh, Place},
     traces::Traces,
 };
 
@@ -53,6 +53,8 @@ pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 pub struct Stage {
     /// The sidecar.
     pub data_plane: DataPlane,
+    /// Where the mesh is.
+    pub place: Place,
     /// A few thousand requests have to do.
     pub small: bool,
     /// MiB of the largest upload.
@@ -87,6 +89,7 @@ impl Stage {
         fs::create_dir_all(raw)?;
         Ok(Self {
             data_plane: DataPlane::Tulle,
+            place: Place::Machine,
             small: false,
             upload: 256,
             without: None,
@@ -150,7 +153,11 @@ impl Stage {
             mesh.down().await?;
         }
         if self.mesh.is_none() {
-            let mesh = Mesh::up(name, &made_of.1, self.data_plane, options, &self.raw).await?;
+            let (files, raw) = (&made_of.1, &self.raw);
+            let mesh = match self.place {
+                Place::Machine => Mesh::up(name, files, self.data_plane, options, raw).await?,
+                Place::Cluster => Mesh::in_cluster(files, raw).await?,
+            };
             self.mesh = Some(mesh);
             self.made_of = made_of;
         }

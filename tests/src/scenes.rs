@@ -147,6 +147,10 @@ pub(crate) const ALL: &[Scene] = &[
     },
 ];
 
+/// Which of them are played in a Kubernetes cluster, too. The others are about `tulle local` (1, 10), about what is on this
+/// machine's wire (2), or have there a test of another kind, in `tests/cluster` (9).
+pub(crate) const KUBERNETES: [u32; 4] = [4, 5, 6, 8];
+
 /// With stock Envoy in place of our own sidecar: for the tests, not for the demo.
 pub(crate) const ENVOY: &[Scene] = &[Scene {
     number: 1,
