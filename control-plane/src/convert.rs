@@ -102,6 +102,7 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::MeshConfig => mesh::config(name, value, faults),
         Kind::MeshTls => mesh::tls(name, value, faults),
         Kind::AccessPolicy => access::convert(name, value, faults),
+        Kind::Node => metadata::node(name, value, faults),
     }
 }
 

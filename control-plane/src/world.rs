@@ -29,8 +29,8 @@ use std::{
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
-        AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Object, ObjectRef,
-        Pod, ReferenceGrant, Route, Scope, Service, TrafficPolicy,
+        AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Node, Object,
+        ObjectRef, Pod, ReferenceGrant, Route, Scope, Service, TrafficPolicy,
     },
 };
 
@@ -74,6 +74,7 @@ pub struct World {
     mesh_tls: HashMap<Name, Arc<MeshTls>>,
     mesh_configs: HashMap<Name, Arc<MeshConfig>>,
     access: HashMap<Name, Arc<AccessPolicy>>,
+    nodes: HashMap<Arc<str>, Arc<Node>>,
     accounts: BTreeSet<Name>,
     routes: HashMap<ObjectRef, Arc<Route>>,
     grants: HashMap<Name, Arc<ReferenceGrant>>,
@@ -111,6 +112,7 @@ impl World {
             Event::Apply(Object::EndpointSlice(o)) => self.set_slice(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshTls(o)) => self.set_mesh_tls(&o.name, Some(&o), dirty),
             Event::Apply(Object::AccessPolicy(o)) => self.set_access(&o.name, Some(&o), dirty),
+            Event::Apply(Object::Node(o)) => self.set_node(&o.name.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
             Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o)) => {
                 self.set_route(&o.reference(), Some(&o), dirty);
@@ -137,6 +139,7 @@ impl World {
             Kind::MeshTls => self.set_mesh_tls(name, None, dirty),
             Kind::MeshConfig => self.set_mesh_config(name, None, dirty),
             Kind::AccessPolicy => self.set_access(name, None, dirty),
+            Kind::Node => self.set_node(&name.name, None, dirty),
             Kind::ServiceAccount => {
                 self.accounts.remove(name);
             }
@@ -243,11 +246,12 @@ impl World {
         self.mesh_tls.values().for_each(|o| add(Kind::MeshTls, &o.name, o));
         self.mesh_configs.values().for_each(|o| add(Kind::MeshConfig, &o.name, o));
         self.access.values().for_each(|o| add(Kind::AccessPolicy, &o.name, o));
+        self.nodes.values().for_each(|o| add(Kind::Node, &o.name, o));
         all.into_values().collect()
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 12] {
+    pub fn counts(&self) -> [(Kind, usize); 13] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -262,6 +266,7 @@ impl World {
             (Kind::MeshConfig, self.mesh_configs.len()),
             (Kind::MeshTls, self.mesh_tls.len()),
             (Kind::AccessPolicy, self.access.len()),
+            (Kind::Node, self.nodes.len()),
         ]
     }
 
@@ -402,6 +407,18 @@ impl World {
         if replace(&mut self.mesh_configs, name, new).is_some() {
             self.touch_every_pod(dirty);
         }
+    }
+
+    fn set_node(&mut self, name: &Arc<str>, new: Option<&Arc<Node>>, dirty: &mut Dirty) {
+        if replace(&mut self.nodes, name, new).is_some() {
+            let there = self.pods.values().filter(|pod| *pod.node == **name);
+            dirty.extend(there.map(|pod| Subject::Pod(pod.name.clone())));
+        }
+    }
+
+    /// The zone of a node; empty when unknown.
+    pub fn zone(&self, node: &str) -> &str {
+        self.nodes.get(node).map(|node| &*node.zone).unwrap_or_default()
     }
 
     fn touch_every_pod(&self, dirty: &mut Dirty) {

@@ -15,6 +15,7 @@ pub mod connect;
 pub mod eject;
 pub mod limits;
 pub mod local;
+pub mod near;
 pub mod pool;
 pub mod send;
 
@@ -34,6 +35,7 @@ use tulle_xds::model;
 use balance::{Candidates, Ticket};
 use eject::{Out, Outs, Streaks, Verdict};
 use limits::Limits;
+use near::Here;
 use pool::Connections;
 
 /// A set of interchangeable endpoints with its settings, limits and load.
@@ -41,6 +43,7 @@ use pool::Connections;
 pub struct Cluster {
     settings: ArcSwap<model::Cluster>,
     endpoints: ArcSwap<EndpointSet>,
+    here: ArcSwap<Here>,
     /// Locked by whoever swaps `endpoints` or `settings`.
     outs: Mutex<Outs>,
     limits: Limits,
@@ -59,7 +62,8 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with its first endpoints (of the same name).
     pub fn new(settings: model::Cluster, endpoints: model::Endpoints) -> Self {
-        let set = EndpointSet::new(EndpointState::all(endpoints, None), &Outs::default());
+        let (all, here) = (EndpointState::all(endpoints, None), Arc::<Here>::default());
+        let set = EndpointSet::new(all, &Outs::default(), &here);
         let label = match &settings.service {
             Some(service) => format!("{}:{}", service.host, service.port),
             None => settings.name.clone(),
@@ -71,6 +75,7 @@ impl Cluster {
             limits: Limits::new(settings.limits.clone()),
             settings: ArcSwap::from_pointee(settings),
             endpoints: ArcSwap::from_pointee(set),
+            here: ArcSwap::new(here),
             outs: Mutex::default(),
             ticket: Ticket::default(),
             local: false,
@@ -112,13 +117,22 @@ impl Cluster {
     pub fn set_endpoints(&self, endpoints: model::Endpoints) {
         let outs = self.outs();
         let all = EndpointState::all(endpoints, Some(&self.endpoints.load()));
-        self.endpoints.store(Arc::new(EndpointSet::new(all, &outs)));
+        self.endpoints.store(Arc::new(EndpointSet::new(all, &outs, &self.here.load())));
+    }
+
+    /// Takes where this workload is: some endpoints are for those who are near.
+    pub fn set_here(&self, here: Arc<Here>) {
+        let outs = self.outs();
+        if **self.here.load() != *here {
+            self.here.store(here);
+            self.rebuild(&outs);
+        }
     }
 
     /// Draws the conclusion from who is out.
     fn rebuild(&self, outs: &Outs) {
         let all = self.endpoints.load().all.clone();
-        self.endpoints.store(Arc::new(EndpointSet::new(all, outs)));
+        self.endpoints.store(Arc::new(EndpointSet::new(all, outs, &self.here.load())));
     }
 
     /// Takes in what an attempt said about its endpoint. `Some` if that leaves it out.
@@ -236,16 +250,22 @@ pub struct EndpointSet {
 }
 
 impl EndpointSet {
-    fn new(all: Vec<Arc<EndpointState>>, outs: &Outs) -> Self {
+    fn new(all: Vec<Arc<EndpointState>>, outs: &Outs, here: &Here) -> Self {
         let mut set = Self { all, eligible: Vec::new(), candidates: Candidates::new([]) };
-        let well = set.ready().filter(|state| !outs.is_out(state.id)).cloned();
-        set.eligible = well.collect();
+        set.eligible = set.near(here, |state| !outs.is_out(state.id));
         if set.eligible.is_empty() {
             // The others are gone since: one that fails is better than none.
-            set.eligible = set.ready().cloned().collect();
+            set.eligible = set.near(here, |_| true);
         }
         set.candidates = Candidates::new(set.eligible.iter().map(|e| e.told().weight));
         set
+    }
+
+    /// The ready ones of a sort that are for this workload.
+    fn near(&self, here: &Here, sort: impl Fn(&EndpointState) -> bool) -> Vec<Arc<EndpointState>> {
+        let ready = self.ready().filter(|state| sort(state)).cloned();
+        let told: Vec<_> = ready.map(|state| (state.told(), state)).collect();
+        here.keep(told.iter().map(|(told, state)| (Arc::clone(state), &told.near)).collect())
     }
 
     /// The ready endpoints; if there are none, those that still serve while they end.

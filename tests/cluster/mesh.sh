@@ -54,6 +54,18 @@ generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.
 k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
 soon "an edit is in force, and the status is about it" "2 2" generation
 
+# --- where endpoints are
+read -r a b <<<"$(k get pod -l app=server -o 'jsonpath={.items[*].status.podIP}')"
+node=$(kubectl get node -o 'jsonpath={.items[0].metadata.name}')
+sed "s/\[A\]/[$a]/; s/\[B\]/[$b]/; s/NODE/$node/" "$KT/mesh/near.yaml" | kubectl apply -f - >/dev/null
+kubectl label node "$node" topology.kubernetes.io/zone=here >/dev/null
+# served NAME: by whom, of 10 requests
+served() { get "http://$1:8080/near-$1?[1-10]" >/dev/null; log client | grep "\"/near-$1" | sed -n 's/.*"upstream":"\([^":]*\):.*/\1/p' | tail -n 10 | sort | uniq -c | tr -d '\n'; }
+only() { local by; by=$(served "$1"); [ "$(echo $by)" = "10 $2" ] || { echo "$by"; return 1; }; }
+check "internalTrafficPolicy Local: the endpoint on the own node, and no other" eventually 20 only local "$a"
+says "… none there: none" 503 get -o /dev/null -w '%{http_code}' http://away:8080/
+check "hints for zones: the endpoint for the node's zone" eventually 20 only zonal "$b"
+
 # --- the cluster's bad days: the load goes on all the while, and nothing fails; more of them in days.sh
 # in the pod by itself: what kubectl exec starts ends with the API server
 load() { k exec client -c client -- sh -c 'rm -f /tmp/stop /tmp/done; (while [ ! -e /tmp/stop ]; do curl -s -o /dev/null -m 10 --rate 100/s -w "%{http_code}\n" "http://server:8080/index.html?[1-100]"; done > /tmp/load; touch /tmp/done) > /dev/null 2>&1 < /dev/null &'; }

@@ -30,7 +30,7 @@ pub use access::{Access, AccessMode, AccessRule, Caller};
 pub use cluster::{
     Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
 };
-pub use endpoint::{Endpoint, Endpoints, Health};
+pub use endpoint::{Endpoint, Endpoints, Health, Near};
 pub use feature::{Feature, Features};
 pub use host::Host;
 pub use knob::{ClientCert, Form, Knob, Knobs};

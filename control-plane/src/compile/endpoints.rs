@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tulle_xds::model::{Endpoint, Endpoints, Health, SpiffeId};
+use tulle_xds::model::{Endpoint, Endpoints, Health, Near, SpiffeId};
 
 use super::{Settings, derived, names::Target, port, workload};
 use crate::world::{
@@ -56,7 +56,7 @@ fn of_service(
             continue;
         };
         for listed in &slice.endpoints {
-            let Some(pod) = pod_behind(world, listed) else {
+            let (Some(pod), Some(near)) = (pod_behind(world, listed), near(service, listed)) else {
                 continue;
             };
             let health = health(service, listed);
@@ -64,6 +64,7 @@ fn of_service(
                 let address = SocketAddr::new(*ip, port.port);
                 let endpoint = Endpoint {
                     zone: listed.zone.clone(),
+                    near: near.clone(),
                     ..endpoint(settings, address, health, pod)
                 };
                 add(&mut found, endpoint);
@@ -96,6 +97,17 @@ fn pod_behind<'a>(world: &'a World, listed: &SliceEndpoint) -> Option<Option<&'a
         // Slices written by hand may name no pod: the address tells.
         None => Some(listed.addresses.iter().find_map(|ip| world.pod_at(*ip)).map(|pod| &**pod)),
     }
+}
+
+/// Who is to use it. `None`: whoever is on its node, but which one that is is not said.
+fn near(service: &Service, listed: &SliceEndpoint) -> Option<Near> {
+    let node = match service.node_local {
+        true if listed.node.is_empty() => return None,
+        true => listed.node.clone(),
+        false => String::new(),
+    };
+    let (for_nodes, for_zones) = (listed.for_nodes.clone(), listed.for_zones.clone());
+    Some(Near { node, for_nodes, for_zones })
 }
 
 fn health(service: &Service, listed: &SliceEndpoint) -> Health {
@@ -148,5 +160,6 @@ fn endpoint(
             .unwrap_or_default(),
         revision: pod.map(workload::revision).unwrap_or_default(),
         zone: String::new(),
+        near: Default::default(),
     }
 }

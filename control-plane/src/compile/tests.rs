@@ -59,6 +59,7 @@ fn service(name: &str, app: &str, last: u8) -> Service {
             app_protocol: None,
         }],
         publish_not_ready: false,
+        node_local: false,
     }
 }
 
@@ -74,6 +75,9 @@ fn slice(name: &str, service: &str, pod: &Pod) -> EndpointSlice {
             terminating: false,
             pod: Some((pod.name.clone(), pod.uid.clone())),
             zone: "z".to_owned(),
+            node: "n1".to_owned(),
+            for_nodes: Vec::new(),
+            for_zones: Vec::new(),
             hostname: pod.name.name.to_string(),
         }],
     }
@@ -99,6 +103,7 @@ fn seen(world: &World, kind: Kind, name: &str, namespace: &str) -> Option<Resour
 
 mod access;
 mod direct;
+mod near;
 mod policies;
 mod routes;
 
@@ -238,6 +243,7 @@ fn object() -> impl Strategy<Value = Object> {
             let mut pod = pod(&format!("p{n}"), app, last);
             pod.uid = format!("uid-{}", u8::from(a));
             (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
+            pod.node = if c { "n1" } else { "n2" }.to_owned();
             Object::Pod(Arc::new(pod))
         }),
         3 => (small(), app(), 0..4_u8, any::<[bool; 3]>()).prop_map(|(n, app, last, [a, b, c])| {
@@ -252,6 +258,7 @@ fn object() -> impl Strategy<Value = Object> {
                 service.selector.insert("app".to_owned(), "api".to_owned());
                 service.cluster_ips.clear();
             }
+            service.node_local = b && c;
             Object::Service(Arc::new(service))
         }),
         3 => (small(), small(), small(), 0..4_u8, any::<[bool; 3]>()).prop_map(
@@ -262,6 +269,7 @@ fn object() -> impl Strategy<Value = Object> {
                 slice.endpoints[0].ready = b;
                 if c {
                     slice.endpoints[0].pod = None;
+                    slice.endpoints[0].for_zones = vec!["z".to_owned()];
                 }
                 Object::EndpointSlice(Arc::new(slice))
             }
@@ -288,6 +296,10 @@ fn object() -> impl Strategy<Value = Object> {
             }))
         }),
         3 => routes::object(),
+        1 => any::<[bool; 2]>().prop_map(|[first, zone]| Object::Node(Arc::new(objects::Node {
+            name: Name::new("", if first { "n1" } else { "n2" }),
+            zone: if zone { "a" } else { "" }.to_owned(),
+        }))),
         1 => any::<bool>().prop_map(|refuse| Object::MeshConfig(Arc::new(MeshConfig {
             name: Name::new("", "default"),
             mesh_ranges: Vec::new(),

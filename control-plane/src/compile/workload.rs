@@ -53,6 +53,8 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         knobs,
         setters,
         access,
+        node: pod.node.clone(),
+        zone: world.zone(&pod.node).to_owned(),
     })
 }
 

@@ -55,6 +55,7 @@ fn endpoint(
 ) -> SliceEndpoint {
     let field = Field::from("endpoints").index(index).key("addresses");
     let conditions = endpoint.conditions.clone().unwrap_or_default();
+    let hints = endpoint.hints.clone().unwrap_or_default();
     let target = endpoint.target_ref.as_ref();
     let pod = target.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| {
         let namespace = target.namespace.as_deref().unwrap_or(&slice.namespace);
@@ -72,6 +73,9 @@ fn endpoint(
         terminating: conditions.terminating.unwrap_or(false),
         pod,
         zone: endpoint.zone.clone().unwrap_or_default(),
+        node: endpoint.node_name.clone().unwrap_or_default(),
+        for_nodes: hints.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
+        for_zones: hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
         hostname: endpoint.hostname.as_deref().unwrap_or_default().to_ascii_lowercase(),
     }
 }

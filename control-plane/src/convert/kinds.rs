@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 12] = [
+const WORLD: [KnownKind; 13] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -31,6 +31,7 @@ const WORLD: [KnownKind; 12] = [
     (Kind::MeshConfig, TULLE, &["v1alpha1"]),
     (Kind::MeshTls, TULLE, &["v1alpha1"]),
     (Kind::AccessPolicy, TULLE, &["v1alpha1"]),
+    (Kind::Node, "", &["v1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
@@ -46,7 +47,7 @@ const NOT_IN_FORCE: [(&str, &str); 8] = [
 ];
 
 /// Kinds of Kubernetes' own groups that may stand beside ours in a file.
-const BUILT_IN: &str = " Binding ConfigMap Endpoints Event LimitRange Node PersistentVolume \
+const BUILT_IN: &str = " Binding ConfigMap Endpoints Event LimitRange PersistentVolume \
     PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret \
     ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet HorizontalPodAutoscaler CronJob \
     Job Lease LeaseCandidate Ingress IngressClass IPAddress ServiceCIDR RuntimeClass \

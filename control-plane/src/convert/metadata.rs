@@ -9,14 +9,17 @@ use super::{
     Fault, Kind, Name,
     typed::{self, Unknown},
 };
-use crate::world::objects::{Labels, Namespace, Object, ServiceAccount};
+use crate::world::objects::{Labels, Namespace, Node, Object, ServiceAccount};
+
+/// Label of a node that says where it is.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// The object's name; in namespace `default` if it says none, as kubectl has it.
 pub(super) fn name(value: &Value, kind: Kind) -> Result<Name, Fault> {
     let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let name = text("/metadata/name");
     check(name).map_err(|reason| Fault::fatal("metadata.name", reason))?;
-    if matches!(kind, Kind::Namespace | Kind::MeshConfig) {
+    if matches!(kind, Kind::Namespace | Kind::MeshConfig | Kind::Node) {
         return Ok(Name::new("", name));
     }
     let namespace = match text("/metadata/namespace") {
@@ -54,6 +57,12 @@ pub(super) fn namespace(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> 
     let mut typed: v1::Namespace = typed::read(value, Unknown::Note, faults)?;
     let labels = labels(&mut typed.metadata);
     Some(Object::Namespace(Arc::new(Namespace { name: name.clone(), labels })))
+}
+
+pub(super) fn node(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let mut typed: v1::Node = typed::read(value, Unknown::Note, faults)?;
+    let zone = labels(&mut typed.metadata).remove(ZONE).unwrap_or_default();
+    Some(Object::Node(Arc::new(Node { name: name.clone(), zone })))
 }
 
 pub(super) fn service_account(

@@ -38,6 +38,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
             })
             .collect(),
         publish_not_ready: spec.publish_not_ready_addresses == Some(true),
+        node_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
     })))
 }
 

@@ -19,8 +19,9 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 11] = [
+pub(super) const WATCHED: [Watched; 12] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
+    watched(Kind::Node, "", &["v1"], "nodes"),
     watched(Kind::Pod, "", &["v1"], "pods"),
     watched(Kind::Service, "", &["v1"], "services"),
     watched(Kind::EndpointSlice, "discovery.k8s.io", &["v1"], "endpointslices"),

@@ -50,11 +50,12 @@ pub enum Kind {
     MeshConfig,
     MeshTls,
     AccessPolicy,
+    Node,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -67,6 +68,7 @@ impl Kind {
         Self::MeshConfig,
         Self::MeshTls,
         Self::AccessPolicy,
+        Self::Node,
     ];
 
     /// Whether such an object refers to others, so that only the world can tell what is wrong with
@@ -95,6 +97,7 @@ impl Kind {
             Self::MeshConfig => "MeshConfig",
             Self::MeshTls => "MeshTLS",
             Self::AccessPolicy => "AccessPolicy",
+            Self::Node => "Node",
         }
     }
 }

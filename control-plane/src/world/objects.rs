@@ -40,6 +40,7 @@ pub enum Object {
     MeshConfig(Arc<MeshConfig>),
     MeshTls(Arc<MeshTls>),
     AccessPolicy(Arc<AccessPolicy>),
+    Node(Arc<Node>),
 }
 
 impl Object {
@@ -58,6 +59,7 @@ impl Object {
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::MeshTls(_) => Kind::MeshTls,
             Self::AccessPolicy(_) => Kind::AccessPolicy,
+            Self::Node(_) => Kind::Node,
         }
     }
 
@@ -75,6 +77,7 @@ impl Object {
             Self::MeshConfig(o) => &o.name,
             Self::MeshTls(o) => &o.name,
             Self::AccessPolicy(o) => &o.name,
+            Self::Node(o) => &o.name,
         }
     }
 
@@ -91,6 +94,15 @@ pub struct Namespace {
     pub name: Name,
     /// Its labels.
     pub labels: Labels,
+}
+
+/// A Node: where pods run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Name,
+    /// Its zone; empty when unknown.
+    pub zone: String,
 }
 
 /// A ServiceAccount. Only known to be there: pods name it, tokens prove it.
@@ -191,6 +203,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Whether pods that are not ready get traffic too.
     pub publish_not_ready: bool,
+    /// Whether callers use endpoints on their own node alone (`internalTrafficPolicy: Local`).
+    pub node_local: bool,
 }
 
 impl Service {
@@ -263,6 +277,12 @@ pub struct SliceEndpoint {
     pub pod: Option<(Name, String)>,
     /// Its zone; empty when unknown.
     pub zone: String,
+    /// Its node; empty when unknown.
+    pub node: String,
+    /// The nodes that it is meant for, as a hint.
+    pub for_nodes: Vec<String>,
+    /// The zones that it is meant for, as a hint.
+    pub for_zones: Vec<String>,
     /// Its name below the Service's, in lower case; empty if it has none.
     pub hostname: String,
 }

@@ -52,6 +52,11 @@ pub struct Workload {
     /// Who may connect, the most specific policy first. None: everybody.
     #[prost(message, repeated, tag = "18")]
     pub access: ::prost::alloc::vec::Vec<AccessPolicy>,
+    /// The node that it runs on, and the node's zone; empty: not known.
+    #[prost(string, tag = "19")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "20")]
+    pub zone: ::prost::alloc::string::String,
 }
 /// One policy. Once one is enforced, only whom a rule of an enforced one admits may connect.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -188,8 +193,14 @@ pub struct EndpointMetadata {
     /// `pod-template-hash` of the pod.
     #[prost(string, tag = "5")]
     pub revision: ::prost::alloc::string::String,
+    /// Only workloads on this node use it (`internalTrafficPolicy: Local`); empty: all do.
     #[prost(string, tag = "6")]
     pub node: ::prost::alloc::string::String,
+    /// Whom it is meant for (hints of the EndpointSlice): names of nodes, names of zones.
+    #[prost(string, repeated, tag = "7")]
+    pub for_nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "8")]
+    pub for_zones: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

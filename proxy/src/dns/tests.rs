@@ -81,6 +81,8 @@ impl Served {
             knobs: tulle_xds::model::Knobs::new(),
             setters: Vec::new(),
             access: Vec::new(),
+            node: String::new(),
+            zone: String::new(),
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

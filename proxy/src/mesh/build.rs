@@ -20,7 +20,7 @@ use tulle_xds::model::{
 
 use self::hosts::Hosts;
 use super::{Destination, LastUsed, Lookup, Mesh};
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, near::Here};
 
 /// Addresses that are held at once. Beyond, new ones are refused: no application talks to so many
 /// at a time, a scanner does.
@@ -36,6 +36,8 @@ pub(super) const IDLE: u64 = 300;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     workload: Option<Arc<Workload>>,
+    /// Where it is.
+    here: Arc<Here>,
     addresses: HashMap<SocketAddr, Address>,
     routes: HashMap<String, Told<Arc<RouteConfiguration>>>,
     clusters: HashMap<String, ClusterSlot>,
@@ -131,6 +133,7 @@ impl Table {
         match resource {
             Resource::Workload(workload) => {
                 if self.workload.as_deref() != Some(&workload) {
+                    self.be_at(Here { node: workload.node.clone(), zone: workload.zone.clone() });
                     self.workload = Some(Arc::new(workload));
                     self.changed = true;
                 }
@@ -156,6 +159,14 @@ impl Table {
                 }
             }
             Resource::Host(host) => self.hosts.take(host),
+        }
+    }
+
+    fn be_at(&mut self, here: Here) {
+        if *self.here != here {
+            self.here = Arc::new(here);
+            let live = self.clusters.values().filter_map(|slot| slot.live.as_ref());
+            live.for_each(|cluster| cluster.set_here(Arc::clone(&self.here)));
         }
     }
 
@@ -194,7 +205,7 @@ impl Table {
     /// and subscriptions follow what is named now.
     pub(super) fn settle(&mut self) -> Vec<Effect> {
         for slot in self.clusters.values_mut() {
-            slot.awake();
+            slot.awake(&self.here);
         }
         for entry in self.addresses.values_mut() {
             let next = entry.next(&self.routes, &self.clusters);
@@ -394,10 +405,11 @@ impl ClusterSlot {
     }
 
     /// Comes alive once both halves are there.
-    fn awake(&mut self) {
+    fn awake(&mut self, here: &Arc<Here>) {
         if self.live.is_none() && self.settings.is_some() && self.endpoints.is_some() {
             let halves = self.settings.take().zip(self.endpoints.take());
             self.live = halves.map(|(settings, ends)| Arc::new(Cluster::new(settings, ends)));
+            self.live.iter().for_each(|live| live.set_here(Arc::clone(here)));
         }
     }
 }

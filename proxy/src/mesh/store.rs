@@ -225,6 +225,8 @@ mod tests {
             knobs: tulle_xds::model::Knobs::new(),
             setters: Vec::new(),
             access: Vec::new(),
+            node: String::new(),
+            zone: String::new(),
         }
     }
 

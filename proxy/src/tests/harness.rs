@@ -320,6 +320,7 @@ fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
         workload: "shop/cart".to_owned(),
         revision: String::new(),
         zone: String::new(),
+        near: Default::default(),
     }
 }
 
@@ -342,6 +343,8 @@ pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Wor
         knobs: tulle_xds::model::Knobs::new(),
         setters: Vec::new(),
         access: Vec::new(),
+        node: String::new(),
+        zone: String::new(),
     }
 }
 

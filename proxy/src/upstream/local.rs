@@ -82,6 +82,7 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         workload: String::new(),
         revision: String::new(),
         zone: String::new(),
+        near: Default::default(),
     };
     // Sidecars reach a pod of both IP versions by one of them, and the application may listen on the
     // other alone.

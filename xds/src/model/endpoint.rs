@@ -45,6 +45,26 @@ pub struct Endpoint {
     pub revision: String,
     /// Zone of the node (Envoy's locality); empty when unknown.
     pub zone: String,
+    /// Who is to use it.
+    #[serde(skip_serializing_if = "Near::is_everybody")]
+    pub near: Near,
+}
+
+/// Who is to use an endpoint. The default is everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Near {
+    /// Only workloads on this node (`internalTrafficPolicy: Local` of the Service); empty: all.
+    pub node: String,
+    /// The nodes that it is meant for (`hints.forNodes` of the EndpointSlice).
+    pub for_nodes: Vec<String>,
+    /// The zones that it is meant for (`hints.forZones`).
+    pub for_zones: Vec<String>,
+}
+
+impl Near {
+    fn is_everybody(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether an endpoint may get new requests (EndpointSlice conditions; Envoy's `HealthStatus`).
@@ -140,7 +160,9 @@ impl Endpoint {
             pod_uid: self.pod_uid.clone(),
             workload: self.workload.clone(),
             revision: self.revision.clone(),
-            node: String::new(),
+            node: self.near.node.clone(),
+            for_nodes: self.near.for_nodes.clone(),
+            for_zones: self.near.for_zones.clone(),
         };
         let health = match self.health {
             Health::Ready => HealthStatus::Healthy,
@@ -190,6 +212,11 @@ impl Endpoint {
             workload: metadata.workload,
             revision: metadata.revision,
             zone: zone.to_owned(),
+            near: Near {
+                node: metadata.node,
+                for_nodes: metadata.for_nodes,
+                for_zones: metadata.for_zones,
+            },
         })
     }
 }

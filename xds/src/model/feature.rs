@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-use super::{Knob, Resource};
+use super::{Knob, Near, Resource};
 
 /// Something that came into the language after its first version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Feature {
     Setters,
     /// The workload says who may connect.
     Access,
+    /// Endpoints say who is to use them, the workload where it is.
+    Near,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -30,7 +32,9 @@ pub struct Features(u64);
 impl Feature {
     /// All that this version knows.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Setters, Self::Access].into_iter().chain(Knob::ALL.into_iter().map(Self::Knob))
+        [Self::Setters, Self::Access, Self::Near]
+            .into_iter()
+            .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
 
     /// As it is announced.
@@ -38,6 +42,7 @@ impl Feature {
         match self {
             Self::Setters => "tulle.setters".to_owned(),
             Self::Access => "tulle.access".to_owned(),
+            Self::Near => "tulle.near".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -46,7 +51,8 @@ impl Feature {
         let number = match self {
             Self::Setters => 0,
             Self::Access => 1,
-            Self::Knob(knob) => 2 + knob as u32,
+            Self::Near => 2,
+            Self::Knob(knob) => 3 + knob as u32,
         };
         1 << number
     }
@@ -104,6 +110,18 @@ impl Resource {
             workload.knobs.retain(|knob, _| features.has(Feature::Knob(*knob)));
             if !features.has(Feature::Access) {
                 workload.access.clear();
+            }
+        }
+        if !features.has(Feature::Near) {
+            match &mut self {
+                Self::Workload(workload) => {
+                    workload.node.clear();
+                    workload.zone.clear();
+                }
+                Self::Endpoints(told) => {
+                    told.endpoints.iter_mut().for_each(|endpoint| endpoint.near = Near::default());
+                }
+                Self::Cluster(_) | Self::Listener(_) | Self::Route(_) | Self::Host(_) => {}
             }
         }
         if !features.has(Feature::Setters) {

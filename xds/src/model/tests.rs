@@ -98,6 +98,7 @@ prop_compose! {
         knobs in prop::collection::btree_map(prop::sample::select(Knob::ALL.to_vec()), 0_u64..9_000, 0..4),
         setters in setters(),
         access in vec(access(), 0..3),
+        (node, zone) in (any_text(), any_text()),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -108,7 +109,7 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain, setters, access,
+            hold, trust_domains, cluster_domain, setters, access, node, zone,
             knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }
@@ -180,6 +181,14 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn near()(
+        node in any_text(),
+        for_nodes in vec(word(), 0..2),
+        for_zones in vec(word(), 0..2),
+    ) -> Near { Near { node, for_nodes, for_zones } }
+}
+
+prop_compose! {
     fn endpoint()(
         address in address(),
         health in prop::sample::select(vec![Health::Ready, Health::Draining, Health::NotReady]),
@@ -187,11 +196,13 @@ prop_compose! {
         identity in option::of(id()),
         texts in vec(prop_oneof![Just(String::new()), any_text()], 4),
         zone in prop::sample::select(vec!["", "a", "b"]),
+        near in near(),
     ) -> Endpoint {
         let [pod, pod_uid, workload, revision] = texts.try_into().unwrap();
         Endpoint {
             address, health, weight, identity, pod, pod_uid, workload, revision,
             zone: zone.to_owned(),
+            near,
         }
     }
 }

@@ -50,6 +50,10 @@ pub struct Workload {
     pub setters: Vec<Setter>,
     /// Who may connect, the most specific policy first. None: everybody.
     pub access: Vec<Access>,
+    /// The node that it runs on; empty when unknown.
+    pub node: String,
+    /// That node's zone; empty when unknown.
+    pub zone: String,
 }
 
 /// A port that the pod serves.
@@ -140,6 +144,8 @@ impl Workload {
             knobs: knob::message(&self.knobs),
             setters: wire::setters(&self.setters),
             access: self.access.iter().map(Access::message).collect(),
+            node: self.node.clone(),
+            zone: self.zone.clone(),
         }
     }
 
@@ -170,6 +176,8 @@ impl Workload {
             access: access
                 .map(|(i, policy)| Access::read(policy).at_index("access", i))
                 .collect::<wire::Result<_>>()?,
+            node: message.node,
+            zone: message.zone,
         })
     }
 }

@@ -72,6 +72,7 @@ fn endpoints(name: &str, hosts: u8) -> Resource {
         workload: String::new(),
         revision: String::new(),
         zone: String::new(),
+        near: Default::default(),
     };
     Resource::Endpoints(Endpoints {
         name: name.to_owned(),

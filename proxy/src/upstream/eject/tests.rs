@@ -32,6 +32,7 @@ fn endpoints(hosts: &[(u8, Health)]) -> Endpoints {
         workload: String::new(),
         revision: String::new(),
         zone: String::new(),
+        near: Default::default(),
     };
     Endpoints { name: NAME.to_owned(), endpoints: hosts.iter().map(endpoint).collect() }
 }

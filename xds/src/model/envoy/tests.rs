@@ -29,6 +29,7 @@ fn endpoint(last: u8, identity: Option<SpiffeId>) -> Endpoint {
         workload: String::new(),
         revision: String::new(),
         zone: String::new(),
+        near: Default::default(),
     }
 }
 
@@ -66,6 +67,8 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         knobs: crate::model::Knobs::new(),
         setters: Vec::new(),
         access: Vec::new(),
+        node: String::new(),
+        zone: String::new(),
     }
 }
 

@@ -144,6 +144,7 @@ fn only_what_is_usable_is_sent_and_zones_share_by_their_members() {
         workload: String::new(),
         revision: String::new(),
         zone: zone.to_owned(),
+        near: Default::default(),
     };
     let told = |endpoints| Endpoints { name: "e".to_owned(), endpoints };
     let all = told(vec![
