@@ -11,6 +11,7 @@
 
 mod authority;
 mod book;
+mod events;
 mod kinds;
 mod lease;
 mod raw;
@@ -27,6 +28,7 @@ use kube::{Client, Config, config::KubeConfigOptions};
 use tokio::sync::{mpsc, watch as channel};
 use tulle_runtime::{drain::Drain, ready::Readiness};
 
+use self::events::Events;
 pub use self::{
     authority::{AuthorityError, SECRET},
     book::Book,
@@ -129,12 +131,13 @@ impl Cluster {
     ) {
         let Self { client, namespace, identity } = self;
         let (holds, leads) = channel::channel(false);
+        let events = Events::new(client.clone(), identity.clone());
         let election = lease::Election::new(client.clone(), &namespace, identity);
         let (knows, writes) = channel::channel(false);
         tokio::join!(
             election.run(holds, leader, drain),
             listen_first(leads.clone(), replica, knows),
-            statuses::write(client.clone(), statuses.clone(), book, writes),
+            statuses::write((client.clone(), events), statuses.clone(), book, writes),
             roots::write(client.clone(), statuses, roots.watch(), leads.clone()),
             webhooks::write(client, namespace, roots.watch(), webhook, leads),
         );

@@ -50,6 +50,7 @@ soon "on as many proxies as use it" "1/1" k get trafficpolicy server -o 'jsonpat
 says "tulle wait says so" "TrafficPolicy shop/server: in force on 1 of 1 proxies" sh -c "kubectl -n shop get trafficpolicy server -o yaml | $PROGRAMS/tulle wait -f -"
 refuses "tulle wait says what is missing" "TrafficPolicy shop/lost: not within 1s: Accepted is False (TargetNotFound): there is no Service shop/nobody" "$PROGRAMS/tulle" wait -f "$KT/mesh/policy.yaml" --timeout 1s
 soon "what has no target says so" "there is no Service shop/nobody" k get trafficpolicy lost -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}'
+soon "… and an Event of it does" "there is no Service shop/nobody" k get events --field-selector=involvedObject.name=lost,reason=TargetNotFound
 generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.status.conditions[?(@.type=="InForce")].observedGeneration}'; }
 k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
 soon "an edit is in force, and the status is about it" "2 2" generation

@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use super::{
     MANAGER, Pause,
     book::{Book, Page},
-    conflict, kinds, not_found,
+    conflict,
+    events::Events,
+    kinds, not_found,
     raw::Raw,
 };
 use crate::{output::Report, status::CONTROLLER, world::objects::ObjectRef};
@@ -30,7 +32,7 @@ type Written = HashMap<ObjectRef, (Value, Value)>;
 
 /// Writes every report, or the latest of several, while `leads`, until the sender is gone.
 pub(super) async fn write(
-    client: Client,
+    (client, events): (Client, Events),
     mut reports: watch::Receiver<Report>,
     book: Book,
     mut leads: watch::Receiver<bool>,
@@ -41,7 +43,7 @@ pub(super) async fn write(
             return;
         }
         let report = reports.borrow_and_update().clone();
-        let failed = round(&client, &report, &book, &mut written).await;
+        let failed = round((&client, &events), &report, &book, &mut written).await;
         if !failed {
             pause.reset();
         }
@@ -54,7 +56,12 @@ pub(super) async fn write(
 }
 
 /// Writes what differs; whether something has to be tried again.
-async fn round(client: &Client, report: &Report, book: &Book, written: &mut Written) -> bool {
+async fn round(
+    (client, events): (&Client, &Events),
+    report: &Report,
+    book: &Book,
+    written: &mut Written,
+) -> bool {
     written.retain(|object, _| report.standings.contains_key(object));
     let each = report.standings.keys().zip(&report.statuses);
     let due: Vec<_> = each
@@ -69,9 +76,12 @@ async fn round(client: &Client, report: &Report, book: &Book, written: &mut Writ
         })
         .collect();
     let put = |(object, page, wanted)| {
-        let client = client.clone();
+        let (client, events) = (client.clone(), events.clone());
         async move {
             let answer = put(&client, &object, &page, &wanted).await;
+            if answer.is_ok() {
+                events.tell(&object, &page, &wanted).await;
+            }
             (object, wanted, answer)
         }
     };
