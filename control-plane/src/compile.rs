@@ -73,7 +73,11 @@ pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
 }
 
 fn consumers(world: &World, kind: Kind, name: &str) -> BTreeSet<Arc<str>> {
-    if kind == Kind::Route { route::consumers(world, name) } else { BTreeSet::new() }
+    match kind {
+        Kind::Route => route::consumers(world, name),
+        Kind::Listener => listener::consumers(world, name),
+        _ => BTreeSet::new(),
+    }
 }
 
 fn encoded(world: &World, settings: &Settings, key: &Key, callers: &Callers) -> Option<Bytes> {
@@ -99,7 +103,7 @@ fn compile(
 ) -> Option<Resource> {
     Some(match kind {
         Kind::Workload => Resource::Workload(workload::compile(world, settings, name)?),
-        Kind::Listener => Resource::Listener(listener::compile(world, settings, name)?),
+        Kind::Listener => Resource::Listener(listener::compile(world, settings, name, callers)?),
         Kind::Route => Resource::Route(route::compile(world, name, callers)?),
         Kind::Cluster => Resource::Cluster(cluster::compile(world, settings, name)?),
         Kind::Endpoints => Resource::Endpoints(endpoints::compile(world, settings, name)?),

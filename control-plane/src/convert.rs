@@ -22,6 +22,7 @@ mod typed;
 use serde_json::Value;
 
 pub use self::field::{Field, Step};
+pub(crate) use self::route::lost;
 use crate::world::objects::{Kind, Name, Object, ObjectRef};
 
 /// What became of a value.
@@ -97,6 +98,7 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::EndpointSlice => endpoint_slice::convert(name, value, faults),
         Kind::HttpRoute => route::http(name, value, faults),
         Kind::GrpcRoute => route::grpc(name, value, faults),
+        Kind::TcpRoute => route::tcp(name, value, faults),
         Kind::ReferenceGrant => grant::convert(name, value, faults),
         Kind::TrafficPolicy => policy::convert(name, value, faults),
         Kind::MeshConfig => mesh::config(name, value, faults),

@@ -14,6 +14,7 @@
 
 mod access;
 pub mod attach;
+mod dump;
 mod index;
 mod name;
 pub mod objects;
@@ -21,7 +22,7 @@ pub mod policy;
 pub mod route;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -114,7 +115,7 @@ impl World {
             Event::Apply(Object::AccessPolicy(o)) => self.set_access(&o.name, Some(&o), dirty),
             Event::Apply(Object::Node(o)) => self.set_node(&o.name.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
-            Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o)) => {
+            Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o) | Object::TcpRoute(o)) => {
                 self.set_route(&o.reference(), Some(&o), dirty);
             }
             Event::Apply(Object::ReferenceGrant(o)) => self.set_grant(&o.name, Some(&o), dirty),
@@ -133,7 +134,9 @@ impl World {
             Kind::Pod => self.set_pod(name, None, dirty),
             Kind::Service => self.set_service(name, None, dirty),
             Kind::EndpointSlice => self.set_slice(name, None, dirty),
-            Kind::HttpRoute | Kind::GrpcRoute => self.set_route(reference, None, dirty),
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute => {
+                self.set_route(reference, None, dirty);
+            }
             Kind::ReferenceGrant => self.set_grant(name, None, dirty),
             Kind::TrafficPolicy => self.set_policy(name, None, dirty),
             Kind::MeshTls => self.set_mesh_tls(name, None, dirty),
@@ -227,47 +230,6 @@ impl World {
         labelled
             || self.meshed_by_namespace.get(namespace).next().is_some()
             || self.pods_by_label.has(namespace, INJECT_LABEL, "enabled")
-    }
-
-    /// Every object, by kind and name: for people.
-    pub fn dump(&self) -> String {
-        let mut all: BTreeMap<String, String> = BTreeMap::new();
-        let mut add = |kind: Kind, name: &Name, object: &dyn std::fmt::Debug| {
-            all.insert(format!("{} {name}", kind.as_str()), format!("{object:#?}\n"));
-        };
-        self.namespaces.values().for_each(|o| add(Kind::Namespace, &o.name, o));
-        self.accounts.iter().for_each(|name| add(Kind::ServiceAccount, name, name));
-        self.pods.values().for_each(|o| add(Kind::Pod, &o.name, o));
-        self.services.values().for_each(|o| add(Kind::Service, &o.name, o));
-        self.slices.values().for_each(|o| add(Kind::EndpointSlice, &o.name, o));
-        self.routes.values().for_each(|o| add(o.kind, &o.name, o));
-        self.grants.values().for_each(|o| add(Kind::ReferenceGrant, &o.name, o));
-        self.policies.values().for_each(|o| add(Kind::TrafficPolicy, &o.name, o));
-        self.mesh_tls.values().for_each(|o| add(Kind::MeshTls, &o.name, o));
-        self.mesh_configs.values().for_each(|o| add(Kind::MeshConfig, &o.name, o));
-        self.access.values().for_each(|o| add(Kind::AccessPolicy, &o.name, o));
-        self.nodes.values().for_each(|o| add(Kind::Node, &o.name, o));
-        all.into_values().collect()
-    }
-
-    /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 13] {
-        let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
-        [
-            (Kind::Namespace, self.namespaces.len()),
-            (Kind::ServiceAccount, self.accounts.len()),
-            (Kind::Pod, self.pods.len()),
-            (Kind::Service, self.services.len()),
-            (Kind::EndpointSlice, self.slices.len()),
-            (Kind::HttpRoute, routes(Kind::HttpRoute)),
-            (Kind::GrpcRoute, routes(Kind::GrpcRoute)),
-            (Kind::ReferenceGrant, self.grants.len()),
-            (Kind::TrafficPolicy, self.policies.len()),
-            (Kind::MeshConfig, self.mesh_configs.len()),
-            (Kind::MeshTls, self.mesh_tls.len()),
-            (Kind::AccessPolicy, self.access.len()),
-            (Kind::Node, self.nodes.len()),
-        ]
     }
 
     fn set_namespace(&mut self, name: &Arc<str>, new: Option<&Arc<Namespace>>, dirty: &mut Dirty) {

@@ -67,6 +67,12 @@ check "internalTrafficPolicy Local: the endpoint on the own node, and no other" 
 says "… none there: none" 503 get -o /dev/null -w '%{http_code}' http://away:8080/
 check "hints for zones: the endpoint for the node's zone" eventually 20 only zonal "$b"
 
+# --- opaque connections
+kubectl apply -f "$KT/mesh/tcp.yaml" >/dev/null
+soon "a TCPRoute is in force" True k get tcproute opaque -o 'jsonpath={.status.parents[0].conditions[?(@.type=="InForce")].status}'
+check "opaque connections go where it says" eventually 20 contains hello-from-server get http://opaque:9000/index.html
+soon "what it cannot do is said" "there is no Service shop/nobody" k get tcproute lost -o 'jsonpath={.status.parents[0].conditions[?(@.type=="ResolvedRefs")].message}'
+
 # --- the cluster's bad days: the load goes on all the while, and nothing fails; more of them in days.sh
 # in the pod by itself: what kubectl exec starts ends with the API server
 load() { k exec client -c client -- sh -c 'rm -f /tmp/stop /tmp/done; (while [ ! -e /tmp/stop ]; do curl -s -o /dev/null -m 10 --rate 100/s -w "%{http_code}\n" "http://server:8080/index.html?[1-100]"; done > /tmp/load; touch /tmp/done) > /dev/null 2>&1 < /dev/null &'; }

@@ -1,13 +1,14 @@
 //! Whether references of routes and policies lead somewhere. What compilation does and what people
 //! are told about it both follow from here.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tulle_xds::model::Protocol;
 
 use super::port;
 use crate::world::{
     World,
+    attach::age,
     objects::{Kind, Name, Route, Service, ServicePort},
 };
 
@@ -20,7 +21,9 @@ pub(super) enum Fit {
     Elsewhere,
     /// The port speaks no HTTP.
     Opaque,
-    /// There is a GRPCRoute for the same callers, which an HTTPRoute gives way to (GEP-1426).
+    /// The port speaks HTTP, and the route is about opaque connections.
+    Http,
+    /// There is a GRPCRoute for the same callers, which an HTTPRoute gives way to (GEP-1426); or an older TCPRoute.
     Conflicted,
 }
 
@@ -44,11 +47,18 @@ impl Callers {
 /// Whether a route that is attached to a Service applies to this port of it.
 pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let fit = alone(route, service, port);
-    let gives_way = fit == Fit::InForce && route.kind == Kind::HttpRoute && {
+    let before = |other: &Route| match (route.kind, other.kind) {
+        (Kind::HttpRoute, Kind::GrpcRoute) => true,
+        (Kind::TcpRoute, Kind::TcpRoute) => {
+            (age(&other.created), &other.name) < (age(&route.created), &route.name)
+        }
+        _ => false,
+    };
+    let gives_way = fit == Fit::InForce && {
         let callers = Callers::of(route, &service.name);
         let mut others = world.routes_of(&service.name);
         others.any(|other| {
-            other.kind == Kind::GrpcRoute
+            before(other)
                 && Callers::of(other, &service.name) == callers
                 && alone(other, service, port) == Fit::InForce
         })
@@ -56,11 +66,40 @@ pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &Se
     if gives_way { Fit::Conflicted } else { fit }
 }
 
+/// The routes that are in force at a port, for whichever callers: those about opaque connections, or those about requests.
+pub(super) fn in_force<'a>(
+    world: &'a World,
+    service: &'a Service,
+    port: &'a ServicePort,
+    opaque: bool,
+) -> impl Iterator<Item = (Callers, &'a Arc<Route>)> {
+    let routes = world.routes_of(&service.name).filter(move |route| {
+        route.is_opaque() == opaque && to_port(world, route, service, port) == Fit::InForce
+    });
+    routes.map(|route| (Callers::of(route, &service.name), route))
+}
+
+/// The namespaces whose callers have some of their own.
+pub(super) fn consumers(
+    world: &World,
+    service: &Service,
+    port: &ServicePort,
+    opaque: bool,
+) -> BTreeSet<Arc<str>> {
+    let namespace = |(callers, _)| match callers {
+        Callers::Of(namespace) => Some(namespace),
+        Callers::All => None,
+    };
+    in_force(world, service, port, opaque).filter_map(namespace).collect()
+}
+
 fn alone(route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let mut parents = route.parents.iter();
     if !parents.any(|p| p.service == service.name && p.covers(port.port, &port.name)) {
         Fit::Elsewhere
-    } else if port::declared(port) == Protocol::Tcp {
+    } else if route.is_opaque() && port::declared(port).is_http() {
+        Fit::Http
+    } else if !route.is_opaque() && port::declared(port) == Protocol::Tcp {
         Fit::Opaque
     } else {
         Fit::InForce

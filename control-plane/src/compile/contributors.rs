@@ -6,7 +6,7 @@ use tulle_xds::model::{Feature, Kind, Origin, Rule, Setter, envoy::own_listener}
 
 use super::{
     access,
-    attached::{self, Callers, Fit},
+    attached::{self, Callers},
     cluster, envoy, listener,
     names::{self, Target},
     route, workload,
@@ -53,7 +53,15 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
             if let Some((_, pod)) = own_listener(name) {
                 found.workload(world, pod);
             } else if let Some(address) = names::address(name) {
-                found.set_by(&listener::setters(world, address));
+                let of = |callers: &Callers| {
+                    let mut found = Contributors::default();
+                    found.set_by(&listener::setters(world, address, callers));
+                    found
+                };
+                let own = listener::consumers(world, name)
+                    .into_iter()
+                    .map(|namespace| (Some(Arc::clone(&namespace)), of(&Callers::Of(namespace))));
+                return own.chain([(None, of(&Callers::All))]).collect();
             }
         }
         (Kind::Cluster, Some(target)) => {
@@ -154,19 +162,18 @@ impl Contributors {
         else {
             return;
         };
-        let routes = world.routes_of(&service.name).filter(|route| {
-            Callers::of(route, &service.name) == *callers
-                && attached::to_port(world, route, service, port) == Fit::InForce
-        });
-        self.all.extend(routes.map(|route| route.reference()));
+        let routes = attached::in_force(world, service, port, false);
+        let routes = routes.filter(|(of, _)| of == callers);
+        self.all.extend(routes.map(|(_, route)| route.reference()));
     }
 
-    /// The policies among those that set something.
+    /// The policies and TCPRoutes among those that set something.
     fn set_by(&mut self, setters: &[Setter]) {
-        let kind = ObjectKind::TrafficPolicy;
-        let policies = setters.iter().map(|setter| &setter.origin);
-        let policies = policies.filter(|origin| origin.kind == kind.as_str());
-        let name = |origin: &Origin| Name::new(&origin.namespace, &origin.name);
-        self.all.extend(policies.map(|origin| ObjectRef { kind, name: name(origin) }));
+        let kinds = [ObjectKind::TrafficPolicy, ObjectKind::TcpRoute];
+        let object = |Origin { kind, namespace, name, .. }: &Origin| {
+            let kind = kinds.into_iter().find(|known| known.as_str() == kind)?;
+            Some(ObjectRef { kind, name: Name::new(namespace, name) })
+        };
+        self.all.extend(setters.iter().filter_map(|setter| object(&setter.origin)));
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn compile(
                     Side::Outbound => envoy::outbound(&workload),
                 }
             }
-            None => envoy::listener(&listener::compile(world, settings, name)?),
+            None => envoy::listener(&listener::compile(world, settings, name, callers)?),
         },
         Kind::Cluster => match (envoy::own_cluster(name), names::address(name)) {
             (Some(bytes), _) => bytes,

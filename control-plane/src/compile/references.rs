@@ -7,6 +7,7 @@ use super::{
     direct,
 };
 use crate::{
+    convert::lost,
     problem::Complaint,
     world::{
         World,
@@ -20,7 +21,7 @@ use crate::{
 pub fn complaints(world: &World, object: &ObjectRef) -> Vec<Complaint> {
     let mut complaints = Complaints(Vec::new());
     match object.kind {
-        Kind::HttpRoute | Kind::GrpcRoute => {
+        kind if kind.is_route() => {
             if let Some(route) = world.route(object) {
                 complaints.parents(world, route);
                 complaints.backends(world, route);
@@ -62,13 +63,13 @@ impl Complaints {
             }
             let fit = |port| (port, attached::to_port(world, route, service, port));
             let fits: Vec<_> = ports.into_iter().map(fit).collect();
-            // Who names a whole Service means those of its ports that speak HTTP.
+            // Who names a whole Service means those of its ports that can be meant.
             let some = fits.iter().any(|(_, fit)| *fit == Fit::InForce);
             for (port, fit) in fits {
                 let number = port.port;
                 match fit {
                     Fit::InForce | Fit::Elsewhere => {}
-                    Fit::Opaque if some => {}
+                    Fit::Opaque | Fit::Http if some => {}
                     Fit::Opaque => {
                         let reason = format!(
                             "port {number} declares opaque TCP, so that no rule \
@@ -76,11 +77,20 @@ impl Complaints {
                         );
                         self.add(field.clone(), reason);
                     }
-                    Fit::Conflicted => {
+                    Fit::Http => {
                         let reason = format!(
-                            "port {number} has a GRPCRoute, which comes before \
-                                              any HTTPRoute; this one is not in force there"
+                            "port {number} declares HTTP, so that an HTTPRoute or GRPCRoute is needed; \
+                             or correct its appProtocol or name"
                         );
+                        self.add(field.clone(), reason);
+                    }
+                    Fit::Conflicted => {
+                        let first = match route.kind {
+                            Kind::TcpRoute => "another TCPRoute, which is older or first by name",
+                            _ => "a GRPCRoute, which comes before any HTTPRoute",
+                        };
+                        let reason =
+                            format!("port {number} has {first}; this one is not in force there");
                         self.add(field.clone(), reason);
                     }
                 }
@@ -108,7 +118,12 @@ impl Complaints {
                 if backends.iter().all(|backend| backend.weight == 0));
             if nobody {
                 let field = format!("spec.rules[{at}].backendRefs");
-                self.add(field, "no backend has a weight above 0; requests are answered with 500");
+                let lost = if route.is_opaque() {
+                    "connections are refused"
+                } else {
+                    "requests are answered with 500"
+                };
+                self.add(field, format!("no backend has a weight above 0; {lost}"));
             }
         }
     }
@@ -209,7 +224,8 @@ pub(super) struct Reference<'a> {
 
 /// Where the requests of a route go.
 pub(super) fn references(route: &Route) -> impl Iterator<Item = Reference<'_>> {
-    route.rules.iter().enumerate().flat_map(|(at, rule)| {
+    let lost = lost(route.kind);
+    route.rules.iter().enumerate().flat_map(move |(at, rule)| {
         let mirrors = rule.mirrors.iter().map(move |mirror| {
             let field = format!("spec.rules[{at}].filters[{}].requestMirror.backendRef", mirror.at);
             Reference { field, to: mirror.to.as_ref(), effect: "no copies are sent" }
@@ -220,7 +236,7 @@ pub(super) fn references(route: &Route) -> impl Iterator<Item = Reference<'_>> {
         };
         let backends = backends.iter().enumerate().map(move |(index, backend)| {
             let field = format!("spec.rules[{at}].backendRefs[{index}]");
-            Reference { field, to: backend.to.as_ref(), effect: "its share is answered with 500" }
+            Reference { field, to: backend.to.as_ref(), effect: lost }
         });
         mirrors.chain(backends)
     })

@@ -9,7 +9,7 @@ use tulle_xds::model::{
 };
 
 use super::{
-    attached::{self, Callers, Fit},
+    attached::{self, Callers},
     derived, direct,
     names::Target,
     policy, port, precedence,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::world::{
     World,
-    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts},
+    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts, Service, ServicePort},
     policy::Scope,
 };
 
@@ -41,23 +41,40 @@ pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<Ro
 
 /// The namespaces whose callers have a route of their own.
 pub(super) fn consumers(world: &World, name: &str) -> BTreeSet<Arc<str>> {
-    let port = match Target::parse(name) {
-        Some(Target::Service(service, number)) => {
-            world.service(&service).and_then(|service| Some((service, service.port(number)?)))
-        }
-        _ => None,
+    let Some(Target::Service(service, number)) = Target::parse(name) else {
+        return BTreeSet::new();
     };
-    let attached = port.into_iter().flat_map(|(service, port)| {
-        let routes = world.routes_of(&service.name);
-        let in_force = routes
-            .filter(move |route| attached::to_port(world, route, service, port) == Fit::InForce);
-        in_force.map(|route| Callers::of(route, &service.name))
-    });
-    let namespace = |callers| match callers {
-        Callers::Of(namespace) => Some(namespace),
-        Callers::All => None,
-    };
-    attached.filter_map(namespace).collect()
+    let port = world.service(&service).and_then(|service| Some((service, service.port(number)?)));
+    port.map(|(service, port)| attached::consumers(world, service, port, false)).unwrap_or_default()
+}
+
+/// The route that says where opaque connections to a port go.
+pub(super) fn opaque<'a>(
+    world: &'a World,
+    service: &'a Service,
+    port: &'a ServicePort,
+    callers: &Callers,
+) -> Option<&'a Arc<Route>> {
+    let mut routes = attached::in_force(world, service, port, true);
+    routes.find(|(of, _)| of == callers).map(|(_, route)| route)
+}
+
+/// Where that is; never empty.
+pub(super) fn opaque_backends(world: &World, route: &Route, callers: &Callers) -> Vec<Backend> {
+    let reader = Reader { world, route, callers };
+    let rules = route.rules.iter().map(|rule| reader.action(rule));
+    let mut backends: Vec<_> = rules
+        .flat_map(|action| match action {
+            Action::Forward(backends) => backends,
+            Action::Redirect(_) | Action::Fail(_) => Vec::new(),
+        })
+        .filter(|backend| backend.weight > 0)
+        .collect();
+    if backends.is_empty() {
+        let (cluster, filters) = (Backend::INVALID.to_owned(), Vec::new());
+        backends.push(Backend { cluster, weight: 1, filters });
+    }
+    backends
 }
 
 fn of_service(
@@ -73,11 +90,8 @@ fn of_service(
         return None;
     }
     let settled = policy::of_port(world, service, port);
-    let attached = world.routes_of(&service.name);
-    let routes: Vec<_> = attached
-        .filter(|route| Callers::of(route, &service.name) == *callers)
-        .filter(|route| attached::to_port(world, route, service, port) == Fit::InForce)
-        .collect();
+    let attached = attached::in_force(world, service, port, false);
+    let routes: Vec<_> = attached.filter(|(of, _)| of == callers).map(|(_, route)| route).collect();
     if routes.is_empty() {
         let origin = port::origin("Service", &service.name.namespace, &service.name.name);
         return Some(vec![forward(name, origin, &settled)]);

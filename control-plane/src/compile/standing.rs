@@ -18,7 +18,7 @@ use crate::{
 /// How the world takes an object; `None` if it is not there, or of a kind that has no status.
 pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
     let parents = match object.kind {
-        Kind::HttpRoute | Kind::GrpcRoute => of_route(world, world.route(object)?),
+        kind if kind.is_route() => of_route(world, world.route(object)?),
         Kind::TrafficPolicy => of_policy(world, world.policy(&object.name)?),
         Kind::MeshTls if world.has_mesh_tls(&object.name) => Vec::new(),
         Kind::AccessPolicy => {
@@ -84,7 +84,7 @@ fn accepted(world: &World, route: &Route, parent: &ParentRef, said: String) -> V
         return Verdict { holds: true, reason: "Accepted", message: said };
     } else if fits.contains(&Fit::Conflicted) {
         "Conflicted"
-    } else if fits.contains(&Fit::Opaque) {
+    } else if fits.contains(&Fit::Opaque) || fits.contains(&Fit::Http) {
         "UnsupportedProtocol"
     } else {
         "NoMatchingParent"

@@ -106,6 +106,7 @@ mod direct;
 mod near;
 mod policies;
 mod routes;
+mod tcp;
 
 #[test]
 fn an_endpoint_without_its_pod_is_left_out() {

@@ -25,7 +25,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         faults.push(Fault::note(field, format!("not in force yet: nothing here acts on {what}")));
     };
     let from = typed.spec.from.into_iter().enumerate().filter_map(|(at, from)| {
-        let kind = [Kind::HttpRoute, Kind::GrpcRoute]
+        let kind = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute]
             .into_iter()
             .find(|kind| from.group == "gateway.networking.k8s.io" && from.kind == kind.as_str());
         if kind.is_none() {

@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 13] = [
+const WORLD: [KnownKind; 14] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -26,6 +26,7 @@ const WORLD: [KnownKind; 13] = [
     (Kind::EndpointSlice, "discovery.k8s.io", &["v1"]),
     (Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"]),
     (Kind::GrpcRoute, GATEWAY, &["v1"]),
+    (Kind::TcpRoute, GATEWAY, &["v1", "v1alpha2"]),
     (Kind::ReferenceGrant, GATEWAY, &["v1", "v1beta1"]),
     (Kind::TrafficPolicy, TULLE, &["v1alpha1"]),
     (Kind::MeshConfig, TULLE, &["v1alpha1"]),
@@ -35,8 +36,7 @@ const WORLD: [KnownKind; 13] = [
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
-const NOT_IN_FORCE: [(&str, &str); 8] = [
-    (GATEWAY, "TCPRoute"),
+const NOT_IN_FORCE: [(&str, &str); 7] = [
     (GATEWAY, "TLSRoute"),
     (GATEWAY, "UDPRoute"),
     (GATEWAY, "Gateway"),

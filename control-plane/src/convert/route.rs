@@ -1,7 +1,8 @@
-//! HTTPRoute and GRPCRoute.
+//! HTTPRoute, GRPCRoute and TCPRoute.
 //!
 //! What a Kubernetes API server would refuse by the CRD's rules refuses the object here too. What is
-//! right but cannot be done fails the requests that it is about (Gateway API: 500), and is named.
+//! right but cannot be done fails the requests that it is about (Gateway API: 500; an opaque
+//! connection is closed), and is named.
 
 mod filters;
 mod matches;
@@ -9,7 +10,9 @@ mod shape;
 
 use std::{sync::Arc, time::Duration};
 
-use gateway_api::{grpcroutes::GrpcRoute, httproutes::HttpRoute};
+use gateway_api::{
+    experimental::tcproutes::TcpRoute, grpcroutes::GrpcRoute, httproutes::HttpRoute,
+};
 use serde::Serialize;
 use serde_json::Value;
 use tulle_xds::model::{Match, PathMatch};
@@ -42,6 +45,17 @@ pub(super) fn grpc(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Optio
     Some(Object::GrpcRoute(Arc::new(route)))
 }
 
+pub(super) fn tcp(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let typed: TcpRoute = typed::read(value, Unknown::Refuse, faults)?;
+    // As in the CRD: there is nothing that a second one could match.
+    if typed.spec.rules.len() != 1 {
+        let reason = format!("there are {}; exactly one is allowed", typed.spec.rules.len());
+        faults.push(Fault::fatal("spec.rules", reason));
+    }
+    let route = route(Kind::TcpRoute, name, value, &typed.spec, faults)?;
+    Some(Object::TcpRoute(Arc::new(route)))
+}
+
 fn route(
     kind: Kind,
     name: &Name,
@@ -69,7 +83,7 @@ fn route(
         spec.rules.push(shape::Rule::default());
     }
     let parents = parents(name, &spec.parent_refs, faults);
-    let mut reader = Reader { route: name, faults };
+    let mut reader = Reader { route: name, lost: lost(kind), faults };
     let rules: Vec<RouteRule> =
         (0..).zip(&spec.rules).map(|(at, rule)| reader.rule(at, rule)).collect();
     for (at, rule) in rules.iter().enumerate() {
@@ -114,6 +128,14 @@ fn parents(route: &Name, parents: &[shape::Parent], faults: &mut Vec<Fault>) -> 
     found
 }
 
+/// What becomes of what has no backend.
+pub(crate) fn lost(kind: Kind) -> &'static str {
+    match kind {
+        Kind::TcpRoute => "its share is refused",
+        _ => "its share is answered with 500",
+    }
+}
+
 fn at_most(most: usize, length: usize, field: &Field, faults: &mut Vec<Fault>) {
     if length > most {
         let reason = format!("there are {length}; at most {most} are allowed");
@@ -124,6 +146,8 @@ fn at_most(most: usize, length: usize, field: &Field, faults: &mut Vec<Fault>) {
 /// Reads the rules of one route.
 struct Reader<'a> {
     route: &'a Name,
+    /// What becomes of a share that has no backend.
+    lost: &'static str,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -203,7 +227,7 @@ impl Reader<'_> {
         if weight.is_none() {
             self.fatal(field.key("weight"), format!("is not between 0 and {MAX_WEIGHT}"));
         }
-        let to = self.referent(field, &backend.to, "its share is answered with 500");
+        let to = self.referent(field, &backend.to, self.lost);
         let filters = self.filters(&field.key("filters"), &backend.filters);
         let mut possible = filters.possible;
         let beyond = filters.redirect.is_some() || !filters.mirrors.is_empty();

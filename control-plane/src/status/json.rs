@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Force, Parent, Standing, Told, Verdict};
-use crate::world::objects::{Kind, ObjectRef};
+use crate::world::objects::ObjectRef;
 
 /// As the CRDs have it.
 const MAX_PARENTS: usize = 32;
@@ -76,7 +76,7 @@ impl Writer<'_> {
     fn object(&mut self, standing: &Standing, force: &Force, forced: Option<i64>) -> Value {
         let accepted = accepted(standing);
         let mut status = serde_json::Map::new();
-        let route = matches!(self.object.kind, Kind::HttpRoute | Kind::GrpcRoute);
+        let route = self.object.kind.is_route();
         let (list, reference, most) = if route {
             ("parents", "parentRef", MAX_PARENTS)
         } else {

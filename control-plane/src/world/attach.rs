@@ -72,8 +72,8 @@ impl World {
         let Some(old) = replace(&mut self.routes, reference, new) else {
             return;
         };
-        // An HTTPRoute gives way to a GRPCRoute on the same port, so what else is attached there is
-        // touched too.
+        // An HTTPRoute gives way to a GRPCRoute on the same port, and a TCPRoute to an older one, so what else is attached
+        // there is touched too.
         let beside = |world: &Self, route: &Route, dirty: &mut Dirty| {
             let parents = route.parents.iter();
             let routes = parents.flat_map(|parent| world.routes_by_parent.get(&parent.service));
@@ -205,8 +205,13 @@ impl World {
     }
 
     fn touch_route(&self, route: &Route, dirty: &mut Dirty) {
-        let parents = route.parents.iter().map(|parent| parent.service.clone());
-        dirty.extend(parents.map(Subject::Service));
+        for parent in &route.parents {
+            dirty.insert(Subject::Service(parent.service.clone()));
+            // Where opaque connections go is said of the address.
+            let service = self.services.get(&parent.service).filter(|_| route.is_opaque());
+            let addresses = service.into_iter().flat_map(|service| &service.cluster_ips);
+            dirty.extend(addresses.copied().map(Subject::Address));
+        }
         dirty.insert(Subject::Policy(route.reference()));
     }
 }

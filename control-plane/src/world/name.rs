@@ -45,6 +45,7 @@ pub enum Kind {
     EndpointSlice,
     HttpRoute,
     GrpcRoute,
+    TcpRoute,
     ReferenceGrant,
     TrafficPolicy,
     MeshConfig,
@@ -55,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -63,6 +64,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::TcpRoute,
         Self::ReferenceGrant,
         Self::TrafficPolicy,
         Self::MeshConfig,
@@ -71,10 +73,15 @@ impl Kind {
         Self::Node,
     ];
 
+    /// Whether it is a route.
+    pub fn is_route(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute)
+    }
+
     /// Whether such an object refers to others, so that only the world can tell what is wrong with
     /// it.
     pub fn refers(self) -> bool {
-        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TrafficPolicy)
+        self.is_route() || self == Self::TrafficPolicy
     }
 
     /// Whether we write a status of such an object.
@@ -92,6 +99,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::TcpRoute => "TCPRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MeshConfig => "MeshConfig",

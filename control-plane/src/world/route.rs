@@ -1,4 +1,4 @@
-//! HTTPRoute, GRPCRoute and ReferenceGrant.
+//! HTTPRoute, GRPCRoute, TCPRoute and ReferenceGrant.
 //!
 //! Matches and filters are the model's own types: what they may hold is what a proxy can do, and
 //! conversion has checked it (a regular expression that is here compiles).
@@ -9,10 +9,10 @@ use tulle_xds::model::{Filter, Match, Redirect};
 
 use super::objects::{Kind, Name, ObjectRef};
 
-/// An HTTPRoute or GRPCRoute.
+/// An HTTPRoute or GRPCRoute; or a TCPRoute, whose one rule matches every connection and has backends alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// [`Kind::HttpRoute`] or [`Kind::GrpcRoute`].
+    /// Which of them.
     pub kind: Kind,
     /// Its name.
     pub name: Name,
@@ -29,6 +29,11 @@ impl Route {
     /// Kind and name.
     pub fn reference(&self) -> ObjectRef {
         ObjectRef { kind: self.kind, name: self.name.clone() }
+    }
+
+    /// Whether it is about opaque connections. The others are about requests.
+    pub fn is_opaque(&self) -> bool {
+        self.kind == Kind::TcpRoute
     }
 
     /// Every Service that its rules send requests or copies to.
@@ -143,7 +148,7 @@ pub struct ReferenceGrant {
 /// Routes that a [`ReferenceGrant`] trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grantee {
-    /// [`Kind::HttpRoute`] or [`Kind::GrpcRoute`].
+    /// Their kind.
     pub kind: Kind,
     /// Their namespace.
     pub namespace: String,

@@ -429,7 +429,8 @@ fn clusters_of<'a>(
     listener: &'a Listener,
     route: Option<&'a RouteConfiguration>,
 ) -> impl Iterator<Item = &'a str> {
-    let opaque = listener.backends.iter().map(|backend| backend.cluster.as_str());
+    let opaque = listener.backends.iter().filter(|backend| backend.is_valid());
+    let opaque = opaque.map(|backend| backend.cluster.as_str());
     let rules = route.into_iter().flat_map(|route| &route.rules);
     let http = rules.flat_map(|rule| {
         let forward =

@@ -217,7 +217,7 @@ fn a_whole_service_means_its_ports_that_speak_http() {
 }
 
 /// A route in namespace `far` for its calls of Service `shop/s0`.
-fn consumer_yaml(kind: &str, name: &str, rest: &str) -> String {
+pub(super) fn consumer_yaml(kind: &str, name: &str, rest: &str) -> String {
     route_yaml(kind, name, rest)
         .replace("{namespace: shop", "{namespace: far")
         .replace("kind: Service, name: s0", "kind: Service, namespace: shop, name: s0")
@@ -288,9 +288,9 @@ fn a_consumers_route_needs_no_grant_and_has_its_own_policies() {
 /// Routes and policies that refer to each other and to the Services of the other objects.
 pub(super) fn object() -> impl Strategy<Value = Object> {
     let small = || 0..3_u8;
-    let route = (small(), small(), small(), any::<[bool; 5]>()).prop_map(
-        |(n, parent, backend, [grpc, other_port, named, foreign, consumer])| {
-            let kind = if grpc { "GRPCRoute" } else { "HTTPRoute" };
+    let route = (small(), small(), small(), any::<[bool; 4]>(), 0..3_usize).prop_map(
+        |(n, parent, backend, [other_port, named, foreign, consumer], kind)| {
+            let kind = ["HTTPRoute", "GRPCRoute", "TCPRoute"][kind];
             let port = if other_port { 81 } else { 80 };
             let name = if named { "name: r, " } else { "" };
             let namespace = if foreign { "namespace: other, " } else { "" };
@@ -343,12 +343,13 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
 }
 
 /// Every object that there can be something to say about.
-pub(super) fn references() -> [ObjectRef; 18] {
-    let kinds = [objects::Kind::HttpRoute, objects::Kind::GrpcRoute, objects::Kind::TrafficPolicy];
+pub(super) fn references() -> [ObjectRef; 24] {
+    use objects::Kind::{GrpcRoute, HttpRoute, TcpRoute, TrafficPolicy};
+    let kinds = [HttpRoute, GrpcRoute, TcpRoute, TrafficPolicy];
     std::array::from_fn(|i| {
-        let letter = if i % 3 == 2 { "t" } else { "r" };
-        let namespace = if i < 9 { "shop" } else { "far" };
-        let name = Name::new(namespace, format!("{letter}{}", i / 3 % 3));
-        ObjectRef { kind: kinds[i % 3], name }
+        let letter = if i % 4 == 3 { "t" } else { "r" };
+        let namespace = if i < 12 { "shop" } else { "far" };
+        let name = Name::new(namespace, format!("{letter}{}", i / 4 % 3));
+        ObjectRef { kind: kinds[i % 4], name }
     })
 }
