@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(reason("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"), None);
         assert!(reason("gateway.networking.k8s.io/v1", "HTTPRout").unwrap().contains("no kind"));
         assert!(reason("tulle.dev/v1", "MeshTLS").unwrap().contains("tulle.dev/v1alpha1"));
-        assert!(reason("v1", "TCPRoute").unwrap().contains("not of apiVersion"));
+        assert!(reason("v1", "TLSRoute").unwrap().contains("not of apiVersion"));
         assert!(reason("v1", "Servise").unwrap().contains("no kind"));
         let right = "is of apiVersion gateway.networking.k8s.io/v1, not";
         assert!(reason("v1", "HTTPRoute").unwrap().contains(right));
