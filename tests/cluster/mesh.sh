@@ -69,8 +69,9 @@ check "hints for zones: the endpoint for the node's zone" eventually 20 only zon
 
 # --- opaque connections
 kubectl apply -f "$KT/mesh/tcp.yaml" >/dev/null
-soon "a TCPRoute is in force" True k get tcproute opaque -o 'jsonpath={.status.parents[0].conditions[?(@.type=="InForce")].status}'
-check "opaque connections go where it says" eventually 20 contains hello-from-server get http://opaque:9000/index.html
+check "opaque connections go where a TCPRoute says" eventually 20 contains hello-from-server get http://opaque:9000/index.html
+soon "where it is in force" "in force on 1 of 1 proxies" k get tcproute opaque -o 'jsonpath={.status.parents[0].conditions[?(@.type=="InForce")].message}'
+refuses "a share that leads nowhere is refused" "curl: (" get http://opaque:9001/index.html
 soon "what it cannot do is said" "there is no Service shop/nobody" k get tcproute lost -o 'jsonpath={.status.parents[0].conditions[?(@.type=="ResolvedRefs")].message}'
 
 # --- the cluster's bad days: the load goes on all the while, and nothing fails; more of them in days.sh
