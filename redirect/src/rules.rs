@@ -126,7 +126,7 @@ pub enum RedirectError {
 /// What the tools said, and what they need.
 pub fn run(options: &Options) -> Result<(), RedirectError> {
     let options = options.clone().with_resolvers()?;
-    program(&options, ipv6_is_on())
+    program(&options, ipv6_is_on(), Tools { path: None })
 }
 
 /// The same with the tools of another root, `tools`, which this process enters for good: of a node
@@ -141,7 +141,8 @@ pub fn run_with(options: &Options, tools: &Path) -> Result<(), RedirectError> {
     rustix::process::chroot(tools).and_then(|()| rustix::process::chdir("/")).map_err(
         |reason| RedirectError::Tools { tools: tools.display().to_string(), reason: reason.into() },
     )?;
-    program(options, ipv6)
+    // Whoever calls a CNI plugin has a PATH of its own.
+    program(options, ipv6, Tools { path: Some(IMAGE) })
 }
 
 /// The rules, as text for `nft -f`.
@@ -154,9 +155,9 @@ pub fn script(options: &Options) -> Result<String, RedirectError> {
 }
 
 /// Rules first: whoever finds the source addresses knows that they are there ([`crate::proof`]).
-fn program(options: &Options, ipv6: bool) -> Result<(), RedirectError> {
-    if let Err(nft) = pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
-        with_iptables(options, ipv6).map_err(|failed| RedirectError::Rules {
+fn program(options: &Options, ipv6: bool, tools: Tools) -> Result<(), RedirectError> {
+    if let Err(nft) = tools.pipe("nft", &["-f", "-"], &nft::script(options, ipv6)) {
+        with_iptables(options, ipv6, tools).map_err(|failed| RedirectError::Rules {
             nft: nft.to_string(),
             iptables: failed.to_string(),
         })?;
@@ -164,12 +165,12 @@ fn program(options: &Options, ipv6: bool) -> Result<(), RedirectError> {
     if ipv6 {
         // Deprecated from the start, so that the kernel never chooses it by itself; without
         // duplicate detection, so that it can be used at once.
-        add_source(&format!("{SOURCE_V6}/128"), &["preferred_lft", "0", "nodad"])?;
+        add_source(tools, &format!("{SOURCE_V6}/128"), &["preferred_lft", "0", "nodad"])?;
     }
-    add_source(&format!("{SOURCE_V4}/32"), &["scope", "host"])
+    add_source(tools, &format!("{SOURCE_V4}/32"), &["scope", "host"])
 }
 
-fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
+fn with_iptables(options: &Options, ipv6: bool, tools: Tools) -> Result<(), Failed> {
     let families = [("iptables-restore", Family::V4), ("ip6tables-restore", Family::V6)];
     for (tool, family) in families {
         if family == Family::V6 && !ipv6 {
@@ -177,9 +178,9 @@ fn with_iptables(options: &Options, ipv6: bool) -> Result<(), Failed> {
         }
         for removal in iptables::removals() {
             // Fails when this runs for the first time.
-            let _first = pipe(tool, &["--noflush", "--wait"], &removal).is_err();
+            let _first = tools.pipe(tool, &["--noflush", "--wait"], &removal).is_err();
         }
-        pipe(tool, &["--noflush", "--wait"], &iptables::script(options, family))?;
+        tools.pipe(tool, &["--noflush", "--wait"], &iptables::script(options, family))?;
     }
     Ok(())
 }
@@ -190,12 +191,12 @@ pub(crate) fn ipv6_is_on() -> bool {
     std::fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
 }
 
-fn add_source(address: &str, how: &[&str]) -> Result<(), RedirectError> {
+fn add_source(tools: Tools, address: &str, how: &[&str]) -> Result<(), RedirectError> {
     // In a fresh network namespace lo is down, and so is what comes after.
     let steps: [&[&str]; 2] =
         [&["link", "set", "lo", "up"], &[&["addr", "replace", address, "dev", "lo"], how].concat()];
     for arguments in steps {
-        pipe("ip", arguments, "").map_err(|failed| RedirectError::Address {
+        tools.pipe("ip", arguments, "").map_err(|failed| RedirectError::Address {
             address: address.to_owned(),
             reason: failed.to_string(),
         })?;
@@ -221,31 +222,44 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Runs a tool with `input` on its standard input.
-fn pipe(tool: &str, arguments: &[&str], input: &str) -> Result<(), Failed> {
-    let failed = |reason: &dyn fmt::Display| Failed(format!("{tool}: {reason}"));
-    let mut child = Command::new(tool)
-        .args(arguments)
-        // Whoever calls a CNI plugin has a PATH of its own.
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| failed(&e))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input.as_bytes()) {
-            // It ended before it read all: its exit status and stderr say why.
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(failed(&e)),
-            _ => {}
+/// Where the images have their tools.
+const IMAGE: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where tools are looked for; without a path, where this process would.
+#[derive(Debug, Clone, Copy)]
+struct Tools {
+    path: Option<&'static str>,
+}
+
+impl Tools {
+    /// Runs a tool with `input` on its standard input.
+    fn pipe(self, tool: &str, arguments: &[&str], input: &str) -> Result<(), Failed> {
+        let failed = |reason: &dyn fmt::Display| Failed(format!("{tool}: {reason}"));
+        let mut command = Command::new(tool);
+        if let Some(path) = self.path {
+            command.env("PATH", path);
         }
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| failed(&e))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            match stdin.write_all(input.as_bytes()) {
+                // It ended before it read all: its exit status and stderr say why.
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(failed(&e)),
+                _ => {}
+            }
+        }
+        let output = child.wait_with_output().map_err(|e| failed(&e))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(failed(&format_args!("{}: {}", output.status, said.trim())))
     }
-    let output = child.wait_with_output().map_err(|e| failed(&e))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failed(&format_args!("{}: {}", output.status, said.trim())))
 }
 
 impl Options {

@@ -179,7 +179,7 @@ older() {
     built=$(echo "$W"/target/*/debug); older=$(git rev-parse --short=12 "$OLDER"); mkdir -p "$KEPT/$older"
     cp "$built/tulle-proxy" "$KEPT/$older/"; PROGRAMS=$built peer older older > "$KEPT/$older/older.yaml"
     git worktree remove --force "$W/tree"
-  else older=$(ls -t "$KEPT" 2>/dev/null | grep -vx "$commit" | head -n 1); fi
+  else older=$(ls -t "$KEPT" 2>/dev/null | grep -vx "$commit" | head -n 1) || older=; fi
   if [ "$older" ]; then
     proxy older "$KEPT/$older/tulle-proxy"
     mark; kubectl apply -f "$KEPT/$older/older.yaml" >/dev/null

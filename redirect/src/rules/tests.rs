@@ -125,7 +125,7 @@ fn the_kernel_takes_the_rules_twice() {
         let run = [tool, "<<'EOF' &&", tool, "<<'EOF'"];
         let [first, here, second, there] = run;
         let shell = format!("{first} {here} {second} {there}\n{script}EOF\n{script}EOF\n");
-        let done = pipe("unshare", &["-n", "sh", "-c", &shell], "");
+        let done = Tools { path: None }.pipe("unshare", &["-n", "sh", "-c", &shell], "");
         assert!(done.is_ok(), "{} (root is needed)\n{script}", done.unwrap_err());
     };
     let cases = [
