@@ -8,6 +8,8 @@ check() { local what=$1 said; shift; if said=$("$@" 2>&1); then ok "$what"; else
 # says WHAT TEXT COMMAND…: it succeeds and says so; refuses: it fails and says so
 says() { local what=$1 text=$2 said; shift 2; if said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
 refuses() { local what=$1 text=$2 said; shift 2; if ! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said"; then ok "$what"; else bad "$what" "$said"; fi; }
+# has TEXT…: a line of the input has all of these. It reads all of it: a pipe fails if whoever writes is cut off, as by grep -q
+has() { local lines text; lines=$(cat); for text; do lines=$(grep -F -- "$text" <<<"$lines") || return 1; done; }
 # eventually SECONDS COMMAND…: until it succeeds
 eventually() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.2; done; }
 # soon WHAT TEXT COMMAND…: within 20 s it says so

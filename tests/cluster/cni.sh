@@ -38,7 +38,7 @@ refuses "… because of the init container's rights" 'container "tulle-redirect"
 # --- pods that start before it
 says "tulle upgrade brings it" "create  DaemonSet kube-system/tulle-cni" tulle upgrade -f "$W/values.yaml" --set cni.enabled=true --timeout 90s
 check "with it, restricted takes them" k apply -f "$KT/cni/client.yaml" -f "$KT/cni/server.yaml"
-waits() { k logs "$1" -c tulle-redirect | grep -qF "waiting until tulle-cni redirects this pod's traffic to its sidecar"; }
+waits() { k logs "$1" -c tulle-redirect | has "waiting until tulle-cni redirects this pod's traffic to its sidecar"; }
 check "a pod that started before it waits, and says for what" eventually 30 waits client
 check "its application does not start" test "$(k get pod client -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" = PodInitializing
 kubectl create namespace outside >/dev/null
@@ -54,7 +54,7 @@ says "the agent says so" "a pod that waited is redirected" agent
 # --- the mesh
 get() { k exec client -c client -- curl -sS -m 5 http://server:8080/index.html; }
 check "a request crosses two sidecars" eventually 20 get
-at() { k logs "$1" -c tulle-proxy | grep '"/index.html"' | grep -q "spiffe://cluster.local/ns/shop/sa/$2"; }
+at() { k logs "$1" -c tulle-proxy | has '"/index.html"' "spiffe://cluster.local/ns/shop/sa/$2"; }
 known() { at client server && at server callers; }
 check "each side knows the other" eventually 5 known
 says "plaintext from outside is allowed" hello-from-server kubectl -n outside exec stranger -- curl -sSf -m 5 "http://server.shop:8080/index.html"

@@ -149,7 +149,7 @@ meshed() {
   says "$1: it calls" hello-from-server k exec "$1" -c app -- curl -sS -m 5 http://server:8080/index.html
   check "$1: both by mTLS" eventually 10 both "$1"
 }
-both() { k logs "$1" -c tulle-proxy > "$W/said"; for way in inbound outbound; do grep "\"direction\":\"$way\"" "$W/said" | grep -q '"peer":"spiffe://cluster.local/ns/days/sa/default"' || return 1; done; }
+both() { k logs "$1" -c tulle-proxy > "$W/said"; for way in inbound outbound; do has "\"direction\":\"$way\"" '"peer":"spiffe://cluster.local/ns/days/sa/default"' < "$W/said" || return 1; done; }
 # off NAME SECONDS: by what its log says the clock is off by so much
 off() {
   local said; said=$(k logs "$1" -c tulle-proxy | sed -n 's/^{"time":"\([^"]*\)".*/\1/p' | tail -n 1); said=$(($(date -d "$said" +%s) - $(date +%s) - $2))

@@ -16,8 +16,7 @@ log() { k logs "$1" -c tulle-proxy; }
 kubectl apply -f "$KT/mesh/shop.yaml" >/dev/null
 check "pods get their sidecar and become ready" eventually 60 all_ready 1s
 says "a request crosses two sidecars" hello-from-server get http://server:8080/index.html
-at_server() { k logs -l app=server -c tulle-proxy --tail=100 | grep '"/index.html"' | grep -q 'spiffe://cluster.local/ns/shop/sa/client'; }
-crossed() { log client | grep '"/index.html"' | grep -q 'spiffe://cluster.local/ns/shop/sa/server' && at_server; }
+crossed() { log client | has '"/index.html"' spiffe://cluster.local/ns/shop/sa/server && k logs -l app=server -c tulle-proxy --tail=100 | has '"/index.html"' spiffe://cluster.local/ns/shop/sa/client; }
 check "each side knows the other" eventually 5 crossed
 check "an init container after the sidecar has the network" k logs client -c fetch
 says "the application starts after the sidecar and has its own port" 8080 k get pod -l app=server -o 'jsonpath={.items[0].spec.containers[0].ports[0].containerPort}'

@@ -33,6 +33,7 @@ pub(super) struct Teller {
 impl Teller {
     /// Tells, for as long as there is something to tell.
     pub(super) async fn run(mut self) {
+        let mut said = String::new();
         loop {
             let leader = self.leader.borrow_and_update().clone();
             let told = async {
@@ -44,7 +45,11 @@ impl Teller {
             };
             let mut changes = self.leader.clone();
             tokio::select! {
-                failed = told => tracing::info!(reason = %failed, "the other replicas are told later"),
+                // Until the Lease of one that is gone has ended the reason is the same.
+                reason = told => if reason != said {
+                    tracing::info!(reason, "the other replicas are told later");
+                    said = reason;
+                },
                 changed = changes.changed() => if changed.is_err() { return },
             }
             self.share.send_replace(None);
