@@ -14,7 +14,7 @@ use super::{
 };
 use crate::world::{
     World,
-    objects::{Pod, Service},
+    objects::{Pod, Route, Service, ServicePort},
     policy::Scope,
 };
 
@@ -42,15 +42,15 @@ fn of_service(
     let declared = port::declared(port);
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
     let target = Target::Service(service.name.clone(), address.port());
-    let (idle, _) = idle(declared, &policy::of_port(world, service, port));
+    let Said { idle, setters, route } = said(world, service, port, callers);
     let mut listener = Listener {
         origin,
         idle,
-        setters: setters(world, address, callers),
+        setters,
         service: Some(port::service_port(settings, service, address.port())),
         ..listener(address, declared, &target)
     };
-    if let Some(route) = route::opaque(world, service, port, callers) {
+    if let Some(route) = route {
         listener.backends = route::opaque_backends(world, route, callers);
     }
     Some(listener)
@@ -67,24 +67,39 @@ fn of_pod(world: &World, pod: &Pod, address: SocketAddr) -> Listener {
 
 /// Who set something of what listens at an address.
 pub(super) fn setters(world: &World, address: SocketAddr, callers: &Callers) -> Vec<Setter> {
-    let mut routes = Vec::new();
-    let mut at = || {
-        if let Some(service) = world.service_at(address.ip()) {
-            let port = service.port(address.port())?;
-            let route = route::opaque(world, service, port, callers);
-            routes.extend(route.map(|route| Setter {
-                field: "spec.rules[0].backendRefs".to_owned(),
-                origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
-            }));
-            return Some((port::declared(port), policy::of_port(world, service, port)));
-        }
-        let pod = world.pod_at(address.ip())?;
+    if let Some(service) = world.service_at(address.ip()) {
+        let port = service.port(address.port());
+        return port.map(|port| said(world, service, port, callers).setters).unwrap_or_default();
+    }
+    let of_pod = |pod| {
         let declared = port::declared_on_pod(world, pod, address.port());
-        Some((declared, direct::settled(world, pod, address.port())))
+        idle(declared, &direct::settled(world, pod, address.port())).1
     };
-    let settled = at();
-    routes.extend(settled.into_iter().flat_map(|(declared, settled)| idle(declared, &settled).1));
-    routes
+    world.pod_at(address.ip()).map(|pod| of_pod(pod)).unwrap_or_default()
+}
+
+/// What routes and policies say of opaque connections to a port.
+struct Said<'a> {
+    idle: Option<Duration>,
+    /// Who set something of it.
+    setters: Vec<Setter>,
+    /// Where they go, if that is said.
+    route: Option<&'a Arc<Route>>,
+}
+
+fn said<'a>(
+    world: &'a World,
+    service: &'a Service,
+    port: &'a ServicePort,
+    callers: &Callers,
+) -> Said<'a> {
+    let route = route::opaque(world, service, port, callers);
+    let routed = route.map(|route| Setter {
+        field: "spec.rules[0].backendRefs".to_owned(),
+        origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
+    });
+    let (idle, setters) = idle(port::declared(port), &policy::of_port(world, service, port));
+    Said { idle, setters: routed.into_iter().chain(setters).collect(), route }
 }
 
 /// The namespaces whose callers' opaque connections have a route of their own.
