@@ -12,6 +12,7 @@ mod check;
 mod choose;
 mod gateway;
 mod objects;
+mod once;
 mod rollout;
 mod uninstall;
 mod values;
@@ -32,7 +33,7 @@ use tulle_api::Duration;
 
 use crate::cluster::{self, Reach, found, objects_like};
 use changes::Change;
-use choose::Choice;
+use choose::{Choice, Chosen};
 use objects::title;
 
 pub(crate) use gateway::kinds as gateway_kinds;
@@ -70,7 +71,8 @@ pub(crate) struct Args {
 /// Bring an installation to this version, or to other values.
 ///
 /// First says what will change, field by field, then applies it and waits until the control plane
-/// serves. Values are those of -f and --set over the defaults: give the ones that you installed with.
+/// serves. Values are those of -f and --set over the defaults: give the ones that you installed with. The
+/// trust domain and the cluster domain change only if they are among these.
 /// Sidecars keep their version until their pods start anew.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  \
@@ -169,6 +171,9 @@ pub(crate) enum Error {
     /// A watch ended.
     #[error("waiting for it: {0}")]
     Waiting(String),
+    /// What is chosen once would change unasked.
+    #[error("{0}")]
+    Once(String),
     /// Pods would be left with sidecars.
     #[error("{0}")]
     Sidecars(String),
@@ -190,7 +195,7 @@ fn refused(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
 
 /// Installs.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
-    let values = args.choice.values()?;
+    let Chosen { values, said } = args.choice.read()?;
     let namespace = &args.how.namespace;
     let objects = objects::all(&values, namespace);
     if args.dry_run {
@@ -200,21 +205,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     block_on(async {
         let client = args.how.reach.client().await?;
         refuse_others(&client, namespace, "upgrade").await?;
+        if let Some(live) = control_plane(&client, namespace).await? {
+            once::refuse(&live.data, &objects, &said)?;
+        }
         Box::pin(bring(&client, &args.how, &objects, false)).await
     })
 }
 
 /// Upgrades.
 pub(crate) fn upgrade(args: &Upgrade) -> Result<ExitCode, Error> {
-    let values = args.choice.values()?;
+    let Chosen { values, said } = args.choice.read()?;
     let namespace = &args.how.namespace;
     let objects = objects::all(&values, namespace);
     block_on(async {
         let client = args.how.reach.client().await?;
         refuse_others(&client, namespace, "upgrade").await?;
-        if control_plane(&client, namespace).await?.is_none() {
+        let Some(live) = control_plane(&client, namespace).await? else {
             return Err(Error::Absent(namespace.clone()));
-        }
+        };
+        once::refuse(&live.data, &objects, &said)?;
         Box::pin(bring(&client, &args.how, &objects, args.dry_run)).await
     })
 }

@@ -47,17 +47,27 @@ pub(crate) enum BadValues {
     Value(String),
 }
 
+/// What was chosen.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The defaults, and over them what was said.
+    pub(super) values: Values,
+    /// What was said alone.
+    pub(super) said: Value,
+}
+
 impl Choice {
-    /// The defaults, and over them what was chosen.
-    pub(super) fn values(&self) -> Result<Values, BadValues> {
+    /// Reads files and `--set`.
+    pub(super) fn read(&self) -> Result<Chosen, BadValues> {
         let mut value = serde_json::to_value(Values::default()).expect("values are plain data");
-        for path in &self.files {
-            merge(&mut value, &read(path)?);
+        let mut said = json!({});
+        let files = self.files.iter().map(|path| read(path));
+        for over in files.chain(self.set.iter().map(|text| set(text))) {
+            let over = over?;
+            merge(&mut value, &over);
+            merge(&mut said, &over);
         }
-        for text in &self.set {
-            merge(&mut value, &set(text)?);
-        }
-        understand(value)
+        Ok(Chosen { values: understand(value)?, said })
     }
 }
 
@@ -113,7 +123,8 @@ mod tests {
         let path = folder.path().join("values.yaml");
         fs::write(&path, yaml).expect("written");
         let set = sets.iter().map(|&set| set.to_owned()).collect();
-        Choice { files: vec![path], set }.values().map_err(|error| error.to_string())
+        let chosen = Choice { files: vec![path], set }.read();
+        chosen.map(|chosen| chosen.values).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn helm_makes_the_same_objects() {
             .filter(|value: &Value| !value.is_null())
             .collect();
         let args = Args::parse_from([Path::new("install"), Path::new("-f"), &file]);
-        let ours = objects::all(&args.choice.values().expect("good values"), namespace);
+        let ours = objects::all(&args.choice.read().expect("good values").values, namespace);
         let (ours, theirs) = (comparable(ours), comparable(theirs));
         let titles = |all: &BTreeMap<String, Value>| all.keys().cloned().collect::<Vec<_>>();
         assert_eq!(titles(&ours), titles(&theirs), "{yaml}");
@@ -162,7 +162,7 @@ fn helm_refuses_what_we_refuse() {
         "nonsense=1",
     ] {
         let args = Args::parse_from(["install", "--set", set]);
-        assert!(args.choice.values().is_err(), "{set}");
+        assert!(args.choice.read().is_err(), "{set}");
         let output = Command::new(&helm)
             .args(["template", "tulle", "--set", set])
             .arg(&chart)
