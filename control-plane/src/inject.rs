@@ -16,6 +16,7 @@ mod agent;
 mod annotations;
 mod apply;
 mod envoy;
+mod nodes;
 mod probes;
 mod settings;
 mod sidecar;
@@ -43,6 +44,8 @@ pub use settings::{
 pub const LABEL: &str = "tulle.dev/inject";
 /// Annotation of pods that have a sidecar; its value is the version that injected it.
 pub const INJECTED: &str = "tulle.dev/injected";
+/// Annotation of pods that the kubelet writes for others to see: those from files of its node.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Name of the sidecar's container.
 pub const PROXY: &str = "tulle-proxy";
 /// Name of the agent's container, in pods whose applications speak xDS themselves.
@@ -155,6 +158,10 @@ pub enum Skip {
     HostNetwork,
     /// It runs on Windows, where there is no sidecar for it.
     Windows,
+    /// So it is on nodes of its architecture.
+    Architecture,
+    /// It only shows a pod that the kubelet runs by itself.
+    Mirror,
     /// It has the sidecar of another mesh.
     OtherMesh {
         /// The mesh.
@@ -177,6 +184,15 @@ impl fmt::Display for Skip {
             Self::AlreadyInjected => f.write_str("it has a sidecar already"),
             Self::HostNetwork => f.write_str("it uses the node's network (hostNetwork: true)"),
             Self::Windows => f.write_str("it runs on Windows"),
+            Self::Architecture => f.write_str(
+                "its nodeSelector or node affinity wants nodes that are neither amd64 nor arm64, and \
+                 there is no sidecar for others",
+            ),
+            Self::Mirror => write!(
+                f,
+                "it mirrors a static pod, which its node runs from a file: a sidecar would have to \
+                 be in that file (annotation {MIRROR})"
+            ),
             Self::OtherMesh { mesh, container } => {
                 write!(f, "it has the sidecar of {mesh} (container {container})")
             }
@@ -298,18 +314,21 @@ fn not_wanted(
 }
 
 fn not_possible(metadata: &ObjectMeta, spec: &PodSpec) -> Option<Skip> {
-    let injected = metadata.annotations.as_ref().is_some_and(|a| a.contains_key(INJECTED))
-        || containers(spec).any(|c| c.name == PROXY || c.name == AGENT);
-    if injected {
+    let annotated = |name| metadata.annotations.as_ref().is_some_and(|a| a.contains_key(name));
+    if annotated(INJECTED) || containers(spec).any(|c| c.name == PROXY || c.name == AGENT) {
         return Some(Skip::AlreadyInjected);
+    }
+    if annotated(MIRROR) {
+        return Some(Skip::Mirror);
     }
     if spec.host_network == Some(true) {
         return Some(Skip::HostNetwork);
     }
-    let selected = spec.node_selector.as_ref().and_then(|s| s.get("kubernetes.io/os"));
-    let os = spec.os.as_ref().map(|os| &os.name).or(selected);
-    if os.is_some_and(|os| os == "windows") {
+    if nodes::not_linux(spec) {
         return Some(Skip::Windows);
+    }
+    if nodes::strange_architecture(spec) {
+        return Some(Skip::Architecture);
     }
     containers(spec).find_map(|c| {
         let (_, mesh) = OTHER_MESHES.into_iter().find(|(name, _)| c.name == *name)?;

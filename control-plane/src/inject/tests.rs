@@ -106,6 +106,10 @@ fn pods_that_are_left_alone() {
         ("hostNetwork: true, containers: [{name: app}]", "the node's network"),
         ("os: {name: windows}, containers: [{name: app}]", "Windows"),
         ("nodeSelector: {kubernetes.io/os: windows}, containers: [{name: app}]", "Windows"),
+        (
+            "nodeSelector: {kubernetes.io/arch: s390x}, containers: [{name: app}]",
+            "neither amd64 nor",
+        ),
         ("containers: [{name: app}, {name: istio-proxy}]", "Istio (container istio-proxy)"),
         ("initContainers: [{name: linkerd-proxy}], containers: [{name: app}]", "Linkerd"),
         ("containers: [{name: app}, {name: kuma-sidecar}]", "Kuma"),
@@ -115,6 +119,10 @@ fn pods_that_are_left_alone() {
         let Ok(Decision::Skipped(skip)) = decision else { panic!("{spec}: {decision:?}") };
         assert!(skip.to_string().contains(reason), "{spec}: {skip}");
     }
+    // The kubelet has started it from a file already. Refused or changed, it would be seen by nobody.
+    let mirror = "{metadata: {annotations: {kubernetes.io/config.mirror: 4f2a}},
+        spec: {nodeName: node1, containers: [{name: app}]}}";
+    assert_eq!(decide(mirror), Ok(Decision::Skipped(Skip::Mirror)));
 }
 
 #[test]
