@@ -15,9 +15,11 @@ pub mod admission;
 mod agent;
 mod annotations;
 mod apply;
+mod drain;
 mod envoy;
 mod nodes;
 mod probes;
+mod resources;
 mod settings;
 mod sidecar;
 
@@ -265,6 +267,10 @@ pub fn plan(
     }
     refuse_clashes(spec)?;
     let (overrides, mut warnings) = Overrides::parse(metadata.annotations.iter().flatten())?;
+    let (settings, word) = resources::settle(settings, &overrides.resources, spec)?;
+    warnings.extend(word);
+    let settings = &settings;
+    let hold = drain::hold(overrides.drain_time, spec)?;
     let mut annotations = BTreeMap::from([(INJECTED.to_owned(), settings.version.clone())]);
     let data_plane = overrides.data_plane.unwrap_or(settings.data_plane);
     if data_plane == DataPlane::Grpc {
@@ -278,7 +284,7 @@ pub fn plan(
         })));
     }
     let envoy = data_plane == DataPlane::Envoy;
-    let probes = probes::plan(metadata, spec, &settings.probe_key);
+    let probes = probes::plan(metadata, spec, &settings.probe_key, hold);
     warnings.extend(probes.warnings);
     let redirect = sidecar::redirect(&overrides, settings);
     if settings.cni {

@@ -2,7 +2,10 @@
 
 mod settings;
 
-use std::{env, fmt::Display, net::IpAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, thread};
+use std::{
+    env, fmt::Display, net::IpAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, thread,
+    time::Duration,
+};
 
 use crate::{context::Settings, probe::Probes, tls::control_plane::ControlPlane};
 
@@ -34,6 +37,9 @@ pub struct Config {
     pub zone: Option<String>,
     /// What it does for the kubelet, `TULLE_PROBES`.
     pub probes: Probes,
+    /// How long inbound traffic may take to end, `TULLE_DRAIN_TIME` in seconds; without it, as long as
+    /// containers are held back.
+    pub drain_time: Option<Duration>,
     /// Bounds of the data path.
     pub settings: Settings,
 }
@@ -130,6 +136,7 @@ impl Config {
             },
             zone: from.get("TULLE_ZONE"),
             probes: from.probes("TULLE_PROBES")?,
+            drain_time: from.optional("TULLE_DRAIN_TIME")?.map(Duration::from_secs),
             settings: Settings::read(from)?,
         })
     }
@@ -247,6 +254,9 @@ mod tests {
         assert_eq!(config.control_plane.host, "tulle-control-plane.tulle-system.svc");
         assert_eq!(config.control_plane.port, 15010);
         assert!(config.workers.get() <= MOST_WORKERS);
+        assert_eq!(config.drain_time, None);
+        let said = read(&[("TULLE_DRAIN_TIME", "25")]).unwrap();
+        assert_eq!(said.drain_time, Some(Duration::from_secs(25)));
     }
 
     #[test]
@@ -274,6 +284,7 @@ mod tests {
             ),
             ("TULLE_INBOUND_PORT", "70000", "\"70000\": number too large to fit in target type"),
             ("TULLE_DNS_PORT", "on", "\"on\": invalid digit found in string"),
+            ("TULLE_DRAIN_TIME", "1m", "\"1m\": invalid digit found in string"),
             (
                 "TULLE_CONTROL_PLANE",
                 "fd00::1:15010",

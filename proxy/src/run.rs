@@ -126,7 +126,8 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     telemetry::register_clusters(&registry, store.clone());
     let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
-    let draining = Draining::new(readiness.clone(), config.probes.hold().unwrap_or(HOLD));
+    let hold = config.drain_time.or_else(|| config.probes.hold()).unwrap_or(HOLD);
+    let draining = Draining::new(readiness.clone(), hold);
     let admin =
         Admin { readiness, metrics: registry, store, certs, draining: draining.clone(), filter };
     let _admin_ends_last = serve_admin(&config, admin, &shared.settings())?;

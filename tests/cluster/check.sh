@@ -131,6 +131,7 @@ breaks "a sidecar without its image" "sidecar-stuck Pod shop/victim" 'kubectl -n
 breaks "Pod Security that forbids sidecars" "sidecar-refused Namespace empty" 'kubectl label namespace empty pod-security.kubernetes.io/enforce=baseline' 'kubectl label namespace empty pod-security.kubernetes.io/enforce-'
 counted() { kubectl -n empty get resourcequota small -o jsonpath='{.status.hard}' | grep -q memory; }
 breaks "a quota without room for sidecars" "sidecar-refused Namespace empty" 'make <<<"{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: empty}, spec: {hard: {limits.memory: 100Mi}}}"; eventually 20 counted' 'kubectl -n empty delete resourcequota small'
+breaks "a quota that counts what a sidecar does not say" "sidecar-refused Namespace empty" 'make <<<"{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: empty}, spec: {hard: {limits.cpu: 4, limits.memory: 4Gi}}}"; eventually 20 counted' 'kubectl -n empty delete resourcequota small'
 breaks "a LimitRange without room for sidecars" "sidecar-refused Namespace empty" 'make <<<"{apiVersion: v1, kind: LimitRange, metadata: {name: small, namespace: empty}, spec: {limits: [{type: Container, max: {memory: 128Mi}}]}}"' 'kubectl -n empty delete limitrange small'
 
 # --- policy

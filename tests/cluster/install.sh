@@ -58,6 +58,37 @@ same() {
 }
 check "the webhook makes the pod that tulle inject --from-cluster makes" same
 
+# --- what containers have together, quotas and LimitRanges: the API server takes pods with a sidecar as it takes them without
+# limited POD-LEVEL CONTAINER ANNOTATION: a pod with these resources
+limited() { echo "{apiVersion: v1, kind: Pod, metadata: {name: limited, namespace: shop, annotations: {tulle.dev/proxy-log-level: info $3}}, spec: {$1 containers: [{name: app, image: 'registry.local/busybox:1', imagePullPolicy: Never, resources: $2}]}}"; }
+# admitted INJECT ARGUMENTS: by the webhook, or injected before
+admitted() {
+  local how=$1; shift; limited "$@" > "$W/limited.yaml"
+  [ "$how" = webhook ] || { tulle inject -f "$W/limited.yaml" --from-cluster > "$W/limited-injected.yaml"; mv "$W/limited-injected.yaml" "$W/limited.yaml"; }
+  kubectl create --dry-run=server -o name -f "$W/limited.yaml" && kubectl create --dry-run=server -o json -f "$W/limited.yaml" | grep -q '"name": "tulle-proxy"'
+}
+kubectl label namespace shop tulle.dev/inject=enabled --overwrite >/dev/null
+full='{requests: {cpu: 100m, memory: 64Mi}, limits: {cpu: 200m, memory: 64Mi}}'
+if [ "$(kubectl version -o json | python3 -c 'import json, sys; print(int(json.load(sys.stdin)["serverVersion"]["minor"].rstrip("+")))')" -ge 34 ]; then
+  for how in webhook file; do
+    check "pod-level resources, all of them the containers' ($how)" admitted $how "resources: $full," "$full" ""
+    check "pod-level limits, requests of a container ($how)" admitted $how "resources: {limits: {cpu: 200m, memory: 64Mi}}," '{requests: {cpu: 100m, memory: 64Mi}}' ""
+    check "pod-level limits alone ($how)" admitted $how "resources: {limits: {cpu: 5m, memory: 8Mi}}," '{}' ""
+    check "pod-level requests alone ($how)" admitted $how "resources: {requests: {cpu: 5m, memory: 8Mi}}," '{}' ""
+  done
+  check "the request of pods with limits alone is the limit" test "$(limited "resources: {limits: {cpu: 500m, memory: 64Mi}}," '{}' "" | tulle inject -f - --from-cluster | kubectl create --dry-run=server -o 'jsonpath={.spec.resources.requests.cpu} {.spec.resources.requests.memory}' -f -)" = "500m 64Mi"
+else
+  skip "pod-level resources" "they are of Kubernetes 1.34"
+fi
+kubectl create -f - <<<'{apiVersion: v1, kind: ResourceQuota, metadata: {name: limits, namespace: shop}, spec: {hard: {limits.cpu: "8", limits.memory: 8Gi, requests.cpu: "8", requests.memory: 8Gi}}}' >/dev/null
+counts() { kubectl -n shop get resourcequota limits -o jsonpath='{.status.hard}' | grep -q cpu; }
+check "a quota counts" eventually 20 counts
+refuses "a quota on CPU limits refuses a sidecar without one" "must specify limits.cpu for: tulle-proxy,tulle-redirect" admitted webhook "" "$full" ""
+check "with the annotation it does not" admitted webhook "" "$full" ', tulle.dev/proxy-cpu-limit: 500m'
+kubectl create -f - <<<'{apiVersion: v1, kind: LimitRange, metadata: {name: defaults, namespace: shop}, spec: {limits: [{type: Container, default: {cpu: "1"}}]}}' >/dev/null
+check "nor with a LimitRange that has a default" eventually 20 admitted webhook "" "$full" ""
+kubectl -n shop delete resourcequota/limits limitrange/defaults >/dev/null
+
 # --- what the control plane may do, and what not
 may() { kubectl auth can-i "$@" --as=system:serviceaccount:tulle-system:tulle-control-plane -q; }
 may_not() { ! may "$@"; }
@@ -73,6 +104,8 @@ done
 
 # --- upgrade
 says "upgrade: says the field that would change" "spec.replicas: 1 → 2" tulle upgrade -f "$W/values.yaml" --set controlPlane.replicas=2 --dry-run
+says "upgrade: another trust domain, because it is said" "trust-domain=example.org" tulle upgrade -f "$W/values.yaml" --set trustDomain=example.org --dry-run
+refuses "upgrade: and not one that nobody has said" "write \`trustDomain: cluster.local\` into your values" tulle upgrade -f "$W/values.yaml" --set 'controlPlane.extraArgs=[--trust-domain=example.org]' --dry-run
 says "upgrade: brings what is wanted now" "create  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --set networkPolicy.enabled=true --timeout 60s
 says "upgrade: removes what is wanted no more" "delete  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --timeout 60s
 refuses "upgrade: it is gone" "NotFound" kubectl -n tulle-system get networkpolicy tulle-control-plane

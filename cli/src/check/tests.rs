@@ -399,6 +399,24 @@ fn one_cause_is_one_finding() {
 }
 
 #[test]
+fn a_quota_that_counts_what_a_sidecar_does_not_say() {
+    let why = "pods \"x\" is forbidden: failed quota: q: must specify limits.cpu for: \
+               tulle-proxy,tulle-redirect; requests.memory for: tulle-proxy";
+    let mut snapshot = healthy();
+    snapshot.admissions.insert("shop".to_owned(), refused(why));
+    let report = all(&snapshot);
+    assert_eq!(said(&report), ["sidecar-refused Namespace shop"]);
+    let remedy = &report.findings().next().expect("one").remedy;
+    let names = "tulle.dev/proxy-cpu-limit, tulle.dev/proxy-memory-request,";
+    assert!(remedy.contains(names) && remedy.contains("LimitRange"), "{remedy}");
+    // Pods that say it are let in, and the one that was tried does not.
+    let pods = snapshot.objects.get_mut("pods").expect("some");
+    let server = pods.iter_mut().find(|pod| pod["metadata"]["name"] == "server").expect("it");
+    server["metadata"]["annotations"]["tulle.dev/proxy-cpu-limit"] = json!("1");
+    assert_eq!(said(&all(&snapshot)), [""; 0]);
+}
+
+#[test]
 fn the_webhook_is_compared_field_by_field() {
     for (pointer, value, code) in [
         ("/webhooks/0/clientConfig/caBundle", json!("b3RoZXI="), "webhook-ca"),

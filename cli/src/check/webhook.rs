@@ -7,7 +7,7 @@ use super::{
     control_plane::DOWN,
     report::Report,
     rights::upgrade,
-    snapshot::{Admission, Snapshot, list, text},
+    snapshot::{Admission, Snapshot, list, text, texts},
 };
 use crate::install::{INJECTION, INJECTOR, NAME};
 
@@ -25,6 +25,12 @@ const EXPLAINED: [&str; 11] = [
     "injection-missing",
     "not-installed",
 ];
+
+/// What a quota says of a pod that does not say all that it counts.
+const UNSAID: &str = "must specify ";
+const RESOURCES: [&str; 2] = ["cpu", "memory"];
+const REQUEST: &str = "request";
+const LIMIT: &str = "limit";
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     let enabled = snapshot.enabled().count();
@@ -133,6 +139,8 @@ fn admissions(snapshot: &Snapshot, report: &mut Report) {
             }
             Admission::Refused { also_without: true, .. } => {}
             Admission::Refused { .. } if !asked => {}
+            // The pod that was tried says nothing; those that are there know how to.
+            Admission::Refused { why, .. } if why.contains(UNSAID) && say(snapshot, namespace) => {}
             Admission::Refused { why, .. } => {
                 let problem =
                     format!("a pod with a sidecar is refused there, and one without is not: {why}");
@@ -149,6 +157,14 @@ fn remedy(namespace: &str, why: &str) -> String {
             "kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite: the init container that redirects traffic needs NET_ADMIN and NET_RAW; or let tulle-cni redirect it (install with --set cni.enabled=true)"
         );
     }
+    if let Some((_, lacking)) = why.split_once(UNSAID) {
+        let amounts: Vec<_> = lacking.split([' ', ',', ';']).filter_map(annotation).collect();
+        return format!(
+            "a quota there counts what a sidecar does not say: annotate the pods with {}, or give the namespace a LimitRange with defaults, \
+             or the mesh a value (docs/injection.md, quotas)",
+            amounts.join(", ")
+        );
+    }
     if why.contains("quota") {
         return format!(
             "kubectl -n {namespace} edit resourcequota: leave room for a sidecar in each pod (docs/install.md, injection.proxyResources)"
@@ -160,4 +176,29 @@ fn remedy(namespace: &str, why: &str) -> String {
         );
     }
     format!("let pods with a sidecar in: kubectl -n {namespace} get events")
+}
+
+/// Whether a pod there says by annotation what its sidecar asks for, or may use.
+fn say(snapshot: &Snapshot, namespace: &str) -> bool {
+    let mut pods = snapshot.injected().filter(|pod| text(pod, "/metadata/namespace") == namespace);
+    pods.any(|pod| {
+        let annotations = texts(pod, "annotations");
+        RESOURCES.iter().any(|resource| {
+            [REQUEST, LIMIT].iter().any(|of| annotations.contains_key(&named(resource, of)))
+        })
+    })
+}
+
+/// The annotation that says what a quota calls `limits.cpu`, if that is such a thing.
+fn annotation(of_quota: &str) -> Option<String> {
+    let (what, resource) = match of_quota.split_once('.') {
+        Some(both) => both,
+        None => ("requests", of_quota),
+    };
+    let of = [REQUEST, LIMIT].into_iter().find(|of| what.strip_suffix('s') == Some(of))?;
+    RESOURCES.contains(&resource).then(|| named(resource, of))
+}
+
+fn named(resource: &str, of: &str) -> String {
+    format!("tulle.dev/proxy-{resource}-{of}")
 }

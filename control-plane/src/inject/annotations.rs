@@ -5,7 +5,11 @@ use std::fmt;
 use ipnet::IpNet;
 use tulle_xds::model::Knob;
 
-use super::{DataPlane, INJECTED, LABEL, REDIRECTION, UnknownDataPlane};
+use super::{
+    DataPlane, INJECTED, LABEL, REDIRECTION, Resources, UnknownDataPlane,
+    drain::{self, DRAIN_TIME},
+    resources,
+};
 use crate::convert::knobs::{self, ANNOTATION};
 
 /// Ports that do not lead to the sidecar.
@@ -69,7 +73,7 @@ pub fn slips<'a>(
 }
 
 /// What the annotations of a pod say.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Overrides {
     /// Options of `tulle-proxy redirect`, each followed by its value.
     pub(super) redirect: Vec<String>,
@@ -79,6 +83,10 @@ pub(super) struct Overrides {
     pub(super) dns: Option<bool>,
     /// Who carries the pod's traffic.
     pub(super) data_plane: Option<DataPlane>,
+    /// What the sidecar asks for, and may use at most.
+    pub(super) resources: Resources,
+    /// For how many seconds the end of the pod's traffic is waited for at most.
+    pub(super) drain_time: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +123,11 @@ impl Overrides {
             } else if name == DATA_PLANE {
                 overrides.data_plane =
                     Some(value.parse().map_err(|unknown: UnknownDataPlane| bad(unknown.0))?);
+            } else if let Some(said) = resources::ANNOTATIONS.iter().find(|said| said.name == name)
+            {
+                said.read(value, &mut overrides.resources).map_err(bad)?;
+            } else if name == DRAIN_TIME {
+                overrides.drain_time = Some(drain::read(value).map_err(bad)?);
             } else if let Some(knob) = knobs::of_annotation(name) {
                 // The control plane reads it from the pod and tells the sidecar.
                 knobs::parse(knob, value).map_err(bad)?;
@@ -186,7 +199,8 @@ fn unknown(name: &str) -> String {
     let known = REDIRECT.iter().map(|(short, _)| format!("{ANNOTATION}{short}"));
     let nearest = known
         .chain(Knob::ALL.map(|knob| format!("{ANNOTATION}{}", knob.annotation())))
-        .chain([LOG_LEVEL, DATA_PLANE, DNS].map(str::to_owned))
+        .chain([LOG_LEVEL, DATA_PLANE, DNS, DRAIN_TIME].map(str::to_owned))
+        .chain(resources::ANNOTATIONS.map(|said| said.name.to_owned()))
         .map(|known| (edit_distance(&known, name), known))
         .min();
     match nearest {
@@ -263,6 +277,9 @@ mod tests {
         let (overrides, _) = parse(LOG_LEVEL, "debug").expect("a level");
         assert_eq!(overrides.log_level.as_deref(), Some("debug"));
         assert_eq!(parse(DNS, "false").expect("a choice").0.dns, Some(false));
+        assert_eq!(parse(DRAIN_TIME, "1m").expect("a time").0.drain_time, Some(60));
+        let (overrides, _) = parse("tulle.dev/proxy-memory-limit", "64Mi").expect("an amount");
+        assert_eq!(overrides.resources, Resources::new(&[], &[("memory", "64Mi")]));
     }
 
     #[test]
@@ -282,6 +299,9 @@ mod tests {
             ("access-log-sample", "1%", "it must be a number"),
             ("max-streams", "0", "it must be a number from 1 to 10000"),
             ("head-timeout", "2h", "it must be a time from 1ms to 3600s"),
+            ("proxy-cpu-limit", "many", "it must be an amount of cpu of 10m or more"),
+            ("proxy-memory-request", "64", "it must be an amount of memory of 1Mi or more"),
+            ("drain-time", "20", "it must be a time of whole seconds from 0s to 1h"),
         ] {
             let error = parse(&format!("tulle.dev/{name}"), value).expect_err(value);
             assert!(error.contains(reason), "{error}");
@@ -299,6 +319,8 @@ mod tests {
             ("tulle.dev/exclude-inbound-port", "is tulle.dev/exclude-inbound-ports meant?"),
             ("tulle.dev/max-stream", "is tulle.dev/max-streams meant?"),
             ("tulle.dev/log-level", "is tulle.dev/proxy-log-level meant?"),
+            ("tulle.dev/proxy-cpu-limits", "is tulle.dev/proxy-cpu-limit meant?"),
+            ("tulle.dev/draintime", "is tulle.dev/drain-time meant?"),
             ("tulle.dev/sauerkraut-and-beer", "is unknown and does nothing"),
             ("tulle.dev/inject", "it must be a label"),
         ] {

@@ -25,10 +25,6 @@ use serde::Serialize;
 
 use super::sidecar::STATUS_PORT;
 
-/// Seconds for which a container is kept from ending at most. Endpoints reach every caller within it,
-/// kube-proxy and ingress controllers included.
-const LONGEST_HOLD: u32 = 10;
-
 /// What the paths of probes are made from: 128 bits that only the injector knows.
 ///
 /// A pod's part of the path is a keyed hash of the pod as it was before injection. So injection is a
@@ -144,13 +140,6 @@ impl Handler {
     }
 }
 
-/// The time for which a container may be kept from ending: a third of what the pod has, so that enough
-/// is left to the application. `None` if the pod is in a hurry.
-fn hold(spec: &PodSpec) -> Option<u32> {
-    let grace = u32::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
-    Some((grace / 3).min(LONGEST_HOLD)).filter(|seconds| *seconds > 0)
-}
-
 /// What the sidecar does when one path is asked for. The proxy reads this: `proxy/src/probe.rs`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -203,8 +192,14 @@ pub(super) struct Plan {
     pub(super) warnings: Vec<String>,
 }
 
-/// Sends every probe and hook of the pod that uses the network to the sidecar.
-pub(super) fn plan(metadata: &ObjectMeta, spec: &PodSpec, key: &ProbeKey) -> Plan {
+/// Sends every probe and hook of the pod that uses the network to the sidecar, and keeps its containers from
+/// ending for so many seconds at most, if for any.
+pub(super) fn plan(
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+    key: &ProbeKey,
+    hold: Option<u32>,
+) -> Plan {
     let part = key.part(metadata, spec);
     let mut plan = Plan::default();
     let mut checks = Vec::new();
@@ -216,7 +211,7 @@ pub(super) fn plan(metadata: &ObjectMeta, spec: &PodSpec, key: &ProbeKey) -> Pla
         for handler in Handler::ALL {
             let found = match list {
                 List::Containers if handler == Handler::PreStop && has_no_hook(container) => {
-                    Ok(hold(spec).map(|seconds| Action::Hold { seconds }))
+                    Ok(hold.map(|seconds| Action::Hold { seconds }))
                 }
                 _ => action(container, handler),
             };

@@ -217,6 +217,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
             value("TULLE_LOG", level.clone()),
         ])
         .chain(sample.map(|sample| value("TULLE_ACCESS_LOG_SAMPLE", sample.to_string())))
+        .chain(overrides.drain_time.map(|s| value("TULLE_DRAIN_TIME", s.to_string())))
         .chain(dns(overrides, settings).then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
         .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
         .collect()

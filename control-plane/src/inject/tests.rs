@@ -148,6 +148,14 @@ fn pods_that_are_refused() {
             "{metadata: {annotations: {tulle.dev/exclude-uids: root}}, spec: {containers: []}}",
             "annotation tulle.dev/exclude-uids: \"root\"",
         ),
+        (
+            "{metadata: {annotations: {tulle.dev/proxy-memory-request: 1Gi}}, spec: {containers: []}}",
+            "annotation tulle.dev/proxy-memory-request: \"1Gi\": it must not be more than the limit, 256Mi",
+        ),
+        (
+            "{metadata: {annotations: {tulle.dev/drain-time: 30s}}, spec: {containers: []}}",
+            "annotation tulle.dev/drain-time: \"30s\": it must be less than",
+        ),
     ] {
         let refusal = decide(pod).expect_err(pod).to_string();
         assert!(refusal.contains(reason), "{refusal}");
@@ -156,6 +164,49 @@ fn pods_that_are_refused() {
     let pod = "{metadata: {}, spec: {securityContext: {runAsUser: 5050},
         containers: [{name: app, securityContext: {runAsUser: 1000}}]}}";
     assert!(matches!(decide(pod), Ok(Decision::Injected { .. })));
+}
+
+#[test]
+fn a_pods_own_amounts_and_drain_time_reach_all_of_ours() {
+    for data_plane in ["tulle", "envoy", "grpc"] {
+        let yaml = format!(
+            "
+metadata:
+  annotations:
+    tulle.dev/data-plane: {data_plane}
+    tulle.dev/proxy-cpu-limit: 500m
+    tulle.dev/proxy-memory-request: 32Mi
+    tulle.dev/drain-time: 20s
+spec: {{containers: [{{name: app}}]}}
+"
+        );
+        let Ok(Decision::Injected { pod, warnings }) = decide(&yaml) else { panic!("{yaml}") };
+        assert_eq!(warnings, [""; 0]);
+        let spec = pod.spec.expect("a spec");
+        for container in spec.init_containers.into_iter().flatten() {
+            let resources = container.resources.expect("some");
+            let limit = resources.limits.and_then(|limits| limits.get("cpu").cloned());
+            assert_eq!(limit.map(|cpu| cpu.0).as_deref(), Some("500m"), "{}", container.name);
+            let request = resources.requests.and_then(|requests| requests.get("memory").cloned());
+            let expected = if container.name == REDIRECT { "16Mi" } else { "32Mi" };
+            assert_eq!(request.map(|memory| memory.0).as_deref(), Some(expected));
+            if let Some(env) = container.env {
+                let said = env.iter().find(|variable| variable.name == "TULLE_DRAIN_TIME");
+                assert_eq!(said.and_then(|said| said.value.as_deref()), Some("20"));
+                let probes = env.iter().find(|variable| variable.name == "TULLE_PROBES");
+                let held = probes.and_then(|probes| probes.value.clone()).unwrap_or_default();
+                assert_eq!(held.contains("\"seconds\":20"), data_plane != "grpc", "{held}");
+            }
+        }
+    }
+}
+
+#[test]
+fn with_a_drain_time_of_nothing_no_container_is_held() {
+    let pod =
+        "{metadata: {annotations: {tulle.dev/drain-time: 0s}}, spec: {containers: [{name: app}]}}";
+    let Ok(Decision::Injected { pod, .. }) = decide(pod) else { panic!("not injected") };
+    assert_eq!(pod.spec.expect("a spec").containers[0].lifecycle, None);
 }
 
 #[test]

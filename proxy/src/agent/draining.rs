@@ -19,7 +19,7 @@ use tulle_runtime::http::ask;
 
 /// Time in which callers without sidecars, too, are told of another endpoint.
 const LEAST: Duration = Duration::from_secs(3);
-/// How long open requests are waited for; then Envoy's own end is up to SIGTERM.
+/// How long open requests are waited for, if the pod says nothing; then Envoy's own end is up to SIGTERM.
 const MOST: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(100);
 /// Requests that came from others and are open; Envoy answers `NAME: COUNT`.
@@ -38,6 +38,7 @@ pub(super) enum State {
 pub(super) struct Draining {
     /// Envoy's admin socket.
     envoy: PathBuf,
+    most: Duration,
     state: watch::Sender<State>,
 }
 
@@ -52,8 +53,8 @@ impl State {
 }
 
 impl Draining {
-    pub(super) fn new(envoy: PathBuf) -> Self {
-        Self { envoy, state: watch::Sender::new(State::Serving) }
+    pub(super) fn new(envoy: PathBuf, most: Option<Duration>) -> Self {
+        Self { envoy, most: most.unwrap_or(MOST), state: watch::Sender::new(State::Serving) }
     }
 
     pub(super) fn state(&self) -> State {
@@ -93,7 +94,7 @@ impl Draining {
         }
         loop {
             let elapsed = started.elapsed();
-            if elapsed >= MOST || elapsed >= LEAST && !self.is_busy().await {
+            if elapsed >= self.most || elapsed >= LEAST && !self.is_busy().await {
                 return;
             }
             sleep(POLL).await;
@@ -158,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("envoy.sock");
         let asked = envoy(UnixListener::bind(&path).unwrap(), 3);
-        let draining = Draining::new(path);
+        let draining = Draining::new(path, None);
         assert_eq!(draining.state(), State::Serving);
         let started = Instant::now();
         draining.start();
@@ -173,9 +174,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_is_waited_for_as_long_as_the_pod_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("envoy.sock");
+        let _asked = envoy(UnixListener::bind(&path).unwrap(), usize::MAX);
+        for (said, expected) in
+            [(None, MOST), (Some(40), Duration::from_secs(40)), (Some(1), Duration::from_secs(1))]
+        {
+            let draining = Draining::new(path.clone(), said.map(Duration::from_secs));
+            let started = Instant::now();
+            draining.start();
+            draining.finished().await;
+            let took = started.elapsed();
+            assert!((expected..expected + POLL * 2).contains(&took), "{said:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_envoy_that_is_gone_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let draining = Draining::new(folder.path().join("nobody"));
+        let draining = Draining::new(folder.path().join("nobody"), None);
         let started = Instant::now();
         draining.start();
         draining.finished().await;

@@ -84,7 +84,8 @@ async fn serve(config: Config, options: &Options, filter: Filter) -> Result<(), 
     let (readiness, registry, certs) = (Readiness::new(), Registry::default(), Certs::new());
     let starting = readiness.block("start");
     let metrics = Metrics::new(&registry);
-    let draining = options.sds.as_deref().map(bootstrap::envoy_admin).map(Draining::new);
+    let envoy = options.sds.as_deref().map(bootstrap::envoy_admin);
+    let draining = envoy.map(|envoy| Draining::new(envoy, config.drain_time));
     let admin =
         Admin { readiness: readiness.clone(), registry, certs: certs.clone(), filter, draining };
     let _admin_ends_last = serve_admin(&config, &admin)?;

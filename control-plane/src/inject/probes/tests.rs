@@ -1,6 +1,9 @@
 use std::{env, fs};
 
-use super::{super::apply::rewrite, *};
+use super::{
+    super::{apply::rewrite, drain::hold},
+    *,
+};
 
 const KEY: ProbeKey = ProbeKey([7; 16]);
 
@@ -9,7 +12,8 @@ fn spec(yaml: &str) -> PodSpec {
 }
 
 fn planned(yaml: &str) -> Plan {
-    plan(&ObjectMeta::default(), &spec(yaml), &KEY)
+    let spec = spec(yaml);
+    plan(&ObjectMeta::default(), &spec, &KEY, hold(None, &spec).expect("nothing was said"))
 }
 
 /// What the sidecar is told about a container with this one field, its path without the secret. The
