@@ -26,6 +26,10 @@ pub(super) struct Page {
     /// Writing against an older one is refused, and tried again with what is there by then.
     pub(super) resource_version: String,
     pub(super) status: Value,
+    /// As `observedGeneration` has it.
+    pub(super) generation: Value,
+    /// The Services that a route names as its parents, as it names them.
+    pub(super) parents: Vec<Value>,
 }
 
 impl Page {
@@ -33,11 +37,15 @@ impl Page {
         let text = |pointer| {
             object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
+        let parents = object.pointer("/spec/parentRefs").and_then(Value::as_array);
+        let service = |parent: &&Value| parent["group"] == "" && parent["kind"] == "Service";
         Self {
             api_version: text("/apiVersion"),
             uid: text("/metadata/uid"),
             resource_version: text("/metadata/resourceVersion"),
             status: object.get("status").cloned().unwrap_or_default(),
+            generation: object.pointer("/metadata/generation").cloned().unwrap_or_default(),
+            parents: parents.into_iter().flatten().filter(service).cloned().collect(),
         }
     }
 }

@@ -11,6 +11,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Map, Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::watch;
 
 use super::{
@@ -63,12 +64,16 @@ async fn round(
     written: &mut Written,
 ) -> bool {
     written.retain(|object, _| report.standings.contains_key(object));
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
     let each = report.standings.keys().zip(&report.statuses);
     let due: Vec<_> = each
         .filter_map(|(object, told)| {
             let page = book.get(object)?;
-            let wanted = merged(&page.status, told.get("status")?);
-            let same = page.status == wanted
+            let wanted = merged(&page.status, &ours(told, &page, &now)?);
+            // A route whose parents are none of ours: the list is not optional there, and not ours to begin.
+            let nothing = wanted.as_object().is_none_or(Map::is_empty);
+            let same = nothing
+                || page.status == wanted
                 || written
                     .get(object)
                     .is_some_and(|(asked, became)| *asked == wanted && *became == page.status);
@@ -137,6 +142,30 @@ async fn put(
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let became = api.patch_status(name, &params, &Patch::Merge(&patch)).await?;
     Ok(Page::of(&became.value))
+}
+
+/// What we say of an object. One that never applied is nothing in the world, and so attached to nothing; a route has its
+/// conditions by parent, so that of such a one they are said of the parents that it names.
+fn ours(told: &Value, page: &Page, now: &str) -> Option<Value> {
+    let mut status = told.get("status")?.clone();
+    if told["accepted"] == false && status.as_object().is_some_and(Map::is_empty) {
+        let refused = json!({
+            "type": "Accepted",
+            "status": "False",
+            "reason": told["reason"],
+            "message": told["message"],
+            "lastTransitionTime": now,
+            "observedGeneration": page.generation,
+        });
+        let parents = page.parents.iter().map(|parent| {
+            json!({"parentRef": parent, "controllerName": CONTROLLER, "conditions": [refused]})
+        });
+        let parents: Vec<Value> = parents.collect();
+        if !parents.is_empty() {
+            status["parents"] = parents.into();
+        }
+    }
+    Some(status)
 }
 
 /// The status that an object should have: ours, with what other controllers wrote; the times of conditions that say the
@@ -227,6 +256,36 @@ mod tests {
         let none = merged(&json!({"parents": [parent(CONTROLLER, "a", "True", "1")]}), &json!({}));
         assert_eq!(none, json!({"parents": []}));
         assert_eq!(merged(&Value::Null, &json!({})), json!({}));
+    }
+
+    #[test]
+    fn a_route_that_never_applied_has_a_status_by_the_parents_that_it_names() {
+        let named = json!({"group": "", "kind": "Service", "name": "web"});
+        let gateway = json!({"name": "gate"});
+        let route = json!({
+            "metadata": {"generation": 3}, "spec": {"parentRefs": [gateway, named]}
+        });
+        let told = json!({"accepted": false, "reason": "Invalid", "message": "no", "status": {}});
+        let status = ours(&told, &Page::of(&route), "1").unwrap();
+        let expected = json!({"parents": [{
+            "parentRef": named,
+            "controllerName": CONTROLLER,
+            "conditions": [{
+                "type": "Accepted", "status": "False", "reason": "Invalid", "message": "no",
+                "lastTransitionTime": "1", "observedGeneration": 3,
+            }],
+        }]});
+        assert_eq!(status, expected);
+        // It stays as it is: no other time.
+        let later = ours(&told, &Page::of(&route), "2").unwrap();
+        assert_eq!(merged(&expected, &later), expected);
+        // Somebody else's route: nothing to say, and nothing is written.
+        let theirs = Page::of(&json!({"spec": {"parentRefs": [gateway]}}));
+        let well = json!({"accepted": true, "reason": "Accepted", "message": "", "status": {}});
+        for told in [told, well] {
+            let status = ours(&told, &theirs, "1").unwrap();
+            assert_eq!(merged(&Value::Null, &status), json!({}));
+        }
     }
 
     #[test]
