@@ -8,6 +8,7 @@
 //! finding, and what only follows from it is left out.
 
 mod cluster;
+mod cni;
 mod control_plane;
 mod gather;
 mod kinds;
@@ -114,6 +115,7 @@ fn all(snapshot: &Snapshot) -> Report {
     network::check(snapshot, &mut report);
     control_plane::check(snapshot, &mut report);
     webhook::check(snapshot, &mut report);
+    cni::check(snapshot, &mut report);
     pods::check(snapshot, &mut report);
     policy::check(snapshot, &mut report);
     report

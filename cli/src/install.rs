@@ -37,6 +37,7 @@ use choose::{Choice, Chosen};
 use objects::title;
 
 pub(crate) use gateway::kinds as gateway_kinds;
+pub(crate) use objects::cni::{NAME as CNI, NAMESPACE as CNI_NAMESPACE};
 #[cfg(test)]
 pub(crate) use objects::merge;
 pub(crate) use objects::{INJECTION, INJECTOR, NAME, crds as kinds, roles, service};
@@ -168,6 +169,11 @@ pub(crate) enum Error {
         /// What is known of its pods.
         reasons: String,
     },
+    /// Our kinds would be refused there.
+    #[error(
+        "the cluster is Kubernetes {0}, and Tulle needs 1.{OLDEST} or newer: upgrade the cluster"
+    )]
+    TooOld(String),
     /// A watch ended.
     #[error("waiting for it: {0}")]
     Waiting(String),
@@ -180,6 +186,16 @@ pub(crate) enum Error {
     /// Stdout is gone, or there is no runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// The oldest minor version of Kubernetes 1 that takes our objects: the rules of MeshConfig know address ranges
+/// (`isCIDR`), which came to such rules with this one.
+pub(crate) const OLDEST: u32 = 31;
+
+/// Whether a version, as an API server says its own (`v1.36.3`), is too old. What cannot be read is not.
+pub(crate) fn too_old(version: &str) -> bool {
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor < OLDEST)
 }
 
 /// The API server's refusal of `what`.
@@ -301,6 +317,10 @@ async fn bring(
     objects: &[Value],
     dry_run: bool,
 ) -> Result<ExitCode, Error> {
+    let version = client.apiserver_version().await.map_err(refused("its version"))?.git_version;
+    if too_old(&version) {
+        return Err(Error::TooOld(version));
+    }
     let mut out = io::stdout();
     let params = PatchParams { force: how.force_conflicts, ..PatchParams::apply(MANAGER) };
     let (kinds, notes) = gateway::missing(client).await.map_err(refused("Gateway API's kinds"))?;

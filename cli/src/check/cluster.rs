@@ -8,9 +8,8 @@ use super::{
     report::Report,
     snapshot::{Snapshot, annotation, label, list, name, seconds, text},
 };
+use crate::install::{OLDEST, too_old};
 
-/// The oldest minor version of Kubernetes 1 in which native sidecars can be relied upon.
-const OLDEST: u32 = 30;
 /// Clocks that differ by more make certificates look as if they were not valid yet.
 const SKEW: i64 = 60;
 
@@ -36,11 +35,8 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     for (what, why) in refused {
         report.unchecked(*what, why.as_str());
     }
-    let minor = snapshot.version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
-    if minor.is_some_and(|minor| minor < OLDEST) {
-        let problem = format!(
-            "it is older than 1.{OLDEST}: sidecars that start before and end after the application are not there"
-        );
+    if too_old(&snapshot.version) {
+        let problem = format!("it is older than 1.{OLDEST}: its API server refuses our kinds");
         let object = format!("Kubernetes {}", snapshot.version);
         report.problem("kubernetes-version", object, problem, "upgrade the cluster");
     }

@@ -130,7 +130,8 @@ fn replicas(snapshot: &Snapshot, deployment: &Value, available: i64, report: &mu
     }
 }
 
-fn ready(pod: &Value) -> bool {
+/// Whether a pod is.
+pub(super) fn ready(pod: &Value) -> bool {
     let conditions = list(pod, "/status/conditions").iter();
     conditions.filter(|c| c["type"] == "Ready").any(|c| c["status"] == "True")
 }

@@ -46,7 +46,7 @@ const LISTS: [(&str, &str); 17] = [
 ];
 
 /// What is read of the control plane; `{}` is its namespace.
-const OURS: [(&str, &str); 11] = [
+const OURS: [(&str, &str); 12] = [
     ("deployment", "/apis/apps/v1/namespaces/{}/deployments/tulle-control-plane"),
     ("service", "/api/v1/namespaces/{}/services/tulle-control-plane"),
     (
@@ -67,6 +67,7 @@ const OURS: [(&str, &str); 11] = [
         "injector",
         "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/tulle-injector",
     ),
+    ("cni", "/apis/apps/v1/namespaces/kube-system/daemonsets/tulle-cni"),
 ];
 
 /// Everything that the checks go by. `pre`: before an installation there is nobody to ask.

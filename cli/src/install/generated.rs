@@ -5,7 +5,10 @@ use std::{env, fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
-use super::values::{VERSION, Values};
+use super::{
+    OLDEST, too_old,
+    values::{VERSION, Values},
+};
 
 const AGAIN: &str = "TULLE_REGENERATE=1 cargo test -p tulle-cli generated";
 
@@ -163,4 +166,13 @@ fn the_chart_has_our_version() {
     let chart = include_str!("../../../deploy/chart/Chart.yaml");
     let chart: Value = serde_yaml_ng::from_str(chart).expect("YAML");
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(VERSION), &json!(VERSION)));
+    // And takes the clusters that `tulle install` takes.
+    assert_eq!(chart["kubeVersion"], format!(">=1.{OLDEST}.0-0"));
+    let docs = include_str!("../../../docs/install.md");
+    assert!(docs.contains(&format!("Kubernetes 1.{OLDEST} or newer")));
+    for (version, old) in
+        [("v1.30.9", true), ("v1.31.0", false), ("v1.36.3+k3s1", false), ("", false)]
+    {
+        assert_eq!(too_old(version), old, "{version}");
+    }
 }

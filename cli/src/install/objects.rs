@@ -1,7 +1,7 @@
 //! The objects of an installation, from its values: pure. `deploy/chart/templates` makes the same
 //! ones; a test compares them.
 
-mod cni;
+pub(super) mod cni;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};

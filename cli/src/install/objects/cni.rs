@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Values, is_empty, labels_of, pull_secrets};
 
-const NAME: &str = "tulle-cni";
-const NAMESPACE: &str = "kube-system";
+/// The name of its objects.
+pub(crate) const NAME: &str = "tulle-cni";
+/// Where they are.
+pub(crate) const NAMESPACE: &str = "kube-system";
 
 /// To enter pods' network namespaces (`SYS_ADMIN`), which it finds by their processes (`SYS_PTRACE`),
 /// and to write rules there (`NET_*`) with the tools of its image (`SYS_CHROOT`).
