@@ -42,6 +42,14 @@ kubectl apply -f "$KT/mesh/strict.yaml" >/dev/null
 check "strict is in force" k wait --for=condition=InForce meshtls/strict --timeout=20s
 refuses "plaintext from outside is refused then" "curl: (" kubectl -n outside exec stranger -- curl -sS -m 5 http://server.shop:8080/index.html
 says "and the mesh goes on" hello-from-server get http://server:8080/index.html
+# the example of docs/injection.md, with an application that there is here
+sed -n '/^<!-- measured/,/^```$/p' docs/injection.md | sed '/^<!--/d; /^```/d; s|image: registry.example.org/app:1|image: "registry.local/busybox:1"\n    imagePullPolicy: Never\n    command: [sh, -c, "mkdir /tmp/w; echo requests 7 > /tmp/w/metrics; httpd -p 9090 -h /tmp/w; exec httpd -f -p 8080 -h /tmp/w"]|' > "$W/measured.yaml"
+kubectl apply -f "$W/measured.yaml" >/dev/null
+check "a pod with an exempted port is ready" k wait --for=condition=Ready pod/measured --timeout=60s
+scrape() { kubectl -n outside exec stranger -- curl -sSf -m 5 "http://$(k get pod measured -o 'jsonpath={.status.podIP}'):$1/metrics"; }
+says "a Prometheus outside of the mesh reads its metrics" "requests 7" scrape 9090
+refuses "… and nothing else of it" "curl: (" scrape 8080
+k delete pod measured --grace-period=1 --wait=false >/dev/null
 check "the kubelet's probes work all the same" all_ready 10s
 kubectl apply -f "$KT/mesh/policy.yaml" >/dev/null
 check "a TrafficPolicy is in force" k wait --for=condition=InForce trafficpolicy/server --timeout=20s
