@@ -1,17 +1,11 @@
 #!/bin/bash
 # check.sh: `tulle check` on a real node. It is silent on a healthy cluster; each planted breakage it names, and nothing else,
 # and when that is undone it is silent again. Closes with how many passed and failed.
-# KEEP=1 leaves the cluster up; REUSE=1 takes one that KEEP left, without building and installing anew; ONLY=REGEX plants some.
+# ONLY=REGEX plants some; KEEP, REUSE, KUBECONFIG: meshed.sh.
 set -euo pipefail
 NAME=${NAME:-check}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
-PROGRAMS=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug
-tulle() { "$PROGRAMS/tulle" "$@"; }
-. "$KT/checks.sh"
-
-S=$STATE/$NAME; W=$(mktemp -d)
-finish() { if [ "${KEEP:-}${REUSE:-}" ]; then echo "KUBECONFIG=$S/kubeconfig"; else "$KT/down" "$NAME"; fi; rm -rf "$W"; }
-trap finish EXIT
-export KUBECONFIG=$S/kubeconfig
+. "$KT/checks.sh"; . "$KT/meshed.sh"
+cluster 1 shop empty outside
 k() { kubectl "$@" >/dev/null; }
 system() { kubectl -n tulle-system "$@"; }
 
@@ -21,18 +15,19 @@ for finding in sorted({(f["code"], f["object"]) for f in json.load(sys.stdin)["f
 finds() { local expected=$1 said; shift; said=$(found "$@" 2>&1) || true; [ "$said" = "$expected" ] || { printf 'it finds:\n%s\nnot:\n%s\n' "$said" "$expected"; return 1; }; }
 quiet() { finds ""; }
 
+own() { [ "$OWN" ] || { skip "$1" "$2"; return 1; }; }
+KINDS="kinds of Gateway API are not for a test to change here"
 if [ -z "${REUSE:-}" ]; then
-  "$KT/build.sh"; "$KT/images.sh"
-  "$KT/down" "$NAME" >/dev/null; "$KT/up" "$NAME" ${ID:+--id $ID}
-  deploy/images/build --profile dev --registry registry.local --tag dev --out "$W" >/dev/null
-  "$KT/load" "$NAME" "$W"/tulle-*.tar >/dev/null
-  printf '{image: {registry: registry.local, tag: dev, pullPolicy: Never}, controlPlane: {replicas: 1, resources: {requests: {cpu: 10m}}}}\n' > "$W/values.yaml"
   refuses "without Tulle it says so" "Tulle is not in this cluster" tulle check
   check "and that it can be installed" tulle check --pre
-  sed 's/bundle-version: v1.6.3/bundle-version: v1.0.0/' deploy/gateway-api/httproutes.yaml | k create -f -
-  check "but not with old kinds of Gateway API" finds "kind-old CustomResourceDefinition httproutes.gateway.networking.k8s.io" --pre
-  k delete -f deploy/gateway-api/httproutes.yaml
+  if own "old kinds of Gateway API before an installation" "$KINDS"; then
+    sed 's/bundle-version: v1.6.3/bundle-version: v1.0.0/' deploy/gateway-api/httproutes.yaml | k create -f -
+    check "but not with old kinds of Gateway API" finds "kind-old CustomResourceDefinition httproutes.gateway.networking.k8s.io" --pre
+    k delete -f deploy/gateway-api/httproutes.yaml
+  fi
   check "tulle install" tulle install -f "$W/values.yaml" --timeout 90s
+  webhooks() { kubectl get mutatingwebhookconfiguration tulle-injector -o 'jsonpath={.webhooks[*].name}' | has inject; }
+  check "the webhook is there" eventually 30 webhooks
   k apply -f "$KT/check.yaml"
   check "pods become ready" eventually 60 kubectl wait -n shop --for=condition=Ready pod --all --timeout=1s
 fi
@@ -50,7 +45,8 @@ refuses "tulle proxy status: and who has no stream" "no stream" tulle proxy stat
 kubectl -n outside annotate pod stranger tulle.dev/injected- >/dev/null
 
 # breaks WHAT EXPECTED PLANT UNDO: the last two are shell text, and EXPECTED may have some. What the control plane or a kubelet
-# puts right by itself is planted again.
+# puts right by itself is planted again. own_breaks: only on a cluster of ours.
+own_breaks() { local why=$1; shift; [[ "$1 $2" =~ ${ONLY:-.} ]] || return 0; own "$1" "$why" || return 0; breaks "$@"; }
 breaks() {
   local what=$1 expected=$2 plant=$3 undo=$4 try said
   [[ "$what $expected" =~ ${ONLY:-.} ]] || return 0
@@ -76,7 +72,7 @@ make() { kubectl apply -f -; }
 WEBHOOK="MutatingWebhookConfiguration tulle-injector"; INJECTOR="mutatingwebhookconfiguration tulle-injector"
 saved $INJECTOR; cp "$W/saved" "$W/injector"
 injector() { again "$W/injector"; }
-other=$(base64 -w0 < "$S/pki/ca.crt")
+other=$(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=other -days 30 2>/dev/null | base64 -w0)
 breaks "webhook: the caBundle of somebody else" "webhook-ca $WEBHOOK" 'patch "[{\"op\":\"replace\",\"path\":\"/webhooks/0/clientConfig/caBundle\",\"value\":\"$other\"}]" $INJECTOR' injector
 breaks "webhook: the wrong port" "webhook-wrong $WEBHOOK" 'patch "[{\"op\":\"replace\",\"path\":\"/webhooks/0/clientConfig/service/port\",\"value\":444}]" $INJECTOR' injector
 breaks "webhook: it is ignored" "webhook-wrong $WEBHOOK" 'patch "[{\"op\":\"replace\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Ignore\"}]" $INJECTOR' injector
@@ -112,8 +108,9 @@ breaks "the Service leads to the wrong port" "service-wrong $SERVICE" 'patch "[{
 node() { "$KT/in" "$NAME" 1 "$@"; }
 POD="Pod tulle-system/$(system get pod -l app.kubernetes.io/name=tulle-control-plane -o jsonpath='{.items[0].metadata.name}')"
 block() { node nft "add table inet blocked; add chain inet blocked out { type filter hook output priority 0; }; add rule inet blocked out tcp dport $1 reject with tcp reset"; }
-breaks "a blocked port: the webhook's" "port-blocked $POD" 'block 15017' 'node nft delete table inet blocked'
-breaks "a blocked port: certificates and configuration" "port-blocked $POD" 'block 15010' 'node nft delete table inet blocked'
+NODES="this cluster's nodes cannot be entered"
+own_breaks "$NODES" "a blocked port: the webhook's" "port-blocked $POD" 'block 15017' 'node nft delete table inet blocked'
+own_breaks "$NODES" "a blocked port: certificates and configuration" "port-blocked $POD" 'block 15010' 'node nft delete table inet blocked'
 breaks "a NetworkPolicy around the control plane" "networkpolicy NetworkPolicy tulle-system/closed" 'make <<<"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: tulle-system}, spec: {podSelector: {}}}"' 'system delete networkpolicy closed'
 breaks "a NetworkPolicy that lets pods in, but not the API server" "networkpolicy NetworkPolicy tulle-system/closed" 'make <<<"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: tulle-system}, spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}}"' 'system delete networkpolicy closed'
 breaks "a NetworkPolicy around pods" "networkpolicy NetworkPolicy shop/closed" 'make <<<"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: shop}, spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}, {to: [{podSelector: {}}]}]}}"' 'kubectl -n shop delete networkpolicy closed'
@@ -142,11 +139,17 @@ breaks "a route without its backend" "policy-unresolved HTTPRoute shop/lost" 'ma
 # --- the cluster
 holder=$(system get lease tulle-control-plane -o jsonpath='{.spec.holderIdentity}')
 breaks "a Lease that nobody holds" "lease Lease tulle-system/tulle-control-plane" 'system patch lease tulle-control-plane --type=merge -p "{\"spec\":{\"holderIdentity\":\"nobody\"}}"' 'system patch lease tulle-control-plane --type=merge -p "{\"spec\":{\"holderIdentity\":\"$holder\"}}"'
-breaks "a node whose clock is off" "clock Node node1" 'kubectl -n kube-node-lease patch lease node1 --type=merge -p "{\"spec\":{\"renewTime\":\"$(date -u -d "+10 min" +%FT%T.000000Z)\"}}"' 'kubectl -n kube-node-lease patch lease node1 --type=merge -p "{\"spec\":{\"renewTime\":\"$(date -u +%FT%T.000000Z)\"}}"'
+NODE=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
+breaks "a node whose clock is off" "clock Node $NODE" 'kubectl -n kube-node-lease patch lease "$NODE" --type=merge -p "{\"spec\":{\"renewTime\":\"$(date -u -d "+10 min" +%FT%T.000000Z)\"}}"' 'kubectl -n kube-node-lease patch lease "$NODE" --type=merge -p "{\"spec\":{\"renewTime\":\"$(date -u +%FT%T.000000Z)\"}}"'
 CRD=CustomResourceDefinition
 breaks "an old kind of ours" "kind-old $CRD trafficpolicies.tulle.dev" 'patch "[{\"op\":\"remove\",\"path\":\"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/retries/properties/budget\"}]" crd trafficpolicies.tulle.dev' 'kubectl apply --server-side --force-conflicts -f deploy/crds/trafficpolicies.tulle.dev.yaml'
-breaks "an old kind of Gateway API" "kind-old $CRD grpcroutes.gateway.networking.k8s.io" 'kubectl annotate crd grpcroutes.gateway.networking.k8s.io gateway.networking.k8s.io/bundle-version=v1.0.0 --overwrite' 'kubectl annotate crd grpcroutes.gateway.networking.k8s.io gateway.networking.k8s.io/bundle-version=v1.6.3 --overwrite'
-breaks "a kind that is not there" "kind-missing $CRD referencegrants.gateway.networking.k8s.io" 'kubectl delete -f deploy/gateway-api/referencegrants.yaml' 'kubectl create -f deploy/gateway-api/referencegrants.yaml'
+own_breaks "$KINDS" "an old kind of Gateway API" "kind-old $CRD grpcroutes.gateway.networking.k8s.io" 'kubectl annotate crd grpcroutes.gateway.networking.k8s.io gateway.networking.k8s.io/bundle-version=v1.0.0 --overwrite' 'kubectl annotate crd grpcroutes.gateway.networking.k8s.io gateway.networking.k8s.io/bundle-version=v1.6.3 --overwrite'
+own_breaks "$KINDS" "a kind that is not there" "kind-missing $CRD referencegrants.gateway.networking.k8s.io" 'kubectl delete -f deploy/gateway-api/referencegrants.yaml' 'kubectl create -f deploy/gateway-api/referencegrants.yaml'
+
+# --- tulle-cni, whose image the nodes do not have
+upgrade() { tulle upgrade -f "$W/values.yaml" "$@"; }
+gone() { [ -z "$(kubectl -n kube-system get pod -l app.kubernetes.io/name=tulle-cni -o name)" ]; }
+breaks "tulle-cni that is not ready" "cni-not-ready DaemonSet kube-system/tulle-cni" 'upgrade --set cni.enabled=true --no-wait; eventually 30 finds "cni-not-ready DaemonSet kube-system/tulle-cni"' 'upgrade --timeout 90s; eventually 60 gone'
 
 # --- the control plane itself
 unready() { system get pods -o json | python3 -c 'import json, sys
