@@ -10,7 +10,7 @@ KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
 HELM=$("$KT/helm.sh")
 k() { kubectl -n days "$@"; }
 system() { kubectl -n tulle-system "$@"; }
-remove() { "$HELM" uninstall tulle -n tulle-system; }
+remove() { "$HELM" uninstall tulle -n tulle-system || tulle uninstall --force --crds; }
 helm() { local what=$1; shift; "$HELM" "$what" tulle deploy/chart -n tulle-system -f "$W/values.yaml" --wait --timeout 90s "$@"; }
 webhooks() { contains "$1 $1" kubectl get mutatingwebhookconfiguration tulle-injector -o 'jsonpath={.webhooks[*].failurePolicy}'; }
 
@@ -18,7 +18,7 @@ cluster 2 days
 # The client is where the cluster's DNS is; the other node is drained.
 first=$(kubectl -n kube-system get pod -l k8s-app=kube-dns -o 'jsonpath={.items[0].spec.nodeName}')
 mapfile -t nodes < <(echo "$first"; kubectl get nodes -o name | sed 's|^node/||' | grep -vx "$first")
-[ "${REUSE:-}" ] || check "helm install" helm install --create-namespace
+[ "${REUSE:-}" ] || check "tulle install" tulle install -f "$W/values.yaml" --timeout 90s
 check "two replicas, and the webhook" eventually 30 webhooks Fail
 
 # --- the load: it never ends; `mark` begins to count it
@@ -117,18 +117,19 @@ upgrades() {
   none_refused "control plane's rollout"
   check "control plane's rollout: an edit is in force" in_force
   none_failed "control plane's rollout"
-  mark; churn; check "helm upgrade" helm upgrade --set injection.webhook.failurePolicy=Ignore
-  check "helm upgrade: pods need no sidecar now" eventually 30 webhooks Ignore
-  none_refused "helm upgrade"
+  mark; churn; check "tulle upgrade" tulle upgrade -f "$W/values.yaml" --set injection.webhook.failurePolicy=Ignore --timeout 90s
+  check "tulle upgrade: pods need no sidecar now" eventually 30 webhooks Ignore
+  none_refused "tulle upgrade"
   # nobody answers the webhook, and pods go without
   replicas 0; check "Ignore: there is no control plane" eventually 30 gone
   k run bare --labels=app=bare --image=registry.local/pause:1 --image-pull-policy=Never >/dev/null
   check "Ignore: a pod starts" eventually 30 k wait --for=condition=Ready pod/bare --timeout=1s
   check "Ignore: without a sidecar" fails sidecar bare
   replicas 2; check "Ignore: the control plane is back" system rollout status deployment/tulle-control-plane --timeout=60s
-  churn; check "helm upgrade again" helm upgrade
-  check "helm upgrade again: pods need a sidecar" eventually 30 webhooks Fail
-  none_refused "helm upgrade again"
+  check "Helm takes over what tulle installed" helm install --take-ownership --force-conflicts --set injection.webhook.failurePolicy=Ignore
+  churn; check "helm upgrade" helm upgrade --force-conflicts
+  check "helm upgrade: pods need a sidecar" eventually 30 webhooks Fail
+  none_refused "helm upgrade"
   none_failed "two upgrades, and an outage with Ignore"
 }
 
