@@ -1,5 +1,5 @@
 #!/bin/bash
-# scenes.sh [--only N,…]: scenes of `make demo` on a real node, driven by kubectl: the same YAML of the sample, the same proofs.
+# scenes.sh [--only N,…] [--control]: the scenes of `make demo` on a real node, driven by kubectl: the same YAML of the sample, the same proofs.
 # Closes with how many passed and failed. KEEP, REUSE: meshed.sh.
 set -euo pipefail
 NAME=${NAME:-scenes}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
@@ -22,7 +22,7 @@ if [ ! -e "$SAMPLE" ]; then
   cp -a "/usr/lib/${python##*/}" "$R/usr/lib/"; find "$R/usr/lib" \( -name __pycache__ -o -name 'config-*' \) -prune -exec rm -rf {} +
   # what those programs need of this machine (PostgreSQL loads its compiler only where queries are long)
   mapfile -t programs < <(find "$PROGRAMS_OF_ALL" /usr/lib/"${python##*/}" -type f ! -name 'llvmjit*' ! -path '*/envoy/*' \( -perm -1 -o -name '*.so*' \) -exec sh -c 'head -c 4 "$1" | grep -q ELF' sh {} \; -print)
-  for program in "$python" /usr/bin/pkill; do deploy/images/collect "$R" "$program"; done
+  for program in "$python" /usr/bin/{pkill,tcpdump}; do deploy/images/collect "$R" "$program"; done
   export LD_LIBRARY_PATH=$PROGRAMS_OF_ALL/debian/usr/lib/$(uname -m)-linux-gnu
   { ldd "${programs[@]}" 2>/dev/null || true; } | grep -oE '/[^ ]+' | grep -vE ":$|^$PROGRAMS_OF_ALL" | sort -u > "$W/libraries"
   unset LD_LIBRARY_PATH

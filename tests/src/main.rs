@@ -34,7 +34,7 @@ struct Args {
     /// The runtime is killed: another list of scenes.
     #[arg(long, conflicts_with_all = ["envoy", "network", "control"])]
     crash: bool,
-    /// Those of the demo that make sense in a Kubernetes cluster, in that of KUBECONFIG, where Tulle is installed.
+    /// In the Kubernetes cluster of KUBECONFIG, where Tulle is installed.
     #[arg(long, conflicts_with_all = ["envoy", "network", "crash"])]
     kubernetes: bool,
     /// Fewer requests: for programs that are built to be debugged, and so are slow.
@@ -76,10 +76,7 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
     if args.control {
         println!("CONTROL: each scene does without what the mesh does for it, and must fail.");
     }
-    let wanted = |number| {
-        (args.only.is_empty() || args.only.contains(&number))
-            && (!args.kubernetes || scenes::KUBERNETES.contains(&number))
-    };
+    let wanted = |number| args.only.is_empty() || args.only.contains(&number);
     let mut outcomes = Vec::new();
     let all = match (args.envoy, args.network, args.crash) {
         (true, _, _) => scenes::ENVOY,

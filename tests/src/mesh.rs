@@ -19,6 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use self::cluster::Away;
 pub use self::status::{Force, Object, Pod, Problem, Rejection, Status};
 use crate::scene::{Failure, Without};
 
@@ -43,7 +44,8 @@ pub struct Mesh {
     name: String,
     directory: TempDir,
     raw: PathBuf,
-    place: Place,
+    /// Where it is.
+    pub place: Place,
 }
 
 /// Where a mesh is.
@@ -238,12 +240,11 @@ impl Mesh {
 
     /// A container's log so far.
     pub async fn logs(&self, pod: &Pod, container: &str) -> Result<String, Failure> {
-        let (namespace, pod) = (&pod.namespace, &pod.name);
-        output_of(match self.place {
-            Place::Machine => self.tulle(&["logs", &format!("{namespace}/{pod}"), "-c", container]),
-            Place::Cluster => cluster::kubectl(&["-n", namespace, "logs", pod, "-c", container]),
-        })
-        .await
+        if self.place == Place::Cluster {
+            return cluster::logs(pod, container).await;
+        }
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        output_of(self.tulle(&["logs", &name, "-c", container])).await
     }
 
     /// Waits until a container's log has a line for which `wanted` holds, and returns it.

@@ -26,14 +26,14 @@ pub(crate) const ALL: &[Scene] = &[
     Scene {
         number: 1,
         name: "first request",
-        does: "From `tulle local up` to the first answer that came through two sidecars.",
+        does: "From nothing but YAML to the first answer that came through two sidecars.",
         part: Part { symptom: "has no container `tulle-proxy`", ..SIDECARS },
         run: |s| Box::pin(first_request::run(s)),
     },
     Scene {
         number: 2,
         name: "on the wire",
-        does: "Captures what goes over the bridge between two pods, and looks for what was sent; then allows \
+        does: "Captures what goes over the wire between two pods, and looks for what was sent; then allows \
                mTLS only.",
         part: Part {
             name: "mTLS between the two pods",
@@ -41,7 +41,7 @@ pub(crate) const ALL: &[Scene] = &[
                 "      labels: {app: reviews, version: v1}",
                 "      labels: {app: reviews, version: v1, tulle.dev/inject: disabled}",
             ),
-            symptom: "the request is readable on the bridge",
+            symptom: "the request is readable on the wire",
         },
         run: |s| Box::pin(wire::run(s)),
     },
@@ -137,7 +137,8 @@ pub(crate) const ALL: &[Scene] = &[
     Scene {
         number: 10,
         name: "bad YAML",
-        does: "Ten mistakes are saved under load. `tulle local status` must name each by file, line, field and reason.",
+        does: "Ten mistakes are saved under load. `tulle local status` must name each by file, line, field and reason; \
+               in a cluster the API server, or the object's status.",
         part: Part {
             name: "statuses",
             without: Without::Scene("the control plane is stopped before the mistakes"),
@@ -146,10 +147,6 @@ pub(crate) const ALL: &[Scene] = &[
         run: |s| Box::pin(bad_yaml::run(s)),
     },
 ];
-
-/// Which of them are played in a Kubernetes cluster, too. The others are about `tulle local` (1, 10), about what is on this
-/// machine's wire (2), or have there a test of another kind, in `tests/cluster` (9).
-pub(crate) const KUBERNETES: [u32; 4] = [4, 5, 6, 8];
 
 /// With stock Envoy in place of our own sidecar: for the tests, not for the demo.
 pub(crate) const ENVOY: &[Scene] = &[Scene {

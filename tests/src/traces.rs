@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs};
 use crate::mesh::{STATE, own_name};
 
 /// Our programs, as the kernel abbreviates their names.
-const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", "tulle-control-p"];
+const PROGRAMS: [&str; 3] = ["tulle", "tulle-proxy", CONTROL_PLANE];
+pub(crate) const CONTROL_PLANE: &str = "tulle-control-p";
 
 /// What a mesh could leave on the machine.
 #[derive(Debug)]

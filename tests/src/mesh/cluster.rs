@@ -1,18 +1,23 @@
 //! The same on Kubernetes, in the cluster of `KUBECONFIG`, in which Tulle is installed: by kubectl, as a person would.
 //! The sample's images are those that `tests/cluster/scenes.sh` makes.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Pod, Status, output_of};
-use crate::scene::Failure;
+use super::{Mesh, Pod, Status, output_of};
+use crate::scene::{Failure, prove, until};
 
 /// Namespaces whose pods are not a mesh's.
 const NOT_OURS: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "tulle-system"];
 /// The file of namespaces, which what is in them needs.
 const NAMESPACES: &str = "namespaces.yaml";
+/// The control plane's Deployment, and the label of its pods.
+const CONTROL_PLANE: [&str; 3] = ["-n", "tulle-system", "deployment/tulle-control-plane"];
+const ITS_PODS: &str = "app.kubernetes.io/name=tulle-control-plane";
+/// How long it may take until a control plane has ended.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(super) fn kubectl(words: &[&str]) -> Command {
     let mut command = Command::new("kubectl");
@@ -56,6 +61,57 @@ fn edit(words: &[&str], file: &Path) -> Result<(), Failure> {
     }
     let said = String::from_utf8_lossy(&done.stderr);
     Err(Failure(format!("kubectl {} {}: {said}", words.join(" "), file.display())))
+}
+
+/// A control plane that was taken away, with the number of its replicas.
+#[derive(Debug)]
+#[must_use = "it has to come back"]
+pub struct Away(String);
+
+impl Mesh {
+    /// Asks the cluster; what kubectl says.
+    pub async fn kubectl(&self, words: &[&str]) -> Result<String, Failure> {
+        output_of(kubectl(words)).await
+    }
+
+    /// Ends all replicas of the control plane at once, as `kill -9` would, and lets none start. `stranger` is a pod
+    /// outside of the mesh, which sees that none answers any more.
+    pub async fn take_control_plane(&self, stranger: &Pod) -> Result<Away, Failure> {
+        let [n, system, deployment] = CONTROL_PLANE;
+        let asked = [n, system, "get", deployment, "-o", "jsonpath={.spec.replicas}"];
+        let away = Away(self.kubectl(&asked).await?);
+        let asked =
+            [n, system, "get", "pod", "-l", ITS_PODS, "-o", "jsonpath={.items[*].status.podIP}"];
+        let addresses = self.kubectl(&asked).await?;
+        prove(!addresses.is_empty(), || "the control plane was not there to be killed".into())?;
+        self.kubectl(&[n, system, "scale", deployment, "--replicas=0"]).await?;
+        let now = ["--grace-period=0", "--force", "--ignore-not-found"];
+        self.kubectl(&[&[n, system, "delete", "pod", "-l", ITS_PODS][..], &now].concat()).await?;
+        for address in addresses.split_whitespace() {
+            let url = format!("http://{address}:15014/ready");
+            let asked = ["curl", "-s", "-o", "/dev/null", "-m", "1", url.as_str()];
+            let ended = async || Ok(self.exec(stranger, &stranger.name, &asked).await.is_err());
+            until("the control plane has ended", PATIENCE, ended).await?;
+        }
+        Ok(away)
+    }
+
+    /// Lets it start again.
+    pub async fn give_control_plane(&self, Away(replicas): Away) -> Result<(), Failure> {
+        let [n, system, deployment] = CONTROL_PLANE;
+        let replicas = format!("--replicas={replicas}");
+        self.kubectl(&[n, system, "scale", deployment, &replicas]).await.map(drop)
+    }
+}
+
+/// A container's log so far.
+pub(super) async fn logs(pod: &Pod, container: &str) -> Result<String, Failure> {
+    let said =
+        output_of(kubectl(&["-n", &pod.namespace, "logs", &pod.name, "-c", container])).await;
+    said.map_err(|Failure(why)| match why.contains("is not valid for pod") {
+        true => Failure(format!("{} has no container `{container}`", pod.name)),
+        false => Failure(why),
+    })
 }
 
 /// Its pods; what else a status has is asked elsewhere.

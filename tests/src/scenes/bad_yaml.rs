@@ -1,12 +1,14 @@
 //! Whatever a person or an editor can do wrong is named, and requests go on under the good rule beside it.
 
+mod cluster;
+
 use std::{fs, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use tulle_tests::{
     load::{Answers, Caller, REVIEWS, float},
-    mesh::{Edit, Mesh, Problem},
+    mesh::{Edit, Mesh, Place, Problem},
     scene::{Failure, Figures, Stage, prove, say},
 };
 
@@ -50,13 +52,16 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let good = mesh.edit("good.yaml", GOOD)?;
     caller.meets(REVIEWS, "good").await?;
     let mischief = async {
-        if control {
-            mesh.signal("STOP", PROGRAM).await?;
-        }
-        let done = mischief(mesh, &good).await;
-        if control {
-            mesh.signal("CONT", PROGRAM).await?;
-        }
+        let done = match (mesh.place, control) {
+            (Place::Cluster, _) => cluster::mischief(mesh, control).await,
+            (Place::Machine, false) => mischief(mesh, &good).await,
+            (Place::Machine, true) => {
+                mesh.signal("STOP", PROGRAM).await?;
+                let done = mischief(mesh, &good).await;
+                mesh.signal("CONT", PROGRAM).await?;
+                done
+            }
+        };
         caller.interrupt("wrk").await?;
         done
     };
@@ -89,8 +94,7 @@ async fn mischief(mesh: &Mesh, good: &Edit) -> Result<(f64, Duration), Failure> 
     drop(edits);
     gone(mesh).await?;
 
-    let half = GOOD.find("Service, name").unwrap_or_default();
-    let damages = [GOOD.as_bytes().get(..half).unwrap_or_default(), &JUNK];
+    let damages = damages();
     for damage in damages {
         let saved = Instant::now();
         fs::write(mesh.path("good.yaml"), damage)?;
@@ -100,8 +104,17 @@ async fn mischief(mesh: &Mesh, good: &Edit) -> Result<(f64, Duration), Failure> 
         good.save(GOOD)?;
         gone(mesh).await?;
     }
-    let count = mistakes.len() + damages.len();
-    Ok((float(u64::try_from(count).unwrap_or(u64::MAX)), slowest))
+    Ok((count(mistakes.len() + damages.len()), slowest))
+}
+
+/// What can become of the good rule's file: half of it, and no text at all.
+fn damages() -> [&'static [u8]; 2] {
+    let half = GOOD.find("Service, name").unwrap_or_default();
+    [GOOD.as_bytes().get(..half).unwrap_or_default(), &JUNK]
+}
+
+fn count(of: usize) -> f64 {
+    float(u64::try_from(of).unwrap_or(u64::MAX))
 }
 
 /// Waits until something is said for which `wanted` holds.
@@ -154,6 +167,12 @@ impl Mistake {
             })
         };
         read().ok_or_else(|| Failure(format!("a mistake that says not what it is:\n{text}")))
+    }
+
+    /// The name of its object.
+    fn name(&self) -> &str {
+        let name = self.file.strip_prefix("mistake-").and_then(|rest| rest.strip_suffix(".yaml"));
+        name.unwrap_or_default()
     }
 
     fn is_named(&self, problem: &Problem) -> bool {

@@ -1,12 +1,14 @@
 //! The control plane is killed with -9, and again whenever it comes back, while callers call.
 
+mod cluster;
+
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use super::orders;
 use tulle_tests::{
-    mesh::{Edit, Mesh, Pod},
+    mesh::{Edit, Mesh, Place, Pod},
     scene::{Failure, Figures, Stage, prove},
 };
 
@@ -26,7 +28,7 @@ kind: Pod
 metadata: {name: newcomer, namespace: bookstore}
 spec:
   terminationGracePeriodSeconds: 1
-  containers: [{name: newcomer, image: busybox, command: [sleep, infinity]}]
+  containers: [{name: newcomer, image: 'curlimages/curl:8.16.0', command: [sleep, infinity]}]
 ";
 const EDIT: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
@@ -42,10 +44,17 @@ spec:
 ";
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
-    let doomed = if stage.is_control() { &PROGRAMS[..] } else { &PROGRAMS[..1] };
+    let control = stage.is_control();
+    let doomed = if control { &PROGRAMS[..] } else { &PROGRAMS[..1] };
     let mesh = stage.mesh().await?;
     orders::there(mesh).await?;
-    let (back, mut figures) = Box::pin(orders::load(mesh, "9", without(mesh, doomed))).await?;
+    let work = async {
+        match mesh.place {
+            Place::Machine => without(mesh, doomed).await,
+            Place::Cluster => cluster::without(mesh, control).await,
+        }
+    };
+    let (back, mut figures) = Box::pin(orders::load(mesh, "9", work)).await?;
     figures.insert("without_control_plane_s", back.away.as_secs_f64());
     figures.insert("restarted_container_serves_after_s", back.serves.as_secs_f64());
     figures.insert("edit_applies_after_control_plane_may_live_s", back.applies.as_secs_f64());
@@ -114,10 +123,35 @@ async fn meanwhile(
     url: &str,
 ) -> Result<(Duration, [Edit; 2]), Failure> {
     sleep(Duration::from_millis(500)).await;
-    get(mesh, caller, url)
-        .await
-        .map_err(|Failure(why)| Failure(format!("callers are not served: {why}")))?;
+    served(mesh, caller, url).await?;
     let edits = [mesh.edit("newcomer.yaml", NEWCOMER)?, mesh.edit("edit.yaml", EDIT)?];
+    let serves = restarted(mesh, caller, reviews, url).await?;
+    let since = Instant::now();
+    loop {
+        let newcomer = mesh.pod("bookstore", "newcomer").await?;
+        prove(!newcomer.ready, || "a new pod is ready without a control plane".into())?;
+        let why = newcomer.waiting.join("; ");
+        if why.contains("certificate") && why.contains("control plane") {
+            break;
+        }
+        prove(since.elapsed() < PATIENCE, || format!("a new pod does not say why: {why:?}"))?;
+    }
+    prove(!edited(mesh, caller).await?, || "an edit applies without a control plane".into())?;
+    Ok((serves, edits))
+}
+
+async fn served(mesh: &Mesh, caller: &Pod, url: &str) -> Result<(), Failure> {
+    let answer = get(mesh, caller, url).await;
+    answer.map(drop).map_err(|Failure(why)| Failure(format!("callers are not served: {why}")))
+}
+
+/// Ends an application; how long it took until it served again.
+async fn restarted(
+    mesh: &Mesh,
+    caller: &Pod,
+    reviews: &Pod,
+    url: &str,
+) -> Result<Duration, Failure> {
     let before = started(mesh, reviews).await?;
     let ended = Instant::now();
     mesh.exec(reviews, "reviews", &["kill", "-TERM", "1"]).await?;
@@ -128,17 +162,7 @@ async fn meanwhile(
     }
     let serves = ended.elapsed();
     prove(started(mesh, reviews).await? != before, || "the application did not restart".into())?;
-    loop {
-        let newcomer = mesh.pod("bookstore", "newcomer").await?;
-        prove(!newcomer.ready, || "a new pod is ready without a control plane".into())?;
-        let why = newcomer.waiting.join("; ");
-        if why.contains("certificate") && why.contains("control plane") {
-            break;
-        }
-        prove(ended.elapsed() < PATIENCE, || format!("a new pod does not say why: {why:?}"))?;
-    }
-    prove(!edited(mesh, caller).await?, || "an edit applies without a control plane".into())?;
-    Ok((serves, edits))
+    Ok(serves)
 }
 
 /// When a container's process was started (proc(5): the 22nd field, in ticks).

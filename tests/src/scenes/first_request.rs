@@ -1,4 +1,4 @@
-//! From `up` to the first successful request through two sidecars.
+//! From nothing but YAML to the first successful request through two sidecars.
 
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use tulle_tests::{
 
 /// A newcomer waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Who the sidecars must say that they met.
+const CALLER: &str = "spiffe://cluster.local/ns/bookstore/sa/client";
+const SERVER: &str = "spiffe://cluster.local/ns/bookstore/sa/reviews";
 
 /// What `reviews` answers, as far as it is read.
 #[derive(Deserialize)]
@@ -46,9 +49,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let reviews = mesh.pod("bookstore", &reviews).await?;
     let request = |line: &serde_json::Value| line["path"] == "/reviews/1" && line["status"] == 200;
     let sent = mesh.logged(&client, "tulle-proxy", request).await?;
-    prove(sent["direction"] == "outbound", || format!("the client's proxy says {sent}"))?;
+    let is = |line: &serde_json::Value, way: &str, peer: &str| {
+        line["direction"] == way && line["peer"] == peer
+    };
+    prove(is(&sent, "outbound", SERVER), || format!("the client's proxy says {sent}"))?;
     let received = mesh.logged(&reviews, "tulle-proxy", request).await?;
-    prove(received["direction"] == "inbound", || format!("the server's proxy says {received}"))?;
+    prove(is(&received, "inbound", CALLER), || format!("the server's proxy says {received}"))?;
     mesh.ready().await?;
     Ok(Figures::from([
         ("up_to_first_request_s", seconds),

@@ -67,12 +67,12 @@ impl<'a> Stock<'a> {
         }
     }
 
-    /// Tells v1's pods and v2's how many of 100 requests to fail from now on.
-    pub(super) async fn fail(&self, v1: u32, v2: u32) -> Result<(), Failure> {
-        for (pod, percent) in self.pods.iter().zip([v1, v1, v2]) {
-            self.ask(pod, &format!("?fail={percent}")).await?;
+    /// Tells v1's pods and v2's how many of 100 requests to fail from now on. What v2's has seen until then.
+    pub(super) async fn fail(&self, v1: u32, v2: u32) -> Result<Seen, Failure> {
+        for pod in &self.pods[..2] {
+            self.ask(pod, &format!("?fail={v1}")).await?;
         }
-        Ok(())
+        self.ask(&self.pods[2], &format!("?fail={v2}")).await
     }
 
     /// What all pods have seen since then.

@@ -1,4 +1,4 @@
-//! What can be read on the bridge between two pods, and who the two sides say that they met.
+//! What can be read on the way between two pods, and who the two sides say that they met.
 
 use std::{process::Stdio, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use tulle_tests::{
-    mesh::{Mesh, Pod},
-    scene::{Failure, Figures, Stage, prove},
+    mesh::{Edit, Mesh, Place, Pod},
+    scene::{Failure, Figures, Stage, prove, until},
 };
 
 /// What the client sends in the path, and looks for on the wire.
@@ -26,6 +26,17 @@ kind: MeshTLS
 metadata: {name: strict, namespace: bookstore}
 spec: {mode: Strict}
 ";
+/// Who listens on a node of a cluster: a pod in the node's network.
+const WIRETAP: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: wiretap, namespace: outside}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: wiretap, image: 'curlimages/curl:8.16.0', command: [sleep, infinity]}
+";
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let mesh = stage.mesh().await?;
@@ -35,16 +46,16 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     let path = format!("/reviews/1?{SECRET}");
     // A restarted connection, so that the handshake is in the capture.
-    let capture = Capture::start(mesh, [&client, &reviews])?.listening().await?;
+    let capture = Capture::start(mesh, [&client, &reviews]).await?.listening().await?;
     for _ in 0..20 {
         get(mesh, &client, &format!("http://{address}:9080{path}")).await?;
     }
     let bytes = capture.stop().await?;
     let finds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|w| w == wanted);
     prove(bytes.len() > 2_000, || format!("only {} bytes were captured", bytes.len()))?;
-    prove(!finds(SECRET.as_bytes()), || "the request is readable on the bridge".into())?;
-    prove(!finds(b"HTTP/1.1"), || "HTTP is readable on the bridge".into())?;
-    prove(finds(&SELECTED_TLS_1_3), || "no server chose TLS 1.3 on the bridge".into())?;
+    prove(!finds(SECRET.as_bytes()), || "the request is readable on the wire".into())?;
+    prove(!finds(b"HTTP/1.1"), || "HTTP is readable on the wire".into())?;
+    prove(finds(&SELECTED_TLS_1_3), || "no server chose TLS 1.3 on the wire".into())?;
 
     let request = |line: &serde_json::Value| line["path"] == "/reviews/1";
     let sent = mesh.logged(&client, "tulle-proxy", request).await?;
@@ -80,25 +91,39 @@ async fn get(mesh: &Mesh, from: &Pod, url: &str) -> Result<String, Failure> {
     mesh.exec(from, container, &["curl", "-sS", "-f", "-m", "5", url]).await
 }
 
-/// `tcpdump` on the mesh's bridge.
-struct Capture {
+/// `tcpdump` on the mesh's bridge, or on all that the node has.
+struct Capture<'a> {
     process: tokio::process::Child,
+    mesh: &'a Mesh,
+    /// In a cluster, the pod that it runs in, which goes with this.
+    wiretap: Option<(Pod, Edit)>,
 }
 
-impl Capture {
-    fn start(mesh: &Mesh, between: [&Pod; 2]) -> Result<Self, Failure> {
-        let pid = mesh.outer_pid()?;
+impl<'a> Capture<'a> {
+    async fn start(mesh: &'a Mesh, between: [&Pod; 2]) -> Result<Self, Failure> {
+        let wiretap = match mesh.place {
+            Place::Machine => None,
+            Place::Cluster => Some(wiretap(mesh).await?),
+        };
+        let mut command = match &wiretap {
+            None => {
+                let mut command = Command::new("nsenter");
+                command.args(["-t", &mesh.outer_pid()?, "-n", "tcpdump", "-i", "tulle0"]);
+                command
+            }
+            // It would become a user that the image does not have.
+            Some((pod, _)) => mesh.command(pod, "wiretap", &["tcpdump", "-i", "any", "-Z", "root"]),
+        };
         let [one, other] = between.map(|pod| pod.ip.as_deref().unwrap_or_default());
         // Immediate: else libpcap holds packets back for up to a second, and loses them at the end.
-        let process = Command::new("nsenter")
-            .args(["-t", &pid, "-n", "tcpdump", "--immediate-mode", "-i", "tulle0"])
-            .args(["-U", "-s", "0", "-w", "-"])
+        let process = command
+            .args(["--immediate-mode", "-U", "-s", "0", "-w", "-"])
             .args(["tcp", "and", "host", one, "and", "host", other])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        Ok(Self { process })
+        Ok(Self { process, mesh, wiretap })
     }
 
     /// Returns once packets are being captured.
@@ -124,7 +149,11 @@ impl Capture {
     /// Ends the capture; everything that was captured.
     async fn stop(mut self) -> Result<Vec<u8>, Failure> {
         let pid = self.process.id().ok_or_else(|| Failure("tcpdump ended early".into()))?;
-        Command::new("kill").args(["-INT", &pid.to_string()]).status().await?;
+        if let Some((pod, _)) = &self.wiretap {
+            self.mesh.exec(pod, "wiretap", &["pkill", "-INT", "-x", "tcpdump"]).await?;
+        } else {
+            Command::new("kill").args(["-INT", &pid.to_string()]).status().await?;
+        }
         let mut bytes = Vec::new();
         if let Some(mut out) = self.process.stdout.take() {
             out.read_to_end(&mut bytes).await?;
@@ -132,4 +161,12 @@ impl Capture {
         self.process.wait().await?;
         Ok(bytes)
     }
+}
+
+/// The pod that listens, ready.
+async fn wiretap(mesh: &Mesh) -> Result<(Pod, Edit), Failure> {
+    let there = mesh.edit("wiretap.yaml", WIRETAP)?;
+    let ready = async || Ok(mesh.pod("outside", "wiretap").await.is_ok_and(|pod| pod.ready));
+    until("the wiretap is ready", Duration::from_secs(40), ready).await?;
+    Ok((mesh.pod("outside", "wiretap").await?, there))
 }
