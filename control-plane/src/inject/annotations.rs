@@ -359,9 +359,12 @@ mod tests {
         }
 
         #[test]
-        fn any_value_is_parsed_or_refused(value in ".{0,40}") {
+        fn any_value_is_parsed_or_refused(value in ".{0,40}|[0-9.]{0,40}[a-zA-Z]{0,2}[-+]?[0-9]{0,12}") {
             for (name, _) in REDIRECT {
                 drop(parse(&format!("tulle.dev/{name}"), &value));
+            }
+            for name in resources::ANNOTATIONS.map(|said| said.name).into_iter().chain([DRAIN_TIME]) {
+                drop(parse(name, &value));
             }
         }
     }

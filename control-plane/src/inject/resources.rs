@@ -199,7 +199,7 @@ fn amount(text: &str) -> Option<i128> {
         "Ei" => ONE << 60,
         other => {
             let exponent: i32 = other.strip_prefix(['e', 'E'])?.parse().ok()?;
-            10_i128.checked_pow(u32::try_from(9 + exponent).ok()?)?
+            10_i128.checked_pow(u32::try_from(exponent.checked_add(9)?).ok()?)?
         }
     };
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));

@@ -45,6 +45,8 @@ fn amounts_as_kubernetes_writes_them() {
         ("1 Gi", None),
         ("1Mb", None),
         ("1e99", None),
+        ("1e2147483647", None),
+        ("1e-2147483648", None),
         ("1.2.3", None),
         ("99999999999999999999999999999999999999999", None),
     ] {
