@@ -170,18 +170,26 @@ fn unmet_of(object: &Value) -> Vec<String> {
         let status = object.get("status").unwrap_or(&Value::Null);
         return lacking(status, &["Accepted", "InForce"], generation);
     }
-    if object.pointer("/spec/parentRefs").is_none() {
+    // A route of a Gateway is another controller's business.
+    let mut references = list(object, "/spec/parentRefs");
+    if !references.any(|parent| parent["kind"] == "Service" && parent["group"] == "") {
         return Vec::new();
     }
-    let parents = object.pointer("/status/parents").and_then(Value::as_array);
-    let parents: Vec<_> =
-        parents.into_iter().flatten().filter(|p| p["controllerName"] == CONTROLLER).collect();
-    if parents.is_empty() {
-        return vec!["Tulle has said nothing of it yet; has it a Service as parent?".to_owned()];
+    let mut parents = own_parents(object).peekable();
+    if parents.peek().is_none() {
+        return vec!["Tulle has said nothing of it yet".to_owned()];
     }
-    let of =
-        |parent: &&Value| lacking(parent, &["Accepted", "ResolvedRefs", "InForce"], generation);
-    parents.iter().flat_map(of).collect()
+    let of = |parent| lacking(parent, &["Accepted", "ResolvedRefs", "InForce"], generation);
+    parents.flat_map(of).collect()
+}
+
+/// What we say of a route.
+fn own_parents(object: &Value) -> impl Iterator<Item = &Value> {
+    list(object, "/status/parents").filter(|parent| parent["controllerName"] == CONTROLLER)
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Which of these conditions does not hold for this generation, and why.
@@ -202,9 +210,9 @@ fn lacking(status: &Value, conditions: &[&str], generation: i64) -> Vec<String> 
 
 /// What the status of an object in force says.
 fn said(object: &Value) -> &str {
-    let lists = ["/status/conditions", "/status/parents/0/conditions"];
-    let conditions = lists.iter().find_map(|list| object.pointer(list)?.as_array());
-    let force = conditions.into_iter().flatten().find(|c| c["type"] == "InForce");
+    let of_parents = own_parents(object).flat_map(|parent| list(parent, "/conditions"));
+    let mut conditions = list(object, "/status/conditions").chain(of_parents);
+    let force = conditions.find(|condition| condition["type"] == "InForce");
     force.map_or("is there", |force| text(force, "/message"))
 }
 
@@ -290,18 +298,28 @@ mod tests {
 
     #[test]
     fn of_a_route_what_we_say_counts() {
-        let route = |controller: &str, status: &str| {
+        let service = json!({"group": "", "kind": "Service", "name": "s"});
+        let gateway = json!({"name": "g"});
+        let with = |parents: &[&Value], controller: &str, status: &str| {
             let kinds = ["Accepted", "ResolvedRefs", "InForce"];
             let conditions: Vec<_> = kinds.map(|kind| condition(kind, status, 1)).into();
             json!({
                 "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-                "metadata": {"name": "r", "generation": 1}, "spec": {"parentRefs": []},
+                "metadata": {"name": "r", "generation": 1}, "spec": {"parentRefs": parents},
                 "status": {"parents": [{"controllerName": controller, "conditions": conditions}]},
             })
         };
+        let route =
+            |controller: &str, status: &str| with(&[&gateway, &service], controller, status);
         assert_eq!(unmet_of(&route(CONTROLLER, "True")), [""; 0]);
+        assert_eq!(said(&route(CONTROLLER, "True")), "M");
         assert_eq!(unmet_of(&route(CONTROLLER, "False")).len(), 3);
         assert!(unmet_of(&route("example.org/other", "True"))[0].contains("said nothing"));
+        // Of a route of a Gateway we never say anything.
+        for status in ["True", "False"] {
+            let theirs = with(&[&gateway], "example.org/other", status);
+            assert_eq!((unmet_of(&theirs), said(&theirs)), (Vec::new(), "is there"));
+        }
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}});
         assert_eq!((unmet_of(&service), said(&service)), (Vec::new(), "is there"));
     }

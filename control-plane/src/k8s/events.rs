@@ -82,9 +82,11 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Whether somebody has to do something. What is on its way comes through by itself.
+/// Whether somebody has to do something. What is on its way comes through by itself; that what does not apply is not in force
+/// either goes without saying.
 fn is_bad(condition: &Value) -> bool {
-    condition["status"] == "False" && condition["reason"] != "Pending"
+    let quiet = |word: &&str| condition["type"] == "InForce" && condition["reason"] == *word;
+    condition["status"] == "False" && !["Pending", "Invalid"].iter().any(quiet)
 }
 
 #[cfg(test)]

@@ -237,6 +237,12 @@ fn in_force(standing: &Standing, force: &Force) -> Verdict {
     if let Some(limits) = not_by_all(standing, force) {
         message.push_str(&format!("; {limits}"));
     }
+    if standing.invalid.is_some() {
+        let before =
+            if *of == 0 { String::new() } else { format!("; what it said before: {message}") };
+        let message = format!("what it says now does not apply{before}");
+        return Verdict { holds: false, reason: "Invalid", message };
+    }
     Verdict { holds, reason, message }
 }
 

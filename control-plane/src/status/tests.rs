@@ -94,7 +94,9 @@ fn conditions_are_as_gateway_api_has_them() {
         (&invalid["reason"], &invalid["message"]),
         (&"Invalid".into(), &"a.yaml:3: no".into())
     );
-    assert_eq!(conditions(&invalid)[0], "Accepted False Invalid 3");
+    let expected =
+        ["Accepted False Invalid 3", "ResolvedRefs True ResolvedRefs 2", "InForce False Invalid 3"];
+    assert_eq!(conditions(&invalid), expected);
 }
 
 #[test]
