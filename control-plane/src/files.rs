@@ -170,7 +170,7 @@ impl Source {
         let (problems, places) = (self.files.problems(), self.files.take_places());
         let news = reported.as_ref() != Some(&problems) || !events.is_empty() || !places.is_empty();
         *reported = Some(problems.clone());
-        news.then(|| Batch { events, problems, places, generations: Vec::new() })
+        news.then(|| Batch { events, problems, places, editions: Vec::new() })
     }
 
     /// Waits for something to do. `false` if nothing can come any more.

@@ -43,7 +43,7 @@ use crate::{
     problem::{Effect, Place, Problem},
     roster::Roster,
     source::Batch,
-    status::{Contributions, Standing},
+    status::{Contributions, Edition, Standing},
     world::{Dirty, Event, Subject, World, objects::ObjectRef},
 };
 
@@ -71,8 +71,8 @@ pub struct Publisher {
     problems: BTreeSet<Problem>,
     contributions: Contributions,
     standings: BTreeMap<ObjectRef, Arc<Standing>>,
-    /// The generation of what each object says now.
-    generations: HashMap<ObjectRef, i64>,
+    /// The edition of what each object says now.
+    editions: HashMap<ObjectRef, Edition>,
     /// Objects that are to have a status, and of which no subject tells.
     touched: BTreeSet<ObjectRef>,
 }
@@ -118,7 +118,7 @@ impl Publisher {
             problems: BTreeSet::new(),
             contributions,
             standings: BTreeMap::new(),
-            generations: HashMap::new(),
+            editions: HashMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -198,9 +198,9 @@ impl Publisher {
                 None => drop(self.places.remove(&object)),
             }
         }
-        for (object, generation) in batch.generations {
+        for (object, edition) in batch.editions {
             self.touched.insert(object.clone());
-            self.generations.insert(object, generation);
+            self.editions.insert(object, edition);
         }
         self.told = batch.problems;
     }
@@ -250,12 +250,12 @@ impl Publisher {
             let standing = match (standing, invalid) {
                 (None, None) => {
                     self.standings.remove(&object);
-                    self.generations.remove(&object);
+                    self.editions.remove(&object);
                     continue;
                 }
                 (standing, invalid) => {
-                    let generation = self.generations.get(&object).copied();
-                    Standing { invalid, generation, ..standing.unwrap_or_default() }
+                    let edition = self.editions.get(&object).cloned();
+                    Standing { invalid, edition, ..standing.unwrap_or_default() }
                 }
             };
             self.standings.insert(object, Arc::new(standing));

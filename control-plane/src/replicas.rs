@@ -30,7 +30,8 @@ use crate::{
 /// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
 const GATHER: Duration = Duration::from_secs(5);
 
-/// What a replica says of each object that proxies of its own use.
+/// What a replica says of each object, also of those that none of its proxies uses: otherwise nobody could tell it from one
+/// that it does not know yet.
 pub type Tellings = BTreeMap<ObjectRef, Told>;
 
 /// This replica among the others.
@@ -81,8 +82,7 @@ impl Replica {
     /// Resolves once all other replicas have said something, or have had the time to: otherwise each change of the leader
     /// would write statuses of a part of the proxies.
     pub async fn all_heard(&self) {
-        let heard = self.others.have_said(|| self.roster.siblings(&self.pod));
-        if timeout(GATHER, heard).await.is_err() {
+        if timeout(GATHER, self.others.have_said()).await.is_err() {
             tracing::info!("not all other replicas have said what their proxies do");
         }
     }

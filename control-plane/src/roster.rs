@@ -36,6 +36,8 @@ pub struct Member {
     pub node: String,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
+    /// Whether it is ready, of replicas of the control plane.
+    pub ready: bool,
 }
 
 impl Member {
@@ -53,8 +55,8 @@ impl Roster {
         self.0.members.read().get(name).cloned()
     }
 
-    /// The other pods of the ServiceAccount of `own` that have an address: replicas of what it is.
-    pub fn siblings(&self, own: &Name) -> Vec<Name> {
+    /// The other pods of the ServiceAccount of `own` that have an address: replicas of what it is; and whether they are ready.
+    pub fn siblings(&self, own: &Name) -> Vec<(Name, bool)> {
         let members = self.0.members.read();
         let account = members.get(own).map(|own| &own.service_account);
         let same = members.iter().filter(|(name, member)| {
@@ -63,7 +65,10 @@ impl Roster {
                 && Some(&member.service_account) == account
                 && !member.ips.is_empty()
         });
-        same.map(|(name, _)| name.clone()).collect()
+        let mut found: Vec<_> = same.map(|(name, member)| (name.clone(), member.ready)).collect();
+        // They are named in statuses, always in the same order.
+        found.sort();
+        found
     }
 
     /// Notes what became of a pod. One that has ended has no identity any more.
@@ -74,6 +79,7 @@ impl Roster {
             workload: workload::owner(pod).1,
             node: pod.node.clone(),
             ips: pod.ips.clone(),
+            ready: pod.replica,
         });
         let before = match &member {
             Some(member) => self.0.members.write().insert(name.clone(), member.clone()),

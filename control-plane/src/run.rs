@@ -138,8 +138,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
 
     let (report, reports) = watch::channel(Report::default());
     let (cache, interest) = Cache::new();
-    let (roster, contributions, others) =
-        (Roster::default(), Contributions::default(), Others::default());
+    let (roster, contributions) = (Roster::default(), Contributions::default());
+    let others = others(cluster.as_ref(), &roster);
     let ads = ads(cache.clone(), &config, roster.clone(), &drain);
     registry.register(|registry| registry.register_collector(Box::new(Pushes(ads.pushed()))));
     let (with_status, statuses) = watch::channel(Report::default());
@@ -351,6 +351,12 @@ fn serve_admin(
 fn ads(cache: Cache, config: &Config, roster: Roster, drain: &Drain) -> AdsService {
     let pods = Pods { roster, trust_domain: config.trust_domain.clone() };
     AdsService::until(cache, Arc::new(pods), drain.told())
+}
+
+/// What other replicas say; of directories there are none.
+fn others(cluster: Option<&Cluster>, roster: &Roster) -> Others {
+    let others = cluster.map(|cluster| Others::than(cluster.pod(), roster.clone()));
+    others.unwrap_or_default()
 }
 
 fn replica(

@@ -2,6 +2,7 @@
 
 use crate::{
     problem::{Place, Problem},
+    status::Edition,
     world::{Event, objects::ObjectRef},
 };
 
@@ -14,6 +15,6 @@ pub struct Batch {
     pub problems: Vec<Problem>,
     /// Where objects that refer to others stand now, if that has changed; `None` is nowhere.
     pub places: Vec<(ObjectRef, Option<Place>)>,
-    /// New generations of objects that have a status, from sources that count them.
-    pub generations: Vec<(ObjectRef, i64)>,
+    /// New editions of objects that have a status, from sources that count them.
+    pub editions: Vec<(ObjectRef, Edition)>,
 }

@@ -47,8 +47,17 @@ pub struct Standing {
     pub without_sidecar: Vec<Name>,
     /// Why the document that says what it is now does not apply. What it said before does.
     pub invalid: Option<String>,
-    /// Of what the object says now (`metadata.generation`), if the source counts generations.
-    pub generation: Option<i64>,
+    /// Of what the object says now, if the source counts.
+    pub edition: Option<Edition>,
+}
+
+/// Which object of a name it is, and what of all that it has said: one that is deleted and made anew counts from 1 again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edition {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
 }
 
 /// What an object is attached to, and whether it is.
@@ -96,24 +105,36 @@ pub struct Force {
     /// How many of them are gRPC without a proxy.
     #[serde(skip)]
     pub grpc: usize,
+    /// Other replicas of the control plane that have not said what their proxies make of what the object is now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<String>,
     /// By field, how many are of a version that does not understand it, and got all but that.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub too_old: BTreeMap<String, usize>,
 }
 
-/// The force of an object, and of which of its generations that is said.
+/// The force of an object, and of which of its editions that is said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Told {
     /// On how many proxies.
     pub force: Force,
-    /// Generations of sources that count none are all the same.
-    pub generation: Option<i64>,
+    /// Editions of sources that count none are all the same.
+    pub edition: Option<Edition>,
 }
 
 impl Told {
-    /// Adds what is said of other proxies. If that is of an earlier generation, none of them has what the object is now.
+    /// Whether this is said of what the object is in `edition`, or of what it became after that.
+    pub fn knows(&self, edition: Option<&Edition>) -> bool {
+        edition.is_none_or(|edition| {
+            self.edition
+                .as_ref()
+                .is_some_and(|own| own.uid == edition.uid && own.generation >= edition.generation)
+        })
+    }
+
+    /// Adds what is said of other proxies. If that is of an earlier edition, none of them has what the object is now.
     pub fn add(&mut self, other: &Self) {
-        let behind = other.generation < self.generation;
+        let behind = !other.knows(self.edition.as_ref());
         let (force, more) = (&mut self.force, &other.force);
         force.of += more.of;
         force.grpc += more.grpc;

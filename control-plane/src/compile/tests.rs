@@ -44,6 +44,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         knobs: BTreeMap::new(),
         owner: None,
         node: String::new(),
+        replica: false,
     }
 }
 

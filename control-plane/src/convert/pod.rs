@@ -14,6 +14,9 @@ use super::{
 use crate::inject::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 use crate::world::objects::{ContainerPort, Object, Pod, Redirected};
 
+/// What a replica of the control plane has as its label.
+const REPLICA: (&str, &str) = ("app.kubernetes.io/name", "tulle-control-plane");
+
 /// The container that makes a pod meshed, whether it is a native sidecar or an ordinary one.
 const SIDECAR: &str = "tulle-proxy";
 
@@ -37,10 +40,13 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let own = sidecar.flat_map(ports).map(|port| port.port);
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
 
+    let labels = metadata::labels(&mut pod.metadata);
+    let is_replica = labels.get(REPLICA.0).is_some_and(|name| name == REPLICA.1);
+
     Some(Object::Pod(Arc::new(Pod {
         name: name.clone(),
         uid: pod.metadata.uid.take().unwrap_or_default(),
-        labels: metadata::labels(&mut pod.metadata),
+        labels,
         service_account: spec
             .service_account_name
             .clone()
@@ -63,7 +69,13 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
             .find(|owner| owner.controller == Some(true))
             .map(|owner| (owner.kind, owner.name)),
         node: spec.node_name.clone().unwrap_or_default(),
+        replica: is_replica && is_ready(&status),
     })))
+}
+
+fn is_ready(status: &v1::PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// `podIPs`, or `podIP` where a writer sets only that.

@@ -23,6 +23,7 @@ use crate::{
     parallel,
     problem::{Effect, Problem},
     source::Batch,
+    status::Edition,
     world::{
         Event,
         objects::{Kind, Object, ObjectRef},
@@ -76,7 +77,7 @@ struct Objects {
     book: Book,
     /// What was told of each object: what says nothing new is no event.
     in_force: HashMap<ObjectRef, Object>,
-    generations: HashMap<ObjectRef, i64>,
+    editions: HashMap<ObjectRef, Edition>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// Whether there is something to tell.
     news: bool,
@@ -87,7 +88,7 @@ impl Objects {
         Self {
             book,
             in_force: HashMap::new(),
-            generations: HashMap::new(),
+            editions: HashMap::new(),
             problems: BTreeMap::new(),
             // The first batch is one even if it is empty: then there is nothing.
             news: true,
@@ -129,11 +130,14 @@ impl Objects {
             return;
         };
         if reference.kind.has_status() {
-            self.book.set(&reference, Some(Page::of(value)));
+            let page = Page::of(value);
             let generation = value.pointer("/metadata/generation").and_then(Value::as_i64);
-            let generation = generation.unwrap_or_default();
-            if self.generations.insert(reference.clone(), generation) != Some(generation) {
-                batch.generations.push((reference.clone(), generation));
+            let edition =
+                Edition { uid: page.uid.clone(), generation: generation.unwrap_or_default() };
+            self.book.set(&reference, Some(page));
+            if self.editions.get(&reference) != Some(&edition) {
+                self.editions.insert(reference.clone(), edition.clone());
+                batch.editions.push((reference.clone(), edition));
                 self.news = true;
             }
         }
@@ -151,7 +155,7 @@ impl Objects {
 
     fn remove(&mut self, reference: &ObjectRef, batch: &mut Batch) {
         self.book.set(reference, None);
-        self.generations.remove(reference);
+        self.editions.remove(reference);
         self.news |= self.problems.remove(reference).is_some();
         if self.in_force.remove(reference).is_some() {
             batch.events.push(Event::Delete(reference.clone()));
@@ -216,7 +220,7 @@ mod tests {
     fn config(generation: i64, spec: Value) -> Value {
         json!({
             "apiVersion": "tulle.dev/v1alpha1", "kind": "MeshConfig",
-            "metadata": {"name": "default", "generation": generation}, "spec": spec,
+            "metadata": {"name": "default", "uid": "u", "generation": generation}, "spec": spec,
         })
     }
 
@@ -259,9 +263,11 @@ mod tests {
             kind: Kind::MeshConfig,
             name: crate::world::objects::Name::new("", "default"),
         };
-        assert_eq!(batch.generations, [(object.clone(), 1)]);
+        let edition = |generation| Edition { uid: "u".to_owned(), generation };
+        assert_eq!(batch.editions, [(object.clone(), edition(1))]);
         let (events, mut batch) = said(&mut objects, set(config(2, json!({"dnss": 1}))));
-        assert_eq!((events.len(), batch.generations.as_slice()), (0, &[(object.clone(), 2)][..]));
+        let expected = [(object.clone(), edition(2))];
+        assert_eq!((events.len(), batch.editions.as_slice()), (0, &expected[..]));
         assert!(objects.tell(&mut batch));
         let problem = batch.problems.remove(0);
         assert_eq!(problem.effect, Effect::Rejected);

@@ -22,7 +22,11 @@ use super::{
     kinds, not_found,
     raw::Raw,
 };
-use crate::{output::Report, status::CONTROLLER, world::objects::ObjectRef};
+use crate::{
+    output::Report,
+    status::{CONTROLLER, Standing},
+    world::objects::ObjectRef,
+};
 
 /// Writes at once, to a server that serves others too.
 const AT_ONCE: usize = 8;
@@ -65,11 +69,17 @@ async fn round(
 ) -> bool {
     written.retain(|object, _| report.standings.contains_key(object));
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    let each = report.standings.keys().zip(&report.statuses);
+    let each = report.standings.iter().zip(&report.statuses);
     let due: Vec<_> = each
-        .filter_map(|(object, told)| {
+        .filter_map(|((object, standing), told)| {
             let page = book.get(object)?;
-            let wanted = merged(&page.status, &ours(told, &page, &now)?);
+            if is_another(standing, &page) {
+                return None;
+            }
+            let mut wanted = merged(&page.status, &ours(told, &page, &now)?);
+            if is_open(told) {
+                keep_force(&page.status, &mut wanted);
+            }
             // A route whose parents are none of ours: the list is not optional there, and not ours to begin.
             let nothing = wanted.as_object().is_none_or(Map::is_empty);
             let same = nothing
@@ -144,6 +154,11 @@ async fn put(
     Ok(Page::of(&became.value))
 }
 
+/// Whether the API server has another object of that name by now than the report is about, which is to know it soon.
+fn is_another(standing: &Standing, page: &Page) -> bool {
+    standing.edition.as_ref().is_some_and(|edition| edition.uid != page.uid)
+}
+
 /// What we say of an object. One that never applied is nothing in the world, and so attached to nothing; a route has its
 /// conditions by parent, so that of such a one they are said of the parents that it names.
 fn ours(told: &Value, page: &Page, now: &str) -> Option<Value> {
@@ -179,10 +194,7 @@ fn merged(before: &Value, ours: &Value) -> Value {
         let mut entries: Vec<Value> = others.into_iter().cloned().collect();
         let now = status.remove(list);
         for mut entry in now.and_then(|now| now.as_array().cloned()).unwrap_or_default() {
-            let reference = |entry: &Value| {
-                [entry.get("parentRef"), entry.get("ancestorRef")].map(|r| r.cloned())
-            };
-            let same = mine.iter().find(|earlier| reference(earlier) == reference(&entry));
+            let same = mine.iter().find(|earlier| is_same(earlier, &entry));
             keep_times(same.copied(), &mut entry);
             entries.push(entry);
         }
@@ -194,6 +206,52 @@ fn merged(before: &Value, ours: &Value) -> Value {
     let mut status = Value::Object(status);
     keep_times(Some(before), &mut status);
     status
+}
+
+/// Whether two entries are of one controller, about one parent.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let equal = |key: &str| one.get(key) == other.get(key);
+    equal("controllerName") && equal("parentRef") && equal("ancestorRef")
+}
+
+/// Whether nothing is wanting but the word of other replicas.
+fn is_open(told: &Value) -> bool {
+    let force = &told["inForce"];
+    !force["unheard"].is_null() && force["on"] == force["of"] && force["too_old"].is_null()
+}
+
+/// What an object says was in force, and as far as we know still is: that a replica comes or goes, or that another one writes,
+/// is no reason to say anything else.
+fn keep_force(before: &Value, now: &mut Value) {
+    if keep_in_force(before, now) {
+        now["inForce"] = before["inForce"].clone();
+    }
+    for list in ["parents", "ancestors"] {
+        let earlier = before.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let entries = now.get_mut(list).and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten() {
+            if let Some(same) = earlier.iter().find(|earlier| is_same(earlier, entry)) {
+                keep_in_force(same, entry);
+            }
+        }
+    }
+}
+
+/// Keeps the condition `InForce`, if it was true of the same generation; whether it did.
+fn keep_in_force(before: &Value, now: &mut Value) -> bool {
+    let earlier = before.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut earlier = earlier.filter(|c| c["type"] == "InForce" && c["status"] == "True");
+    let conditions = now.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten();
+    let mut pending = conditions.filter(|c| c["type"] == "InForce" && c["reason"] == "Pending");
+    match (earlier.next(), pending.next()) {
+        (Some(earlier), Some(now))
+            if earlier["observedGeneration"] == now["observedGeneration"] =>
+        {
+            now.clone_from(earlier);
+            true
+        }
+        _ => false,
+    }
 }
 
 fn keep_times(before: Option<&Value>, now: &mut Value) {
@@ -220,6 +278,7 @@ fn set(condition: &mut Map<String, Value>, time: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Edition;
 
     fn parent(controller: &str, name: &str, status: &str, time: &str) -> Value {
         json!({
@@ -285,6 +344,53 @@ mod tests {
         for told in [told, well] {
             let status = ours(&told, &theirs, "1").unwrap();
             assert_eq!(merged(&Value::Null, &status), json!({}));
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_of_what_was_there_under_the_name_before() {
+        let page = Page::of(&json!({"metadata": {"uid": "b", "generation": 1}}));
+        let of = |uid: Option<&str>| {
+            let edition = uid.map(|uid| Edition { uid: uid.to_owned(), generation: 1 });
+            is_another(&Standing { edition, ..Standing::default() }, &page)
+        };
+        assert_eq!([of(Some("a")), of(Some("b")), of(None)], [true, false, false]);
+    }
+
+    #[test]
+    fn what_was_in_force_stays_until_all_replicas_have_said() {
+        let status = |in_force: &str, status: &str, reason: &str, generation: i64| {
+            let conditions = json!([
+                {"type": "Accepted", "status": "True", "observedGeneration": generation},
+                {"type": "InForce", "status": status, "reason": reason, "observedGeneration": generation},
+            ]);
+            let of_target = json!([
+                {"ancestorRef": {"name": "a"}, "controllerName": CONTROLLER, "conditions": conditions},
+            ]);
+            json!({"inForce": in_force, "conditions": conditions, "ancestors": of_target})
+        };
+        let kept = |before: &Value, now: &Value| {
+            let mut wanted = now.clone();
+            keep_force(before, &mut wanted);
+            wanted
+        };
+        let good = status("12/12", "True", "InForce", 3);
+        assert_eq!(kept(&good, &status("6/6", "False", "Pending", 3)), good);
+        for (before, now) in [
+            (&good, status("6/6", "False", "Pending", 4)),
+            (&good, status("6/6", "False", "Invalid", 3)),
+            (&status("5/6", "False", "Pending", 3), status("6/6", "False", "Pending", 3)),
+            (&Value::Null, status("6/6", "False", "Pending", 3)),
+        ] {
+            assert_eq!(kept(before, &now), now);
+        }
+        for (force, open) in [
+            (json!({"on": 6, "of": 6, "unheard": ["m/b"]}), true),
+            (json!({"on": 6, "of": 6}), false),
+            (json!({"on": 5, "of": 6, "unheard": ["m/b"]}), false),
+            (json!({"on": 6, "of": 6, "unheard": ["m/b"], "too_old": {"spec.x": 1}}), false),
+        ] {
+            assert_eq!(is_open(&json!({"inForce": force})), open, "{force}");
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Tellings;
 use crate::{
+    roster::Roster,
     status::Told,
     world::objects::{Name, ObjectRef},
 };
@@ -20,6 +21,8 @@ pub struct Others(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Who they are: where replicas are found, and which of them is this one.
+    replicas: Option<(Roster, Name)>,
     said: Mutex<BTreeMap<Name, Said>>,
     /// For the status.
     changed: Notify,
@@ -39,6 +42,11 @@ struct Said {
 }
 
 impl Others {
+    /// What the others than `own` say.
+    pub fn than(own: Name, roster: Roster) -> Self {
+        Self(Arc::new(Inner { replicas: Some((roster, own)), ..Inner::default() }))
+    }
+
     /// A replica begins anew on a stream.
     pub(super) fn begin(&self, replica: &Name, stream: u64) {
         let said = Said { stream, streams: None, tellings: Tellings::new() };
@@ -59,9 +67,9 @@ impl Others {
         };
         said.streams = Some(streams);
         for (object, told) in news {
-            match told.force.of {
-                0 => drop(said.tellings.remove(&object)),
-                _ => drop(said.tellings.insert(object, told)),
+            match told.edition {
+                None => drop(said.tellings.remove(&object)),
+                Some(_) => drop(said.tellings.insert(object, told)),
             }
         }
         drop(all);
@@ -84,15 +92,34 @@ impl Others {
         self.0.changed.notified().await;
     }
 
-    /// Adds what the others say to `own`. Those that have not compiled what an object is now count as waiting for it.
-    pub fn total(&self, object: &ObjectRef, own: &Told) -> Told {
-        let mut total = own.clone();
-        for said in self.0.said.lock().values() {
-            if let Some(told) = said.tellings.get(object) {
-                total.add(told);
+    /// Adds what the others say to `own`. Of an object as it is now, a replica that has or may have proxies must have said
+    /// something: there could be some that do not have it. One that is not there any more, or is not ready and has no stream
+    /// to us (it never came up, or its node is lost), has none.
+    pub fn totals(&self, own: &Tellings) -> Tellings {
+        let siblings = self.siblings();
+        let all = self.0.said.lock();
+        let total = |(object, own): (&ObjectRef, &Told)| {
+            let mut total = own.clone();
+            for (replica, ready) in &siblings {
+                let said = all.get(replica);
+                let told = said.and_then(|said| said.tellings.get(object));
+                if let Some(told) = told {
+                    total.add(told);
+                }
+                let streams = said.and_then(|said| said.streams).unwrap_or_default();
+                let knows = told.is_some_and(|told| told.knows(own.edition.as_ref()));
+                if !knows && (*ready || streams > 0) {
+                    total.force.unheard.push(replica.to_string());
+                }
             }
-        }
-        total
+            (object.clone(), total)
+        };
+        own.iter().map(total).collect()
+    }
+
+    fn siblings(&self) -> Vec<(Name, bool)> {
+        let replicas = self.0.replicas.as_ref();
+        replicas.map(|(roster, own)| roster.siblings(own)).unwrap_or_default()
     }
 
     /// Streams of each replica if all had the same number, where we have `own`; those who tell us are told.
@@ -107,11 +134,11 @@ impl Others {
         self.0.share.subscribe()
     }
 
-    /// Resolves once each of those that `expected` names has said something.
-    pub(super) async fn have_said(&self, expected: impl Fn() -> Vec<Name>) {
+    /// Resolves once each of those that are ready has said something.
+    pub(super) async fn have_said(&self) {
         loop {
             let joined = self.0.joined.notified();
-            if expected().iter().all(|replica| self.has_said(replica)) {
+            if self.siblings().iter().all(|(replica, ready)| !ready || self.has_said(replica)) {
                 return;
             }
             joined.await;

@@ -8,41 +8,101 @@ use crate::{
     authorize::Pods,
     ca::{roots::Roots, server_certificate::ServerCertificate},
     server::{self, Limits},
-    status::Force,
+    status::{Edition, Force},
     world::objects::{Kind, Pod},
 };
 
 fn told(on: usize, of: usize, generation: i64) -> Told {
     let force = Force { on, of, waiting: of - on, ..Force::default() };
-    Told { force, generation: Some(generation) }
+    Told { force, edition: Some(Edition { uid: "u".to_owned(), generation }) }
+}
+
+fn there(roster: &Roster, name: &Name, account: &str, ready: bool) {
+    let ips = vec!["10.0.0.1".parse().unwrap()];
+    roster.set(name, Some(&Pod { ips, replica: ready, ..Pod::plain(name.clone(), account, "") }));
+}
+
+/// What those say who are there beside `m/own`: `m/a` and `m/b`, which are ready.
+fn others() -> (Others, Roster, [Name; 2]) {
+    let (roster, own) = (Roster::default(), Name::new("m", "own"));
+    let names = ["a", "b"].map(|name| Name::new("m", name));
+    for name in names.iter().chain([&own]) {
+        there(&roster, name, "control-plane", true);
+    }
+    (Others::than(own, roster.clone()), roster, names)
+}
+
+fn split() -> ObjectRef {
+    ObjectRef { kind: Kind::HttpRoute, name: Name::new("shop", "split") }
+}
+
+fn total(others: &Others, own: Told) -> Told {
+    others.totals(&[(split(), own)].into()).remove(&split()).unwrap()
 }
 
 #[test]
 fn what_all_say_is_added_and_what_a_stream_said_ends_with_it() {
-    let others = Others::default();
-    let object = ObjectRef { kind: Kind::HttpRoute, name: Name::new("shop", "split") };
-    let (a, b) = (Name::new("m", "a"), Name::new("m", "b"));
-    let said = |told: Told| std::iter::once((object.clone(), told));
+    let (others, _, [a, b]) = others();
+    let said = |told: Told| std::iter::once((split(), told));
     let total = |own: Told| {
-        let Told { force, generation } = others.total(&object, &own);
-        (force.on, force.of, force.waiting, generation)
+        let Told { force, edition } = total(&others, own);
+        (force.on, force.of, force.waiting, edition.unwrap().generation, force.unheard.join(" "))
     };
+    let all = String::new();
     others.begin(&a, 1);
     others.hear((&a, 1), 3, said(told(3, 3, 2)));
     others.begin(&b, 2);
     others.hear((&b, 2), 2, said(told(1, 2, 2)));
-    assert_eq!(total(told(4, 4, 2)), (8, 9, 1, Some(2)));
+    assert_eq!(total(told(4, 4, 2)), (8, 9, 1, 2, all.clone()));
     // One is behind: what its proxies have taken is not what the object is now.
-    assert_eq!(total(told(4, 4, 3)), (4, 9, 5, Some(3)));
+    assert_eq!(total(told(4, 4, 3)), (4, 9, 5, 3, "m/a m/b".to_owned()));
     // Back on another stream before the end of the first was seen.
     others.begin(&a, 3);
     others.hear((&a, 3), 2, said(told(2, 2, 2)));
     others.hear((&a, 1), 9, said(told(9, 9, 2)));
     others.end(&a, 1);
-    assert_eq!(total(told(0, 0, 2)), (3, 4, 1, Some(2)));
-    others.hear((&a, 3), 2, said(told(0, 0, 2)));
+    assert_eq!(total(told(0, 0, 2)), (3, 4, 1, 2, all));
+    others.hear((&a, 3), 2, said(Told::default()));
+    assert_eq!(total(told(4, 4, 2)), (5, 6, 1, 2, "m/a".to_owned()));
     others.end(&b, 2);
-    assert_eq!(total(told(4, 4, 2)), (4, 4, 0, Some(2)));
+    assert_eq!(total(told(4, 4, 2)), (4, 4, 0, 2, "m/a m/b".to_owned()));
+}
+
+#[test]
+fn a_replica_that_has_or_may_have_proxies_must_have_said_something() {
+    let (others, roster, [a, b]) = others();
+    let total = || {
+        let Force { on, of, unheard, .. } = total(&others, told(6, 6, 1)).force;
+        (on, of, unheard.join(" "))
+    };
+    let say = |streams, told: Option<Told>| {
+        others.hear((&a, 1), streams, told.into_iter().map(|told| (split(), told)));
+    };
+    assert_eq!(total(), (6, 6, "m/a m/b".to_owned()));
+    // One never came up, or is lost with its node.
+    there(&roster, &b, "control-plane", false);
+    assert_eq!(total(), (6, 6, "m/a".to_owned()));
+    // The other has nothing to say of it, which is not the same as that nobody there uses it.
+    others.begin(&a, 1);
+    say(2, None);
+    assert_eq!(total(), (6, 6, "m/a".to_owned()));
+    say(2, Some(told(0, 0, 1)));
+    assert_eq!(total(), (6, 6, String::new()));
+    // Its proxies have what was there under the name before.
+    let edition = Some(Edition { uid: "earlier".to_owned(), generation: 1 });
+    say(2, Some(Told { edition, ..told(2, 2, 1) }));
+    assert_eq!(total(), (6, 8, "m/a".to_owned()));
+    // It has proxies, ready or not.
+    there(&roster, &a, "control-plane", false);
+    say(2, Some(Told::default()));
+    assert_eq!(total(), (6, 6, "m/a".to_owned()));
+    say(0, None);
+    assert_eq!(total(), (6, 6, String::new()));
+    // It is no more: nor is what it said.
+    say(2, Some(told(1, 2, 1)));
+    assert_eq!(total(), (7, 8, String::new()));
+    roster.set(&a, None);
+    assert_eq!(total(), (6, 6, String::new()));
 }
 
 #[test]
@@ -66,14 +126,11 @@ fn each_has_its_share() {
 async fn a_new_leader_hears_everybody_first() {
     let roster = Roster::default();
     let names = ["a", "b", "c"].map(|name| Name::new("m", name));
-    let there = |name: &Name, account| {
-        let ips = vec!["10.0.0.1".parse().unwrap()];
-        roster.set(name, Some(&Pod { ips, ..Pod::plain(name.clone(), account, "") }));
-    };
     for name in &names {
-        there(name, "control-plane");
+        there(&roster, name, "control-plane", true);
     }
-    there(&Name::new("m", "shell"), "default");
+    there(&roster, &Name::new("m", "broken"), "control-plane", false);
+    there(&roster, &Name::new("m", "shell"), "default", true);
     let [own, b, c] = names;
     let replica = Replica { pod: own, ..replica(roster) };
     let others = &replica.others;
@@ -99,10 +156,11 @@ fn replica(roster: Roster) -> Replica {
     let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
     let trust_domain = "cluster.local".to_owned();
     let pods = Pods { roster: roster.clone(), trust_domain: trust_domain.clone() };
+    let pod = Name::new("m", "a");
     Replica {
-        others: Others::default(),
+        others: Others::than(pod.clone(), roster.clone()),
         roster,
-        pod: Name::new("m", "a"),
+        pod,
         trust_domain,
         authority: Authority::new(roots, Duration::from_secs(3600)),
         port: 0,
@@ -135,7 +193,7 @@ async fn served() -> (Replica, impl Sized) {
 async fn replicas_tell_the_leader_and_nobody_else_may() {
     let (a, _open) = served().await;
     let others = &a.others;
-    let object = ObjectRef { kind: Kind::HttpRoute, name: Name::new("shop", "split") };
+    let object = split();
     let start = |pod: &str| {
         let (say, own) = watch::channel(Arc::default());
         let (count, streams) = watch::channel(3);
@@ -146,9 +204,9 @@ async fn replicas_tell_the_leader_and_nobody_else_may() {
     };
     let (b, (say, _count, lead), mut share) = start("b");
     let b = tokio::spawn(b.run());
-    let total = async |on, of| {
+    let total_is = async |on, of| {
         let there = || {
-            let Force { on: taken, of: all, .. } = others.total(&object, &told(1, 1, 1)).force;
+            let Force { on: taken, of: all, .. } = total(others, told(1, 1, 1)).force;
             (taken, all) == (on, of)
         };
         let wait = async {
@@ -159,13 +217,13 @@ async fn replicas_tell_the_leader_and_nobody_else_may() {
         timeout(Duration::from_secs(10), wait).await.expect("it is told in time");
     };
     say.send_replace(Arc::new([(object.clone(), told(2, 3, 1))].into()));
-    total(3, 4).await;
+    total_is(3, 4).await;
     assert_eq!(others.share(1), 2);
     share.wait_for(|share| *share == Some(2)).await.unwrap();
     say.send_replace(Arc::new([(object.clone(), told(3, 3, 1))].into()));
-    total(4, 4).await;
+    total_is(4, 4).await;
     say.send_replace(Arc::default());
-    total(1, 1).await;
+    total_is(1, 1).await;
 
     // A pod of the mesh that is no replica.
     let (shell, ..) = start("shell");
@@ -174,9 +232,9 @@ async fn replicas_tell_the_leader_and_nobody_else_may() {
 
     // Another leads: what was said to the one before is not held any more.
     say.send_replace(Arc::new([(object.clone(), told(3, 3, 1))].into()));
-    total(4, 4).await;
+    total_is(4, 4).await;
     lead.send_replace(None);
-    total(1, 1).await;
+    total_is(1, 1).await;
     share.wait_for(Option::is_none).await.unwrap();
     b.abort();
 }

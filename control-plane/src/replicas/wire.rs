@@ -3,12 +3,13 @@
 use tulle_proto::replica::v1 as proto;
 
 use crate::{
-    status::{Force, Rejection, Told},
+    status::{Edition, Force, Rejection, Told},
     world::objects::{Kind, Name, ObjectRef},
 };
 
 pub(super) fn encode(object: &ObjectRef, told: &Told) -> proto::Force {
-    let Told { force, generation } = told;
+    let Told { force, edition } = told;
+    let (uid, generation) = edition.as_ref().map_or(("", 0), |of| (of.uid.as_str(), of.generation));
     let rejections = force.rejections.iter().map(|rejection| proto::Rejection {
         proxy: rejection.proxy.clone(),
         resource: rejection.resource.clone(),
@@ -18,7 +19,8 @@ pub(super) fn encode(object: &ObjectRef, told: &Told) -> proto::Force {
         kind: object.kind.as_str().to_owned(),
         namespace: object.name.namespace.to_string(),
         name: object.name.name.to_string(),
-        generation: generation.unwrap_or_default(),
+        uid: uid.to_owned(),
+        generation,
         of: count(force.of),
         on: count(force.on),
         waiting: count(force.waiting),
@@ -43,7 +45,8 @@ pub(super) fn decode(force: proto::Force) -> Option<(ObjectRef, Told)> {
         reason: rejection.reason,
     });
     let told = Told {
-        generation: Some(force.generation),
+        edition: (force.generation > 0)
+            .then_some(Edition { uid: force.uid, generation: force.generation }),
         force: Force {
             on: force.on as usize,
             of: force.of as usize,
@@ -51,6 +54,7 @@ pub(super) fn decode(force: proto::Force) -> Option<(ObjectRef, Told)> {
             grpc: force.grpc as usize,
             rejections: rejections.collect(),
             laggards: force.laggards,
+            unheard: Vec::new(),
             too_old: force.too_old.into_iter().map(|(field, of)| (field, of as usize)).collect(),
         },
     };
@@ -76,9 +80,10 @@ mod tests {
             grpc: 1,
             rejections: vec![rejection],
             laggards: vec!["shop/web-2".to_owned()],
+            unheard: Vec::new(),
             too_old: [("spec.x".to_owned(), 3)].into(),
         };
-        let told = Told { force, generation: Some(7) };
+        let told = Told { force, edition: Some(Edition { uid: "u".to_owned(), generation: 7 }) };
         assert_eq!(decode(encode(&object, &told)), Some((object, told)));
         assert_eq!(
             decode(proto::Force { kind: "Tomorrow".to_owned(), ..Default::default() }),

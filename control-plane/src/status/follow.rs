@@ -20,7 +20,7 @@ use tulle_xds::{
 };
 
 use super::{
-    Contributions, Force, Standing, Told,
+    Contributions, Edition, Force, Standing, Told,
     json::Documents,
     tally::{Facts, Tally},
 };
@@ -105,16 +105,13 @@ pub async fn follow(
         let mut report = reports.borrow_and_update().clone();
         follower.say(&report.standings);
         own.send_if_modified(|last| {
-            let used = follower.told.iter().filter(|(_, told)| told.force.of > 0);
-            let changed = !used.clone().eq(last.iter());
+            let changed = **last != follower.told;
             if changed {
-                *last = Arc::new(used.map(|(o, told)| (o.clone(), told.clone())).collect());
+                *last = Arc::new(follower.told.clone());
             }
             changed
         });
-        let others = &follower.sources.others;
-        let all = follower.told.iter();
-        let all = all.map(|(object, told)| (object.clone(), others.total(object, told))).collect();
+        let all = follower.sources.others.totals(&follower.told);
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         report.statuses = documents.of(&report.standings, &all, &now);
         statuses.send_if_modified(|last| {
@@ -177,16 +174,23 @@ impl Follower {
         self.untold.append(&mut tally.take_changed());
     }
 
-    /// What there is to say of each object: as long as its change is on its way, of the generation before.
+    /// What there is to say of each object: as long as its change is on its way, of the edition before. Of a new one nothing
+    /// was said before: of that it is said how far it is.
     fn say(&mut self, standings: &BTreeMap<ObjectRef, Arc<Standing>>) {
         let before = std::mem::take(&mut self.told);
+        let Self { known, tally, untold, .. } = self;
         let each = standings.iter().map(|(object, standing)| {
-            let force = self.known.get(object).cloned().unwrap_or_default();
-            let generation = match before.get(object) {
-                Some(before) if self.untold.contains(object) => before.generation,
-                _ => standing.generation,
+            let before = before.get(object);
+            let before = before.filter(|before| uid(&before.edition) == uid(&standing.edition));
+            if before.is_none() {
+                learn(known, object.clone(), tally.force(object));
+            }
+            let edition = match before {
+                Some(before) if untold.contains(object) => &before.edition,
+                _ => &standing.edition,
             };
-            (object.clone(), Told { force, generation })
+            let force = known.get(object).cloned().unwrap_or_default();
+            (object.clone(), Told { force, edition: edition.clone() })
         });
         self.told = each.collect();
     }
@@ -218,11 +222,19 @@ impl Follower {
                 self.untold.insert(object);
                 continue;
             }
-            match force {
-                Some(force) => drop(self.known.insert(object, force)),
-                None => drop(self.known.remove(&object)),
-            }
+            learn(&mut self.known, object, force);
         }
+    }
+}
+
+fn uid(edition: &Option<Edition>) -> Option<&str> {
+    edition.as_ref().map(|edition| edition.uid.as_str())
+}
+
+fn learn(known: &mut BTreeMap<ObjectRef, Force>, object: ObjectRef, force: Option<Force>) {
+    match force {
+        Some(force) => drop(known.insert(object, force)),
+        None => drop(known.remove(&object)),
     }
 }
 
@@ -256,3 +268,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Host => "host",
     }
 }
+
+#[cfg(test)]
+mod tests;

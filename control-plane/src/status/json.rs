@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{CONTROLLER, Force, Parent, Standing, Told, Verdict};
+use super::{CONTROLLER, Edition, Force, Parent, Standing, Told, Verdict};
 use crate::world::objects::ObjectRef;
 
 /// As the CRDs have it.
@@ -54,8 +54,9 @@ impl Documents {
             if let Some(same) = same {
                 return Arc::clone(&same.status);
             }
-            let mut writer = Writer { object, previous, now, generation: standing.generation };
-            let status = Arc::new(writer.object(standing, &told.force, told.generation));
+            let edition = standing.edition.as_ref();
+            let mut writer = Writer { object, previous, now, edition };
+            let status = Arc::new(writer.object(standing, told));
             let (standing, told) = (Arc::clone(standing), told.clone());
             let made = Written { standing, told, status: Arc::clone(&status) };
             written.insert(object.clone(), made);
@@ -69,11 +70,12 @@ struct Writer<'a> {
     object: &'a ObjectRef,
     previous: &'a mut Previous,
     now: &'a str,
-    generation: Option<i64>,
+    edition: Option<&'a Edition>,
 }
 
 impl Writer<'_> {
-    fn object(&mut self, standing: &Standing, force: &Force, forced: Option<i64>) -> Value {
+    fn object(&mut self, standing: &Standing, told: &Told) -> Value {
+        let force = &told.force;
         let accepted = accepted(standing);
         let mut status = serde_json::Map::new();
         let route = self.object.kind.is_route();
@@ -89,7 +91,7 @@ impl Writer<'_> {
             if let Some(resolved) = &parent.resolved {
                 conditions.push(self.condition(at, "ResolvedRefs", resolved));
             }
-            conditions.push(self.in_force(at, standing, force, forced));
+            conditions.push(self.in_force(at, standing, told));
             json!({
                 reference: reference_of(parent),
                 "controllerName": CONTROLLER,
@@ -108,7 +110,7 @@ impl Writer<'_> {
         if !route {
             let conditions = [
                 self.condition(usize::MAX, "Accepted", &whole),
-                self.in_force(usize::MAX, standing, force, forced),
+                self.in_force(usize::MAX, standing, told),
             ];
             status.insert("conditions".to_owned(), conditions.to_vec().into());
             // A column of `kubectl get`.
@@ -126,15 +128,9 @@ impl Writer<'_> {
         })
     }
 
-    fn in_force(
-        &mut self,
-        at: usize,
-        standing: &Standing,
-        force: &Force,
-        generation: Option<i64>,
-    ) -> Value {
-        let mut condition = self.condition(at, "InForce", &in_force(standing, force));
-        observe(&mut condition, generation);
+    fn in_force(&mut self, at: usize, standing: &Standing, told: &Told) -> Value {
+        let mut condition = self.condition(at, "InForce", &in_force(standing, &told.force));
+        observe(&mut condition, told.edition.as_ref());
         condition
     }
 
@@ -151,14 +147,14 @@ impl Writer<'_> {
             "message": verdict.message,
             "lastTransitionTime": since.1,
         });
-        observe(&mut condition, self.generation);
+        observe(&mut condition, self.edition);
         condition
     }
 }
 
-fn observe(condition: &mut Value, generation: Option<i64>) {
-    if let Some(generation) = generation {
-        condition["observedGeneration"] = generation.into();
+fn observe(condition: &mut Value, edition: Option<&Edition>) {
+    if let Some(edition) = edition {
+        condition["observedGeneration"] = edition.generation.into();
     }
 }
 
@@ -212,16 +208,17 @@ fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {
 }
 
 fn in_force(standing: &Standing, force: &Force) -> Verdict {
-    let Force { on, of, rejections, too_old, .. } = force;
+    let Force { on, of, rejections, too_old, unheard, .. } = force;
     let (holds, reason) = match (of, rejections.first()) {
-        (0, _) => (true, "NotInUse"),
         (of, _) if on == of && !too_old.is_empty() => (false, "ProxiesTooOld"),
+        (of, _) if on == of && !unheard.is_empty() => (false, "Pending"),
+        (0, _) => (true, "NotInUse"),
         (of, _) if on == of => (true, "InForce"),
         (_, Some(_)) => (false, "Rejected"),
         (_, None) => (false, "Pending"),
     };
     let mut message = match of {
-        0 => "no proxy uses it".to_owned(),
+        0 if unheard.is_empty() => "no proxy uses it".to_owned(),
         of => format!("in force on {on} of {of} proxies"),
     };
     if let Some(first) = rejections.first() {
@@ -233,6 +230,10 @@ fn in_force(standing: &Standing, force: &Force) -> Verdict {
         if force.waiting > force.laggards.len() {
             message.push_str(", …");
         }
+    }
+    if !unheard.is_empty() {
+        let replicas = unheard.join(", ");
+        message.push_str(&format!("; not told yet what proxies have of it: replica {replicas}"));
     }
     if let Some(limits) = not_by_all(standing, force) {
         message.push_str(&format!("; {limits}"));

@@ -150,6 +150,7 @@ impl Tally {
             waiting: *waiting,
             laggards: laggards.take(MAX_LAGGARDS).map(|(pod, _)| pod.clone()).collect(),
             grpc: *grpc,
+            unheard: Vec::new(),
             too_old: lacking.iter().map(|(field, pods)| (field.clone(), pods.len())).collect(),
         })
     }

@@ -8,7 +8,7 @@ fn object(kind: ObjectKind, name: &str) -> ObjectRef {
 }
 
 fn told_of(force: Force) -> Told {
-    Told { force, generation: None }
+    Told { force, edition: None }
 }
 
 #[test]
@@ -141,13 +141,38 @@ fn proxies_that_are_too_old_are_told_by_field() {
 }
 
 #[test]
+fn what_a_replica_has_not_said_is_pending() {
+    let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
+    let told = |on, of, unheard: &[&str]| {
+        let unheard = unheard.iter().map(|replica| (*replica).to_owned()).collect();
+        let force = Force { on, of, waiting: of - on, unheard, ..Force::default() };
+        let standings = [(config.clone(), Arc::new(Standing::default()))].into();
+        let tellings = [(config.clone(), told_of(force))].into();
+        let document = json::Documents::default().of(&standings, &tellings, "now").remove(0);
+        let condition = &document["status"]["conditions"][1];
+        ["status", "reason", "message"].map(|key| condition[key].as_str().unwrap().to_owned())
+    };
+    let nobody = "no proxy uses it";
+    assert_eq!(told(0, 0, &[]), ["True", "NotInUse", nobody]);
+    for (on, of) in [(0, 0), (6, 6), (5, 6)] {
+        let [status, reason, message] = told(on, of, &["m/b", "m/c"]);
+        assert_eq!([&*status, &*reason], ["False", "Pending"]);
+        let expected = format!(
+            "in force on {on} of {of} proxies; not told yet what proxies have of it: replica m/b, m/c"
+        );
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
 fn what_is_on_its_way_is_not_in_force_yet() {
     let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
     let mut documents = json::Documents::default();
+    let edition = |generation| Some(Edition { uid: "u".to_owned(), generation });
     let mut generations = |generation, of| -> Vec<i64> {
-        let standing = Standing { generation: Some(generation), ..Standing::default() };
+        let standing = Standing { edition: edition(generation), ..Standing::default() };
         let standings = [(config.clone(), Arc::new(standing))].into();
-        let told = Told { generation: Some(of), ..Told::default() };
+        let told = Told { edition: edition(of), ..Told::default() };
         let told = documents.of(&standings, &[(config.clone(), told)].into(), "now").remove(0);
         let conditions = told["status"]["conditions"].as_array().unwrap().iter();
         conditions.map(|condition| condition["observedGeneration"].as_i64().unwrap()).collect()

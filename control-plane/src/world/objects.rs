@@ -143,6 +143,9 @@ pub struct Pod {
     pub owner: Option<(String, String)>,
     /// `spec.nodeName`; empty until that is decided.
     pub node: String,
+    /// Whether it calls itself a replica of the control plane, and is ready. Nobody asks that of others, and each change would
+    /// be one of the world.
+    pub replica: bool,
 }
 
 #[cfg(test)]
@@ -163,6 +166,7 @@ impl Pod {
             knobs: BTreeMap::new(),
             owner: None,
             node: "n1".to_owned(),
+            replica: false,
         }
     }
 }

@@ -23,10 +23,10 @@ pub struct Force {
     pub namespace: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
-    /// Of the object, as the replica has compiled it.
+    /// Of the object, as the replica has compiled it; 0: it has no such object any more.
     #[prost(int64, tag = "4")]
     pub generation: i64,
-    /// Proxies that hold something that comes from it; 0: there is nothing to say any more.
+    /// Proxies that hold something that comes from it.
     #[prost(uint32, tag = "5")]
     pub of: u32,
     /// Those of them that have taken the latest of it.
@@ -46,6 +46,9 @@ pub struct Force {
     /// Some of those that wait: NAMESPACE/POD.
     #[prost(string, repeated, tag = "11")]
     pub laggards: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the object: one that was deleted and made anew has the same name.
+    #[prost(string, tag = "12")]
+    pub uid: ::prost::alloc::string::String,
 }
 /// A resource that a proxy did not take.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
