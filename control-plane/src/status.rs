@@ -25,7 +25,7 @@ pub use self::{
     contributions::Contributions,
     follow::{Sources, follow},
 };
-use crate::world::objects::Name;
+use crate::world::{Bypassed, objects::Name};
 
 /// Who we are in a status.
 pub const CONTROLLER: &str = "tulle.dev/mesh";
@@ -45,6 +45,8 @@ pub struct Standing {
     pub beyond_grpc: Vec<String>,
     /// The pods that it is about and that have no sidecar, which nobody keeps to it.
     pub without_sidecar: Vec<Name>,
+    /// Those that it is about and that have ports past their sidecar, with these ports: there nobody keeps them to it either.
+    pub bypassed: Bypassed,
     /// Why the document that says what it is now does not apply. What it said before does.
     pub invalid: Option<String>,
     /// Of what the object says now, if the source counts.

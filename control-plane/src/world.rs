@@ -14,6 +14,7 @@
 
 mod access;
 pub mod attach;
+mod bypassed;
 mod dump;
 mod index;
 mod name;
@@ -27,6 +28,7 @@ use std::{
     sync::Arc,
 };
 
+pub use self::bypassed::Bypassed;
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
@@ -205,9 +207,9 @@ impl World {
         found
     }
 
-    /// Whether there is a MeshTLS of this name.
-    pub fn has_mesh_tls(&self, name: &Name) -> bool {
-        self.mesh_tls.contains_key(name)
+    /// A MeshTLS.
+    pub fn mesh_tls(&self, name: &Name) -> Option<&Arc<MeshTls>> {
+        self.mesh_tls.get(name)
     }
 
     /// Whether there is a MeshConfig of this name.
@@ -247,6 +249,7 @@ impl World {
             touch_pod(pod, dirty);
             self.touch_speakers(pod, dirty);
             self.touch_missing(pod, dirty);
+            self.touch_bypassed(pod, dirty);
             let listing = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             dirty.extend(listing.cloned().map(Subject::Service));
         }
@@ -363,6 +366,7 @@ impl World {
                 dirty.extend(pods.cloned().map(Subject::Pod));
             }
         }
+        Self::touch_all(Kind::MeshTls, self.mesh_tls.keys().cloned(), dirty);
     }
 
     fn set_mesh_config(&mut self, name: &Name, new: Option<&Arc<MeshConfig>>, dirty: &mut Dirty) {

@@ -20,10 +20,15 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
     let parents = match object.kind {
         kind if kind.is_route() => of_route(world, world.route(object)?),
         Kind::TrafficPolicy => of_policy(world, world.policy(&object.name)?),
-        Kind::MeshTls if world.has_mesh_tls(&object.name) => Vec::new(),
+        Kind::MeshTls => {
+            let bypassed = world.bypassing_tls(world.mesh_tls(&object.name)?);
+            return Some(Standing { bypassed, ..Standing::default() });
+        }
         Kind::AccessPolicy => {
-            let without_sidecar = world.without_sidecar(world.access_policy(&object.name)?);
-            return Some(Standing { without_sidecar, ..Standing::default() });
+            let policy = world.access_policy(&object.name)?;
+            let without_sidecar = world.without_sidecar(policy);
+            let bypassed = world.bypassing_access(policy);
+            return Some(Standing { without_sidecar, bypassed, ..Standing::default() });
         }
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,

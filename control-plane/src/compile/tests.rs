@@ -135,7 +135,7 @@ fn an_endpoint_without_its_pod_is_left_out() {
 #[test]
 fn behind_a_port_that_is_not_redirected_is_no_sidecar() {
     let meets_sidecar = |only: &[u16], except: &[u16]| {
-        let redirected = Redirected { only: only.into(), except: except.into() };
+        let redirected = Redirected { only: only.into(), except: except.into(), own: Vec::new() };
         let pod = Pod { redirected, ..pod("a", "web", 9) };
         let objects = [
             Object::Service(Arc::new(service("web", "web", 100))),

@@ -60,8 +60,9 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         meshed: containers().any(|container| container.name == SIDECAR),
         redirected: Redirected {
             only: listed(INCLUDE_INBOUND_PORTS),
-            // The sidecar's own is read as it is: whoever scrapes its metrics may be meshed.
-            except: listed(EXCLUDE_INBOUND_PORTS).into_iter().chain(own).collect(),
+            except: listed(EXCLUDE_INBOUND_PORTS),
+            // They are read as they are: whoever scrapes its metrics may be meshed.
+            own: own.collect(),
         },
         knobs: knobs::of_pod(annotations.iter(), faults),
         owner: owners

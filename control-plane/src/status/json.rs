@@ -177,22 +177,35 @@ fn not_by_all(standing: &Standing, force: &Force) -> Option<String> {
         let proxies = if *proxies == 1 { "1 proxy" } else { &format!("{proxies} proxies") };
         format!("{proxies} too old for {field}")
     });
-    let all = not_by_grpc(standing, force).into_iter().chain(too_old).chain(unguarded(standing));
-    let all: Vec<_> = all.collect();
+    let all = not_by_grpc(standing, force).into_iter().chain(too_old);
+    let all: Vec<_> = all.chain(unguarded(standing)).chain(bypassed(standing)).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Whom nobody keeps to it.
 fn unguarded(standing: &Standing) -> Option<String> {
-    let pods = &standing.without_sidecar;
-    let names: Vec<_> = pods.iter().take(MAX_PODS).map(ToString::to_string).collect();
-    let more = if pods.len() > names.len() { ", …" } else { "" };
-    let count = match pods.len() {
+    let pods = standing.without_sidecar.iter().map(ToString::to_string);
+    pods_that_have("no sidecar, and let everybody in", pods)
+}
+
+/// Where nobody keeps those to it who have somebody who could.
+fn bypassed(standing: &Standing) -> Option<String> {
+    let pods = standing.bypassed.iter().map(|(pod, ports)| {
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        format!("{pod} ({})", ports.join(" "))
+    });
+    pods_that_have("ports that lead past the sidecar, where it does not hold", pods)
+}
+
+fn pods_that_have(what: &str, mut pods: impl ExactSizeIterator<Item = String>) -> Option<String> {
+    let has = match pods.len() {
         0 => return None,
         1 => "1 pod that it is about has".to_owned(),
         count => format!("{count} pods that it is about have"),
     };
-    Some(format!("{count} no sidecar, and let everybody in: {}{more}", names.join(", ")))
+    let names: Vec<_> = pods.by_ref().take(MAX_PODS).collect();
+    let more = if pods.len() > 0 { ", …" } else { "" };
+    Some(format!("{has} {what}: {}{more}", names.join(", ")))
 }
 
 fn not_by_grpc(standing: &Standing, force: &Force) -> Option<String> {

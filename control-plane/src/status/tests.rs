@@ -141,6 +141,25 @@ fn proxies_that_are_too_old_are_told_by_field() {
 }
 
 #[test]
+fn ports_past_the_sidecar_are_told() {
+    let strict = object(ObjectKind::MeshTls, "strict");
+    let pods =
+        |count| (0..count).map(|at| (Name::new("shop", format!("web-{at}")), vec![22, 9090]));
+    let told = |count| {
+        let standing = Standing { bypassed: pods(count).collect(), ..Standing::default() };
+        let standings = [(strict.clone(), Arc::new(standing))].into();
+        let forces = [(strict.clone(), told_of(Force { on: 9, of: 9, ..Force::default() }))].into();
+        json::Documents::default().of(&standings, &forces, "now").remove(0)["message"].clone()
+    };
+    assert_eq!(told(0), "");
+    let have = "ports that lead past the sidecar, where it does not hold: shop/web-0 (22 9090)";
+    assert_eq!(told(1), format!("1 pod that it is about has {have}"));
+    let all = format!("{have}, shop/web-1 (22 9090), shop/web-2 (22 9090), shop/web-3 (22 9090)");
+    let expected = format!("6 pods that it is about have {all}, shop/web-4 (22 9090), …");
+    assert_eq!(told(6), expected);
+}
+
+#[test]
 fn what_a_replica_has_not_said_is_pending() {
     let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
     let told = |on, of, unheard: &[&str]| {

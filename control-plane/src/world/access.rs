@@ -61,6 +61,9 @@ impl World {
             return;
         };
         for (policy, present) in changes(&old, new) {
+            if policy.opens_any() {
+                Self::touch_all(Kind::AccessPolicy, self.access.keys().cloned(), dirty);
+            }
             let home = match policy.scope {
                 Scope::Mesh => "".into(),
                 Scope::Namespace | Scope::Pods(_) => Arc::clone(&name.namespace),

@@ -178,12 +178,15 @@ pub struct Redirected {
     pub only: Vec<u16>,
     /// But not these.
     pub except: Vec<u16>,
+    /// Nor these, which are the sidecar's own.
+    pub own: Vec<u16>,
 }
 
 impl Redirected {
     /// Whether this port is one of them.
     pub fn has(&self, port: u16) -> bool {
-        (self.only.is_empty() || self.only.contains(&port)) && !self.except.contains(&port)
+        let not = self.except.contains(&port) || self.own.contains(&port);
+        (self.only.is_empty() || self.only.contains(&port)) && !not
     }
 }
 

@@ -112,6 +112,81 @@ fn access_names_pods_that_nobody_keeps_to_it() {
 }
 
 #[test]
+fn ports_past_the_sidecar_are_named() {
+    let redirected = |only: &[u16], except: &[u16]| Redirected {
+        only: only.into(),
+        except: except.into(),
+        own: vec![15021],
+    };
+    let pod = |name: &str, app: &str, last, redirected| {
+        Object::Pod(Arc::new(Pod { redirected, ..pod(name, app, last) }))
+    };
+    let tls = |namespace: &str, name: &str, spec: &str| {
+        let text = format!(
+            "{{apiVersion: tulle.dev/v1alpha1, kind: MeshTLS, \
+             metadata: {{namespace: {namespace}, name: {name}}}, spec: {{{spec}}}}}"
+        );
+        yaml(&text).remove(0)
+    };
+    let mut world = world([
+        pod("a", "web", 9, redirected(&[], &[9090, 22])),
+        pod("b", "web", 10, redirected(&[9000], &[])),
+        pod("c", "api", 11, redirected(&[], &[])),
+        Object::Pod(Arc::new(Pod { meshed: false, ..super::pod("d", "web", 12) })),
+        policy(
+            "shop",
+            "web",
+            "selector: {matchLabels: {app: web}}, rules: [{ports: [80], from: [{peers: Authenticated}]}]",
+        ),
+        policy("tulle-system", "all", ""),
+        policy("far", "other", ""),
+        tls("tulle-system", "strict", "mode: Strict"),
+        tls("far", "strict", "mode: Strict"),
+    ]);
+    let named = |world: &World, kind, namespace: &str, name: &str| {
+        let object = ObjectRef { kind, name: Name::new(namespace, name) };
+        let bypassed = standing(world, &object).unwrap().bypassed.into_iter();
+        bypassed.map(|(pod, ports)| format!("{pod} {ports:?}")).collect::<Vec<_>>().join("; ")
+    };
+    use objects::Kind::{AccessPolicy, MeshTls};
+    let web = "shop/a [22, 9090]; shop/b [80, 8080]";
+    assert_eq!(named(&world, AccessPolicy, "shop", "web"), web);
+    let all = "shop/a [22, 9090]; shop/b [8080]";
+    assert_eq!(named(&world, AccessPolicy, "tulle-system", "all"), all);
+    assert_eq!(named(&world, MeshTls, "tulle-system", "strict"), all);
+    for kind in [AccessPolicy, MeshTls] {
+        let name = if kind == MeshTls { "strict" } else { "other" };
+        assert_eq!(named(&world, kind, "far", name), "");
+    }
+    // Where everybody may come in anyway it is no matter; the others' statuses are worked out anew.
+    let mut dirty = Dirty::new();
+    let open = policy("shop", "open", "rules: [{ports: [9090], from: [{peers: All}]}]");
+    world.apply(Event::Apply(open), &mut dirty);
+    world
+        .apply(Event::Apply(tls("shop", "x", "ports: [{port: 22, mode: Permissive}]")), &mut dirty);
+    let status_of = |kind, namespace: &str, name: &str| {
+        Subject::Policy(ObjectRef { kind, name: Name::new(namespace, name) })
+    };
+    for (kind, name) in [(AccessPolicy, "all"), (MeshTls, "strict")] {
+        assert!(dirty.contains(&status_of(kind, "tulle-system", name)), "{name}");
+    }
+    assert_eq!(named(&world, AccessPolicy, "shop", "web"), "shop/a [22]; shop/b [80, 8080]");
+    assert_eq!(named(&world, MeshTls, "tulle-system", "strict"), "shop/a [9090]; shop/b [8080]");
+    // A more specific one takes over, and is the one to say it.
+    world.apply(Event::Apply(tls("shop", "y", "mode: Strict")), &mut Dirty::new());
+    assert_eq!(named(&world, MeshTls, "tulle-system", "strict"), "");
+    assert_eq!(named(&world, MeshTls, "shop", "y"), "shop/a [9090]; shop/b [8080]");
+    world.apply(Event::Apply(tls("shop", "y", "mode: Permissive")), &mut Dirty::new());
+    assert_eq!(named(&world, MeshTls, "shop", "y"), "");
+    // A pod whose ports lead elsewhere now.
+    let mut dirty = Dirty::new();
+    world.apply(Event::Apply(pod("a", "web", 9, redirected(&[], &[]))), &mut dirty);
+    assert!(dirty.contains(&status_of(AccessPolicy, "shop", "web")));
+    assert!(dirty.contains(&status_of(MeshTls, "tulle-system", "strict")));
+    assert_eq!(named(&world, AccessPolicy, "shop", "web"), "shop/b [80, 8080]");
+}
+
+#[test]
 fn access_is_in_force_where_it_is_understood() {
     let world = world(pods().into_iter().chain([policy("shop", "x", "")]));
     let from = contributors(&world, Kind::Workload, "shop/a").remove(0).1;
