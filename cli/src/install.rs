@@ -180,6 +180,17 @@ pub(crate) enum Error {
     /// What is chosen once would change unasked.
     #[error("{0}")]
     Once(String),
+    /// Something is asked to go and is not gone.
+    #[error(
+        "not gone after {after}, and everything else is:\n  {what}\nIt goes by itself as soon as the nodes of its pods answer, or are \
+         deleted: kubectl get nodes; kubectl get pods -A -o wide"
+    )]
+    Stays {
+        /// What that is.
+        what: String,
+        /// How long was waited for each.
+        after: Duration,
+    },
     /// Pods would be left with sidecars.
     #[error("{0}")]
     Sidecars(String),
