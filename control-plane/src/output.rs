@@ -27,6 +27,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// What the world makes of each object that has a status.
     pub standings: BTreeMap<ObjectRef, Arc<Standing>>,
+    /// Sidecars that should be connected to some replica.
+    pub sidecars: usize,
     /// The statuses, which follow from that and from what proxies say.
     pub statuses: Vec<Arc<Value>>,
 }

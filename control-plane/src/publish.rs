@@ -396,6 +396,8 @@ impl Publisher {
                     false => report.namespaces.remove(&**namespace),
                 };
             }
+            // No news by itself: it matters while there are others.
+            report.sidecars = self.world.sidecars();
             changed |= report.problems.iter().ne(&problems);
             report.problems = problems.into_iter().collect();
             changed |= report.standings != self.standings;

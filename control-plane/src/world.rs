@@ -222,6 +222,12 @@ impl World {
         self.mesh_configs.values().min_by_key(|config| &config.name)
     }
 
+    /// Pods that run and have a sidecar.
+    pub fn sidecars(&self) -> usize {
+        let runs = |pod: &&Arc<Pod>| pod.meshed && !pod.ended && !pod.ips.is_empty();
+        self.pods.values().filter(runs).count()
+    }
+
     /// Whether pods of this namespace need our roots: it asks for the sidecar, or one of its pods
     /// does or has it.
     pub fn needs_roots(&self, namespace: &str) -> bool {

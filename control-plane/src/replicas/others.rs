@@ -117,6 +117,20 @@ impl Others {
         own.iter().map(total).collect()
     }
 
+    /// This replica has not heard its own proxies yet either. Where there are no replicas nobody asks.
+    pub fn own_is_unheard(&self, totals: &mut Tellings) {
+        let Some((_, own)) = &self.0.replicas else { return };
+        for total in totals.values_mut() {
+            total.force.unheard.push(own.to_string());
+        }
+    }
+
+    /// Streams of all replicas, where this one has `own`.
+    pub fn streams(&self, own: usize) -> usize {
+        let all = self.0.said.lock();
+        own + all.values().filter_map(|said| said.streams).sum::<usize>()
+    }
+
     fn siblings(&self) -> Vec<(Name, bool)> {
         let replicas = self.0.replicas.as_ref();
         replicas.map(|(roster, own)| roster.siblings(own)).unwrap_or_default()
@@ -124,8 +138,9 @@ impl Others {
 
     /// Streams of each replica if all had the same number, where we have `own`; those who tell us are told.
     pub(super) fn share(&self, own: usize) -> usize {
-        let streams: Vec<_> = self.0.said.lock().values().filter_map(|said| said.streams).collect();
-        let share = (own + streams.iter().sum::<usize>()).div_ceil(1 + streams.len());
+        let replicas =
+            1 + self.0.said.lock().values().filter(|said| said.streams.is_some()).count();
+        let share = self.streams(own).div_ceil(replicas);
         self.0.share.send_if_modified(|last| last.replace(share) != Some(share));
         share
     }

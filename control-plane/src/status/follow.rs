@@ -41,6 +41,10 @@ const MOST: Duration = Duration::from_secs(1);
 /// How often proxies that come and go are counted.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// How long the sidecars that were connected before this replica started have to come back: longer than their longest pause
+/// between two tries.
+const COME_BACK: Duration = Duration::from_secs(20);
+
 /// What statuses are worked out from.
 #[derive(Debug)]
 pub struct Sources {
@@ -83,7 +87,8 @@ pub async fn follow(
         told: BTreeMap::new(),
         untold: BTreeSet::new(),
         change: None,
-        next: Instant::now() + REFRESH,
+        next: Instant::now() + FIRST,
+        gathers: Some(Instant::now() + COME_BACK),
     };
     let mut documents = Documents::default();
     loop {
@@ -111,7 +116,10 @@ pub async fn follow(
             }
             changed
         });
-        let all = follower.sources.others.totals(&follower.told);
+        let mut all = follower.sources.others.totals(&follower.told);
+        if report.complete && follower.gathers(report.sidecars, Instant::now()) {
+            follower.sources.others.own_is_unheard(&mut all);
+        }
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         report.statuses = documents.of(&report.standings, &all, &now);
         statuses.send_if_modified(|last| {
@@ -134,6 +142,8 @@ struct Follower {
     change: Option<(Instant, Duration)>,
     /// When to look next.
     next: Instant,
+    /// Until when sidecars that were connected before may be missing still. `None`: none is.
+    gathers: Option<Instant>,
 }
 
 impl Follower {
@@ -149,6 +159,7 @@ impl Follower {
         self.settle(now);
         self.next = now
             + match &mut self.change {
+                None if self.gathers.is_some() => MOST,
                 None => REFRESH,
                 Some((_, pause)) => {
                     let this = *pause;
@@ -156,6 +167,14 @@ impl Follower {
                     this
                 }
             };
+    }
+
+    /// Whether sidecars are still on their way back to a control plane that has just started: what they have nobody knows yet,
+    /// nor that nobody uses an object.
+    fn gathers(&mut self, sidecars: usize, now: Instant) -> bool {
+        let missing = self.sources.others.streams(self.sources.ads.streams()) < sidecars;
+        self.gathers = self.gathers.filter(|end| missing && now < *end);
+        self.gathers.is_some()
     }
 
     /// Takes in what has happened since the last look.

@@ -51,6 +51,7 @@ fn follower() -> Follower {
         untold: BTreeSet::new(),
         change: None,
         next: Instant::now(),
+        gathers: None,
     }
 }
 
@@ -136,4 +137,19 @@ async fn what_takes_the_place_of_a_deleted_object_is_new() {
     // The same, where its end was seen.
     follower.say(&BTreeMap::new());
     assert_eq!(follower.says(&split, ("c", 1)), (0, 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_sidecars_are_back_nobody_knows_what_they_have() {
+    let mut follower = follower();
+    let start = |follower: &mut Follower| follower.gathers = Some(Instant::now() + COME_BACK);
+    // A mesh without sidecars, or one whose sidecars are all there.
+    start(&mut follower);
+    assert!(!follower.gathers(0, Instant::now()));
+    assert!(!follower.gathers(2, Instant::now()), "one that comes later is new");
+    // Two are missing; that they never come holds nothing up for ever.
+    start(&mut follower);
+    assert!(follower.gathers(2, Instant::now()));
+    assert!(follower.gathers(2, Instant::now() + COME_BACK - FIRST));
+    assert!(!follower.gathers(2, Instant::now() + COME_BACK));
 }
