@@ -147,7 +147,8 @@ own_breaks "$KINDS" "an old kind of Gateway API" "kind-old $CRD grpcroutes.gatew
 own_breaks "$KINDS" "a kind that is not there" "kind-missing $CRD referencegrants.gateway.networking.k8s.io" 'kubectl delete -f deploy/gateway-api/referencegrants.yaml' 'kubectl create -f deploy/gateway-api/referencegrants.yaml'
 
 # --- tulle-cni, whose image the nodes do not have
-upgrade() { tulle upgrade -f "$W/values.yaml" "$@"; }
+# what was planted before has been written by kubectl
+upgrade() { tulle upgrade -f "$W/values.yaml" --force-conflicts "$@"; }
 gone() { [ -z "$(kubectl -n kube-system get pod -l app.kubernetes.io/name=tulle-cni -o name)" ]; }
 breaks "tulle-cni that is not ready" "cni-not-ready DaemonSet kube-system/tulle-cni" 'upgrade --set cni.enabled=true --no-wait; eventually 30 finds "cni-not-ready DaemonSet kube-system/tulle-cni"' 'upgrade --timeout 90s; eventually 60 gone'
 

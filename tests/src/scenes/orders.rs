@@ -12,7 +12,7 @@ use tokio::{
 
 use tulle_tests::{
     load::{self, Caller},
-    mesh::{Mesh, Pod},
+    mesh::{Mesh, Place, Pod},
     scene::{Failure, Figures, prove},
 };
 
@@ -71,8 +71,13 @@ pub(super) async fn load<T>(
     let label = |what: &str| format!("{scene}-{what}");
     // Until they are interrupted.
     let common = ["-t", "0", "-c", "4"];
-    let http = ["-qps", "300", "-keepalive=false", "-payload", "an order", "http://orders:8080/"];
-    let grpc = ["-qps", "100", "-grpc", "orders.bookstore.svc.cluster.local:8079"];
+    // As many as leave processors to a cluster, too, which has to do what is waited for.
+    let (posts, calls) = match mesh.place {
+        Place::Machine => ("300", "100"),
+        Place::Cluster => ("40", "20"),
+    };
+    let http = ["-qps", posts, "-keepalive=false", "-payload", "an order", "http://orders:8080/"];
+    let grpc = ["-qps", calls, "-grpc", "orders.bookstore.svc.cluster.local:8079"];
     let (posts, calls) = ([&common[..], &http].concat(), [&common[..], &grpc].concat());
     let (labels, watch) = (["posts", "calls", "streams"].map(label), ["python3", STREAMS]);
     let (posts, calls, streams, done) = join!(
