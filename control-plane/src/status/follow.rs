@@ -41,9 +41,9 @@ const MOST: Duration = Duration::from_secs(1);
 /// How often proxies that come and go are counted.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// How long the sidecars that were connected before this replica started have to come back: longer than their longest pause
-/// between two tries.
-const COME_BACK: Duration = Duration::from_secs(20);
+/// How long the sidecars that were connected before this replica started have to come back: their longest pause between two
+/// tries.
+const COME_BACK: Duration = Duration::from_secs(15);
 
 /// What statuses are worked out from.
 #[derive(Debug)]
