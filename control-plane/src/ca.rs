@@ -13,6 +13,7 @@ pub mod attest;
 pub mod csr;
 pub mod issue;
 pub mod keys;
+pub mod overlap;
 pub mod peer;
 pub mod root;
 pub mod roots;

@@ -78,6 +78,10 @@ pub struct Config {
     /// How long a workload's certificate is valid.
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub certificate_lifetime: Duration,
+    /// How long a new root is trusted beside the old one before certificates are signed by it: longer than a kubelet takes
+    /// to bring a changed ConfigMap to its pods.
+    #[arg(long, value_name = "DURATION", default_value = "10m", conflicts_with = "ca_directory")]
+    pub root_overlap: Duration,
     /// Address of the gRPC port: certificates and configuration.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15010")]
     pub listen: SocketAddr,

@@ -14,6 +14,8 @@ mod book;
 mod events;
 mod kinds;
 mod lease;
+mod named;
+mod overlap;
 mod raw;
 mod roots;
 mod source;
@@ -37,7 +39,11 @@ pub use self::{
     webhooks::configuration as webhook_configuration,
 };
 use crate::{
-    ca::roots::Roots, inject::Webhook, output::Report, replicas::Replica, source::Batch,
+    ca::{overlap::Terms, roots::Roots},
+    inject::Webhook,
+    output::Report,
+    replicas::Replica,
+    source::Batch,
     world::objects::Name,
 };
 
@@ -93,11 +99,6 @@ impl Cluster {
         authority::load_or_make(&self.client, &self.namespace, trust_domain).await
     }
 
-    /// Follows the Secret for as long as it is polled.
-    pub async fn follow_roots(self, roots: Roots) {
-        authority::follow(self.client, self.namespace, roots).await;
-    }
-
     /// This replica's pod.
     pub fn pod(&self) -> Name {
         Name::new(&self.namespace, &self.identity)
@@ -120,11 +121,12 @@ impl Cluster {
         source::start(&self.client, book, readiness)
     }
 
-    /// Writes statuses, roots and the webhook's configuration for as long as this replica holds the Lease; gives it back
-    /// when the drain starts. Says which pod holds it.
+    /// Follows the roots for as long as it is polled. Writes statuses, roots and the webhook's configuration for as long as
+    /// this replica holds the Lease; gives it back when the drain starts. Says which pod holds it.
     pub async fn write(
         self,
-        (statuses, roots, webhook): (channel::Receiver<Report>, Roots, Option<Webhook>),
+        (statuses, webhook): (channel::Receiver<Report>, Option<Webhook>),
+        (roots, terms): (Roots, Terms),
         book: Book,
         (leader, replica): (channel::Sender<Option<Name>>, Replica),
         drain: Drain,
@@ -138,8 +140,20 @@ impl Cluster {
             election.run(holds, leader, drain),
             listen_first(leads.clone(), replica, knows),
             statuses::write((client.clone(), events), statuses.clone(), book, writes),
-            roots::write(client.clone(), statuses, roots.watch(), leads.clone()),
-            webhooks::write(client, namespace, roots.watch(), webhook, leads),
+            roots::write(
+                (client.clone(), namespace.clone()),
+                statuses,
+                roots.watch(),
+                leads.clone()
+            ),
+            webhooks::write(
+                client.clone(),
+                namespace.clone(),
+                roots.watch(),
+                webhook,
+                leads.clone()
+            ),
+            overlap::follow(client, namespace, (roots, terms), leads),
         );
     }
 }

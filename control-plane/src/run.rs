@@ -35,6 +35,7 @@ use crate::{
         attest::{Attestor, Verify},
         issue::Authority,
         keys::TokenKeys,
+        overlap::Terms,
         root::RootError,
         roots::Roots,
         server_certificate::{self, ServerCertificate, ServerCertificateError},
@@ -164,6 +165,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let ends = Ends {
         statuses: statuses.clone(),
         roots,
+        terms: terms(&config),
         webhook: injection.as_ref().map(|injection| injection.webhook.clone()),
         readiness: readiness.clone(),
         drain: drain.clone(),
@@ -225,6 +227,7 @@ impl ControlPlane {
 struct Ends {
     statuses: watch::Receiver<Report>,
     roots: Roots,
+    terms: Terms,
     webhook: Option<inject::Webhook>,
     readiness: Readiness,
     drain: Drain,
@@ -237,12 +240,17 @@ impl Ends {
         (replica, tellings): (Replica, watch::Receiver<Arc<Tellings>>),
         tasks: &mut JoinSet<()>,
     ) -> Result<mpsc::Receiver<Batch>, StartError> {
-        let Self { statuses, roots, webhook, readiness, drain } = self;
+        let Self { statuses, roots, terms, webhook, readiness, drain } = self;
         let book = Book::default();
         let batches = cluster.source(book.clone(), readiness)?;
-        tasks.spawn(cluster.clone().follow_roots(roots.clone()));
         let leader = replica.start(tellings, tasks);
-        tasks.spawn(cluster.write((statuses, roots, webhook), book, (leader, replica), drain));
+        tasks.spawn(cluster.write(
+            (statuses, webhook),
+            (roots, terms),
+            book,
+            (leader, replica),
+            drain,
+        ));
         Ok(batches)
     }
 
@@ -316,6 +324,14 @@ async fn serve_webhook(
 
 fn names(config: &Config) -> Vec<String> {
     server_certificate::names(&config.namespace, &config.cluster_domain)
+}
+
+fn terms(config: &Config) -> Terms {
+    let of = |duration: Duration| time::Duration::try_from(duration).unwrap_or(time::Duration::MAX);
+    Terms {
+        overlap: of(config.root_overlap.get()),
+        lifetime: of(config.certificate_lifetime.get()),
+    }
 }
 
 fn settings(config: &Config) -> Settings {

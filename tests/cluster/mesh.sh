@@ -118,7 +118,43 @@ k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"9s
 soon "and writes what is in force" "4 4" generation
 check "proxies spread over it and a new one" eventually 60 each_has_streams
 soon "and are all counted" "$n/$n" in_force
-kubectl -n tulle-system scale deployment tulle-control-plane --replicas=1 >/dev/null
+
+# --- a root of the user's own, in one step: everybody trusts both before the new one signs, and until the last certificate of the old has ended
+bank() { # an intermediate below a root of its own, as the Secret
+  (cd "$W"; exec 2>/dev/null
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out ca.crt -subj /CN=bank -days 30 -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign'
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.csr -subj /CN=branch
+  printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n' > ca.ext
+  openssl x509 -req -in tls.csr -CA ca.crt -CAkey root.key -CAcreateserial -out tls.crt -extfile ca.ext -days 20)
+  kubectl -n tulle-system create secret generic tulle-ca --from-file="$W/tls.crt" --from-file="$W/tls.key" --from-file="$W/ca.crt" --dry-run=client -o yaml
+}
+# trust NAMES: the roots that each sidecar trusts, first the one that signs. A kubelet brings a changed ConfigMap within a minute or
+# two, to a pod that has changed at once.
+trust() {
+  local pod; k annotate pod --all --overwrite "tried=$SECONDS" >/dev/null
+  for pod in $(k get pod --field-selector=status.phase=Running -o 'jsonpath={range .items[?(@.metadata.annotations.tulle\.dev/injected)]}{.metadata.name} {end}'); do
+    [ "$(tulle proxy config "shop/$pod" certs | sed -n 's/^root .*CN=\([^,]*\), valid.*/\1/p' | paste -sd+)" = "$1" ] || { tulle proxy config "shop/$pod" certs; return 1; }
+  done
+}
+system() { kubectl -n tulle-system "$@"; }
+over() { # the time of the old root, as if it had come
+  system get configmap tulle-roots -o json | python3 -c 'import json, sys; it = json.load(sys.stdin); record = json.loads(it["data"]["roots.json"]); [root.update(until="2020-01-01T00:00:00Z") for root in record["roots"] if "until" in root]; print(json.dumps({"data": {"roots.json": json.dumps(record)}}))' > "$W/over"
+  system patch configmap tulle-roots --type=merge --patch-file "$W/over"
+}
+system patch deployment tulle-control-plane --type=json -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--root-overlap=30s"}]' >/dev/null
+check "a new root is to be trusted for 30 s before it signs" system rollout status deployment/tulle-control-plane --timeout=60s
+soon "one root is trusted" '"signs": true' system get configmap tulle-roots -o 'jsonpath={.data.roots\.json}'
+bank > "$W/bank.yaml"; load; kubectl apply -f "$W/bank.yaml" >/dev/null 2>&1
+# its successor has no key of the old root
+soon "a replica holds the Lease" tulle-control-plane- holder; system delete pod "$(holder)" --grace-period=0 --force >/dev/null 2>&1
+check "another root in one step: everybody trusts both, the old one signs" eventually 45 trust "cluster.local root+bank"
+check "… then the new one signs, and both are trusted" eventually 60 trust "bank+cluster.local root"
+check "… tulle check finds nothing wrong with the roots" fails contains roots- tulle check
+check "… the old one's time is over" eventually 10 over
+check "… the new one alone is trusted" eventually 60 trust bank
+k rollout restart deployment/server >/dev/null; check "… and new pods are known by it" k rollout status deployment/server --timeout=60s
+unload "another root in one step"
+system scale deployment tulle-control-plane --replicas=1 >/dev/null
 
 [ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get events | tail -20; for p in client; do log $p | tail -20; done; kubectl -n tulle-system logs deploy/tulle-control-plane | tail -30; } || true
 close

@@ -50,8 +50,22 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
                 let remedy = "renew it (cert-manager: cmctl renew, or see its Certificate's events): docs/identity.md";
                 report.problem("ca-ending", object, problem, remedy);
             }
-            roots(snapshot, &root.trusted_pem(), report);
+            let bundle = bundle(snapshot, &root.trusted_pem());
+            roots(snapshot, &bundle, report);
         }
+    }
+}
+
+/// What every namespace has: the control plane's own says it, if all of the Secret's roots, `pem`, are in it. While one root
+/// takes over from another there are more.
+fn bundle(snapshot: &Snapshot, pem: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let mut maps = snapshot.all("roots").iter();
+    let own = maps.find(|map| text(map, "/metadata/namespace") == snapshot.namespace);
+    let own = own.map(|map| text(map, "/data/roots.pem")).unwrap_or_default();
+    match pem.split_inclusive(END).all(|root| own.contains(root)) {
+        true => own.to_owned(),
+        false => pem.to_owned(),
     }
 }
 

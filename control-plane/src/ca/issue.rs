@@ -45,6 +45,10 @@ pub struct Issued {
 pub enum IssueError {
     #[error(transparent)]
     Csr(#[from] BadCsr),
+    #[error(
+        "nothing is signed yet: the root is a new one, which all sidecars must trust first; try again"
+    )]
+    NotYet(Arc<Root>),
     #[error("signing: {0}")]
     Sign(#[from] rcgen::Error),
 }
@@ -70,10 +74,17 @@ impl Authority {
     /// nothing that the CSR asks for.
     ///
     /// # Errors
-    /// If the CSR is refused.
+    /// If the CSR is refused, or nothing is issued at the moment.
     pub fn workload(&self, attested: &Attested, csr: &[u8]) -> Result<Issued, IssueError> {
-        let key = csr::public_key(csr)?;
         let root = self.root();
+        match root.issues() {
+            true => self.pod(root, attested, csr),
+            false => Err(IssueError::NotYet(root)),
+        }
+    }
+
+    fn pod(&self, root: Arc<Root>, attested: &Attested, csr: &[u8]) -> Result<Issued, IssueError> {
+        let key = csr::public_key(csr)?;
         let mut params = self.leaf(&root);
         params.subject_alt_names = vec![SanType::URI(spiffe(&attested.identity)?)];
         params.extended_key_usages =
@@ -85,14 +96,14 @@ impl Authority {
         Ok(sign(root, &params, &key)?)
     }
 
-    /// A certificate for a pod of our own, with a new key.
+    /// A certificate for a pod of our own, with a new key: replicas know the same roots.
     ///
     /// # Errors
     /// If it cannot be made or signed.
     pub fn own(&self, attested: &Attested) -> Result<(Issued, PrivateKeyDer<'static>), IssueError> {
         let key = KeyPair::generate()?;
         let request = CertificateParams::default().serialize_request(&key)?;
-        let issued = self.workload(attested, request.der())?;
+        let issued = self.pod(self.root(), attested, request.der())?;
         Ok((issued, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))))
     }
 

@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rcgen::{
@@ -25,10 +26,16 @@ const BACKDATE: Duration = Duration::minutes(6);
 
 /// Who signs, and all roots that are trusted.
 pub struct Root {
+    signer: Arc<Signer>,
+    trusted: Vec<CertificateDer<'static>>,
+    issues: bool,
+}
+
+struct Signer {
     issuer: Issuer<'static, KeyPair>,
     /// From who signs up to below a root; empty if a root signs.
     intermediates: Vec<CertificateDer<'static>>,
-    trusted: Vec<CertificateDer<'static>>,
+    anchor: CertificateDer<'static>,
     not_after: OffsetDateTime,
 }
 
@@ -94,17 +101,40 @@ impl Root {
 
     /// Who signs.
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
-        &self.issuer
+        &self.signer.issuer
     }
 
     /// What a leaf needs besides itself for whoever knows the roots alone.
     pub(super) fn intermediates(&self) -> &[CertificateDer<'static>] {
-        &self.intermediates
+        &self.signer.intermediates
+    }
+
+    /// The root above who signs.
+    pub(super) fn anchor(&self) -> &CertificateDer<'static> {
+        &self.signer.anchor
+    }
+
+    /// Whether certificates are issued to workloads: not while others do not trust who signs yet.
+    pub fn issues(&self) -> bool {
+        self.issues
+    }
+
+    /// Who signs here, where `trusted` is what is trusted.
+    pub(super) fn trusting(&self, trusted: Vec<CertificateDer<'static>>, issues: bool) -> Self {
+        Self { signer: Arc::clone(&self.signer), trusted, issues }
+    }
+
+    /// Whether nothing is different for anybody.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let signs = self.intermediates() == other.intermediates()
+            && self.anchor() == other.anchor()
+            && self.issuer().key().public_key_raw() == other.issuer().key().public_key_raw();
+        signs && self.trusted == other.trusted && self.issues == other.issues
     }
 
     /// When who signs expires: nothing that it signs may outlive it.
     pub fn not_after(&self) -> OffsetDateTime {
-        self.not_after
+        self.signer.not_after
     }
 
     /// Every root that is trusted.
@@ -153,14 +183,16 @@ impl Root {
         let trusted = certificates_of_roots(&material.roots).map_err(BadMaterial::Roots)?;
         let key = KeyPair::from_pem(&material.key)
             .map_err(|error| BadMaterial::Key(format!("cannot be read: {error}")))?;
-        let not_after = check(&certificates, &trusted, &key).map_err(BadMaterial::Certificate)?;
+        let (anchor, not_after) =
+            check(&certificates, &trusted, &key).map_err(BadMaterial::Certificate)?;
         let issuer = certificates.first().map(|signing| Issuer::from_ca_cert_der(signing, key));
         let issuer =
             issuer.transpose().map_err(|error| BadMaterial::Certificate(error.to_string()))?;
         let issuer = issuer.ok_or_else(|| BadMaterial::Certificate("is missing".to_owned()))?;
         let intermediates =
             certificates.into_iter().filter(|certificate| !trusted.contains(certificate)).collect();
-        Ok(Self { issuer, intermediates, trusted, not_after })
+        let signer = Arc::new(Signer { issuer, intermediates, anchor, not_after });
+        Ok(Self { signer, trusted, issues: true })
     }
 
     fn make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
@@ -224,7 +256,7 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Each of them a CA's.
-fn certificates_of_roots(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates_of_roots(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let roots = certificates(text)?;
     for (at, root) in roots.iter().enumerate() {
         let parsed = parse(root)?;
@@ -235,14 +267,14 @@ fn certificates_of_roots(text: &str) -> Result<Vec<CertificateDer<'static>>, Str
     Ok(roots)
 }
 
-/// Whether the first of `chain` can sign with `key` now, and a root is above it; until when.
+/// Whether the first of `chain` can sign with `key` now, and a root is above it; which one, until when.
 fn check(
     chain: &[CertificateDer<'_>],
-    roots: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'static>],
     key: &KeyPair,
-) -> Result<OffsetDateTime, String> {
+) -> Result<(CertificateDer<'static>, OffsetDateTime), String> {
     let links: Vec<_> = chain.iter().map(|link| parse(link)).collect::<Result<_, _>>()?;
-    let roots: Vec<_> = roots.iter().map(|root| parse(root)).collect::<Result<_, _>>()?;
+    let parsed: Vec<_> = roots.iter().map(|root| parse(root)).collect::<Result<_, _>>()?;
     let Some(signing) = links.first() else {
         return Err("is missing".to_owned());
     };
@@ -262,10 +294,11 @@ fn check(
         link.issuer() == by.subject() && link.verify_signature(Some(by.public_key())).is_ok()
     };
     for (at, link) in links.iter().enumerate() {
-        if roots.iter().any(|root| signed_by(link, root)) {
+        let above = parsed.iter().zip(roots).find(|(root, _)| signed_by(link, root));
+        if let Some((_, anchor)) = above {
             let ends = links.iter().take(at + 1).map(|link| link.validity().not_after);
             let ends = ends.min().unwrap_or_else(|| link.validity().not_after);
-            return Ok(ends.to_datetime());
+            return Ok((anchor.clone(), ends.to_datetime()));
         }
         if !links.get(at + 1).is_some_and(|next| signed_by(link, next)) {
             break;
@@ -293,7 +326,7 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");

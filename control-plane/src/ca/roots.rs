@@ -36,11 +36,17 @@ impl Roots {
         Self(Arc::new(watch::Sender::new(Arc::new(root))))
     }
 
-    /// From now on it is this one.
+    /// From now on it is this one. Nobody hears of one that is the same.
     pub fn replace(&self, root: Root) {
-        let trusted = root.trusted().len();
-        tracing::info!(trusted, "the root has changed");
-        self.0.send_replace(Arc::new(root));
+        self.0.send_if_modified(|current| {
+            let differs = !current.is(&root);
+            if differs {
+                let (trusted, issues) = (root.trusted().len(), root.issues());
+                tracing::info!(trusted, issues, "the root has changed");
+                *current = Arc::new(root);
+            }
+            differs
+        });
     }
 
     /// The root in force.

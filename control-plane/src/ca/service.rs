@@ -38,7 +38,8 @@ impl CertificateService for Certificates {
         request: Request<IssueRequest>,
     ) -> Result<Response<IssueResponse>, Status> {
         let issued = self.answer(&request).await;
-        let outcome = if issued.is_ok() { Outcome::Issued } else { Outcome::Refused };
+        let has_one = issued.as_ref().is_ok_and(|issued| !issued.chain.is_empty());
+        let outcome = if has_one { Outcome::Issued } else { Outcome::Refused };
         self.metrics.certificates.get_or_create(&outcome.into()).inc();
         issued.map(Response::new).inspect_err(|status| {
             let peer = request.remote_addr().map(|address| address.to_string());
@@ -58,12 +59,22 @@ impl Certificates {
             Refusal::Keys(_) | Refusal::Unavailable(_) => Status::unavailable(refusal.to_string()),
             _ => Status::unauthenticated(refusal.to_string()),
         })?;
-        let issued = self.authority.workload(&attested, &request.get_ref().csr);
-        let Issued { chain, root } = issued.map_err(|error| match error {
-            IssueError::Csr(_) => Status::invalid_argument(error.to_string()),
-            IssueError::Sign(_) => Status::internal(error.to_string()),
-        })?;
-        tracing::info!(pod = %attested.pod, identity = %attested.identity, "certificate issued");
+        let (pod, identity) = (&attested.pod, &attested.identity);
+        let (chain, root) = match self.authority.workload(&attested, &request.get_ref().csr) {
+            Ok(Issued { chain, root }) => {
+                tracing::info!(%pod, %identity, "certificate issued");
+                (chain, root)
+            }
+            // Who has a certificate learns all the same whom to trust.
+            Err(IssueError::NotYet(root)) => {
+                tracing::info!(%pod, %identity, "no certificate yet, the roots alone");
+                (Vec::new(), root)
+            }
+            Err(error @ IssueError::Csr(_)) => {
+                return Err(Status::invalid_argument(error.to_string()));
+            }
+            Err(error @ IssueError::Sign(_)) => return Err(Status::internal(error.to_string())),
+        };
         Ok(IssueResponse {
             chain: chain.iter().map(|certificate| certificate.to_vec().into()).collect(),
             roots: root.trusted().iter().map(|root| root.to_vec().into()).collect(),

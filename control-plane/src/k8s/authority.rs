@@ -1,22 +1,20 @@
 //! The root, in a Secret of our own namespace, in the form that cert-manager writes: `tls.crt` (who signs, and whoever is
 //! between it and a root), `tls.key`, `ca.crt` (the roots).
 //!
-//! Made once, by whichever replica comes first, if it is not there. Whoever brings one of their own changes it there: what is
-//! changed is in force at once, without a restart; what makes no root changes nothing.
+//! Made once, by whichever replica comes first, if it is not there. Whoever brings one of their own changes it there, without
+//! a restart: how a new root takes over is in `overlap`.
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{
-    Api, Client,
-    api::{PostParams, WatchEvent, WatchParams},
-};
+use kube::{Api, Client, api::PostParams};
+use time::OffsetDateTime;
 
-use super::{Pause, conflict, not_found};
+use super::{Pause, conflict, not_found, overlap};
 use crate::ca::{
+    overlap::Record,
     root::{BadMaterial, Material, Root},
     roots::Roots,
 };
@@ -37,6 +35,8 @@ const TRIES: usize = 8;
 pub enum AuthorityError {
     #[error("Secret {SECRET}: {0}")]
     Api(#[from] kube::Error),
+    #[error("ConfigMap tulle-roots of the control plane's namespace: {0}")]
+    Record(kube::Error),
     #[error("Secret {SECRET}: {0} is missing")]
     Missing(&'static str),
     #[error("Secret {SECRET}: {0}; put it right, or delete it to have one made")]
@@ -45,26 +45,38 @@ pub enum AuthorityError {
     Make(String),
 }
 
-/// The root of the Secret; made if that is not there.
+/// The root of the Secret, made if that is not there, and those that are trusted beside it.
 pub(super) async fn load_or_make(
     client: &Client,
     namespace: &str,
     trust_domain: &str,
 ) -> Result<Roots, AuthorityError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut pause = Pause::default();
     let mut tries = 0;
-    let secret = loop {
+    let (secret, record) = loop {
         tries += 1;
-        match get_or_make(&api, trust_domain).await {
-            Err(AuthorityError::Api(error)) if tries < TRIES && passes(&error) => {
+        match get(client, namespace, trust_domain).await {
+            Err(AuthorityError::Api(error) | AuthorityError::Record(error))
+                if tries < TRIES && passes(&error) =>
+            {
                 tracing::warn!(%error, "Secret {SECRET} cannot be had; trying again");
                 pause.wait().await;
             }
             had => break had?,
         }
     };
-    Ok(Roots::new(Root::from_pem(&material(secret)?)?))
+    let root = Root::from_pem(&material(secret)?)?;
+    Ok(Roots::new(record.in_force(&root, &root, OffsetDateTime::now_utc())))
+}
+
+async fn get(
+    client: &Client,
+    namespace: &str,
+    trust_domain: &str,
+) -> Result<(Secret, Record), AuthorityError> {
+    let secret = get_or_make(&Api::namespaced(client.clone(), namespace), trust_domain).await?;
+    let record = overlap::read(client, namespace).await.map_err(AuthorityError::Record)?;
+    Ok((secret, record))
 }
 
 /// Whether it may be over the next time: a refusal is not.
@@ -103,67 +115,7 @@ async fn get_or_make(api: &Api<Secret>, trust_domain: &str) -> Result<Secret, Au
     }
 }
 
-/// Follows the Secret, for ever.
-pub(super) async fn follow(client: Client, namespace: String, roots: Roots) {
-    let api: Api<Secret> = Api::namespaced(client, &namespace);
-    let mut pause = Pause::default();
-    let mut seen = None;
-    loop {
-        if let Err(error) = watch(&api, &roots, &mut seen, &mut pause).await {
-            tracing::warn!(%error, "Secret {SECRET} is not followed; trying again");
-        }
-        pause.wait().await;
-    }
-}
-
-async fn watch(
-    api: &Api<Secret>,
-    roots: &Roots,
-    seen: &mut Option<Material>,
-    pause: &mut Pause,
-) -> kube::Result<()> {
-    let params = WatchParams::default().fields(&format!("metadata.name={SECRET}"));
-    // From version 0: what is there now comes first.
-    let mut events = api.watch(&params, "0").await?.boxed();
-    while let Some(event) = events.next().await {
-        match event? {
-            WatchEvent::Added(secret) | WatchEvent::Modified(secret) => {
-                pause.reset();
-                take(secret, roots, seen);
-            }
-            WatchEvent::Deleted(_) => {
-                tracing::error!(
-                    "Secret {SECRET} was deleted: the root stays in force until the last replica ends, and is lost then"
-                );
-            }
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-        }
-    }
-    Ok(())
-}
-
-fn take(secret: Secret, roots: &Roots, seen: &mut Option<Material>) {
-    let first = seen.is_none();
-    let read = material(secret).and_then(|material| {
-        if seen.as_ref() == Some(&material) {
-            return Ok(None);
-        }
-        let root = Root::from_pem(&material)?;
-        *seen = Some(material);
-        Ok(Some(root))
-    });
-    match read {
-        // The first one is what the process has started with.
-        Ok(Some(root)) if !first || root.trusted() != roots.current().trusted() => {
-            roots.replace(root);
-        }
-        Ok(_) => {}
-        Err(error) => tracing::error!(%error, "the last root stays in force"),
-    }
-}
-
-fn material(secret: Secret) -> Result<Material, AuthorityError> {
+pub(super) fn material(secret: Secret) -> Result<Material, AuthorityError> {
     let mut data = secret.data.unwrap_or_default();
     let mut text = |name: &'static str| {
         let bytes = data.remove(name).map(|ByteString(bytes)| bytes);

@@ -1,4 +1,5 @@
 //! Writes the ConfigMap `tulle-roots` into each namespace whose pods need it: the roots by which they know the control plane.
+//! Our own namespace's is another matter: `overlap`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,15 +13,15 @@ use tokio::{sync::watch, time::sleep};
 use super::{MANAGER, Pause, not_found};
 use crate::{ca::root::Root, output::Report};
 
-const NAME: &str = "tulle-roots";
-const KEY: &str = "roots.pem";
+pub(super) const NAME: &str = "tulle-roots";
+pub(super) const KEY: &str = "roots.pem";
 
 /// Nobody watches all ConfigMaps of the cluster for this: what was deleted or changed by others is put right by then.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Writes what differs from what was written last, while `leads`, until the sender is gone.
 pub(super) async fn write(
-    client: Client,
+    (client, own): (Client, String),
     mut reports: watch::Receiver<Report>,
     mut root: watch::Receiver<Arc<Root>>,
     mut leads: watch::Receiver<bool>,
@@ -31,7 +32,8 @@ pub(super) async fn write(
         if leads.wait_for(|leads| *leads).await.is_err() {
             return;
         }
-        let namespaces = reports.borrow_and_update().namespaces.clone();
+        let mut namespaces = reports.borrow_and_update().namespaces.clone();
+        namespaces.remove(&own);
         let pem = root.borrow_and_update().trusted_pem();
         written.retain(|namespace, _| namespaces.contains(namespace));
         let mut failed = false;

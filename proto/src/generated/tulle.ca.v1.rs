@@ -7,7 +7,8 @@ pub struct IssueRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssueResponse {
-    /// X.509 certificates, DER, leaf first, root left out.
+    /// X.509 certificates, DER, leaf first, root left out. Empty where a new root does not sign yet, because not
+    /// everybody trusts it: the certificate that the caller has stays in use, with the roots that follow, and it asks again.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub chain: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// Every root that is trusted now, DER. More than one while roots overlap.

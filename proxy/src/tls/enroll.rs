@@ -57,6 +57,8 @@ pub enum EnrolError {
     Failed(String),
     #[error(transparent)]
     Bad(#[from] BadCertificate),
+    #[error("a new root does not sign yet, until every sidecar trusts it; trying again")]
+    NotYet,
     #[error("cannot make a key: {0}")]
     Key(#[from] rcgen::Error),
 }
@@ -67,10 +69,11 @@ impl Enrolment {
     /// first. A renewal that fails leaves the last certificate in force.
     pub async fn run(self, blocker: Blocker) {
         let mut blocker = Some(blocker);
+        let mut last = None;
         let mut pause = PAUSES.0;
         loop {
             let roots = self.control_plane.read_roots().ok();
-            match Box::pin(self.enrol()).await {
+            match Box::pin(self.enrol(&mut last)).await {
                 Ok(()) => {
                     drop(blocker.take());
                     pause = PAUSES.0;
@@ -91,8 +94,8 @@ impl Enrolment {
         }
     }
 
-    /// One certificate.
-    async fn enrol(&self) -> Result<(), EnrolError> {
+    /// One certificate, which takes the place of the `last`.
+    async fn enrol(&self, last: &mut Option<Material>) -> Result<(), EnrolError> {
         let token = fs::read_to_string(&self.token_file)
             .map_err(|error| EnrolError::Token { file: self.token_file.clone(), error })?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -112,14 +115,37 @@ impl Enrolment {
             .await
             .map_err(|_elapsed| EnrolError::Failed(format!("no answer within {PATIENCE:?}")))?;
         let issued = answer.map_err(refusal)?.into_inner();
-        let material = Material {
-            chain: issued.chain.into_iter().map(Vec::from).collect(),
-            key: key.serialize_der(),
-            roots: issued.roots.into_iter().map(Vec::from).collect(),
-        };
-        self.certs.install(&material)?;
+        let roots = issued.roots.into_iter().map(Vec::from).collect();
+        if issued.chain.is_empty() {
+            self.trust(roots, last)?;
+            return Err(EnrolError::NotYet);
+        }
+        let chain = issued.chain.into_iter().map(Vec::from).collect();
+        let material = Material { chain, key: key.serialize_der(), roots };
+        self.put_in_force(&material)?;
+        *last = Some(material);
+        Ok(())
+    }
+
+    /// A new root comes, and does not sign yet: until it does, the certificate that there is stays.
+    fn trust(
+        &self,
+        roots: Vec<Vec<u8>>,
+        last: &mut Option<Material>,
+    ) -> Result<(), BadCertificate> {
+        match last {
+            Some(last) if last.roots != roots => {
+                last.roots = roots;
+                self.put_in_force(last)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put_in_force(&self, material: &Material) -> Result<(), BadCertificate> {
+        self.certs.install(material)?;
         if let Some(hand_over) = &self.hand_over {
-            hand_over(&material);
+            hand_over(material);
         }
         Ok(())
     }
@@ -206,6 +232,31 @@ mod tests {
             let waited = begun.elapsed().as_secs_f64() / DAY.as_secs_f64();
             assert!((0.44..0.56).contains(&waited), "{waited} of its life");
         }
+    }
+
+    #[test]
+    fn roots_alone_change_whom_we_trust_and_nothing_else() {
+        let enrolment = enrolled(Path::new("none"));
+        let other = material(DAY);
+        // Whoever has no certificate gets none by this.
+        let mut last = None;
+        enrolment.trust(other.roots.clone(), &mut last).unwrap();
+        assert!(last.is_none());
+        let mut last = Some(material(DAY));
+        enrolment.put_in_force(last.as_ref().unwrap()).unwrap();
+        let before = enrolment.certs.info().unwrap();
+        let both = [roots_of(&last), other.roots].concat();
+        enrolment.trust(both.clone(), &mut last).unwrap();
+        let after = enrolment.certs.info().unwrap();
+        assert_eq!((after.serial, after.not_after), (before.serial, before.not_after));
+        assert_eq!((before.roots.len(), after.roots.len()), (1, 2));
+        assert_eq!(roots_of(&last), both);
+        assert!(enrolment.trust(vec![b"junk".to_vec()], &mut last).is_err());
+        assert_eq!(enrolment.certs.info().unwrap().roots.len(), 2);
+    }
+
+    fn roots_of(last: &Option<Material>) -> Vec<Vec<u8>> {
+        last.as_ref().unwrap().roots.clone()
     }
 
     #[tokio::test(start_paused = true)]
