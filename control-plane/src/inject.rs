@@ -17,6 +17,7 @@ mod annotations;
 mod apply;
 mod drain;
 mod envoy;
+mod later;
 mod nodes;
 mod probes;
 mod resources;

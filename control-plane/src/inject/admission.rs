@@ -10,7 +10,7 @@ use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::Obj
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{LABEL, Plan, Settings, Skip, plan};
+use super::{Additions, LABEL, Plan, Settings, Skip, later::Later, plan};
 
 /// Longer warnings are cut by the API server, at a place of its choice.
 const LONGEST_WARNING: usize = 256;
@@ -20,6 +20,8 @@ const LONGEST_WARNING: usize = 256;
 pub enum Verdict {
     /// It gets a sidecar.
     Injected,
+    /// It has one, which is told of containers that came later.
+    Amended,
     /// It gets none.
     Skipped(Skip),
     /// It is not created.
@@ -61,22 +63,20 @@ pub fn review(review: &Value, enabled: bool, settings: &Settings) -> Result<Answ
         false => BTreeMap::new(),
     };
     let (response, verdict) = match decide(pod, &labels, settings) {
-        Ok((Plan::Inject(additions), _)) => {
+        Ok(Decided::Add(additions)) => {
             let mut injected = pod.clone();
             additions.apply(&mut injected);
-            let patch = Value::from(patch(pod, &injected)).to_string();
-            let warnings: Vec<_> = additions.warnings.iter().map(|w| cut(w)).collect();
-            let response = json!({
-                "allowed": true,
-                "patchType": "JSONPatch",
-                "patch": STANDARD.encode(patch),
-                "warnings": warnings,
-            });
-            (response, Verdict::Injected)
+            (changed(pod, &injected, &additions.warnings), Verdict::Injected)
         }
-        Ok((Plan::Skip(skip), wanted)) => {
+        Ok(Decided::Amend(later)) => {
+            let mut amended = pod.clone();
+            later.apply(&mut amended);
+            (changed(pod, &amended, later.warnings()), Verdict::Amended)
+        }
+        Ok(Decided::Leave(skip)) => {
             // Whoever did not ask for one need not be told.
-            let warnings = match wanted && skip != Skip::AlreadyInjected {
+            let silent = [Skip::Disabled, Skip::NotEnabled, Skip::AlreadyInjected];
+            let warnings = match !silent.contains(&skip) {
                 true => vec![cut(&format!("Tulle: this pod gets no sidecar: {skip}"))],
                 false => Vec::new(),
             };
@@ -101,17 +101,40 @@ pub fn review(review: &Value, enabled: bool, settings: &Settings) -> Result<Answ
     Ok(Answer { review, pod: format!("{namespace}/{name}"), verdict })
 }
 
-/// The plan, and whether somebody asked for a sidecar.
+/// What becomes of a pod.
+enum Decided {
+    Add(Box<Additions>),
+    Amend(Later),
+    Leave(Skip),
+}
+
 fn decide(
     pod: &Value,
     labels: &BTreeMap<String, String>,
     settings: &Settings,
-) -> Result<(Plan, bool), String> {
+) -> Result<Decided, String> {
     let metadata: ObjectMeta = part(pod, "metadata")?;
     let spec: PodSpec = part(pod, "spec")?;
     let plan = plan(&metadata, &spec, labels, settings).map_err(|refusal| refusal.to_string())?;
-    let wanted = !matches!(plan, Plan::Skip(Skip::Disabled | Skip::NotEnabled));
-    Ok((plan, wanted))
+    Ok(match plan {
+        Plan::Inject(additions) => Decided::Add(additions),
+        Plan::Skip(Skip::AlreadyInjected) => match Later::of(&metadata, &spec, settings) {
+            Some(later) => Decided::Amend(later),
+            None => Decided::Leave(Skip::AlreadyInjected),
+        },
+        Plan::Skip(skip) => Decided::Leave(skip),
+    })
+}
+
+fn changed(before: &Value, after: &Value, warnings: &[String]) -> Value {
+    let patch = Value::from(patch(before, after)).to_string();
+    let warnings: Vec<_> = warnings.iter().map(|warning| cut(warning)).collect();
+    json!({
+        "allowed": true,
+        "patchType": "JSONPatch",
+        "patch": STANDARD.encode(patch),
+        "warnings": warnings,
+    })
 }
 
 fn part<T: DeserializeOwned + Default>(pod: &Value, key: &str) -> Result<T, String> {

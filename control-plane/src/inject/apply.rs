@@ -1,7 +1,7 @@
 //! Additions, put into a pod as JSON: what is there and unknown to us stays.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Additions, List, Rewrite, Shared};
 
@@ -33,6 +33,18 @@ pub(super) fn rewrite(spec: &mut Value, change: &Rewrite) {
     if let Some(handler) = handler.as_object_mut() {
         handler.retain(|field, _| !["tcpSocket", "grpc"].contains(&field.as_str()));
         handler.insert("httpGet".to_owned(), value(&change.http_get));
+    }
+}
+
+/// Sets a variable of an init container that there is.
+pub(super) fn tell(spec: &mut Value, index: usize, name: &str, value: &str) {
+    let Some(container) = list(spec, List::InitContainers.field()).get_mut(index) else {
+        return;
+    };
+    let variables = list(container, "env");
+    match variables.iter_mut().find(|variable| variable["name"] == name) {
+        Some(variable) => variable["value"] = value.into(),
+        None => variables.push(json!({"name": name, "value": value})),
     }
 }
 

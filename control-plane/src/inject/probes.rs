@@ -23,7 +23,7 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 
-use super::sidecar::STATUS_PORT;
+use super::{AGENT, PROXY, REDIRECT, sidecar::STATUS_PORT};
 
 /// What the paths of probes are made from: 128 bits that only the injector knows.
 ///
@@ -200,14 +200,47 @@ pub(super) fn plan(
     key: &ProbeKey,
     hold: Option<u32>,
 ) -> Plan {
-    let part = key.part(metadata, spec);
+    let (mut plan, checks) = gather(&key.part(metadata, spec), spec, hold);
+    plan.variable = (!checks.is_empty()).then(|| variable(&checks));
+    plan
+}
+
+/// The same for a pod whose sidecar was told this `already`. `None` if it needs to be told nothing else, or what it was told
+/// cannot be read.
+pub(super) fn later(
+    already: Option<&str>,
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+    key: &ProbeKey,
+    hold: Option<u32>,
+) -> Option<Plan> {
+    let mut all: Vec<serde_json::Value> = match already {
+        Some(told) => serde_json::from_str(told).ok()?,
+        None => Vec::new(),
+    };
+    let mut paths = all.iter().filter_map(|check| check["path"].as_str());
+    let known = paths.find_map(|path| path.strip_prefix("/probe/")?.split('/').next());
+    let part = known.map_or_else(|| key.part(metadata, spec), str::to_owned);
+    let (mut plan, checks) = gather(&part, spec, hold);
+    if checks.is_empty() {
+        return None;
+    }
+    all.retain(|check| checks.iter().all(|new| check["path"] != new.path.as_str()));
+    all.extend(checks.iter().map(|new| serde_json::json!(new)));
+    plan.variable = Some(variable(&all));
+    Some(plan)
+}
+
+/// What is to be rewritten to paths with this `part`, and what is to be done there.
+fn gather(part: &str, spec: &PodSpec, hold: Option<u32>) -> (Plan, Vec<Check>) {
     let mut plan = Plan::default();
     let mut checks = Vec::new();
     let init = spec.init_containers.iter().flatten().enumerate();
     let init = init.map(|(index, container)| (List::InitContainers, index, container));
     let others = spec.containers.iter().enumerate();
     let others = others.map(|(index, container)| (List::Containers, index, container));
-    for (list, index, container) in init.chain(others) {
+    let ours = |container: &Container| [PROXY, AGENT, REDIRECT].contains(&&*container.name);
+    for (list, index, container) in init.chain(others).filter(|(.., c)| !ours(c)) {
         for handler in Handler::ALL {
             let found = match list {
                 List::Containers if handler == Handler::PreStop && has_no_hook(container) => {
@@ -238,8 +271,7 @@ pub(super) fn plan(
             plan.rewrites.push(Rewrite { list, index, handler, http_get });
         }
     }
-    plan.variable = (!checks.is_empty()).then(|| variable(&checks));
-    plan
+    (plan, checks)
 }
 
 fn has_no_hook(container: &Container) -> bool {
@@ -248,7 +280,7 @@ fn has_no_hook(container: &Container) -> bool {
 
 /// As JSON without `$`, which is only ever in its strings: Kubernetes replaces `$(NAME)` in the
 /// values of variables.
-fn variable(checks: &[Check]) -> String {
+fn variable(checks: &impl Serialize) -> String {
     serde_json::json!(checks).to_string().replace('$', "\\u0024")
 }
 

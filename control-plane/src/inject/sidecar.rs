@@ -21,6 +21,9 @@ pub(super) const DNS_PORT: i32 = 15053;
 /// Who waits for the redirection: not the sidecar's user, whose own connections are not redirected.
 const WAIT_UID: i64 = 5052;
 
+/// What the sidecar does for the kubelet.
+pub(super) const PROBES: &str = "TULLE_PROBES";
+
 const PROGRAM: &str = "tulle-proxy";
 const TOKEN: (&str, &str) = ("tulle-token", "/var/run/secrets/tulle/token");
 const ROOTS: (&str, &str) = ("tulle-roots", "/var/run/secrets/tulle/roots");
@@ -219,7 +222,7 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         .chain(sample.map(|sample| value("TULLE_ACCESS_LOG_SAMPLE", sample.to_string())))
         .chain(overrides.drain_time.map(|s| value("TULLE_DRAIN_TIME", s.to_string())))
         .chain(dns(overrides, settings).then(|| value("TULLE_DNS_PORT", DNS_PORT.to_string())))
-        .chain(probes.map(|probes| value("TULLE_PROBES", probes)))
+        .chain(probes.map(|probes| value(PROBES, probes)))
         .collect()
 }
 

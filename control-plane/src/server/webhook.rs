@@ -127,6 +127,10 @@ impl Webhook {
                 tracing::info!(pod, "sidecar added");
                 Admission::Injected
             }
+            Verdict::Amended => {
+                tracing::info!(pod, "containers came later: the sidecar makes their probes, too");
+                Admission::Skipped
+            }
             Verdict::Skipped(skip) => {
                 tracing::debug!(pod, %skip, "no sidecar");
                 Admission::Skipped

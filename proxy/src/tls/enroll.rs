@@ -3,7 +3,7 @@
 //! A key is made, a signing request for it, and the pod's token proves who asks. The control plane
 //! decides what the certificate says.
 
-use std::{fmt, fs, io, path::PathBuf, time::Duration};
+use std::{fmt, fs, io, mem, path::PathBuf, time::Duration};
 
 use rand::Rng;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -135,8 +135,8 @@ impl Enrolment {
     ) -> Result<(), BadCertificate> {
         match last {
             Some(last) if last.roots != roots => {
-                last.roots = roots;
-                self.put_in_force(last)
+                let before = mem::replace(&mut last.roots, roots);
+                self.put_in_force(last).inspect_err(|_| last.roots = before)
             }
             _ => Ok(()),
         }
