@@ -306,6 +306,16 @@ pub fn plan(
     })))
 }
 
+/// Whether a pod has no sidecar although it, or its namespace, asks for one, and it could have one.
+pub fn lacks(
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+    namespace_labels: &BTreeMap<String, String>,
+) -> bool {
+    let wanted = matches!(not_wanted(metadata, namespace_labels), Ok(None));
+    wanted && not_possible(metadata, spec).is_none()
+}
+
 fn not_wanted(
     metadata: &ObjectMeta,
     namespace_labels: &BTreeMap<String, String>,

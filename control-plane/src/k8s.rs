@@ -10,6 +10,7 @@
 //! for, no Secret but our own; what cannot be reached changes nothing, the last good state stays.
 
 mod authority;
+mod bare;
 mod book;
 mod events;
 mod kinds;
@@ -33,6 +34,7 @@ use tulle_runtime::{drain::Drain, ready::Readiness};
 use self::events::Events;
 pub use self::{
     authority::{AuthorityError, SECRET},
+    bare::Bare,
     book::Book,
     lease::LEASE,
     token::TokenReviews,
@@ -115,10 +117,10 @@ impl Cluster {
     /// If there is no thread for it.
     pub fn source(
         &self,
-        book: Book,
+        noted: (Book, Bare),
         readiness: Readiness,
     ) -> std::io::Result<mpsc::Receiver<Batch>> {
-        source::start(&self.client, book, readiness)
+        source::start(&self.client, noted, readiness)
     }
 
     /// Follows the roots for as long as it is polled. Writes statuses, roots and the webhook's configuration for as long as
@@ -127,13 +129,14 @@ impl Cluster {
         self,
         (statuses, webhook): (channel::Receiver<Report>, Option<Webhook>),
         (roots, terms): (Roots, Terms),
-        book: Book,
+        (book, bare): (Book, Bare),
         (leader, replica): (channel::Sender<Option<Name>>, Replica),
         drain: Drain,
     ) {
         let Self { client, namespace, identity } = self;
         let (holds, leads) = channel::channel(false);
         let events = Events::new(client.clone(), identity.clone());
+        let told_by = (client.clone(), namespace.clone(), identity.clone());
         let election = lease::Election::new(client.clone(), &namespace, identity);
         let (knows, writes) = channel::channel(false);
         tokio::join!(
@@ -146,6 +149,7 @@ impl Cluster {
                 roots.watch(),
                 leads.clone()
             ),
+            bare::write(told_by, webhook.clone(), bare, leads.clone()),
             webhooks::write(
                 client.clone(),
                 namespace.clone(),

@@ -46,7 +46,7 @@ use crate::{
     config::Config,
     files::{self, WatchError},
     inject::{self, BadInjection},
-    k8s::{AuthorityError, Book, Cluster, NoCluster},
+    k8s::{AuthorityError, Bare, Book, Cluster, NoCluster},
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
@@ -164,8 +164,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let blocker = readiness.block("reading all objects");
     let ends = Ends {
         statuses: statuses.clone(),
-        roots,
-        terms: terms(&config),
+        roots: (roots, terms(&config)),
         webhook: injection.as_ref().map(|injection| injection.webhook.clone()),
         readiness: readiness.clone(),
         drain: drain.clone(),
@@ -226,8 +225,7 @@ impl ControlPlane {
 /// Where objects come from, and where what follows from them is written to.
 struct Ends {
     statuses: watch::Receiver<Report>,
-    roots: Roots,
-    terms: Terms,
+    roots: (Roots, Terms),
     webhook: Option<inject::Webhook>,
     readiness: Readiness,
     drain: Drain,
@@ -240,17 +238,11 @@ impl Ends {
         (replica, tellings): (Replica, watch::Receiver<Arc<Tellings>>),
         tasks: &mut JoinSet<()>,
     ) -> Result<mpsc::Receiver<Batch>, StartError> {
-        let Self { statuses, roots, terms, webhook, readiness, drain } = self;
-        let book = Book::default();
-        let batches = cluster.source(book.clone(), readiness)?;
+        let Self { statuses, roots, webhook, readiness, drain } = self;
+        let noted = (Book::default(), Bare::default());
+        let batches = cluster.source(noted.clone(), readiness)?;
         let leader = replica.start(tellings, tasks);
-        tasks.spawn(cluster.write(
-            (statuses, webhook),
-            (roots, terms),
-            book,
-            (leader, replica),
-            drain,
-        ));
+        tasks.spawn(cluster.write((statuses, webhook), roots, noted, (leader, replica), drain));
         Ok(batches)
     }
 
@@ -259,7 +251,7 @@ impl Ends {
         config: &Config,
         tasks: &mut JoinSet<()>,
     ) -> Result<mpsc::Receiver<Batch>, StartError> {
-        let Self { statuses, roots, .. } = self;
+        let Self { statuses, roots: (roots, _), .. } = self;
         if let Some(path) = config.output.clone() {
             let directory = Directory::new(path, roots.watch());
             tasks.spawn(output::run(statuses, roots.watch(), directory));

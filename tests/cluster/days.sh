@@ -126,6 +126,7 @@ upgrades() {
   check "Ignore: a pod starts" eventually 30 k wait --for=condition=Ready pod/bare --timeout=1s
   check "Ignore: without a sidecar" fails sidecar bare
   replicas 2; check "Ignore: the control plane is back" system rollout status deployment/tulle-control-plane --timeout=60s
+  soon "Ignore: an Event names the pod" "it runs without a sidecar" k get events --field-selector=involvedObject.name=bare,reason=NotInjected
   check "Helm takes over what tulle installed" helm install --take-ownership --force-conflicts --set injection.webhook.failurePolicy=Ignore
   churn; check "helm upgrade" helm upgrade --force-conflicts
   check "helm upgrade: pods need a sidecar" eventually 30 webhooks Fail

@@ -36,6 +36,15 @@ k delete -f "$KT/mesh/host-network.yaml" --wait=false >/dev/null
 says "an unknown annotation is named, with the nearest" "is tulle.dev/exclude-inbound-ports meant?" k apply -f "$KT/mesh/unknown-annotation.yaml"
 k delete -f "$KT/mesh/unknown-annotation.yaml" --wait=false >/dev/null
 
+# --- somebody else changes pods after us
+ports() { kubectl "$@" -f "$KT/mesh/late-pod.yaml" -o 'jsonpath={.spec.containers[*].name} {.spec.containers[*].readinessProbe.httpGet.port}'; }
+if said=$(kubectl apply -f "$KT/mesh/late.yaml" 2>&1); then
+  check "a container that comes later is probed by the sidecar, too" eventually 20 contains "app late 15021 15021" ports create --dry-run=server
+  ports create >/dev/null; check "… and is ready by that" eventually 30 k wait --for=condition=Ready pod/late --timeout=1s
+  k delete pod late --wait=false >/dev/null; kubectl delete -f "$KT/mesh/late.yaml" >/dev/null
+elif [ "$OWN" ]; then bad "a container that comes later" "$said"
+else skip "a container that comes later" "this cluster has no MutatingAdmissionPolicy of v1"; fi
+
 # --- policy and its status
 says "plaintext from outside is allowed" hello-from-server kubectl -n outside exec stranger -- curl -sSf -m 5 http://server.shop:8080/index.html
 kubectl apply -f "$KT/mesh/strict.yaml" >/dev/null
@@ -126,7 +135,7 @@ bank() { # an intermediate below a root of its own, as the Secret
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.csr -subj /CN=branch
   printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n' > ca.ext
   openssl x509 -req -in tls.csr -CA ca.crt -CAkey root.key -CAcreateserial -out tls.crt -extfile ca.ext -days 20)
-  kubectl -n tulle-system create secret generic tulle-ca --from-file="$W/tls.crt" --from-file="$W/tls.key" --from-file="$W/ca.crt" --dry-run=client -o yaml
+  kubectl -n tulle-system create secret generic tulle-ca --type=kubernetes.io/tls --from-file="$W/tls.crt" --from-file="$W/tls.key" --from-file="$W/ca.crt" --dry-run=client -o yaml
 }
 # trust NAMES: the roots that each sidecar trusts, first the one that signs. A kubelet brings a changed ConfigMap within a minute or
 # two, to a pod that has changed at once.
@@ -141,20 +150,24 @@ over() { # the time of the old root, as if it had come
   system get configmap tulle-roots -o json | python3 -c 'import json, sys; it = json.load(sys.stdin); record = json.loads(it["data"]["roots.json"]); [root.update(until="2020-01-01T00:00:00Z") for root in record["roots"] if "until" in root]; print(json.dumps({"data": {"roots.json": json.dumps(record)}}))' > "$W/over"
   system patch configmap tulle-roots --type=merge --patch-file "$W/over"
 }
-system patch deployment tulle-control-plane --type=json -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--root-overlap=30s"}]' >/dev/null
-check "a new root is to be trusted for 30 s before it signs" system rollout status deployment/tulle-control-plane --timeout=60s
+system patch deployment tulle-control-plane --type=json -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--root-overlap=60s"}]' >/dev/null
+check "a new root is to be trusted for 60 s before it signs" system rollout status deployment/tulle-control-plane --timeout=60s
 soon "one root is trusted" '"signs": true' system get configmap tulle-roots -o 'jsonpath={.data.roots\.json}'
 bank > "$W/bank.yaml"; load; kubectl apply -f "$W/bank.yaml" >/dev/null 2>&1
 # its successor has no key of the old root
 soon "a replica holds the Lease" tulle-control-plane- holder; system delete pod "$(holder)" --grace-period=0 --force >/dev/null 2>&1
-check "another root in one step: everybody trusts both, the old one signs" eventually 45 trust "cluster.local root+bank"
-check "… then the new one signs, and both are trusted" eventually 60 trust "bank+cluster.local root"
+check "another root in one step: everybody trusts both, the old one signs" eventually 60 trust "cluster.local root+bank"
+check "… then the new one signs, and both are trusted" eventually 90 trust "bank+cluster.local root"
 check "… tulle check finds nothing wrong with the roots" fails contains roots- tulle check
 check "… the old one's time is over" eventually 10 over
 check "… the new one alone is trusted" eventually 60 trust bank
 k rollout restart deployment/server >/dev/null; check "… and new pods are known by it" k rollout status deployment/server --timeout=60s
 unload "another root in one step"
 system scale deployment tulle-control-plane --replicas=1 >/dev/null
+
+# --- a pod that was there before its namespace asked for sidecars
+kubectl label namespace outside tulle.dev/inject=enabled >/dev/null
+soon "an Event names a pod that runs without a sidecar" "it runs without a sidecar" kubectl -n outside get events --field-selector=involvedObject.name=stranger,reason=NotInjected
 
 [ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get events | tail -20; for p in client; do log $p | tail -20; done; kubectl -n tulle-system logs deploy/tulle-control-plane | tail -30; } || true
 close

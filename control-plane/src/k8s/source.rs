@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tulle_runtime::ready::Readiness;
 
 use super::{
+    bare::{Bare, Pods},
     book::{Book, Page},
     kinds::WATCHED,
     watch::{self, Change},
@@ -36,7 +37,7 @@ const QUEUE: usize = 1024;
 /// Starts the watches. The first batch comes when every kind has been listed.
 pub(super) fn start(
     client: &Client,
-    book: Book,
+    (book, bare): (Book, Bare),
     readiness: Readiness,
 ) -> std::io::Result<mpsc::Receiver<Batch>> {
     let (send_change, changes) = mpsc::channel(QUEUE);
@@ -47,7 +48,7 @@ pub(super) fn start(
     }
     thread::Builder::new()
         .name("kubernetes".to_owned())
-        .spawn(move || run(changes, &batches, Objects::new(book)))?;
+        .spawn(move || run(changes, &batches, Objects::new(book, bare)))?;
     Ok(receiver)
 }
 
@@ -75,6 +76,7 @@ fn run(mut changes: mpsc::Receiver<Change>, batches: &mpsc::Sender<Batch>, mut o
 /// Everything that the server has, as far as it is in force. Pure but for the book.
 struct Objects {
     book: Book,
+    pods: Pods,
     /// What was told of each object: what says nothing new is no event.
     in_force: HashMap<ObjectRef, Object>,
     editions: HashMap<ObjectRef, Edition>,
@@ -84,9 +86,10 @@ struct Objects {
 }
 
 impl Objects {
-    fn new(book: Book) -> Self {
+    fn new(book: Book, bare: Bare) -> Self {
         Self {
             book,
+            pods: Pods::new(bare),
             in_force: HashMap::new(),
             editions: HashMap::new(),
             problems: BTreeMap::new(),
@@ -141,6 +144,7 @@ impl Objects {
                 self.news = true;
             }
         }
+        self.pods.set(&reference, value);
         self.blame(&reference, &outcome);
         // What does not apply changes nothing: what the object said before is still in force.
         let Some(object) = outcome.object else {
@@ -155,6 +159,7 @@ impl Objects {
 
     fn remove(&mut self, reference: &ObjectRef, batch: &mut Batch) {
         self.book.set(reference, None);
+        self.pods.remove(reference);
         self.editions.remove(reference);
         self.news |= self.problems.remove(reference).is_some();
         if self.in_force.remove(reference).is_some() {
@@ -191,6 +196,7 @@ impl Objects {
 
     /// Completes a batch; whether there is something in it.
     fn tell(&mut self, batch: &mut Batch) -> bool {
+        self.pods.tell();
         let news = std::mem::take(&mut self.news);
         if news {
             batch.problems = self.problems.values().flatten().cloned().collect();
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_list_takes_the_place_of_the_one_before() {
-        let mut objects = Objects::new(Book::default());
+        let mut objects = Objects::new(Book::default(), Bare::default());
         let all = |names: &[(&str, &str)]| {
             let values = names.iter().map(|(name, label)| namespace(name, label)).collect();
             Change::All(watched(Kind::Namespace), values)
@@ -255,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_what_it_said_before_stays() {
-        let mut objects = Objects::new(Book::default());
+        let mut objects = Objects::new(Book::default(), Bare::default());
         let set = |value| Change::Set(Box::new(value));
         let (events, batch) = said(&mut objects, set(config(1, json!({"dns": "PassOn"}))));
         assert_eq!(events, ["+default"]);
