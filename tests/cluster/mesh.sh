@@ -59,6 +59,7 @@ scrape() { kubectl -n outside exec stranger -- curl -sSf -m 5 "http://$(k get po
 says "a Prometheus outside of the mesh reads its metrics" "requests 7" scrape 9090
 refuses "… and nothing else of it" "curl: (" scrape 8080
 k delete pod measured --grace-period=1 --wait=false >/dev/null
+k wait --for=delete pod/host-network pod/unknown-annotation pod/measured --timeout=60s >/dev/null # `all_ready` would not find them ready
 check "the kubelet's probes work all the same" all_ready 10s
 kubectl apply -f "$KT/mesh/policy.yaml" >/dev/null
 check "a TrafficPolicy is in force" k wait --for=condition=InForce trafficpolicy/server --timeout=20s
