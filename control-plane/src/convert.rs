@@ -99,6 +99,7 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::HttpRoute => route::http(name, value, faults),
         Kind::GrpcRoute => route::grpc(name, value, faults),
         Kind::TcpRoute => route::tcp(name, value, faults),
+        Kind::TlsRoute => route::tls(name, value, faults),
         Kind::ReferenceGrant => grant::convert(name, value, faults),
         Kind::TrafficPolicy => policy::convert(name, value, faults),
         Kind::MeshConfig => mesh::config(name, value, faults),

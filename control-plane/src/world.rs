@@ -117,7 +117,12 @@ impl World {
             Event::Apply(Object::AccessPolicy(o)) => self.set_access(&o.name, Some(&o), dirty),
             Event::Apply(Object::Node(o)) => self.set_node(&o.name.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
-            Event::Apply(Object::HttpRoute(o) | Object::GrpcRoute(o) | Object::TcpRoute(o)) => {
+            Event::Apply(
+                Object::HttpRoute(o)
+                | Object::GrpcRoute(o)
+                | Object::TcpRoute(o)
+                | Object::TlsRoute(o),
+            ) => {
                 self.set_route(&o.reference(), Some(&o), dirty);
             }
             Event::Apply(Object::ReferenceGrant(o)) => self.set_grant(&o.name, Some(&o), dirty),
@@ -136,7 +141,7 @@ impl World {
             Kind::Pod => self.set_pod(name, None, dirty),
             Kind::Service => self.set_service(name, None, dirty),
             Kind::EndpointSlice => self.set_slice(name, None, dirty),
-            Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute => {
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute => {
                 self.set_route(reference, None, dirty);
             }
             Kind::ReferenceGrant => self.set_grant(name, None, dirty),

@@ -144,7 +144,7 @@ async fn first(
     };
     // An HTTP client's first bytes come with the connection; what waits is most likely a client whose
     // server speaks first.
-    let http = connection.cx.seen.http_at(connection.destination);
+    let http = connection.cx.seen.client_at(connection.destination);
     let grace = Duration::from_millis(if http { 100 } else { 0 });
     let grace = grace.max(connection.cx.callers.grace(connection.client.ip()));
     let Side::Inbound { application, .. } = &connection.side else {

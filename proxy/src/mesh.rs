@@ -23,6 +23,7 @@
 mod build;
 mod demand;
 mod dump;
+mod names;
 mod store;
 mod sync;
 
@@ -43,6 +44,7 @@ use std::{
 
 use tulle_xds::model::{Host, Listener, RouteConfiguration, Workload};
 
+pub(crate) use self::names::Names;
 use crate::{error::Reason, upstream::Cluster};
 
 /// A snapshot: all of it was in force at one moment.
@@ -97,6 +99,8 @@ pub struct Destination {
     /// Every cluster that listener and route name, by name. One that is missing does not exist:
     /// the control plane answered so, and what would go there is refused.
     pub clusters: HashMap<String, Arc<Cluster>>,
+    /// Which of the listener's groups of server names a TLS client means.
+    pub(crate) names: Names,
     pub(crate) used: Arc<LastUsed>,
 }
 

@@ -67,22 +67,27 @@ async fn connection(cx: Arc<Context>, stream: TcpStream, client: SocketAddr, dra
 async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, drain: &Drain) {
     let settings = connection.cx.settings();
     let mut client = Prefixed::new(stream);
+    let dial = || stream::dial_backend(&connection, to, None);
     let first = match to.listener.protocol {
-        Protocol::Tcp => {
-            First::Opaque(None, stream::dial_backend(&connection, to).await.map(Prefixed::new))
+        Protocol::Tcp if to.names.is_empty() => {
+            First::Opaque(None, dial().await.map(Prefixed::new))
         }
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
             return serve::declared(connection, client, drain).await;
         }
-        Protocol::Detect => {
-            let seen = connection.cx.seen.http_at(connection.destination);
-            // Where HTTP was spoken last, a connection to the server would most likely be for
-            // nothing.
-            let grace = if seen { Duration::from_millis(100) } else { Duration::ZERO };
-            let patience = Patience { grace, within: settings.detect_timeout };
-            let dial = stream::dial_backend(&connection, to);
+        Protocol::Detect | Protocol::Tcp => {
+            let within = settings.detect_timeout;
+            // A connection to the server would be for nothing: for sure; most likely, as the client was
+            // the first to speak last time; not that we know.
+            let grace = match connection.cx.seen.client_at(connection.destination) {
+                _ if to.listener.only_named => within,
+                true => Duration::from_millis(100),
+                false => Duration::ZERO,
+            };
+            let patience = Patience { grace, within };
             let accepted = Instant::now();
-            match detect::first_to_speak(&mut client, dial, Spoken::is_http, patience).await {
+            let takes = |spoken: &Spoken| to.takes(spoken);
+            match detect::first_to_speak(&mut client, dial(), takes, patience).await {
                 Ok(first) => {
                     let (way, took) = (connection.direction(), accepted.elapsed());
                     connection.cx.metrics.detected(way, first.protocol(), took);
@@ -94,11 +99,19 @@ async fn mesh(connection: Arc<Connection>, to: &Destination, stream: TcpStream, 
             }
         }
     };
-    let http = matches!(first, First::Client(_));
-    connection.cx.seen.learn(connection.destination, http);
-    match first {
-        First::Client(spoken) => serve::http(connection, &spoken, client, drain).await,
-        First::Opaque(_, Ok(server)) => stream::carry(&connection, client, server).await,
-        First::Opaque(_, Err(error)) => stream::refuse(&connection, client, &error),
+    let client_first = matches!(first, First::Client(_));
+    connection.cx.seen.learn(connection.destination, client_first);
+    let server = match first {
+        First::Client(spoken) if spoken.is_http() => {
+            return serve::http(connection, &spoken, client, drain).await;
+        }
+        First::Client(spoken) => {
+            stream::dial_backend(&connection, to, Some(&spoken)).await.map(Prefixed::new)
+        }
+        First::Opaque(_, server) => server,
+    };
+    match server {
+        Ok(server) => stream::carry(&connection, client, server).await,
+        Err(error) => stream::refuse(&connection, client, &error),
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     mesh::Destination,
     net::{
         copy::{self, Copied},
+        detect::Spoken,
         dial::dial,
         idle::{self, Idle},
         io::Prefixed,
@@ -53,16 +54,23 @@ pub struct Server {
     _place: Permit,
 }
 
-/// Connects to one of the destination's backends, by weight.
+/// Connects to one of the destination's backends for a client that began with `spoken`, or without regard to
+/// that; by weight.
 ///
 /// # Errors
 /// The last endpoint's, or that there is none.
 pub async fn dial_backend(
     connection: &Connection,
     destination: &Destination,
+    spoken: Option<&Spoken>,
 ) -> Result<Server, Error> {
-    let point = rand::rng().random();
-    let (_, cluster) = target::backend(destination, &destination.listener.backends, point)?;
+    let named = spoken.and_then(|spoken| destination.named(spoken));
+    if named.is_none() && destination.listener.only_named {
+        let detail = "the client names no server (SNI) that a route of this address is about";
+        return Err(Error::new(Reason::RouteNotFound, detail));
+    }
+    let backends = named.unwrap_or(&destination.listener.backends);
+    let (_, cluster) = target::backend(destination, backends, rand::rng().random())?;
     let server = dial_cluster(connection, cluster).await?;
     Ok(Server { idle: destination.listener.idle, ..server })
 }

@@ -91,6 +91,12 @@ soon "where it is in force" "in force on 1 of 1 proxies" k get tcproute opaque -
 refuses "a share that leads nowhere is refused" "curl: (" get http://opaque:9001/index.html
 soon "what it cannot do is said" "there is no Service shop/nobody" k get tcproute lost -o 'jsonpath={.status.parents[0].conditions[?(@.type=="ResolvedRefs")].message}'
 
+kubectl apply -f "$KT/mesh/tls.yaml" >/dev/null
+version() { get -k --connect-to ::named:443 "https://$1/version"; }
+check "TLS goes where a TLSRoute says, by the server's name" eventually 20 contains gitVersion version v.api.example
+refuses "… and for no other name" "curl: (" version v.other.example
+soon "where it is in force" "in force on 1 of 1 proxies" k get tlsroute named -o 'jsonpath={.status.parents[0].conditions[?(@.type=="InForce")].message}'
+
 # --- the cluster's bad days: the load goes on all the while, and nothing fails; more of them in days.sh
 # in the pod by itself: what kubectl exec starts ends with the API server
 load() { k exec client -c client -- sh -c 'rm -f /tmp/stop /tmp/done; (while [ ! -e /tmp/stop ]; do curl -s -o /dev/null -m 10 --rate 100/s -w "%{http_code}\n" "http://server:8080/index.html?[1-100]"; done > /tmp/load; touch /tmp/done) > /dev/null 2>&1 < /dev/null &'; }

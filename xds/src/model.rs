@@ -34,7 +34,7 @@ pub use endpoint::{Endpoint, Endpoints, Health, Near};
 pub use feature::{Feature, Features};
 pub use host::Host;
 pub use knob::{ClientCert, Form, Knob, Knobs};
-pub use listener::Listener;
+pub use listener::{ByName, Listener};
 pub use origin::{Origin, Setter};
 pub use re2::beyond_re2;
 pub use route::{

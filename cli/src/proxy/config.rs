@@ -56,10 +56,16 @@ fn listeners(dump: &Value) -> Table {
             ]);
             continue;
         }
-        let goes_to = match text(&listener["route"]) {
-            route if route.is_empty() => backends(&listener["backends"]),
-            route => format!("route {route}"),
+        let otherwise = match text(&listener["route"]) {
+            route if !route.is_empty() => format!("route {route}"),
+            _ if listener["only_named"] == true => "nowhere".to_owned(),
+            _ => backends(&listener["backends"]),
         };
+        let by_name = items(&listener["by_name"]).map(|by_name| {
+            let names: Vec<_> = items(&by_name["names"]).map(text).collect();
+            format!("{}: {}", names.join(" "), backends(&by_name["backends"]))
+        });
+        let goes_to = by_name.chain([otherwise]).collect::<Vec<_>>().join("; ");
         table.row([
             address.clone(),
             service(&listener["service"]),

@@ -23,7 +23,8 @@ pub(super) enum Fit {
     Opaque,
     /// The port speaks HTTP, and the route is about opaque connections.
     Http,
-    /// There is a GRPCRoute for the same callers, which an HTTPRoute gives way to (GEP-1426); or an older TCPRoute.
+    /// There is a GRPCRoute for the same callers, which an HTTPRoute gives way to (GEP-1426); or an older TCPRoute,
+    /// or older TLSRoutes with all the names of this one.
     Conflicted,
 }
 
@@ -47,23 +48,51 @@ impl Callers {
 /// Whether a route that is attached to a Service applies to this port of it.
 pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let fit = alone(route, service, port);
-    let before = |other: &Route| match (route.kind, other.kind) {
-        (Kind::HttpRoute, Kind::GrpcRoute) => true,
-        (Kind::TcpRoute, Kind::TcpRoute) => {
-            (age(&other.created), &other.name) < (age(&route.created), &route.name)
+    let mut beside = beside(world, route, service, port);
+    let gives_way = match route.kind {
+        Kind::HttpRoute => beside.any(|other| other.kind == Kind::GrpcRoute),
+        Kind::TcpRoute => beside.any(|other| is_elder(other, route)),
+        Kind::TlsRoute => {
+            let taken = |name| elder(world, route, service, port, name).is_some();
+            route.hostnames.iter().all(|name| taken(name))
         }
         _ => false,
     };
-    let gives_way = fit == Fit::InForce && {
-        let callers = Callers::of(route, &service.name);
-        let mut others = world.routes_of(&service.name);
-        others.any(|other| {
-            before(other)
-                && Callers::of(other, &service.name) == callers
-                && alone(other, service, port) == Fit::InForce
-        })
-    };
-    if gives_way { Fit::Conflicted } else { fit }
+    if fit == Fit::InForce && gives_way { Fit::Conflicted } else { fit }
+}
+
+/// The older TLSRoute that has a server's name of this one, at this port and for the same callers.
+pub(super) fn elder<'a>(
+    world: &'a World,
+    route: &'a Route,
+    service: &'a Service,
+    port: &'a ServicePort,
+    name: &str,
+) -> Option<&'a Route> {
+    let mut beside = beside(world, route, service, port);
+    beside.find(|other| is_elder(other, route) && other.hostnames.iter().any(|n| n == name))
+}
+
+/// The other routes that could be in force at a port for the same callers.
+fn beside<'a>(
+    world: &'a World,
+    route: &'a Route,
+    service: &'a Service,
+    port: &'a ServicePort,
+) -> impl Iterator<Item = &'a Route> {
+    let callers = Callers::of(route, &service.name);
+    let others = world.routes_of(&service.name).map(|other| &**other);
+    others.filter(move |other| {
+        *other != route
+            && Callers::of(other, &service.name) == callers
+            && alone(other, service, port) == Fit::InForce
+    })
+}
+
+/// Gateway API's order of two routes of one kind.
+fn is_elder(other: &Route, route: &Route) -> bool {
+    other.kind == route.kind
+        && (age(&other.created), &other.name) < (age(&route.created), &route.name)
 }
 
 /// The routes that are in force at a port, for whichever callers: those about opaque connections, or those about requests.

@@ -167,13 +167,19 @@ impl Contributors {
         self.all.extend(routes.map(|(_, route)| route.reference()));
     }
 
-    /// The policies and TCPRoutes among those that set something.
+    /// The policies, TCPRoutes and TLSRoutes among those that set something.
     fn set_by(&mut self, setters: &[Setter]) {
-        let kinds = [ObjectKind::TrafficPolicy, ObjectKind::TcpRoute];
+        let kinds = [ObjectKind::TrafficPolicy, ObjectKind::TcpRoute, ObjectKind::TlsRoute];
         let object = |Origin { kind, namespace, name, .. }: &Origin| {
             let kind = kinds.into_iter().find(|known| known.as_str() == kind)?;
             Some(ObjectRef { kind, name: Name::new(namespace, name) })
         };
-        self.all.extend(setters.iter().filter_map(|setter| object(&setter.origin)));
+        for object in setters.iter().filter_map(|setter| object(&setter.origin)) {
+            if object.kind == ObjectKind::TlsRoute {
+                let (feature, object) = (Feature::ByName, object.clone());
+                self.needs.push(Need { feature, object, field: "spec.hostnames".to_owned() });
+            }
+            self.all.insert(object);
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! Listener: what an address stands for.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use tulle_xds::model::{Backend, Listener, Protocol, Setter};
+use tulle_xds::model::{Backend, ByName, Listener, Protocol, Setter};
 
 use super::{
     Settings,
@@ -42,11 +47,19 @@ fn of_service(
     let declared = port::declared(port);
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
     let target = Target::Service(service.name.clone(), address.port());
-    let Said { idle, setters, route } = said(world, service, port, callers);
+    let Said { idle, setters, route, by_name } = said(world, service, port, callers);
+    let mut taken = HashSet::new();
+    let only_named = route.is_none() && !by_name.is_empty();
+    let by_name = by_name.into_iter().map(|route| ByName {
+        names: route.hostnames.iter().filter(|name| taken.insert(*name)).cloned().collect(),
+        backends: route::opaque_backends(world, route, callers),
+    });
     let mut listener = Listener {
         origin,
         idle,
         setters,
+        by_name: by_name.filter(|by_name| !by_name.names.is_empty()).collect(),
+        only_named,
         service: Some(port::service_port(settings, service, address.port())),
         ..listener(address, declared, &target)
     };
@@ -85,6 +98,8 @@ struct Said<'a> {
     setters: Vec<Setter>,
     /// Where they go, if that is said.
     route: Option<&'a Arc<Route>>,
+    /// Where those go whose clients name a server.
+    by_name: Vec<&'a Arc<Route>>,
 }
 
 fn said<'a>(
@@ -94,12 +109,13 @@ fn said<'a>(
     callers: &Callers,
 ) -> Said<'a> {
     let route = route::opaque(world, service, port, callers);
-    let routed = route.map(|route| Setter {
+    let by_name = route::by_name(world, service, port, callers);
+    let routed = route.into_iter().chain(by_name.iter().copied()).map(|route| Setter {
         field: "spec.rules[0].backendRefs".to_owned(),
         origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
     });
     let (idle, setters) = idle(port::declared(port), &policy::of_port(world, service, port));
-    Said { idle, setters: routed.into_iter().chain(setters).collect(), route }
+    Said { idle, setters: routed.chain(setters).collect(), route, by_name }
 }
 
 /// The namespaces whose callers' opaque connections have a route of their own.
@@ -131,6 +147,8 @@ fn listener(address: SocketAddr, protocol: Protocol, target: &Target) -> Listene
         service: None,
         route: (protocol != Protocol::Tcp).then(|| target.clone()),
         backends: (!protocol.is_http()).then(|| backend(target)).into_iter().collect(),
+        by_name: Vec::new(),
+        only_named: false,
         idle: None,
         origin: port::origin("", "", ""),
         setters: Vec::new(),

@@ -51,6 +51,7 @@ mod tests {
             name: Name::new(namespace, name),
             created: created.to_owned(),
             parents: Vec::new(),
+            hostnames: Vec::new(),
             rules: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     problem::Complaint,
     world::{
         World,
-        objects::{Kind, Name, ObjectRef, Route, RuleAction, Service, TrafficPolicy},
+        objects::{Kind, Name, ObjectRef, Route, RuleAction, Service, ServicePort, TrafficPolicy},
         policy::Scope,
     },
 };
@@ -52,7 +52,7 @@ impl Complaints {
                 continue;
             };
             let covered = |port: &&_| {
-                let port: &crate::world::objects::ServicePort = port;
+                let port: &ServicePort = port;
                 parent.covers(port.port, &port.name)
             };
             let ports: Vec<_> = service.ports.iter().filter(covered).collect();
@@ -68,7 +68,8 @@ impl Complaints {
             for (port, fit) in fits {
                 let number = port.port;
                 match fit {
-                    Fit::InForce | Fit::Elsewhere => {}
+                    Fit::InForce => self.names(world, route, service, port),
+                    Fit::Elsewhere => {}
                     Fit::Opaque | Fit::Http if some => {}
                     Fit::Opaque => {
                         let reason = format!(
@@ -85,15 +86,25 @@ impl Complaints {
                         self.add(field.clone(), reason);
                     }
                     Fit::Conflicted => {
-                        let first = match route.kind {
-                            Kind::TcpRoute => "another TCPRoute, which is older or first by name",
-                            _ => "a GRPCRoute, which comes before any HTTPRoute",
-                        };
+                        let first = comes_before(route.kind);
                         let reason =
                             format!("port {number} has {first}; this one is not in force there");
                         self.add(field.clone(), reason);
                     }
                 }
+            }
+        }
+    }
+
+    /// The names of a TLSRoute's servers that another one has.
+    fn names(&mut self, world: &World, route: &Route, service: &Service, port: &ServicePort) {
+        for (at, name) in route.hostnames.iter().enumerate() {
+            if let Some(elder) = attached::elder(world, route, service, port, name) {
+                let reason = format!(
+                    "not in force at port {}: TLSRoute {} says it of the same, and is older or first by name",
+                    port.port, elder.name
+                );
+                self.add(format!("spec.hostnames[{at}]"), reason);
             }
         }
     }
@@ -240,6 +251,15 @@ pub(super) fn references(route: &Route) -> impl Iterator<Item = Reference<'_>> {
         });
         mirrors.chain(backends)
     })
+}
+
+/// What a route gives way to.
+fn comes_before(kind: Kind) -> &'static str {
+    match kind {
+        Kind::TcpRoute => "another TCPRoute, which is older or first by name",
+        Kind::TlsRoute => "TLSRoutes with all these names, which are older or first by name",
+        _ => "a GRPCRoute, which comes before any HTTPRoute",
+    }
 }
 
 fn has_port(service: &Service, name: &str) -> bool {

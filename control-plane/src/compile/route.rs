@@ -17,7 +17,10 @@ use super::{
 };
 use crate::world::{
     World,
-    objects::{BackendRef, Name, Route, RouteRule, RuleAction, RuleTimeouts, Service, ServicePort},
+    attach::age,
+    objects::{
+        BackendRef, Kind, Name, Route, RouteRule, RuleAction, RuleTimeouts, Service, ServicePort,
+    },
     policy::Scope,
 };
 
@@ -48,6 +51,21 @@ pub(super) fn consumers(world: &World, name: &str) -> BTreeSet<Arc<str>> {
     port.map(|(service, port)| attached::consumers(world, service, port, false)).unwrap_or_default()
 }
 
+/// The routes that say where TLS connections to a port go by the server's name: of two with one name the first
+/// counts.
+pub(super) fn by_name<'a>(
+    world: &'a World,
+    service: &'a Service,
+    port: &'a ServicePort,
+    callers: &Callers,
+) -> Vec<&'a Arc<Route>> {
+    let routes = attached::in_force(world, service, port, true);
+    let routes = routes.filter(|(of, route)| of == callers && route.kind == Kind::TlsRoute);
+    let mut routes: Vec<_> = routes.map(|(_, route)| route).collect();
+    routes.sort_by_key(|route| (age(&route.created), &route.name));
+    routes
+}
+
 /// The route that says where opaque connections to a port go.
 pub(super) fn opaque<'a>(
     world: &'a World,
@@ -56,7 +74,7 @@ pub(super) fn opaque<'a>(
     callers: &Callers,
 ) -> Option<&'a Arc<Route>> {
     let mut routes = attached::in_force(world, service, port, true);
-    routes.find(|(of, _)| of == callers).map(|(_, route)| route)
+    routes.find(|(of, route)| of == callers && route.kind == Kind::TcpRoute).map(|(_, route)| route)
 }
 
 /// Where that is; never empty.

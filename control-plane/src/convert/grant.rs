@@ -19,14 +19,15 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         }
     }
     let mut other = |list: &str, at: usize, group: &str, kind: &str| {
-        // Gateways, Secrets, TLSRoutes: right in themselves, but nothing here refers so.
+        // Gateways, Secrets, UDPRoutes: right in themselves, but nothing here refers so.
         let field = Field::from("spec").key(list).index(at);
         let what = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         faults.push(Fault::note(field, format!("not in force yet: nothing here acts on {what}")));
     };
     let from = typed.spec.from.into_iter().enumerate().filter_map(|(at, from)| {
-        let kind = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute]
+        let kind = Kind::ALL
             .into_iter()
+            .filter(|kind| kind.is_route())
             .find(|kind| from.group == "gateway.networking.k8s.io" && from.kind == kind.as_str());
         if kind.is_none() {
             other("from", at, &from.group, &from.kind);

@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 14] = [
+const WORLD: [KnownKind; 15] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -27,6 +27,7 @@ const WORLD: [KnownKind; 14] = [
     (Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"]),
     (Kind::GrpcRoute, GATEWAY, &["v1"]),
     (Kind::TcpRoute, GATEWAY, &["v1", "v1alpha2"]),
+    (Kind::TlsRoute, GATEWAY, &["v1", "v1alpha3"]),
     (Kind::ReferenceGrant, GATEWAY, &["v1", "v1beta1"]),
     (Kind::TrafficPolicy, TULLE, &["v1alpha1"]),
     (Kind::MeshConfig, TULLE, &["v1alpha1"]),
@@ -36,8 +37,7 @@ const WORLD: [KnownKind; 14] = [
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
-const NOT_IN_FORCE: [(&str, &str); 7] = [
-    (GATEWAY, "TLSRoute"),
+const NOT_IN_FORCE: [(&str, &str); 6] = [
     (GATEWAY, "UDPRoute"),
     (GATEWAY, "Gateway"),
     (GATEWAY, "GatewayClass"),
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(reason("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"), None);
         assert!(reason("gateway.networking.k8s.io/v1", "HTTPRout").unwrap().contains("no kind"));
         assert!(reason("tulle.dev/v1", "MeshTLS").unwrap().contains("tulle.dev/v1alpha1"));
-        assert!(reason("v1", "TLSRoute").unwrap().contains("not of apiVersion"));
+        assert!(reason("v1", "UDPRoute").unwrap().contains("not of apiVersion"));
         assert!(reason("v1", "Servise").unwrap().contains("no kind"));
         let right = "is of apiVersion gateway.networking.k8s.io/v1, not";
         assert!(reason("v1", "HTTPRoute").unwrap().contains(right));

@@ -1,4 +1,4 @@
-//! HTTPRoute, GRPCRoute and TCPRoute.
+//! HTTPRoute, GRPCRoute, TCPRoute and TLSRoute.
 //!
 //! What a Kubernetes API server would refuse by the CRD's rules refuses the object here too. What is
 //! right but cannot be done fails the requests that it is about (Gateway API: 500; an opaque
@@ -8,10 +8,11 @@ mod filters;
 mod matches;
 mod shape;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use gateway_api::{
     experimental::tcproutes::TcpRoute, grpcroutes::GrpcRoute, httproutes::HttpRoute,
+    tlsroutes::TlsRoute,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -31,6 +32,7 @@ use crate::world::objects::{
 /// As in the CRDs.
 const MAX_RULES: usize = 16;
 const MAX_MATCHES: usize = 64;
+const MAX_HOSTNAMES: usize = 1024;
 const MAX_WEIGHT: u32 = 1_000_000;
 
 pub(super) fn http(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
@@ -47,13 +49,60 @@ pub(super) fn grpc(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Optio
 
 pub(super) fn tcp(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let typed: TcpRoute = typed::read(value, Unknown::Refuse, faults)?;
-    // As in the CRD: there is nothing that a second one could match.
-    if typed.spec.rules.len() != 1 {
-        let reason = format!("there are {}; exactly one is allowed", typed.spec.rules.len());
-        faults.push(Fault::fatal("spec.rules", reason));
-    }
+    one_rule(typed.spec.rules.len(), faults);
     let route = route(Kind::TcpRoute, name, value, &typed.spec, faults)?;
     Some(Object::TcpRoute(Arc::new(route)))
+}
+
+pub(super) fn tls(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let typed: TlsRoute = typed::read(value, Unknown::Refuse, faults)?;
+    one_rule(typed.spec.rules.len(), faults);
+    let hostnames = hostnames(&typed.spec.hostnames, faults);
+    let route = route(Kind::TlsRoute, name, value, &typed.spec, faults)?;
+    Some(Object::TlsRoute(Arc::new(Route { hostnames, ..route })))
+}
+
+/// As in the CRD: there is nothing that a second one could match.
+fn one_rule(there: usize, faults: &mut Vec<Fault>) {
+    if there != 1 {
+        let reason = format!("there are {there}; exactly one is allowed");
+        faults.push(Fault::fatal("spec.rules", reason));
+    }
+}
+
+/// Names of TLS servers, each once; as in the CRD.
+fn hostnames(told: &[String], faults: &mut Vec<Fault>) -> Vec<String> {
+    let field = Field::from("spec.hostnames");
+    if told.is_empty() {
+        faults.push(Fault::fatal(field.clone(), "is empty; name the servers that clients ask for"));
+    }
+    at_most(MAX_HOSTNAMES, told.len(), &field, faults);
+    let mut found: Vec<String> = Vec::new();
+    for (at, name) in told.iter().enumerate() {
+        if let Err(reason) = check_hostname(name) {
+            faults.push(Fault::fatal(field.index(at), format!("{name:.253?} {reason}")));
+        } else if !found.contains(name) {
+            found.push(name.clone());
+        }
+    }
+    found
+}
+
+fn check_hostname(name: &str) -> Result<(), &'static str> {
+    if name.parse::<IpAddr>().is_ok() {
+        return Err("is an address; TLS clients name servers (RFC 6066, 3)");
+    }
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let inner = |b: &u8| *b == b'-' || edge(Some(b));
+        edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
+    };
+    let labels = name.strip_prefix("*.").unwrap_or(name).split('.');
+    if name.len() > 253 || !labels.into_iter().all(label) {
+        return Err("is no DNS name in lower case, with or without *. before it");
+    }
+    Ok(())
 }
 
 fn route(
@@ -72,7 +121,7 @@ fn route(
             return None;
         }
     };
-    if !spec.hostnames.is_empty() {
+    if !spec.hostnames.is_empty() && kind != Kind::TlsRoute {
         let reason = "has no effect where a Service is the parent: the address decides; a rule can match the \
                       header Host instead";
         faults.push(Fault::note("spec.hostnames", reason));
@@ -93,7 +142,8 @@ fn route(
             faults.push(Fault::fatal(field, "another rule has this name"));
         }
     }
-    Some(Route { kind, name: name.clone(), created: created(value), parents, rules })
+    let hostnames = Vec::new();
+    Some(Route { kind, name: name.clone(), created: created(value), parents, hostnames, rules })
 }
 
 fn parents(route: &Name, parents: &[shape::Parent], faults: &mut Vec<Fault>) -> Vec<ParentRef> {
@@ -131,7 +181,7 @@ fn parents(route: &Name, parents: &[shape::Parent], faults: &mut Vec<Fault>) -> 
 /// What becomes of what has no backend.
 pub(crate) fn lost(kind: Kind) -> &'static str {
     match kind {
-        Kind::TcpRoute => "its share is refused",
+        Kind::TcpRoute | Kind::TlsRoute => "its share is refused",
         _ => "its share is answered with 500",
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 13] = [
+pub(super) const WATCHED: [Watched; 14] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
     watched(Kind::Node, "", &["v1"], "nodes"),
     watched(Kind::Pod, "", &["v1"], "pods"),
@@ -28,6 +28,7 @@ pub(super) const WATCHED: [Watched; 13] = [
     watched(Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"], "httproutes"),
     watched(Kind::GrpcRoute, GATEWAY, &["v1"], "grpcroutes"),
     watched(Kind::TcpRoute, GATEWAY, &["v1", "v1alpha2"], "tcproutes"),
+    watched(Kind::TlsRoute, GATEWAY, &["v1", "v1alpha3"], "tlsroutes"),
     watched(Kind::ReferenceGrant, GATEWAY, &["v1", "v1beta1"], "referencegrants"),
     watched(Kind::TrafficPolicy, TULLE, &["v1alpha1"], "trafficpolicies"),
     watched(Kind::MeshConfig, TULLE, &["v1alpha1"], "meshconfigs"),

@@ -72,8 +72,8 @@ impl World {
         let Some(old) = replace(&mut self.routes, reference, new) else {
             return;
         };
-        // An HTTPRoute gives way to a GRPCRoute on the same port, and a TCPRoute to an older one, so what else is attached
-        // there is touched too.
+        // An HTTPRoute gives way to a GRPCRoute on the same port, and a TCPRoute or TLSRoute to an older one, so what else
+        // is attached there is touched too.
         let beside = |world: &Self, route: &Route, dirty: &mut Dirty| {
             let parents = route.parents.iter();
             let routes = parents.flat_map(|parent| world.routes_by_parent.get(&parent.service));

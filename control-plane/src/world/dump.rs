@@ -30,7 +30,7 @@ impl World {
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 14] {
+    pub fn counts(&self) -> [(Kind, usize); 15] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -41,6 +41,7 @@ impl World {
             (Kind::HttpRoute, routes(Kind::HttpRoute)),
             (Kind::GrpcRoute, routes(Kind::GrpcRoute)),
             (Kind::TcpRoute, routes(Kind::TcpRoute)),
+            (Kind::TlsRoute, routes(Kind::TlsRoute)),
             (Kind::ReferenceGrant, self.grants.len()),
             (Kind::TrafficPolicy, self.policies.len()),
             (Kind::MeshConfig, self.mesh_configs.len()),

@@ -46,6 +46,7 @@ pub enum Kind {
     HttpRoute,
     GrpcRoute,
     TcpRoute,
+    TlsRoute,
     ReferenceGrant,
     TrafficPolicy,
     MeshConfig,
@@ -56,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -65,6 +66,7 @@ impl Kind {
         Self::HttpRoute,
         Self::GrpcRoute,
         Self::TcpRoute,
+        Self::TlsRoute,
         Self::ReferenceGrant,
         Self::TrafficPolicy,
         Self::MeshConfig,
@@ -75,7 +77,7 @@ impl Kind {
 
     /// Whether it is a route.
     pub fn is_route(self) -> bool {
-        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute)
+        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute | Self::TlsRoute)
     }
 
     /// Whether such an object refers to others, so that only the world can tell what is wrong with
@@ -100,6 +102,7 @@ impl Kind {
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
             Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MeshConfig => "MeshConfig",

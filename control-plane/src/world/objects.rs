@@ -36,6 +36,7 @@ pub enum Object {
     HttpRoute(Arc<Route>),
     GrpcRoute(Arc<Route>),
     TcpRoute(Arc<Route>),
+    TlsRoute(Arc<Route>),
     ReferenceGrant(Arc<ReferenceGrant>),
     TrafficPolicy(Arc<TrafficPolicy>),
     MeshConfig(Arc<MeshConfig>),
@@ -56,6 +57,7 @@ impl Object {
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::GrpcRoute(_) => Kind::GrpcRoute,
             Self::TcpRoute(_) => Kind::TcpRoute,
+            Self::TlsRoute(_) => Kind::TlsRoute,
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MeshConfig(_) => Kind::MeshConfig,
@@ -73,7 +75,9 @@ impl Object {
             Self::Pod(o) => &o.name,
             Self::Service(o) => &o.name,
             Self::EndpointSlice(o) => &o.name,
-            Self::HttpRoute(o) | Self::GrpcRoute(o) | Self::TcpRoute(o) => &o.name,
+            Self::HttpRoute(o) | Self::GrpcRoute(o) | Self::TcpRoute(o) | Self::TlsRoute(o) => {
+                &o.name
+            }
             Self::ReferenceGrant(o) => &o.name,
             Self::TrafficPolicy(o) => &o.name,
             Self::MeshConfig(o) => &o.name,

@@ -1,4 +1,4 @@
-//! HTTPRoute, GRPCRoute, TCPRoute and ReferenceGrant.
+//! HTTPRoute, GRPCRoute, TCPRoute, TLSRoute and ReferenceGrant.
 //!
 //! Matches and filters are the model's own types: what they may hold is what a proxy can do, and
 //! conversion has checked it (a regular expression that is here compiles).
@@ -9,7 +9,8 @@ use tulle_xds::model::{Filter, Match, Redirect};
 
 use super::objects::{Kind, Name, ObjectRef};
 
-/// An HTTPRoute or GRPCRoute; or a TCPRoute, whose one rule matches every connection and has backends alone.
+/// An HTTPRoute or GRPCRoute; or a TCPRoute or TLSRoute, whose one rule has backends alone and matches every
+/// connection, or those whose clients name one of its servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Which of them.
@@ -21,6 +22,9 @@ pub struct Route {
     pub created: String,
     /// The Services that it is attached to.
     pub parents: Vec<ParentRef>,
+    /// Of a TLSRoute, the servers that it is about, each once: `shop.example`, or `*.shop.example`, which is each
+    /// name that has labels in place of the asterisk. In lower case. Of the others none.
+    pub hostnames: Vec<String>,
     /// Its rules.
     pub rules: Vec<RouteRule>,
 }
@@ -33,7 +37,7 @@ impl Route {
 
     /// Whether it is about opaque connections. The others are about requests.
     pub fn is_opaque(&self) -> bool {
-        self.kind == Kind::TcpRoute
+        matches!(self.kind, Kind::TcpRoute | Kind::TlsRoute)
     }
 
     /// Every Service that its rules send requests or copies to.

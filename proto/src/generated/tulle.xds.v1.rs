@@ -149,6 +149,9 @@ pub struct ListenerMetadata {
     pub host: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "6")]
     pub setters: ::prost::alloc::vec::Vec<Setter>,
+    /// Opaque connections that match no filter chain by their server's name are refused.
+    #[prost(bool, tag = "7")]
+    pub only_named: bool,
 }
 /// On `RouteConfiguration.metadata` and `Route.metadata`.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -19,7 +19,7 @@ use tulle_xds::model::{
 };
 
 use self::hosts::Hosts;
-use super::{Destination, LastUsed, Lookup, Mesh};
+use super::{Destination, LastUsed, Lookup, Mesh, Names};
 use crate::upstream::{Cluster, near::Here};
 
 /// Addresses that are held at once. Beyond, new ones are refused: no application talks to so many
@@ -348,6 +348,7 @@ impl Address {
             }
         }
         Some(Destination {
+            names: Names::of(listener),
             listener: listener.clone(),
             route: route.cloned(),
             clusters,
@@ -429,7 +430,8 @@ fn clusters_of<'a>(
     listener: &'a Listener,
     route: Option<&'a RouteConfiguration>,
 ) -> impl Iterator<Item = &'a str> {
-    let opaque = listener.backends.iter().filter(|backend| backend.is_valid());
+    let named = listener.by_name.iter().flat_map(|by_name| &by_name.backends);
+    let opaque = listener.backends.iter().chain(named).filter(|backend| backend.is_valid());
     let opaque = opaque.map(|backend| backend.cluster.as_str());
     let rules = route.into_iter().flat_map(|route| &route.rules);
     let http = rules.flat_map(|rule| {

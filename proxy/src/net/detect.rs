@@ -250,7 +250,8 @@ where
     })
 }
 
-/// Addresses at which clients were seen to speak HTTP first. It only saves connections: what is
+/// Addresses at which clients were seen to begin with something that was taken: with HTTP, or with TLS for a server
+/// of a known name. It only saves connections: what is
 /// learnt wrongly costs a pause, never a wrong decision.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<HashSet<SocketAddr>>);
@@ -259,15 +260,15 @@ impl Seen {
     /// Beyond so many addresses all are forgotten, and learnt again.
     const MOST: usize = 4096;
 
-    /// Whether a client spoke HTTP at `address` last time.
-    pub fn http_at(&self, address: SocketAddr) -> bool {
+    /// Whether the client at `address` began so last time.
+    pub fn client_at(&self, address: SocketAddr) -> bool {
         self.0.lock().contains(&address)
     }
 
-    /// Remembers whether the client spoke HTTP at `address`.
-    pub fn learn(&self, address: SocketAddr, http: bool) {
+    /// Remembers whether the client at `address` began so.
+    pub fn learn(&self, address: SocketAddr, client: bool) {
         let mut seen = self.0.lock();
-        if !http {
+        if !client {
             seen.remove(&address);
         } else if seen.len() < Self::MOST || seen.contains(&address) {
             seen.insert(address);
@@ -305,6 +306,9 @@ impl Callers {
         known.insert(caller, sidecar);
     }
 }
+
+#[cfg(test)]
+pub(crate) use client_hello::tests::hello;
 
 #[cfg(test)]
 mod tests {

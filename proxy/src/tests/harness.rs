@@ -18,15 +18,15 @@ use tulle_runtime::{
     metrics::Registry,
 };
 use tulle_xds::model::{
-    Action, Backend, Balance, Cluster as Settings, Ejection, Endpoint, Endpoints, ExternalTraffic,
-    Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, RouteConfiguration,
-    Rule, ServicePort, Setter, SpiffeId, Timeouts, UpstreamProtocol, Workload,
+    Action, Backend, Balance, ByName, Cluster as Settings, Ejection, Endpoint, Endpoints,
+    ExternalTraffic, Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol,
+    RouteConfiguration, Rule, ServicePort, Setter, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
 use crate::{
     context::{self, Context, Shared},
     inbound,
-    mesh::{Destination, LastUsed, Lookup, Mesh, Publisher, Store},
+    mesh::{Destination, LastUsed, Lookup, Mesh, Names, Publisher, Store},
     net::{capture::Capture, listen},
     outbound,
     telemetry::{Metrics, register_clusters},
@@ -45,6 +45,9 @@ const BANK: &str = "spiffe://cluster.local/ns/bank/sa/vault";
 /// What the tests set about a mesh.
 pub(super) struct Told {
     pub(super) protocol: Protocol,
+    /// Where TLS goes by the server's name, and whether nothing else goes anywhere.
+    pub(super) by_name: Vec<ByName>,
+    pub(super) only_named: bool,
     /// How long opaque connections may be idle.
     pub(super) idle: Option<Duration>,
     pub(super) mtls: MtlsMode,
@@ -69,6 +72,8 @@ impl Default for Told {
     fn default() -> Self {
         Self {
             protocol: Protocol::Detect,
+            by_name: Vec::new(),
+            only_named: false,
             idle: None,
             mtls: MtlsMode::Permissive,
             rules: vec![forward()],
@@ -239,6 +244,8 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         service: None,
         route: Some(CLUSTER.to_owned()),
         backends: vec![backend()],
+        by_name: told.by_name,
+        only_named: told.only_named,
         idle: told.idle,
         origin: Origin::default(),
         setters: Vec::new(),
@@ -253,8 +260,13 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
     });
     let mut clusters: HashMap<_, _> = others.collect();
     clusters.insert(CLUSTER.to_owned(), Arc::new(Cluster::new(settings, endpoints)));
-    let destination =
-        Destination { listener, route: Some(Arc::new(route)), clusters, used: LastUsed::new(0) };
+    let destination = Destination {
+        names: Names::of(&listener),
+        listener,
+        route: Some(Arc::new(route)),
+        clusters,
+        used: LastUsed::new(0),
+    };
     Mesh {
         generation: 1,
         workload: Some(Arc::new(workload(WEB, Vec::new(), MtlsMode::Permissive))),

@@ -5,11 +5,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use tulle_xds::model::Protocol;
+use tulle_xds::model::{Backend, ByName, Protocol};
 
-use super::harness::{CART, Pair, Told, WEB, nobody};
+use super::harness::{CART, Pair, Told, WEB, backend, nobody};
 use crate::{
     context::Settings,
+    net::detect,
     tls::{self, Alpn},
 };
 
@@ -148,4 +149,51 @@ async fn a_caller_that_is_not_ours_gets_the_bytes_and_nothing_else() {
     let mut greeting = [0; 11];
     stream.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220 ready\r\n");
+}
+
+#[tokio::test]
+async fn tls_goes_where_the_name_of_its_server_leads() {
+    let [application, other] = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0")];
+    let (application, other) = (application.await.unwrap(), other.await.unwrap());
+    const OTHER: &str = "service/shop/other/80";
+    let hello = detect::hello(&[b"h2"], 0, 4000);
+    for (name, only_named) in [("*.example", true), ("other.example", false)] {
+        let backend = Backend { cluster: OTHER.to_owned(), ..backend() };
+        let told = Told {
+            protocol: Protocol::Tcp,
+            by_name: vec![ByName { names: vec![name.to_owned()], backends: vec![backend] }],
+            only_named,
+            others: vec![(OTHER, other.local_addr().unwrap())],
+            ..Told::default()
+        };
+        let pair = Pair::new(&[application.local_addr().unwrap()], told).await;
+        let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+        client.write_all(&hello).await.unwrap();
+        let server = if only_named { &other } else { &application };
+        let (mut server, _) = server.accept().await.unwrap();
+        let mut got = vec![0; hello.len()];
+        server.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, hello, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_names_no_server_is_refused_where_all_must() {
+    let application = greeter().await;
+    let group = ByName { names: vec!["a.example".to_owned()], backends: vec![backend()] };
+    for (protocol, bytes) in
+        [(Protocol::Tcp, &b"EHLO a\r\n"[..]), (Protocol::Detect, &detect::hello(&[], 0, 4000))]
+    {
+        let told =
+            Told { protocol, by_name: vec![group.clone()], only_named: true, ..Told::default() };
+        let mut pair = Pair::new(&[application], told).await;
+        let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        assert!(client.read_u8().await.is_err());
+        assert_eq!(pair.client.record().await["reason"], "route_not_found");
+    }
+    // Where that is not asked for, a server may speak first.
+    let told = Told { protocol: Protocol::Tcp, by_name: vec![group], ..Told::default() };
+    let pair = Pair::new(&[application], told).await;
+    talk(pair.outbound).await;
 }

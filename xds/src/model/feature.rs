@@ -21,6 +21,8 @@ pub enum Feature {
     Access,
     /// Endpoints say who is to use them, the workload where it is.
     Near,
+    /// Listeners say where TLS connections go, by the server's name.
+    ByName,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -32,7 +34,7 @@ pub struct Features(u64);
 impl Feature {
     /// All that this version knows.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Setters, Self::Access, Self::Near]
+        [Self::Setters, Self::Access, Self::Near, Self::ByName]
             .into_iter()
             .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
@@ -43,6 +45,7 @@ impl Feature {
             Self::Setters => "tulle.setters".to_owned(),
             Self::Access => "tulle.access".to_owned(),
             Self::Near => "tulle.near".to_owned(),
+            Self::ByName => "tulle.by-name".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -52,7 +55,8 @@ impl Feature {
             Self::Setters => 0,
             Self::Access => 1,
             Self::Near => 2,
-            Self::Knob(knob) => 3 + knob as u32,
+            Self::ByName => 3,
+            Self::Knob(knob) => 4 + knob as u32,
         };
         1 << number
     }
@@ -123,6 +127,12 @@ impl Resource {
                 }
                 Self::Cluster(_) | Self::Listener(_) | Self::Route(_) | Self::Host(_) => {}
             }
+        }
+        if let Self::Listener(listener) = &mut self
+            && !features.has(Feature::ByName)
+        {
+            listener.by_name.clear();
+            listener.only_named = false;
         }
         if !features.has(Feature::Setters) {
             match &mut self {

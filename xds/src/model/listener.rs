@@ -1,25 +1,30 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::{
-    config::listener::v3::{self as pb, filter, listener_filter},
-    extensions::filters::{
-        http::router::v3::Router,
-        listener::http_inspector::v3::HttpInspector,
-        network::{
-            http_connection_manager::v3::{
-                HttpConnectionManager, HttpFilter, Rds,
-                http_connection_manager::{
-                    RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+use envoy_types::pb::{
+    envoy::{
+        config::listener::v3::{self as pb, filter, listener_filter},
+        extensions::filters::{
+            http::router::v3::Router,
+            listener::{http_inspector::v3::HttpInspector, tls_inspector::v3::TlsInspector},
+            network::{
+                http_connection_manager::v3::{
+                    HttpConnectionManager, HttpFilter, Rds,
+                    http_connection_manager::{
+                        RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+                    },
+                    http_filter,
                 },
-                http_filter,
-            },
-            tcp_proxy::v3::{
-                TcpProxy,
-                tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight},
+                tcp_proxy::v3::{
+                    TcpProxy,
+                    tcp_proxy::{
+                        ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight,
+                    },
+                },
             },
         },
     },
+    google::protobuf::Any,
 };
 use prost::Message as _;
 use serde::Serialize;
@@ -37,7 +42,8 @@ const DETECTION_TIMEOUT: Duration = Duration::from_millis(100);
 ///
 /// Named after the address: `10.96.0.7:9080`, `[fd00:96::7]:9080`. Envoy's `Listener` with
 /// `bind_to_port: false`: an HTTP connection manager where the protocol may be HTTP, a TCP proxy
-/// where it may be opaque, `envoy.filters.listener.http_inspector` before both where it is detected.
+/// where it may be opaque, `envoy.filters.listener.http_inspector` before both where it is detected; and a
+/// TCP proxy for each group of server names, `envoy.filters.listener.tls_inspector` before them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listener {
     /// The address as text; equal to `address.to_string()`.
@@ -54,6 +60,11 @@ pub struct Listener {
     /// Where opaque bytes go, by weight, which is at least 1 each (those with 0 are not sent); no
     /// filters. Empty exactly if the protocol is declared HTTP.
     pub backends: Vec<Backend>,
+    /// TLS connections that go elsewhere, by the server that the client names. No name is twice in all of
+    /// them; empty where the protocol is declared HTTP.
+    pub by_name: Vec<ByName>,
+    /// Whether opaque bytes that name none of these servers are refused, rather than going to `backends`.
+    pub only_named: bool,
     /// How long opaque connections may carry no byte in either direction; `None` is no bound, as it is
     /// where nothing is opaque.
     pub idle: Option<Duration>,
@@ -61,6 +72,17 @@ pub struct Listener {
     pub origin: Origin,
     /// What of it policies set, by field.
     pub setters: Vec<Setter>,
+}
+
+/// Where the clients of some TLS servers go. The TLS stays theirs: nothing of it is ended or looked into.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByName {
+    /// What clients may call the server (SNI, RFC 6066, 3), at least one: in lower case, whole or as
+    /// `*.shop.example`, which is each name that has labels in place of the asterisk. The whole name comes
+    /// before any other, and of these the longest.
+    pub names: Vec<String>,
+    /// As [`Listener::backends`].
+    pub backends: Vec<Backend>,
 }
 
 impl Listener {
@@ -93,8 +115,14 @@ impl Listener {
             filter_chains.push(self.http_chain(detect));
         }
         if !self.protocol.is_http() {
-            filter_chains.push(self.tcp_chain());
+            filter_chains.push(self.tcp_chain(&self.backends));
         }
+        filter_chains.extend(self.by_name.iter().map(|by_name| pb::FilterChain {
+            filter_chain_match: Some(named(&by_name.names)),
+            ..self.tcp_chain(&by_name.backends)
+        }));
+        let listener_filters = self.inspectors();
+        let inspected = !listener_filters.is_empty();
         let service = self.service.as_ref();
         let metadata = ours::ListenerMetadata {
             protocol: wire::protocol(self.protocol),
@@ -103,6 +131,7 @@ impl Listener {
             host: service.map(|s| s.host.clone()).unwrap_or_default(),
             origin: wire::origin(&self.origin),
             setters: wire::setters(&self.setters),
+            only_named: self.only_named,
         };
         pb::Listener {
             name: self.name.clone(),
@@ -111,13 +140,24 @@ impl Listener {
             bind_to_port: wire::boolean(false),
             traffic_direction: envoy_types::pb::envoy::config::core::v3::TrafficDirection::Outbound
                 .into(),
-            listener_filters: if detect { vec![http_inspector()] } else { Vec::new() },
-            listener_filters_timeout: detect.then_some(DETECTION_TIMEOUT).and_then(wire::duration),
-            continue_on_listener_filters_timeout: detect,
+            listener_filters,
+            listener_filters_timeout: inspected
+                .then_some(DETECTION_TIMEOUT)
+                .and_then(wire::duration),
+            continue_on_listener_filters_timeout: inspected,
             filter_chains,
             metadata: wire::metadata("ListenerMetadata", &metadata),
             ..pb::Listener::default()
         }
+    }
+
+    /// What looks at a client's first bytes.
+    fn inspectors(&self) -> Vec<pb::ListenerFilter> {
+        let tls = || inspector("tls_inspector", wire::pack(&TlsInspector::default()));
+        let http = || inspector("http_inspector", wire::pack(&HttpInspector::default()));
+        let tls = (!self.by_name.is_empty()).then(tls);
+        let http = (self.protocol == Protocol::Detect).then(http);
+        tls.into_iter().chain(http).collect()
     }
 
     /// HTTP; if it is one of two chains, only what the inspector took for HTTP.
@@ -159,12 +199,12 @@ impl Listener {
         }
     }
 
-    fn tcp_chain(&self) -> pb::FilterChain {
+    fn tcp_chain(&self, backends: &[Backend]) -> pb::FilterChain {
         let proxy = TcpProxy {
             stat_prefix: self.name.clone(),
             // Zero is no bound; Envoy's default is an hour.
             idle_timeout: wire::duration(self.idle.unwrap_or_default()),
-            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted(&self.backends))),
+            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted(backends))),
             ..TcpProxy::default()
         };
         pb::FilterChain {
@@ -184,11 +224,17 @@ impl Listener {
         let protocol = wire::read_protocol(metadata.protocol).at("metadata.protocol")?;
         let service = ServicePort::read(&metadata.service, metadata.port, metadata.host)
             .at("metadata.service")?;
-        let (mut route, mut backends, mut idle) = (None, Vec::new(), None);
+        let (mut route, mut backends, mut by_name, mut idle) = (None, Vec::new(), Vec::new(), None);
         for (i, chain) in message.filter_chains.iter().enumerate() {
             match read_chain(chain).at_index("filter_chains", i)? {
                 Chain::Http(name) => route = Some(name),
-                Chain::Tcp(to, within) => (backends, idle) = (to, within),
+                Chain::Tcp(to, within) => {
+                    idle = within;
+                    match names_of(chain) {
+                        [] => backends = to,
+                        names => by_name.push(ByName { names: names.to_vec(), backends: to }),
+                    }
+                }
             }
         }
         // That the chains are those of the protocol, the comparison with what it encodes to finds.
@@ -196,9 +242,29 @@ impl Listener {
             return Err(bad("need an HTTP connection manager for this protocol"))
                 .at("filter_chains");
         }
+        let mut met = HashSet::new();
+        let mut names = by_name.iter().flat_map(|by_name| &by_name.names);
+        if let Some(name) = names.find(|name| !is_server_name(name) || !met.insert(*name)) {
+            let reason =
+                format!("{name:?} is there twice, or is no name of a server in lower case");
+            return Err(bad(reason)).at("filter_chains.filter_chain_match.server_names");
+        }
         let origin = wire::read_origin(metadata.origin);
         let setters = wire::read_setters(metadata.setters);
-        Ok(Self { name, address, protocol, service, route, backends, idle, origin, setters })
+        let only_named = metadata.only_named;
+        Ok(Self {
+            name,
+            address,
+            protocol,
+            service,
+            route,
+            backends,
+            by_name,
+            only_named,
+            idle,
+            origin,
+            setters,
+        })
     }
 }
 
@@ -262,14 +328,33 @@ fn read_chain(chain: &pb::FilterChain) -> wire::Result<Chain> {
     Ok(Chain::Tcp(backends, Some(idle).filter(|time| !time.is_zero())))
 }
 
-fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {
+fn network_filter(name: &str, config: Any) -> pb::Filter {
     pb::Filter { name: name.to_owned(), config_type: Some(filter::ConfigType::TypedConfig(config)) }
 }
 
-fn http_inspector() -> pb::ListenerFilter {
-    let config = wire::pack(&HttpInspector::default());
+/// TLS clients that name one of these.
+pub(super) fn named(names: &[String]) -> pb::FilterChainMatch {
+    pb::FilterChainMatch {
+        server_names: names.to_vec(),
+        transport_protocol: "tls".to_owned(),
+        ..pb::FilterChainMatch::default()
+    }
+}
+
+fn names_of(chain: &pb::FilterChain) -> &[String] {
+    chain.filter_chain_match.as_ref().map_or(&[], |matches| &matches.server_names)
+}
+
+/// As [`ByName::names`] says.
+fn is_server_name(name: &str) -> bool {
+    let labels = name.strip_prefix("*.").unwrap_or(name).split('.');
+    let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    labels.into_iter().all(|label| !label.is_empty() && label.bytes().all(byte))
+}
+
+fn inspector(name: &str, config: Any) -> pb::ListenerFilter {
     pb::ListenerFilter {
-        name: "envoy.filters.listener.http_inspector".to_owned(),
+        name: format!("envoy.filters.listener.{name}"),
         config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
         ..pb::ListenerFilter::default()
     }

@@ -8,7 +8,12 @@ use envoy_types::pb::envoy::config::{
     route::v3::RouteConfiguration as PbRoutes,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+    sample::subsequence,
+};
 use prost::Message as _;
 
 use super::*;
@@ -222,6 +227,8 @@ prop_compose! {
         service in option::of(service()),
         route in "[a-z/]{1,9}",
         clusters in vec((word(), 1_u32..1_000_000), 1..4),
+        mut names in btree_set("(\\*\\.)?[a-z]{1,3}(\\.[a-z0-9-]{1,3})?", 0..4),
+        only_named in any::<bool>(),
         idle in option::of(span()),
         origin in origin(),
         setters in setters(),
@@ -229,10 +236,16 @@ prop_compose! {
         let backends = clusters.into_iter().map(|(cluster, weight)| Backend {
             cluster, weight, filters: Vec::new(),
         });
+        let backends: Vec<_> = backends.collect();
+        if protocol.is_http() {
+            names.clear();
+        }
+        let by_name = names.into_iter().map(|name| ByName { names: vec![name], backends: backends.clone() });
         Listener {
+            by_name: by_name.collect(), only_named,
             name: address.to_string(), address, protocol, service,
             route: (protocol != Protocol::Tcp).then_some(route),
-            backends: if protocol.is_http() { Vec::new() } else { backends.collect() },
+            backends: if protocol.is_http() { Vec::new() } else { backends },
             idle: idle.filter(|_| !protocol.is_http()),
             origin, setters,
         }
@@ -528,6 +541,8 @@ fn a_filter_that_is_not_ours_is_refused() {
         service: None,
         route: Some("service/shop/cart/80".to_owned()),
         backends: Vec::new(),
+        by_name: Vec::new(),
+        only_named: false,
         idle: None,
         origin: Origin::default(),
         setters: Vec::new(),

@@ -288,14 +288,16 @@ fn a_consumers_route_needs_no_grant_and_has_its_own_policies() {
 /// Routes and policies that refer to each other and to the Services of the other objects.
 pub(super) fn object() -> impl Strategy<Value = Object> {
     let small = || 0..3_u8;
-    let route = (small(), small(), small(), any::<[bool; 4]>(), 0..3_usize).prop_map(
+    let route = (small(), small(), small(), any::<[bool; 4]>(), 0..4_usize).prop_map(
         |(n, parent, backend, [other_port, named, foreign, consumer], kind)| {
-            let kind = ["HTTPRoute", "GRPCRoute", "TCPRoute"][kind];
+            let kind = ["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute"][kind];
             let port = if other_port { 81 } else { 80 };
             let name = if named { "name: r, " } else { "" };
             let namespace = if foreign { "namespace: other, " } else { "" };
+            let hostnames =
+                if kind == "TLSRoute" { format!("hostnames: [n{n}.x, n.x], ") } else { String::new() };
             let rules = format!(
-                "rules: [{{{name}backendRefs: [{{name: s{backend}, {namespace}port: {port}}}]}}]"
+                "{hostnames}rules: [{{{name}backendRefs: [{{name: s{backend}, {namespace}port: {port}}}]}}]"
             );
             let yaml_of = if consumer { consumer_yaml } else { route_yaml };
             let text = yaml_of(kind, &format!("r{n}"), &rules);
@@ -343,13 +345,14 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
 }
 
 /// Every object that there can be something to say about.
-pub(super) fn references() -> [ObjectRef; 24] {
-    use objects::Kind::{GrpcRoute, HttpRoute, TcpRoute, TrafficPolicy};
-    let kinds = [HttpRoute, GrpcRoute, TcpRoute, TrafficPolicy];
+pub(super) fn references() -> [ObjectRef; 30] {
+    use objects::Kind::{GrpcRoute, HttpRoute, TcpRoute, TlsRoute, TrafficPolicy};
+    let kinds = [HttpRoute, GrpcRoute, TcpRoute, TrafficPolicy, TlsRoute];
     std::array::from_fn(|i| {
-        let letter = if i % 4 == 3 { "t" } else { "r" };
-        let namespace = if i < 12 { "shop" } else { "far" };
-        let name = Name::new(namespace, format!("{letter}{}", i / 4 % 3));
-        ObjectRef { kind: kinds[i % 4], name }
+        let kind = kinds[i % kinds.len()];
+        let letter = if kind == TrafficPolicy { "t" } else { "r" };
+        let namespace = if i < 15 { "shop" } else { "far" };
+        let name = Name::new(namespace, format!("{letter}{}", i / kinds.len() % 3));
+        ObjectRef { kind, name }
     })
 }

@@ -1,9 +1,12 @@
 //! Where opaque connections go.
 
+use tulle_xds::model::ByName;
+
 use super::{
     routes::{consumer_yaml, route_yaml, said, yaml},
     *,
 };
+use crate::convert::convert;
 
 /// Two Services whose port 80 is opaque, and one that speaks HTTP; with these routes.
 fn shop(routes: &str) -> World {
@@ -33,6 +36,29 @@ fn share(service: &str, weight: u32) -> (String, u32) {
 
 fn tcp(name: &str, backends: &str) -> String {
     route_yaml("TCPRoute", name, &format!("rules: [{{backendRefs: [{backends}]}}]"))
+}
+
+/// Names of servers, and where they are.
+type Named = (String, String);
+
+/// Where TLS goes by its server's name at `s0`, and whether nothing else goes anywhere.
+fn by_name(world: &World, from: &str) -> (Vec<Named>, bool) {
+    match seen(world, Kind::Listener, "10.0.0.100:80", from) {
+        Some(Resource::Listener(listener)) => {
+            let one = |b: ByName| (b.names.join(" "), b.backends[0].cluster.clone());
+            (listener.by_name.into_iter().map(one).collect(), listener.only_named)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn named(names: &str, service: &str) -> Named {
+    (names.to_owned(), share(service, 1).0)
+}
+
+fn tls(name: &str, hostnames: &str, backend: &str) -> String {
+    let rules = format!("rules: [{{backendRefs: [{{name: {backend}, port: 80}}]}}]");
+    route_yaml("TLSRoute", name, &format!("hostnames: [{hostnames}], {rules}"))
 }
 
 fn complaints_of(world: &World, name: &str) -> String {
@@ -101,4 +127,56 @@ fn a_consumers_route_is_for_its_own_namespace() {
     let world = shop(&consumer_yaml("TCPRoute", "mine", rules));
     assert_eq!(shares(&world, "far"), [share("s1", 1)]);
     assert_eq!(shares(&world, "shop"), [share("s0", 1)]);
+}
+
+#[test]
+fn tls_goes_where_the_name_of_its_server_leads() {
+    let routes = tls("b", "'*.x', a.x", "s2") + &tls("a", "a.x, b.x", "s1");
+    let world = shop(&routes);
+    let expected = vec![named("a.x b.x", "s1"), named("*.x", "s2")];
+    assert_eq!(by_name(&world, "shop"), (expected.clone(), true), "nothing else is anybody's");
+    let tls_route =
+        |name| ObjectRef { kind: objects::Kind::TlsRoute, name: Name::new("shop", name) };
+    let complaints = said(&world, objects::Kind::TlsRoute, "b").join("; ");
+    let lost = "spec.hostnames[1]: not in force at port 80: TLSRoute shop/a says it of the same, and is \
+                older or first by name";
+    assert_eq!(complaints, lost);
+    assert!(standing(&world, &tls_route("b")).unwrap().parents[0].accepted.holds);
+    let from = contributors(&world, Kind::Listener, "10.0.0.100:80");
+    assert!(from[0].1.all.contains(&tls_route("a")), "{from:?}");
+    assert_eq!(from[0].1.needs.len(), 2, "older sidecars know none of it");
+    // What names no server is a TCPRoute's.
+    let world = shop(&(routes.clone() + &tcp("t", "{name: s1, port: 80}")));
+    assert_eq!(by_name(&world, "shop"), (expected, false));
+    assert_eq!(shares(&world, "shop"), [share("s1", 1)]);
+    // All its names are another one's.
+    let world = shop(&(routes + &tls("c", "b.x", "s0")));
+    let verdict = &standing(&world, &tls_route("c")).unwrap().parents[0].accepted;
+    assert_eq!((verdict.holds, verdict.reason), (false, "Conflicted"));
+}
+
+#[test]
+fn a_consumers_names_are_for_its_own_namespace() {
+    let rules = "hostnames: [a.x], rules: [{backendRefs: [{name: s1, namespace: shop, port: 80}]}]";
+    let world = shop(&(consumer_yaml("TLSRoute", "mine", rules) + &tls("all", "b.x", "s2")));
+    assert_eq!(by_name(&world, "far"), (vec![named("a.x", "s1")], true));
+    assert_eq!(by_name(&world, "shop"), (vec![named("b.x", "s2")], true));
+}
+
+#[test]
+fn what_is_no_name_of_a_server_is_refused() {
+    for (hostnames, reason) in [
+        ("10.1.2.3", "is an address"),
+        ("'*'", "is no DNS name"),
+        ("a.*.x", "is no DNS name"),
+        ("A.x", "is no DNS name"),
+        ("-a.x", "is no DNS name"),
+        ("", "is empty"),
+    ] {
+        let yaml = tls("a", hostnames, "s1");
+        let outcome = convert(&serde_yaml_ng::from_str(&yaml).unwrap());
+        assert!(outcome.object.is_none(), "{hostnames}");
+        let faults = format!("{:?}", outcome.faults);
+        assert!(faults.contains(reason), "{hostnames}: {faults}");
+    }
 }

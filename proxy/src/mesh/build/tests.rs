@@ -22,6 +22,8 @@ fn listener(at: &str, route: &str) -> Resource {
         service: None,
         route: Some(route.to_owned()),
         backends: Vec::new(),
+        by_name: Vec::new(),
+        only_named: false,
         idle: None,
         origin: Origin::default(),
         setters: Vec::new(),

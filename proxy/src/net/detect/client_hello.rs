@@ -145,7 +145,7 @@ impl<'a> Bytes<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -44,15 +44,23 @@ fn chains(listener: &Listener) -> Vec<pb::FilterChain> {
             ..pb::FilterChain::default()
         });
     }
-    if !protocol.is_http() {
-        let to = ClusterSpecifier::WeightedClusters(listener::weighted(&listener.backends));
-        chains.push(pb::FilterChain {
+    let opaque = |backends| {
+        let to = ClusterSpecifier::WeightedClusters(listener::weighted(backends));
+        pb::FilterChain {
             filters: vec![
                 http::says(tls::TCP),
                 http::tcp_filter(name, Direction::Outbound, to, listener.idle),
             ],
             ..pb::FilterChain::default()
-        });
+        }
+    };
+    // Envoy refuses what no chain is for.
+    if !protocol.is_http() && !listener.only_named {
+        chains.push(opaque(&listener.backends));
     }
+    chains.extend(listener.by_name.iter().map(|by_name| pb::FilterChain {
+        filter_chain_match: Some(listener::named(&by_name.names)),
+        ..opaque(&by_name.backends)
+    }));
     chains
 }

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::model::{
-    Access, AccessMode, AccessRule, Backend, Balance, Cluster, Endpoint, Endpoints,
+    Access, AccessMode, AccessRule, Backend, Balance, ByName, Cluster, Endpoint, Endpoints,
     ExternalTraffic, Health, InboundPort, Knob, Limits, Listener, MtlsMode, Protocol, SpiffeId,
     UpstreamProtocol, Workload,
 };
@@ -143,6 +143,8 @@ fn an_idle_time_is_told_where_bytes_are_opaque() {
             service: None,
             route: None,
             backends: vec![backend.clone()],
+            by_name: Vec::new(),
+            only_named: false,
             idle,
             origin: Origin::default(),
             setters: Vec::new(),
@@ -311,4 +313,33 @@ fn principals(rules: &RbacRules) -> String {
         other => panic!("{other:?}"),
     });
     all.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_names_no_server_has_no_chain_where_all_must() {
+    let backend = Backend { cluster: "c".to_owned(), weight: 1, filters: Vec::new() };
+    let names = vec!["*.shop.example".to_owned()];
+    for (only_named, chains) in [(true, 2), (false, 3)] {
+        let told = Listener {
+            name: "10.96.0.7:80".to_owned(),
+            address: "10.96.0.7:80".parse().unwrap(),
+            protocol: Protocol::Detect,
+            service: None,
+            route: Some("r".to_owned()),
+            backends: vec![backend.clone()],
+            by_name: vec![ByName { names: names.clone(), backends: vec![backend.clone()] }],
+            only_named,
+            idle: None,
+            origin: Origin::default(),
+            setters: Vec::new(),
+        };
+        let message = lds::Listener::decode(listener(&told)).unwrap();
+        assert_eq!(message.filter_chains.len(), chains, "HTTP, by name, and the rest if any");
+        let named = message.filter_chains.last().unwrap().filter_chain_match.as_ref().unwrap();
+        assert_eq!((&named.server_names, &*named.transport_protocol), (&names, "tls"));
+        let inspectors = message.listener_filters.iter().map(|filter| filter.name.as_str());
+        let expected =
+            ["envoy.filters.listener.tls_inspector", "envoy.filters.listener.http_inspector"];
+        assert!(inspectors.eq(expected));
+    }
 }
