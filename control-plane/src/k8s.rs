@@ -59,11 +59,15 @@ const LEAST: Duration = Duration::from_millis(100);
 
 /// How long it takes to connect to the API server, at most.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may be silent, but for those to watches.
+const SILENT: Duration = Duration::from_secs(30);
 
 /// A cluster, seen from one of its namespaces.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// For watches, which may be silent for long.
+    watching: Client,
     /// The control plane's own.
     namespace: String,
     /// This replica's name.
@@ -89,8 +93,11 @@ impl Cluster {
             }
         };
         config.connect_timeout = Some(CONNECT);
-        let client = Client::try_from(config).map_err(|error| NoCluster(error.to_string()))?;
-        Ok(Self { client, namespace, identity })
+        let client =
+            |config: Config| Client::try_from(config).map_err(|error| NoCluster(error.to_string()));
+        let watching = client(config.clone())?;
+        config.read_timeout = Some(SILENT);
+        Ok(Self { client: client(config)?, watching, namespace, identity })
     }
 
     /// The root that signs: from the Secret, which is made if it is not there.
@@ -120,7 +127,7 @@ impl Cluster {
         noted: (Book, Bare),
         readiness: Readiness,
     ) -> std::io::Result<mpsc::Receiver<Batch>> {
-        source::start(&self.client, noted, readiness)
+        source::start(&self.watching, noted, readiness)
     }
 
     /// Follows the roots for as long as it is polled. Writes statuses, roots and the webhook's configuration for as long as
@@ -133,7 +140,7 @@ impl Cluster {
         (leader, replica): (channel::Sender<Option<Name>>, Replica),
         drain: Drain,
     ) {
-        let Self { client, namespace, identity } = self;
+        let Self { client, watching, namespace, identity } = self;
         let (holds, leads) = channel::channel(false);
         let events = Events::new(client.clone(), identity.clone());
         let told_by = (client.clone(), namespace.clone(), identity.clone());
@@ -157,7 +164,7 @@ impl Cluster {
                 webhook,
                 leads.clone()
             ),
-            overlap::follow(client, namespace, (roots, terms), leads),
+            overlap::follow((client, watching), namespace, (roots, terms), leads),
         );
     }
 }

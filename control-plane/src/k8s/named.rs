@@ -8,9 +8,12 @@ use kube::{
     api::{WatchEvent, WatchParams},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
-use super::Pause;
+use super::{
+    Pause,
+    watch::{SILENCE, in_time},
+};
 
 /// Says how the object is now, and each time that it has changed; `None` if it is not there. For ever.
 pub(super) async fn follow<T>(api: Api<T>, name: &'static str, now: watch::Sender<Option<T>>)
@@ -35,14 +38,16 @@ async fn round<T>(
 where
     T: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let there = api.get_opt(name).await?;
+    let there = in_time(api.get_opt(name)).await?;
     let version = there.as_ref().and_then(ResourceExt::resource_version);
     now.send_replace(there);
     pause.reset();
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     // From version 0: what there is comes first.
-    let mut events = api.watch(&params, version.as_deref().unwrap_or("0")).await?.boxed();
-    while let Some(event) = events.next().await {
+    let watch = api.watch(&params, version.as_deref().unwrap_or("0"));
+    let mut events = in_time(watch).await?.boxed();
+    // After a long silence it is asked for anew.
+    while let Ok(Some(event)) = timeout(SILENCE, events.next()).await {
         match event? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 now.send_replace(Some(object));

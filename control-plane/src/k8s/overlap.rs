@@ -42,17 +42,17 @@ pub(super) async fn read(client: &Client, namespace: &str) -> kube::Result<Recor
 
 /// Follows Secret and record, for ever.
 pub(super) async fn follow(
-    client: Client,
+    (client, watching): (Client, Client),
     namespace: String,
     (roots, terms): (Roots, Terms),
     leads: watch::Receiver<bool>,
 ) {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    let secrets: Api<Secret> = Api::namespaced(watching.clone(), &namespace);
+    let followed: Api<ConfigMap> = Api::namespaced(watching, &namespace);
     let (secret, seen_secret) = watch::channel(None);
     let (map, seen_map) = watch::channel(None);
     let keeper = Keeper {
-        maps: maps.clone(),
+        maps: Api::namespaced(client, &namespace),
         roots,
         terms,
         material: None,
@@ -62,7 +62,7 @@ pub(super) async fn follow(
     };
     tokio::join!(
         named::follow(secrets, SECRET, secret),
-        named::follow(maps, NAME, map),
+        named::follow(followed, NAME, map),
         keeper.run(seen_secret, seen_map, leads),
     );
 }

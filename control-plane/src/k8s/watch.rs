@@ -6,6 +6,9 @@
 //!    └──────────────── 410 Gone, or the kind is served no more ◄─────────────────────────┘
 //! ```
 //!
+//! A kind that was there and is not among those that the server names is believed to be gone only after a while: a server
+//! that starts may not know yet what it serves, and the mesh would lose its policies to that.
+//!
 //! A list is handed on only when it is whole: a set takes the place of the set before it, at once. A watch that breaks goes
 //! on where it was. See <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
 
@@ -28,13 +31,19 @@ use super::{Pause, kinds::Watched, raw::Raw};
 
 /// How often a kind that is not served is asked for.
 const ABSENT: Duration = Duration::from_secs(5);
+/// For so long a kind that was served is not believed to be gone.
+const DOUBT: Duration = Duration::from_secs(60);
+/// How often it is asked for meanwhile.
+const DOUBTFUL: Duration = Duration::from_secs(2);
+/// How long an answer may take to begin, and each page and each object of a list to come.
+const ANSWER: Duration = Duration::from_secs(30);
+/// A server says something about each minute, if only a bookmark: after longer silence the watch is asked for anew.
+pub(super) const SILENCE: Duration = Duration::from_secs(100);
 /// Objects of a page, where lists are not streamed.
 const PAGE: u32 = 500;
 /// How long the server lets a watch live, seconds: from here, and up to [`SPREAD`] more.
 const LIFE: u32 = 240;
 const SPREAD: u32 = 50;
-/// The server should have ended a watch by then: longer silence means that nobody is there.
-const MARGIN: Duration = Duration::from_secs(10);
 /// Not being able to read for so long shows in readiness.
 const BLIND: Duration = Duration::from_secs(30);
 /// By this annotation of a bookmark the server says that it has sent all there was.
@@ -64,10 +73,11 @@ pub(super) async fn follow(
         changes,
         streams: true,
         pause: Pause::default(),
+        served: Served::default(),
         trouble: Trouble { readiness, since: None, blocker: None },
     };
     while !follower.changes.is_closed() {
-        match follower.run().await {
+        match Box::pin(follower.run()).await {
             Ok(()) => {}
             Err(End::Closed) => return,
             Err(End::Failed(error)) => follower.trouble.told(watched, &error),
@@ -83,7 +93,29 @@ struct Follower {
     /// Whether the server streams lists, as far as we know.
     streams: bool,
     pause: Pause,
+    served: Served,
     trouble: Trouble,
+}
+
+/// Whether the server serves a kind.
+#[derive(Debug, Default)]
+struct Served {
+    /// It did.
+    once: bool,
+    /// Since when it does not.
+    absent: Option<Instant>,
+}
+
+impl Served {
+    fn there(&mut self) {
+        *self = Self { once: true, absent: None };
+    }
+
+    /// The server names no such kind: whether that is to be believed.
+    fn gone(&mut self, now: Instant) -> bool {
+        let since = *self.absent.get_or_insert(now);
+        !self.once || now - since >= DOUBT
+    }
 }
 
 /// Why a round ended.
@@ -103,12 +135,10 @@ type Events = BoxStream<'static, kube::Result<WatchEvent<Raw>>>;
 impl Follower {
     /// From discovery to the end of the watch's history.
     async fn run(&mut self) -> Result<(), End> {
-        let Some(resource) = self.watched.discover(&self.client).await? else {
-            self.seen();
-            self.send(Change::All(self.watched, Vec::new())).await?;
-            sleep(ABSENT).await;
-            return Ok(());
+        let Some(resource) = in_time(self.watched.discover(&self.client)).await? else {
+            return self.absent().await;
         };
+        self.served.there();
         let api: Api<Raw> = Api::all_with(self.client.clone(), &resource);
         let (mut version, mut events) = match self.streams {
             true => self.streamed(&api, &resource).await?,
@@ -117,7 +147,7 @@ impl Follower {
         while !self.changes.is_closed() {
             let stream = match events.take() {
                 Some(stream) => Ok(stream),
-                None => api.watch(&params(false), &version).await.map(StreamExt::boxed),
+                None => in_time(api.watch(&params(false), &version)).await.map(StreamExt::boxed),
             };
             let ended = match stream {
                 Ok(stream) => self.watch(stream, &mut version, &resource).await,
@@ -134,13 +164,26 @@ impl Follower {
         Ok(())
     }
 
+    /// The server has no such kind.
+    async fn absent(&mut self) -> Result<(), End> {
+        if self.served.gone(Instant::now()) {
+            self.seen();
+            self.send(Change::All(self.watched, Vec::new())).await?;
+            sleep(ABSENT).await;
+        } else {
+            self.trouble.told(self.watched, &broken("the kind is not served any more, it says"));
+            sleep(DOUBTFUL).await;
+        }
+        Ok(())
+    }
+
     /// The list as the beginning of a watch.
     async fn streamed(
         &mut self,
         api: &Api<Raw>,
         resource: &ApiResource,
     ) -> Result<(String, Option<Events>), End> {
-        let mut stream = match api.watch(&params(true), "0").await {
+        let mut stream = match in_time(api.watch(&params(true), "0")).await {
             Ok(stream) => stream.boxed(),
             // A server that does not know the parameter, or has it turned off.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
@@ -151,7 +194,7 @@ impl Follower {
         };
         let mut all = Vec::new();
         loop {
-            let next = timeout(silence(), stream.next()).await;
+            let next = timeout(ANSWER, stream.next()).await;
             match next.map_err(|_elapsed| broken("the list does not come to its end"))? {
                 Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                     all.push(object.of(resource));
@@ -176,7 +219,7 @@ impl Follower {
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let page = api.list(&params).await?;
+            let page = in_time(api.list(&params)).await?;
             all.extend(page.items.into_iter().map(|object| object.of(resource)));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -194,7 +237,7 @@ impl Follower {
         resource: &ApiResource,
     ) -> Result<(), End> {
         loop {
-            let Ok(next) = timeout(silence(), stream.next()).await else {
+            let Ok(next) = timeout(SILENCE, stream.next()).await else {
                 return Ok(());
             };
             let (object, gone) = match next {
@@ -272,8 +315,10 @@ fn params(initial: bool) -> WatchParams {
     params
 }
 
-fn silence() -> Duration {
-    Duration::from_secs(u64::from(LIFE + SPREAD)) + MARGIN
+/// A server whose machine is gone does not say so: what it does not answer fails.
+pub(super) async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    let late = |_elapsed| broken(&format!("no answer within {ANSWER:?}"));
+    timeout(ANSWER, answer).await.map_err(late)?
 }
 
 fn broken(what: &str) -> kube::Error {
@@ -283,4 +328,24 @@ fn broken(what: &str) -> kube::Error {
 fn is_gone(error: &kube::Error) -> bool {
     // The history is over, or the kind is served no more.
     matches!(error, kube::Error::Api(status) if matches!(status.code, 410 | 404))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_was_there_is_gone_only_after_a_while() {
+        let start = Instant::now();
+        let mut served = Served::default();
+        assert!(served.gone(start), "it never was");
+        served.there();
+        assert!(!served.gone(start));
+        assert!(!served.gone(start + DOUBT / 2));
+        served.there();
+        assert!(!served.gone(start + DOUBT), "it was there in between");
+        assert!(served.gone(start + DOUBT * 2));
+        // What was believed stays so.
+        assert!(served.gone(start + DOUBT * 3));
+    }
 }
