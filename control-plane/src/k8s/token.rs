@@ -1,12 +1,16 @@
 //! Who is it? The API server says, by TokenReview.
 //!
 //! It checks the signature, the time, the audience, and that the pod that a token is bound to is still there with the same
-//! uid: <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/>.
+//! uid. What does not even say that it is for us is not worth asking about, and strangers who send junk may not keep the API
+//! server busy with our rights: <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/>.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::{Api, Client, api::PostParams};
+use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::{
     ca::attest::{Claims, Refusal, Verify},
@@ -18,22 +22,32 @@ const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const ACCOUNT: &str = "system:serviceaccount:";
 
+/// Questions to the API server at once.
+const AT_ONCE: usize = 32;
+
 /// Proves by asking.
 #[derive(Clone)]
 pub struct TokenReviews {
     api: Api<TokenReview>,
     audience: String,
+    turns: Arc<Semaphore>,
 }
 
 impl TokenReviews {
     pub(super) fn new(client: Client, audience: String) -> Self {
-        Self { api: Api::all(client), audience }
+        Self { api: Api::all(client), audience, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 #[tonic::async_trait]
 impl Verify for TokenReviews {
     async fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        said(token, &self.audience)?;
+        let _turn = self
+            .turns
+            .acquire()
+            .await
+            .map_err(|closed| Refusal::Unavailable(closed.to_string()))?;
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: token.to_owned(),
@@ -53,6 +67,22 @@ impl Verify for TokenReviews {
             return Err(Refusal::Audience(self.audience.clone()));
         }
         claims(status.user.unwrap_or_default())
+    }
+}
+
+/// What a token says of itself, whoever signed it: that it is for `audience`, and bound to a pod.
+fn said(token: &str, audience: &str) -> Result<(), Refusal> {
+    let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let said: Value = payload
+        .and_then(|payload| serde_json::from_slice(&payload).ok())
+        .ok_or(Refusal::Malformed)?;
+    let ours = |one: &Value| one == audience;
+    if !ours(&said["aud"]) && !said["aud"].as_array().is_some_and(|all| all.iter().any(ours)) {
+        return Err(Refusal::Audience(audience.to_owned()));
+    }
+    match said["kubernetes.io"]["pod"]["uid"].is_string() {
+        true => Ok(()),
+        false => Err(Refusal::Unbound),
     }
 }
 
@@ -89,6 +119,22 @@ mod tests {
             username: Some(name.to_owned()),
             extra: Some(extra.collect()),
             ..UserInfo::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_us_is_not_asked_about() {
+        let token = |claims: &str| format!("{{}}.{}.x", URL_SAFE_NO_PAD.encode(claims));
+        let bound = r#""kubernetes.io": {"pod": {"name": "web-1", "uid": "u"}}"#;
+        for aud in [r#""tulle""#, r#"["api", "tulle"]"#] {
+            said(&token(&format!(r#"{{"aud": {aud}, {bound}}}"#)), "tulle").unwrap();
+        }
+        let refusal = |token: &str| said(token, "tulle").unwrap_err();
+        let other = token(&format!(r#"{{"aud": ["api"], {bound}}}"#));
+        assert!(matches!(refusal(&other), Refusal::Audience(_)));
+        assert!(matches!(refusal(&token(r#"{"aud": "tulle"}"#)), Refusal::Unbound));
+        for junk in ["", "a.b.c", "..", "a.e30", &token("[]"), &token("{")] {
+            assert!(said(junk, "tulle").is_err(), "{junk}");
         }
     }
 
