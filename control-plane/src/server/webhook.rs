@@ -63,7 +63,8 @@ impl Webhook {
     /// Serves until the drain starts; what is being answered then is answered.
     pub async fn serve(self, listener: TcpListener, tls: Arc<ServerConfig>, drain: Drain) {
         let (webhook, acceptor) = (Arc::new(self), TlsAcceptor::from(tls));
-        let room = Room::new(1024, 512);
+        // The API server is one address, or a few; others have no business here, and shall not take its place.
+        let room = Room::new(8192, 64);
         loop {
             let accepted = tokio::select! {
                 biased;
