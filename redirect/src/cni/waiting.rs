@@ -1,6 +1,7 @@
 //! Pods whose traffic is not redirected yet, found by the process in them that waits for it.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -13,7 +14,8 @@ use crate::rules::Options;
 
 /// Arguments of a process are read no further.
 const MOST: u64 = 64 << 10;
-/// Who cries wolf shall not keep the others waiting for long.
+/// Pods that are repaired at once. Who cries wolf shall not keep the others waiting for long: those that are there have
+/// even chances.
 const AT_ONCE: usize = 20;
 
 /// A pod to be repaired.
@@ -47,16 +49,23 @@ pub fn options(arguments: &[u8]) -> Option<Vec<String>> {
 /// If the folder cannot be read; processes that end meanwhile are none.
 pub fn find(proc: &Path) -> io::Result<Vec<Waiting>> {
     let identity = |of: &fs::Metadata| (of.dev(), of.ino());
-    // Of the agent, which is on the node's network, and of the node's first process.
-    let mut not = vec![identity(&fs::metadata(proc.join("self/ns/net"))?)];
+    // Of the agent, which is on the node's network, of the node's first process, and then of each that was found.
+    let mut not = HashSet::from([identity(&fs::metadata(proc.join("self/ns/net"))?)]);
     not.extend(fs::metadata(proc.join("1/ns/net")).ok().as_ref().map(identity));
-    let mut found = Vec::new();
+    let (mut found, mut met) = (Vec::new(), 0);
     for entry in fs::read_dir(proc)? {
         let name = entry?.file_name();
         let Some(process) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(Some(waiting)) = look(process, &proc.join(&name)) else { continue };
-        if found.len() < AT_ONCE && !not.contains(&identity(&waiting.namespace.metadata()?)) {
+        let namespace = identity(&waiting.namespace.metadata()?);
+        if !not.insert(namespace) {
+            continue;
+        }
+        met += 1;
+        if found.len() < AT_ONCE {
             found.push(waiting);
+        } else if let Some(place) = found.get_mut(rand::random_range(0..met)) {
+            *place = waiting;
         }
     }
     Ok(found)
