@@ -26,6 +26,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// How often the roots' file is looked at while nothing else is to do.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The least time between two certificates.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Gets certificates and keeps them fresh.
 pub struct Enrolment {
     /// Who issues them.
@@ -152,8 +155,10 @@ impl Enrolment {
 
     /// Returns when the next certificate is due.
     async fn until_due(&self, roots: Option<Vec<Vec<u8>>>) {
-        // Half of what is left, not of the whole: NotBefore lies in the past because clocks differ.
-        let mut left = self.certs.remaining().mul_f64(rand::rng().random_range(0.45..0.55));
+        // Half of what is left, not of the whole: NotBefore lies in the past because clocks differ. Never at once: whoever signs
+        // may be about to end, and a new certificate then ends no later than this one.
+        let half = self.certs.remaining().mul_f64(rand::rng().random_range(0.45..0.55));
+        let mut left = half.max(SOON);
         while !left.is_zero() {
             let step = left.min(LOOK);
             sleep(step).await;
