@@ -60,7 +60,7 @@ check "the webhook makes the pod that tulle inject --from-cluster makes" same
 
 # --- what containers have together, quotas and LimitRanges: the API server takes pods with a sidecar as it takes them without
 # limited POD-LEVEL CONTAINER ANNOTATION: a pod with these resources
-limited() { echo "{apiVersion: v1, kind: Pod, metadata: {name: limited, namespace: shop, annotations: {tulle.dev/proxy-log-level: info $3}}, spec: {$1 containers: [{name: app, image: 'registry.local/busybox:1', imagePullPolicy: Never, resources: $2}]}}"; }
+limited() { echo "---"; echo "{apiVersion: v1, kind: Pod, metadata: {name: limited, namespace: shop, annotations: {tulle.dev/proxy-log-level: info $3}}, spec: {$1 containers: [{name: app, image: 'registry.local/busybox:1', imagePullPolicy: Never, resources: $2}]}}"; }
 # admitted INJECT ARGUMENTS: by the webhook, or injected before
 admitted() {
   local how=$1; shift; limited "$@" > "$W/limited.yaml"
