@@ -80,12 +80,12 @@ if [ "$(kubectl version -o json | python3 -c 'import json, sys; print(int(json.l
 else
   skip "pod-level resources" "they are of Kubernetes 1.34"
 fi
-kubectl create -f - <<<'{apiVersion: v1, kind: ResourceQuota, metadata: {name: limits, namespace: shop}, spec: {hard: {limits.cpu: "8", limits.memory: 8Gi, requests.cpu: "8", requests.memory: 8Gi}}}' >/dev/null
+kubectl create -f - <<<$'---\n{apiVersion: v1, kind: ResourceQuota, metadata: {name: limits, namespace: shop}, spec: {hard: {limits.cpu: "8", limits.memory: 8Gi, requests.cpu: "8", requests.memory: 8Gi}}}' >/dev/null
 counts() { kubectl -n shop get resourcequota limits -o jsonpath='{.status.hard}' | grep -q cpu; }
 check "a quota counts" eventually 20 counts
 refuses "a quota on CPU limits refuses a sidecar without one" "must specify limits.cpu for: tulle-proxy,tulle-redirect" admitted webhook "" "$full" ""
 check "with the annotation it does not" admitted webhook "" "$full" ', tulle.dev/proxy-cpu-limit: 500m'
-kubectl create -f - <<<'{apiVersion: v1, kind: LimitRange, metadata: {name: defaults, namespace: shop}, spec: {limits: [{type: Container, default: {cpu: "1"}}]}}' >/dev/null
+kubectl create -f - <<<$'---\n{apiVersion: v1, kind: LimitRange, metadata: {name: defaults, namespace: shop}, spec: {limits: [{type: Container, default: {cpu: "1"}}]}}' >/dev/null
 check "nor with a LimitRange that has a default" eventually 20 admitted webhook "" "$full" ""
 kubectl -n shop delete resourcequota/limits limitrange/defaults >/dev/null
 
