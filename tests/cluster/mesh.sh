@@ -47,8 +47,18 @@ else skip "a container that comes later" "this cluster has no MutatingAdmissionP
 
 # --- policy and its status
 says "plaintext from outside is allowed" hello-from-server kubectl -n outside exec stranger -- curl -sSf -m 5 http://server.shop:8080/index.html
-kubectl apply -f "$KT/mesh/strict.yaml" >/dev/null
-check "strict is in force" k wait --for=condition=InForce meshtls/strict --timeout=20s
+sidecars() { k get pod --field-selector=status.phase=Running -o 'jsonpath={.items[*].spec.initContainers[*].name}' | tr ' ' '\n' | grep -c '^tulle-proxy$'; }
+# whole NAME FILE: a new MeshTLS comes into force, and from before there is one it is never said to be on fewer than all proxies
+whole() {
+  local n watch; n=$(sidecars)
+  k get meshtls -w -o 'jsonpath={.metadata.name} {.status.conditions[?(@.type=="InForce")].status} {.status.inForce}{"\n"}' > "$W/said" & watch=$!
+  kubectl apply -f "$2" >/dev/null
+  check "$1 is in force" k wait --for=condition=InForce "meshtls/$1" --timeout=20s
+  check "… on all proxies" eventually 5 grep -qx "$1 True $n/$n" "$W/said"
+  kill "$watch"; wait "$watch" 2>/dev/null || true
+  check "… and was not before all had it" fails sh -c "grep '^$1 True' '$W/said' | grep -v ' $n/$n$'"
+}
+whole strict "$KT/mesh/strict.yaml"
 refuses "plaintext from outside is refused then" "curl: (" kubectl -n outside exec stranger -- curl -sS -m 5 http://server.shop:8080/index.html
 says "and the mesh goes on" hello-from-server get http://server:8080/index.html
 # the example of docs/injection.md, with an application that there is here
@@ -68,6 +78,14 @@ says "tulle wait says so" "TrafficPolicy shop/server: in force on 1 of 1 proxies
 refuses "tulle wait says what is missing" "TrafficPolicy shop/lost: not within 1s: Accepted is False (TargetNotFound): there is no Service shop/nobody" "$PROGRAMS/tulle" wait -f "$KT/mesh/policy.yaml" --timeout 1s
 soon "what has no target says so" "there is no Service shop/nobody" k get trafficpolicy lost -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}'
 soon "… and an Event of it does" "there is no Service shop/nobody" k get events --field-selector=involvedObject.name=lost,reason=TargetNotFound
+kubectl apply -f "$KT/mesh/routes.yaml" >/dev/null
+route() { k get httproute "$1" -o "jsonpath={.status.parents[0].conditions[?(@.type=='Accepted')]['status','reason','message']}"; }
+soon "a new route that does not apply says so" "False Invalid HTTPRoute shop/wrong: spec.rules[0].matches[0].path.value" route wrong
+soon "… and an Event of it does" "spec.rules[0].matches[0].path.value" k get events --field-selector=involvedObject.name=wrong,reason=Invalid
+says "of a route of a Gateway nothing is said" "no status" sh -c "kubectl -n shop get httproute theirs -o 'jsonpath=no status{.status}.' | grep -x 'no status.'"
+says "… nor waited for" "HTTPRoute shop/theirs: is there" sh -c "kubectl -n shop get httproute theirs -o yaml | $PROGRAMS/tulle wait -f - --timeout 1s"
+refused() { kubectl -n tulle-system logs deploy/tulle-control-plane | has "cannot be written"; }
+check "and no status was refused" fails refused
 generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.status.conditions[?(@.type=="InForce")].observedGeneration}'; }
 k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
 soon "an edit is in force, and the status is about it" "2 2" generation
@@ -110,7 +128,6 @@ replicas() { kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-con
 streams_at() { kubectl get --raw "/api/v1/namespaces/tulle-system/pods/$(basename "$1"):15014/proxy/metrics" | sed -n 's/^tulle_xds_streams.*} //p' | awk '{n += $1} END {print n + 0}'; }
 streams() { [ "$(streams_at "$(replicas | head -n 1)")" -ge "$1" ]; }
 each_has_streams() { local replica; for replica in $(replicas); do [ "$(streams_at "$replica")" -ge 1 ] || return 1; done; }
-sidecars() { k get pod --field-selector=status.phase=Running -o 'jsonpath={.items[*].spec.initContainers[*].name}' | tr ' ' '\n' | grep -c '^tulle-proxy$'; }
 
 load; k rollout restart deployment/server >/dev/null; check "a rollout ends" k rollout status deployment/server --timeout=60s; unload "rollout"
 load; kubectl -n tulle-system delete pod --all --grace-period=0 --force >/dev/null 2>&1; sleep 3; unload "no control plane"
@@ -127,6 +144,7 @@ soon "one of them holds the Lease" tulle-control-plane- holder
 check "proxies spread over both" eventually 60 each_has_streams
 n=$(sidecars); in_force() { k get meshtls strict -o 'jsonpath={.status.inForce}'; }
 soon "a status counts those of both" "$n/$n" in_force
+whole exception "$KT/mesh/exception.yaml"
 old=$(holder); kubectl -n tulle-system delete pod "$old" --grace-period=0 --force >/dev/null 2>&1
 other() { local now; now=$(holder); [ -n "$now" ] && [ "$now" != "$old" ]; }
 check "killed, another one takes it" eventually 30 other
