@@ -124,12 +124,25 @@ kubectl -n shop create configmap mine --from-literal=a=b >/dev/null
 kubectl -n shop create -f - >/dev/null <<Y
 {apiVersion: v1, kind: Pod, metadata: {name: meshed, annotations: {tulle.dev/injected: "0"}}, spec: {containers: [{name: a, image: "registry.local/pause:1", imagePullPolicy: Never}]}}
 Y
+# one that has ended, as a Job's that is kept; no kubelet has it, which would say otherwise
+kubectl -n shop create -f - >/dev/null <<Y
+{apiVersion: v1, kind: Pod, metadata: {name: ended, annotations: {tulle.dev/injected: "0"}}, spec: {schedulerName: nobody, containers: [{name: a, image: "registry.local/pause:1"}]}}
+Y
+kubectl -n shop patch pod ended --subresource=status --type=merge -p '{"status":{"phase":"Succeeded"}}' >/dev/null
 kubectl create -f - >/dev/null <<Y
 {apiVersion: tulle.dev/v1alpha1, kind: MeshTLS, metadata: {name: strict, namespace: shop}, spec: {mode: Strict}}
 Y
 refuses "uninstall: refuses while pods have sidecars, and names them" "  shop/meshed" tulle uninstall
 refuses "uninstall: says when their certificates end" "certificates end 24h from now at the latest" tulle uninstall
 check "uninstall: nothing was removed by that" kubectl -n tulle-system get deployment tulle-control-plane
+ended() { tulle uninstall 2>&1 | has shop/ended; }
+check "uninstall: a pod that has ended is no reason" fails ended
+pod=$(kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o jsonpath='{.items[0].metadata.name}')
+finalizers() { kubectl -n tulle-system patch pod "$pod" --type=merge -p "{\"metadata\":{\"finalizers\":$1}}" >/dev/null; }
+finalizers '["example.org/lost"]' # as on a node that does not answer
+refuses "uninstall --force: what does not go is named" "  Pod tulle-system/$pod" tulle uninstall --force --timeout 5s
+refuses "… and holds up nothing else" "NotFound" kubectl get clusterrole tulle-control-plane
+finalizers '[]'
 says "uninstall --force" "Tulle is removed" tulle uninstall --force
 refuses "uninstall: the namespace is gone" "NotFound" kubectl get namespace tulle-system
 refuses "uninstall: the webhook is gone" "NotFound" kubectl get mutatingwebhookconfiguration tulle-injector
