@@ -147,7 +147,7 @@ says "uninstall --force" "Tulle is removed" tulle uninstall --force
 refuses "uninstall: the namespace is gone" "NotFound" kubectl get namespace tulle-system
 refuses "uninstall: the webhook is gone" "NotFound" kubectl get mutatingwebhookconfiguration tulle-injector
 check "uninstall: roots are gone" test -z "$(kubectl get configmap -A --no-headers --field-selector metadata.name=tulle-roots 2>/dev/null)"
-check "uninstall: your namespace is as it was" test "$(kubectl get namespace shop -o jsonpath='{.metadata.labels.tulle\.dev/inject}') $(kubectl -n shop get configmap mine -o jsonpath='{.data.a}')" = "disabled b"
+check "uninstall: your namespace is as it was" test "$(kubectl get namespace shop -o jsonpath='{.metadata.labels.tulle\.dev/inject}') $(kubectl -n shop get configmap mine -o jsonpath='{.data.a}')" = "enabled b"
 check "uninstall: policy stays" kubectl -n shop get meshtls strict
 says "uninstall --crds: once more is no mistake" "Tulle is removed" tulle uninstall --force --crds
 kubectl delete namespace shop crew >/dev/null
