@@ -137,7 +137,8 @@ refuses "uninstall: says when their certificates end" "certificates end 24h from
 check "uninstall: nothing was removed by that" kubectl -n tulle-system get deployment tulle-control-plane
 ended() { tulle uninstall 2>&1 | has shop/ended; }
 check "uninstall: a pod that has ended is no reason" fails ended
-pod=$(kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o jsonpath='{.items[0].metadata.name}')
+# not one that the upgrades have left on its way out
+pod=$(kubectl -n tulle-system get pod -l app.kubernetes.io/name=tulle-control-plane -o 'go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{"\n"}}{{end}}{{end}}' | sed -n 1p)
 finalizers() { kubectl -n tulle-system patch pod "$pod" --type=merge -p "{\"metadata\":{\"finalizers\":$1}}" >/dev/null; }
 finalizers '["example.org/lost"]' # as on a node that does not answer
 refuses "uninstall --force: what does not go is named" "  Pod tulle-system/$pod" tulle uninstall --force --timeout 5s
