@@ -1,7 +1,10 @@
 //! Whether references of routes and policies lead somewhere. What compilation does and what people
 //! are told about it both follow from here.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use tulle_xds::model::Protocol;
 
@@ -48,51 +51,63 @@ impl Callers {
 /// Whether a route that is attached to a Service applies to this port of it.
 pub(super) fn to_port(world: &World, route: &Route, service: &Service, port: &ServicePort) -> Fit {
     let fit = alone(route, service, port);
-    let mut beside = beside(world, route, service, port);
+    if fit != Fit::InForce {
+        return fit;
+    }
+    let callers = Callers::of(route, &service.name);
+    let mut others = competing(world, service, port, &callers);
     let gives_way = match route.kind {
-        Kind::HttpRoute => beside.any(|other| other.kind == Kind::GrpcRoute),
-        Kind::TcpRoute => beside.any(|other| is_elder(other, route)),
+        Kind::HttpRoute => others.any(|other| other.kind == Kind::GrpcRoute),
+        Kind::TcpRoute => others.any(|other| other.kind == route.kind && rank(other) < rank(route)),
         Kind::TlsRoute => {
-            let taken = |name| elder(world, route, service, port, name).is_some();
-            route.hostnames.iter().all(|name| taken(name))
+            let mut named = by_name(world, service, port, &callers).into_iter();
+            named.all(|named| named.route.name != route.name)
         }
         _ => false,
     };
-    if fit == Fit::InForce && gives_way { Fit::Conflicted } else { fit }
+    if gives_way { Fit::Conflicted } else { fit }
 }
 
-/// The older TLSRoute that has a server's name of this one, at this port and for the same callers.
-pub(super) fn elder<'a>(
-    world: &'a World,
-    route: &'a Route,
-    service: &'a Service,
-    port: &'a ServicePort,
-    name: &str,
-) -> Option<&'a Route> {
-    let mut beside = beside(world, route, service, port);
-    beside.find(|other| is_elder(other, route) && other.hostnames.iter().any(|n| n == name))
+/// A TLSRoute, and those of its servers' names that lead to it; never none.
+pub(super) struct Named<'a> {
+    pub(super) route: &'a Arc<Route>,
+    pub(super) names: Vec<&'a str>,
 }
 
-/// The other routes that could be in force at a port for the same callers.
-fn beside<'a>(
+/// The TLSRoutes that are in force at a port for these callers, the oldest first: of two with one name the older counts.
+pub(super) fn by_name<'a>(
     world: &'a World,
-    route: &'a Route,
     service: &'a Service,
     port: &'a ServicePort,
-) -> impl Iterator<Item = &'a Route> {
-    let callers = Callers::of(route, &service.name);
-    let others = world.routes_of(&service.name).map(|other| &**other);
-    others.filter(move |other| {
-        *other != route
-            && Callers::of(other, &service.name) == callers
-            && alone(other, service, port) == Fit::InForce
+    callers: &'a Callers,
+) -> Vec<Named<'a>> {
+    let routes = competing(world, service, port, callers);
+    let mut routes: Vec<_> = routes.filter(|route| route.kind == Kind::TlsRoute).collect();
+    routes.sort_by_key(|route| rank(route));
+    let mut taken = HashSet::new();
+    let mut names = |route: &'a Route| {
+        let names = route.hostnames.iter().map(String::as_str);
+        names.filter(|name| taken.insert(*name)).collect()
+    };
+    let named = routes.into_iter().map(|route| Named { route, names: names(route) });
+    named.filter(|named| !named.names.is_empty()).collect()
+}
+
+/// The routes for the same callers that could be in force at a port.
+fn competing<'a>(
+    world: &'a World,
+    service: &'a Service,
+    port: &'a ServicePort,
+    callers: &'a Callers,
+) -> impl Iterator<Item = &'a Arc<Route>> {
+    world.routes_of(&service.name).filter(move |other| {
+        Callers::of(other, &service.name) == *callers && alone(other, service, port) == Fit::InForce
     })
 }
 
 /// Gateway API's order of two routes of one kind.
-fn is_elder(other: &Route, route: &Route) -> bool {
-    other.kind == route.kind
-        && (age(&other.created), &other.name) < (age(&route.created), &route.name)
+fn rank(route: &Route) -> ((bool, &str), &Name) {
+    (age(&route.created), &route.name)
 }
 
 /// The routes that are in force at a port, for whichever callers: those about opaque connections, or those about requests.

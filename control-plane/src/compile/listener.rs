@@ -1,17 +1,12 @@
 //! Listener: what an address stands for.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use tulle_xds::model::{Backend, ByName, Listener, Protocol, Setter};
 
 use super::{
     Settings,
-    attached::{self, Callers},
+    attached::{self, Callers, Named},
     direct,
     names::{self, Target},
     policy, port, route,
@@ -48,17 +43,16 @@ fn of_service(
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
     let target = Target::Service(service.name.clone(), address.port());
     let Said { idle, setters, route, by_name } = said(world, service, port, callers);
-    let mut taken = HashSet::new();
     let only_named = route.is_none() && !by_name.is_empty();
-    let by_name = by_name.into_iter().map(|route| ByName {
-        names: route.hostnames.iter().filter(|name| taken.insert(*name)).cloned().collect(),
+    let by_name = by_name.into_iter().map(|Named { route, names }| ByName {
+        names: names.into_iter().map(str::to_owned).collect(),
         backends: route::opaque_backends(world, route, callers),
     });
     let mut listener = Listener {
         origin,
         idle,
         setters,
-        by_name: by_name.filter(|by_name| !by_name.names.is_empty()).collect(),
+        by_name: by_name.collect(),
         only_named,
         service: Some(port::service_port(settings, service, address.port())),
         ..listener(address, declared, &target)
@@ -99,18 +93,19 @@ struct Said<'a> {
     /// Where they go, if that is said.
     route: Option<&'a Arc<Route>>,
     /// Where those go whose clients name a server.
-    by_name: Vec<&'a Arc<Route>>,
+    by_name: Vec<Named<'a>>,
 }
 
 fn said<'a>(
     world: &'a World,
     service: &'a Service,
     port: &'a ServicePort,
-    callers: &Callers,
+    callers: &'a Callers,
 ) -> Said<'a> {
     let route = route::opaque(world, service, port, callers);
-    let by_name = route::by_name(world, service, port, callers);
-    let routed = route.into_iter().chain(by_name.iter().copied()).map(|route| Setter {
+    let by_name = attached::by_name(world, service, port, callers);
+    let named = by_name.iter().map(|named| named.route);
+    let routed = route.into_iter().chain(named).map(|route| Setter {
         field: "spec.rules[0].backendRefs".to_owned(),
         origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
     });

@@ -98,8 +98,15 @@ impl Complaints {
 
     /// The names of a TLSRoute's servers that another one has.
     fn names(&mut self, world: &World, route: &Route, service: &Service, port: &ServicePort) {
+        if route.kind != Kind::TlsRoute {
+            return;
+        }
+        let callers = Callers::of(route, &service.name);
+        let all = attached::by_name(world, service, port, &callers);
         for (at, name) in route.hostnames.iter().enumerate() {
-            if let Some(elder) = attached::elder(world, route, service, port, name) {
+            let holder = all.iter().find(|named| named.names.contains(&name.as_str()));
+            if let Some(elder) = holder.map(|named| named.route).filter(|of| of.name != route.name)
+            {
                 let reason = format!(
                     "not in force at port {}: TLSRoute {} says it of the same, and is older or first by name",
                     port.port, elder.name

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::world::{
     World,
-    attach::age,
     objects::{
         BackendRef, Kind, Name, Route, RouteRule, RuleAction, RuleTimeouts, Service, ServicePort,
     },
@@ -49,21 +48,6 @@ pub(super) fn consumers(world: &World, name: &str) -> BTreeSet<Arc<str>> {
     };
     let port = world.service(&service).and_then(|service| Some((service, service.port(number)?)));
     port.map(|(service, port)| attached::consumers(world, service, port, false)).unwrap_or_default()
-}
-
-/// The routes that say where TLS connections to a port go by the server's name: of two with one name the first
-/// counts.
-pub(super) fn by_name<'a>(
-    world: &'a World,
-    service: &'a Service,
-    port: &'a ServicePort,
-    callers: &Callers,
-) -> Vec<&'a Arc<Route>> {
-    let routes = attached::in_force(world, service, port, true);
-    let routes = routes.filter(|(of, route)| of == callers && route.kind == Kind::TlsRoute);
-    let mut routes: Vec<_> = routes.map(|(_, route)| route).collect();
-    routes.sort_by_key(|route| (age(&route.created), &route.name));
-    routes
 }
 
 /// The route that says where opaque connections to a port go.
