@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tulle_control_plane::{
     ca::root::{Material, Root},
-    inject::{INJECTED, Injection, LABEL},
+    inject::{INJECTED, Injection, LABEL, Webhook},
 };
 
 use crate::{
@@ -123,16 +123,15 @@ impl Snapshot {
 
     /// Namespaces whose pods get sidecars: those that ask for it, and about which the API server asks.
     pub(super) fn enabled(&self) -> impl Iterator<Item = &Value> {
-        let excluded = match self.injection() {
-            Some(Ok(injection)) => injection.webhook.excluded_namespaces,
-            _ => Vec::new(),
+        let webhook = match self.injection() {
+            Some(Ok(injection)) => injection.webhook,
+            _ => Webhook::default(),
         };
         self.all("namespaces").iter().filter(move |namespace| {
             let name = name(namespace);
             label(namespace, LABEL) == Some("enabled")
                 && !ending(namespace)
-                && ![self.namespace.as_str(), "kube-system"].contains(&name)
-                && !excluded.iter().any(|excluded| excluded == name)
+                && webhook.spared(&self.namespace).all(|spared| spared != name)
         })
     }
 

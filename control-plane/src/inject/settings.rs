@@ -331,6 +331,12 @@ impl Injection {
 }
 
 impl Webhook {
+    /// The namespaces about which it never asks, where the control plane is in `own`.
+    pub fn spared<'a>(&'a self, own: &'a str) -> impl Iterator<Item = &'a str> {
+        let excluded = self.excluded_namespaces.iter().map(String::as_str);
+        [own, "kube-system"].into_iter().chain(excluded)
+    }
+
     fn check(&self) -> Result<(), String> {
         if !(1..=LONGEST_WAIT).contains(&self.timeout_seconds) {
             return Err(format!("webhook.timeoutSeconds: it must be from 1 to {LONGEST_WAIT}"));

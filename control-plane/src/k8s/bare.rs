@@ -110,6 +110,10 @@ fn lacking(value: &Value) -> Option<Pod> {
     if ended || !value["metadata"]["deletionTimestamp"].is_null() {
         return None;
     }
+    // Most of them: nothing more is read of those.
+    if !value["metadata"]["annotations"][inject::INJECTED].is_null() {
+        return None;
+    }
     let (metadata, spec): (ObjectMeta, PodSpec) = (part(value, "metadata")?, part(value, "spec")?);
     let asks = |namespace: &str| {
         let labels = BTreeMap::from([(LABEL.to_owned(), namespace.to_owned())]);
@@ -139,10 +143,8 @@ pub(super) async fn write(
         told.retain(|uid| pods.values().any(|pod| pod == uid));
         let mut failed = false;
         for (name, uid) in pods {
-            let excluded = *name.namespace == *namespace
-                || &*name.namespace == "kube-system"
-                || webhook.excluded_namespaces.iter().any(|other| **other == *name.namespace);
-            if excluded || told.contains(&uid) {
+            let spared = webhook.spared(&namespace).any(|spared| *spared == *name.namespace);
+            if spared || told.contains(&uid) {
                 continue;
             }
             match tell(&client, &name, &uid, &replica).await {

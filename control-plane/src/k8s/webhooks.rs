@@ -74,12 +74,9 @@ pub(super) async fn write(
 /// The configuration of a control plane in `namespace`. Two webhooks of one name cannot be: one asks for what namespaces want,
 /// the other for single pods elsewhere.
 pub fn configuration(namespace: &str, root: &Root, settings: &Webhook) -> Value {
-    let excluded: Vec<&str> = [namespace, "kube-system"]
-        .into_iter()
-        .chain(settings.excluded_namespaces.iter().map(String::as_str))
-        .collect();
-    let not_excluded = json!({
-        "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": excluded,
+    let spared: Vec<&str> = settings.spared(namespace).collect();
+    let not_spared = json!({
+        "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spared,
     });
     let webhook = |prefix: &str, path: &str, namespaces: Value, pods: Value| {
         json!({
@@ -92,7 +89,7 @@ pub fn configuration(namespace: &str, root: &Root, settings: &Webhook) -> Value 
                 "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
                 "resources": ["pods"], "scope": "Namespaced",
             }],
-            "namespaceSelector": {"matchExpressions": [not_excluded, namespaces]},
+            "namespaceSelector": {"matchExpressions": [not_spared, namespaces]},
             "objectSelector": {"matchExpressions": [pods]},
             "failurePolicy": settings.failure_policy,
             "matchPolicy": "Equivalent",
