@@ -1,8 +1,8 @@
 //! Who is it? The API server says, by TokenReview.
 //!
 //! It checks the signature, the time, the audience, and that the pod that a token is bound to is still there with the same
-//! uid. What does not even say that it is for us is not worth asking about, and strangers who send junk may not keep the API
-//! server busy with our rights: <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/>.
+//! uid: <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/>. What does not even
+//! say that it is for us is not asked about: strangers who send junk may not keep the API server busy with our rights.
 
 use std::{collections::BTreeMap, sync::Arc};
 
