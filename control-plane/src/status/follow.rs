@@ -80,16 +80,7 @@ pub async fn follow(
     (statuses, own): (watch::Sender<Report>, watch::Sender<Arc<Tellings>>),
     sources: Sources,
 ) {
-    let mut follower = Follower {
-        sources,
-        tally: Tally::default(),
-        known: BTreeMap::new(),
-        told: BTreeMap::new(),
-        untold: BTreeSet::new(),
-        change: None,
-        next: Instant::now() + FIRST,
-        gathers: Some(Instant::now() + COME_BACK),
-    };
+    let mut follower = Follower::new(sources, Instant::now());
     let mut documents = Documents::default();
     loop {
         tokio::select! {
@@ -147,6 +138,19 @@ struct Follower {
 }
 
 impl Follower {
+    fn new(sources: Sources, now: Instant) -> Self {
+        Self {
+            sources,
+            tally: Tally::default(),
+            known: BTreeMap::new(),
+            told: BTreeMap::new(),
+            untold: BTreeSet::new(),
+            change: None,
+            next: now + FIRST,
+            gathers: Some(now + COME_BACK),
+        }
+    }
+
     fn changed(&mut self, now: Instant) {
         // What is waited for already has not become younger.
         let since = self.change.map_or(now, |(since, _)| since);

@@ -43,16 +43,18 @@ fn follower() -> Follower {
         metrics: Arc::default(),
         others: Others::default(),
     };
-    Follower {
-        sources,
-        tally: Tally::default(),
-        known: BTreeMap::new(),
-        told: BTreeMap::new(),
-        untold: BTreeSet::new(),
-        change: None,
-        next: Instant::now(),
-        gathers: None,
-    }
+    Follower::new(sources, Instant::now())
+}
+
+/// Two proxies have `split()`, and an edit of it is on its way to them.
+fn edited() -> Follower {
+    let (mut follower, split) = (follower(), split());
+    follower.taken(&split, "2", "2");
+    follower.settle(Instant::now());
+    assert_eq!(follower.says(&split, ("a", 1)), (2, 2, 1));
+    follower.changed(Instant::now());
+    follower.taken(&split, "2", "3");
+    follower
 }
 
 impl Follower {
@@ -110,12 +112,7 @@ async fn of_a_new_object_it_is_said_at_once_how_far_it_is() {
 
 #[tokio::test]
 async fn an_edit_that_is_on_its_way_leaves_what_was_said_of_the_edition_before() {
-    let (mut follower, split) = (follower(), split());
-    follower.taken(&split, "2", "2");
-    follower.settle(Instant::now());
-    assert_eq!(follower.says(&split, ("a", 1)), (2, 2, 1));
-    follower.changed(Instant::now());
-    follower.taken(&split, "2", "3");
+    let (mut follower, split) = (edited(), split());
     assert_eq!(follower.says(&split, ("a", 2)), (2, 2, 1));
     follower.settle(Instant::now());
     assert_eq!(follower.says(&split, ("a", 2)), (2, 2, 1));
@@ -126,12 +123,7 @@ async fn an_edit_that_is_on_its_way_leaves_what_was_said_of_the_edition_before()
 
 #[tokio::test]
 async fn what_takes_the_place_of_a_deleted_object_is_new() {
-    let (mut follower, split) = (follower(), split());
-    follower.taken(&split, "2", "2");
-    follower.settle(Instant::now());
-    assert_eq!(follower.says(&split, ("a", 1)), (2, 2, 1));
-    follower.changed(Instant::now());
-    follower.taken(&split, "2", "3");
+    let (mut follower, split) = (edited(), split());
     // Its generation is that of the one before.
     assert_eq!(follower.says(&split, ("b", 1)), (0, 2, 1));
     // The same, where its end was seen.
