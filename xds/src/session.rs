@@ -275,6 +275,11 @@ impl Session {
         self.kinds.values().filter(|conversation| conversation.in_flight.is_some()).count()
     }
 
+    /// The nonce of the response of a kind that the client has not answered.
+    fn in_flight(&self, kind: Kind) -> Option<&String> {
+        Some(&self.kinds.get(&kind)?.in_flight.as_ref()?.nonce)
+    }
+
     /// What is published under a name may have changed; under the wildcard's: all of it is known.
     pub fn changed(&mut self, kind: Kind, name: &str) {
         let Some(conversation) = self.kinds.get_mut(&kind) else {

@@ -7,11 +7,12 @@
 //! clients drop it with the listener or cluster that names it). Reference:
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>, "Basic Protocol Overview".
 //!
-//! A request whose nonce is not that of the last response answers nothing: it was sent before that
-//! response was read. Its names count all the same, because a client that dropped a resource and
-//! wants it again must be sent it again. On a new stream all is sent again, whatever
-//! version the client names: there is one version for a whole kind, which says nothing of a name
-//! that does not exist.
+//! A request that answers no response in flight is there for its names, and all that it names is
+//! sent again: a client that drops a resource and wants it again before it has got round to writing
+//! says both with one request, which names what the one before did (gRPC's C++ gives a resource up
+//! for missing that it asked for and is not sent within 15 s). On a new stream all is sent again,
+//! whatever version the client names: there is one version for a whole kind, which says nothing of
+//! a name that does not exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,14 +60,13 @@ pub struct StateSession {
     kinds: BTreeMap<Kind, Asked>,
 }
 
-/// What the last request of a kind said, and the last response.
+/// What the last request of a kind said.
 #[derive(Debug, Default)]
 struct Asked {
     begun: bool,
     /// It has only ever named nothing.
     all: bool,
     names: BTreeSet<String>,
-    nonce: Option<String>,
 }
 
 impl StateSession {
@@ -95,11 +95,16 @@ impl StateSession {
         if asked.all && WILDCARD_KINDS.contains(&request.kind) {
             names.insert(WILDCARD.to_owned());
         }
-        let answered = request.answer.filter(|a| asked.nonce.as_ref() == Some(&a.nonce));
+        let in_flight = self.session.in_flight(request.kind);
+        let answers = |answer: &Answer| in_flight == Some(&answer.nonce) || answer.error.is_some();
+        let subscribe = match request.answer.as_ref().is_some_and(answers) {
+            true => names.difference(&asked.names).cloned().collect(),
+            false => names.iter().cloned().collect(),
+        };
         let delta = Request {
-            subscribe: names.difference(&asked.names).cloned().collect(),
+            subscribe,
             unsubscribe: asked.names.difference(&names).cloned().collect(),
-            ..answer(request.kind, answered)
+            ..answer(request.kind, request.answer)
         };
         asked.names = names;
         self.session.request(delta)
@@ -136,7 +141,6 @@ impl StateSession {
                 debug_assert!(changes.is_ok(), "an acknowledgement breaks no rule: {changes:?}");
                 continue;
             }
-            self.kinds.entry(kind).or_default().nonce = Some(nonce.clone());
             let version = self.version(kind);
             return Some(StateResponse { kind, version, nonce, resources: response.resources });
         }

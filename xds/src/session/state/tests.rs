@@ -103,11 +103,34 @@ fn what_is_dropped_and_wanted_again_is_sent_again_even_by_requests_out_of_date()
     assert_eq!(names(&session.next_response(|_, _| present(1)).unwrap()), ["a"]);
 }
 
+#[test]
+fn dropped_and_wanted_again_within_one_request_is_sent_again() {
+    for kind in [Kind::Cluster, Kind::Endpoints] {
+        let mut session = StateSession::new("shop/cart-1");
+        session.request(request(kind, &["a"], None)).unwrap();
+        let first = session.next_response(|_, _| present(1)).unwrap();
+        let answered = Some((first.nonce.as_str(), None));
+        session.request(request(kind, &["a"], answered)).unwrap();
+        assert_eq!(
+            session.next_response(|_, _| present(1)),
+            None,
+            "{kind:?}: an ACK gets no response"
+        );
+        session.request(request(kind, &["a"], answered)).unwrap();
+        let second = session.next_response(|_, _| present(1)).expect("the same words, but no ACK");
+        assert_eq!(names(&second), ["a"], "{kind:?}");
+        session.request(request(kind, &["a"], Some((&second.nonce, None)))).unwrap();
+        assert_eq!(session.next_response(|_, _| present(1)), None, "{kind:?}: they come to an end");
+    }
+}
+
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]
 enum Step {
     Want(BTreeSet<usize>),
+    /// The client drops all it has and wants it again, with one request.
+    Renew,
     Publish(usize, Option<u8>),
     Answer,
 }
@@ -115,6 +138,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         prop::collection::btree_set(0..NAMES.len(), 0..4).prop_map(Step::Want),
+        Just(Step::Renew),
         (0..NAMES.len(), prop::option::of(0..3_u8)).prop_map(|(n, v)| Step::Publish(n, v)),
         Just(Step::Answer),
     ]
@@ -165,6 +189,10 @@ proptest! {
                 Step::Want(wanted) => {
                     client.wanted = wanted.into_iter().map(|n| NAMES[n].to_owned()).collect();
                     client.has.retain(|name, _| client.wanted.contains(name));
+                    session.request(client.asks(kind)).unwrap();
+                }
+                Step::Renew => {
+                    client.has.clear();
                     session.request(client.asks(kind)).unwrap();
                 }
                 Step::Publish(n, content) => {
