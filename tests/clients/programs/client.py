@@ -1,7 +1,7 @@
 """A client of gRPC's C++ implementation, on channels that it keeps.
 
-GET /?target=…&method=…&calls=…&user=…&secure=1 answers with how often which answer came:
-{"v1 POD CALLER": 90, "UNAVAILABLE: …": 10}. It tries nothing twice.
+GET /?target=…&method=…&calls=…&user=…&secure=1&wait=0 answers with how often which answer came:
+{"v1 POD CALLER": 90, "UNAVAILABLE: …": 10}. It tries nothing twice; with wait=1 a call waits until there is a connection.
 """
 import json, threading
 from collections import Counter
@@ -23,12 +23,13 @@ def channel(target, secure):
         return channels[target, secure]
 
 
-def call(target, method="Greet", calls="1", user="", secure="1"):
+def call(target, method="Greet", calls="1", user="", secure="1", wait="0"):
     invoke = channel(target, secure == "1").unary_unary(f"/shop.Greeter/{method}")
     answers = Counter()
     for _ in range(int(calls)):
         try:
-            answers[invoke(b"", timeout=20, metadata=[("x-user", user)] if user else None).decode()] += 1
+            metadata = [("x-user", user)] if user else None
+            answers[invoke(b"", timeout=20, metadata=metadata, wait_for_ready=wait == "1").decode()] += 1
         except grpc.RpcError as error:
             answers[f"{error.code().name}: {error.details()}"] += 1
     return answers

@@ -15,8 +15,8 @@ function client(target, secure) {
   return clients.get(key);
 }
 
-function once(client, method, user) {
-  const metadata = new grpc.Metadata();
+function once(client, method, user, waitForReady) {
+  const metadata = new grpc.Metadata({ waitForReady });
   if (user) metadata.set('x-user', user);
   const same = (bytes) => bytes;
   return new Promise((done) => {
@@ -31,7 +31,7 @@ http.createServer(async (request, response) => {
   const to = client(told.get('target'), (told.get('secure') ?? '1') === '1');
   const answers = {};
   for (let i = 0; i < Number(told.get('calls') ?? 1); i++) {
-    const answer = await once(to, told.get('method') ?? 'Greet', told.get('user'));
+    const answer = await once(to, told.get('method') ?? 'Greet', told.get('user'), told.get('wait') === '1');
     answers[answer] = (answers[answer] ?? 0) + 1;
   }
   response.end(JSON.stringify(answers));
