@@ -21,13 +21,13 @@ use crate::{
     status = "PolicyStatus",
     namespaced,
     derive = "PartialEq",
-    doc = "AccessPolicy says who may connect to pods. With a selector it is about those pods of its namespace, without one about the whole namespace, and in `tulle-system` without one about the whole mesh. Pods that no policy is about let everybody in. Those that one is about let in only whom a rule of any of these policies lets in: a policy without rules is how a namespace, or the mesh, denies by default.",
+    doc = "AccessPolicy says who may connect to pods. With a selector it is about those pods of its namespace, without one about the whole namespace, and in the namespace of the control plane (`tulle-system`) without one about the whole mesh. Pods that no policy is about let everybody in. Those that one is about let in only whom a rule of any of these policies lets in: a policy without rules is how a namespace, or the mesh, denies by default.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AccessPolicySpec {
-    /// The pods of this namespace that it is about. Absent: all of them; in `tulle-system`: all pods
-    /// of the mesh.
+    /// The pods of this namespace that it is about. Absent: all of them; in the namespace
+    /// of the control plane: all pods of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<PodSelector>,
     /// `Enforce` (the default) refuses whom no rule lets in. `Audit` refuses nobody: it counts and

@@ -50,5 +50,5 @@ pub use validate::{Problem, Validate};
 pub const GROUP: &str = "tulle.dev";
 /// The version of all kinds.
 pub const VERSION: &str = "v1alpha1";
-/// The namespace of the mesh itself, and of policies that hold everywhere.
+/// The usual namespace of the mesh itself, and of policies that hold everywhere.
 pub const SYSTEM_NAMESPACE: &str = "tulle-system";

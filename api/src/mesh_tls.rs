@@ -25,13 +25,13 @@ use crate::{
     status = "PolicyStatus",
     namespaced,
     derive = "PartialEq",
-    doc = "MeshTLS says whether pods accept plaintext, and from which trust domains they accept peers. With a selector it holds for those pods of its namespace, without one for the whole namespace, and in `tulle-system` without one for the whole mesh. Field by field the most specific wins. Without any, pods are `Permissive`.",
+    doc = "MeshTLS says whether pods accept plaintext, and from which trust domains they accept peers. With a selector it holds for those pods of its namespace, without one for the whole namespace, and in the namespace of the control plane (`tulle-system`) without one for the whole mesh. Field by field the most specific wins. Without any, pods are `Permissive`.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshTlsSpec {
-    /// The pods of this namespace that it holds for. Absent: all of them; in `tulle-system`: all
-    /// pods of the mesh.
+    /// The pods of this namespace that it holds for. Absent: all of them; in the
+    /// namespace of the control plane: all pods of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<PodSelector>,
     /// `Strict` refuses whoever does not present a certificate of the mesh. `Permissive` also

@@ -6,6 +6,7 @@
 //! fields, too); a policy does not, because half a policy is another policy.
 
 mod access;
+mod closed;
 mod endpoint_slice;
 mod field;
 mod grant;
@@ -20,9 +21,13 @@ mod service;
 mod typed;
 
 use serde_json::Value;
+use tulle_api::SYSTEM_NAMESPACE;
 
-pub use self::field::{Field, Step};
 pub(crate) use self::route::lost;
+pub use self::{
+    closed::closed,
+    field::{Field, Step},
+};
 use crate::world::objects::{Kind, Name, Object, ObjectRef};
 
 /// What became of a value.
@@ -64,8 +69,14 @@ impl Fault {
     }
 }
 
-/// Converts one object. A kind that is none of ours is no fault and yields nothing.
+/// Converts one object of a mesh whose control plane is in the usual namespace.
 pub fn convert(value: &Value) -> Outcome {
+    convert_in(SYSTEM_NAMESPACE, value)
+}
+
+/// Converts one object. A kind that is none of ours is no fault and yields nothing. In the namespace `system`, the control
+/// plane's, policies without selector are about the whole mesh.
+pub fn convert_in(system: &str, value: &Value) -> Outcome {
     let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind_text) = (text("/apiVersion"), text("/kind"));
     let title = title(kind_text, text("/metadata/namespace"), text("/metadata/name"));
@@ -84,12 +95,18 @@ pub fn convert(value: &Value) -> Outcome {
         Err(fault) => return failed(fault),
     };
     let mut faults = Vec::new();
-    let object = object(kind, &name, value, &mut faults);
+    let object = object(system, kind, &name, value, &mut faults);
     let object = object.filter(|_| faults.iter().all(|fault| fault.applies));
     Outcome { title, reference: Some(ObjectRef { kind, name }), object, faults }
 }
 
-fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+fn object(
+    system: &str,
+    kind: Kind,
+    name: &Name,
+    value: &Value,
+    faults: &mut Vec<Fault>,
+) -> Option<Object> {
     match kind {
         Kind::Namespace => metadata::namespace(name, value, faults),
         Kind::ServiceAccount => metadata::service_account(name, value, faults),
@@ -103,8 +120,8 @@ fn object(kind: Kind, name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
         Kind::ReferenceGrant => grant::convert(name, value, faults),
         Kind::TrafficPolicy => policy::convert(name, value, faults),
         Kind::MeshConfig => mesh::config(name, value, faults),
-        Kind::MeshTls => mesh::tls(name, value, faults),
-        Kind::AccessPolicy => access::convert(name, value, faults),
+        Kind::MeshTls => mesh::tls(system, name, value, faults),
+        Kind::AccessPolicy => access::convert(system, name, value, faults),
         Kind::Node => metadata::node(name, value, faults),
     }
 }

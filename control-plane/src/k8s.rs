@@ -127,7 +127,7 @@ impl Cluster {
         noted: (Book, Bare),
         readiness: Readiness,
     ) -> std::io::Result<mpsc::Receiver<Batch>> {
-        source::start(&self.watching, noted, readiness)
+        source::start((&self.watching, &self.namespace), noted, readiness)
     }
 
     /// Follows the roots for as long as it is polled. Writes statuses, roots and the webhook's configuration for as long as

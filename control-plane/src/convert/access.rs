@@ -8,7 +8,12 @@ use tulle_api::{AccessMode, Peers};
 use super::{Fault, Name, mesh::scope, metadata::created, typed::read_ours};
 use crate::world::objects::{AccessPolicy, AccessRule, Caller, Object};
 
-pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+pub(super) fn convert(
+    system: &str,
+    name: &Name,
+    value: &Value,
+    faults: &mut Vec<Fault>,
+) -> Option<Object> {
     let policy: tulle_api::AccessPolicy = read_ours(value, faults)?;
     let rule = |rule: tulle_api::AccessRule| AccessRule {
         from: rule.from.into_iter().filter_map(|caller| self::caller(name, caller)).collect(),
@@ -17,7 +22,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     Some(Object::AccessPolicy(Arc::new(AccessPolicy {
         name: name.clone(),
         created: created(value),
-        scope: scope(name, policy.spec.selector),
+        scope: scope(system, name, policy.spec.selector),
         audit: policy.spec.mode == AccessMode::Audit,
         rules: policy.spec.rules.into_iter().map(rule).collect(),
     })))

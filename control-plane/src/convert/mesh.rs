@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tulle_api::{Dns, ExternalTraffic, Mode, PodSelector, SYSTEM_NAMESPACE};
+use tulle_api::{Dns, ExternalTraffic, Mode, PodSelector};
 
 use super::{Fault, Name, knobs, typed::read_ours};
 use crate::world::objects::{MeshConfig, MeshTls, MtlsMode, Object, Scope};
@@ -23,22 +23,27 @@ pub(super) fn config(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Opt
     })))
 }
 
-pub(super) fn tls(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+pub(super) fn tls(
+    system: &str,
+    name: &Name,
+    value: &Value,
+    faults: &mut Vec<Fault>,
+) -> Option<Object> {
     let tls: tulle_api::MeshTls = read_ours(value, faults)?;
     Some(Object::MeshTls(Arc::new(MeshTls {
         name: name.clone(),
-        scope: scope(name, tls.spec.selector),
+        scope: scope(system, name, tls.spec.selector),
         mode: tls.spec.mode.map(mode),
         ports: tls.spec.ports.iter().map(|port| (port.port, mode(port.mode))).collect(),
         trust_domains: tls.spec.trust_domains,
     })))
 }
 
-/// What a policy of this name and selector is about.
-pub(super) fn scope(name: &Name, selector: Option<PodSelector>) -> Scope {
+/// What a policy of this name and selector is about; `system` is the namespace whose policies are the mesh's.
+pub(super) fn scope(system: &str, name: &Name, selector: Option<PodSelector>) -> Scope {
     match selector {
         Some(selector) => Scope::Pods(selector.match_labels),
-        None if &*name.namespace == SYSTEM_NAMESPACE => Scope::Mesh,
+        None if &*name.namespace == system => Scope::Mesh,
         None => Scope::Namespace,
     }
 }

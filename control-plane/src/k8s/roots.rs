@@ -8,7 +8,10 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, interval_at},
+};
 
 use super::{MANAGER, Pause, not_found};
 use crate::{ca::root::Root, output::Report};
@@ -28,6 +31,7 @@ pub(super) async fn write(
 ) {
     let mut written: BTreeMap<String, String> = BTreeMap::new();
     let mut pause = Pause::default();
+    let mut again = interval_at(Instant::now() + AGAIN, AGAIN);
     while reports.wait_for(|report| report.complete).await.is_ok() {
         if leads.wait_for(|leads| *leads).await.is_err() {
             return;
@@ -59,7 +63,7 @@ pub(super) async fn write(
             changed = reports.changed() => if changed.is_err() { return },
             changed = root.changed() => if changed.is_err() { return },
             () = pause.wait(), if failed => {}
-            () = sleep(AGAIN) => written.clear(),
+            _at = again.tick() => written.clear(),
         }
     }
 }

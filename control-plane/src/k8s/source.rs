@@ -36,7 +36,7 @@ const QUEUE: usize = 1024;
 
 /// Starts the watches. The first batch comes when every kind has been listed.
 pub(super) fn start(
-    client: &Client,
+    (client, namespace): (&Client, &str),
     (book, bare): (Book, Bare),
     readiness: Readiness,
 ) -> std::io::Result<mpsc::Receiver<Batch>> {
@@ -46,9 +46,10 @@ pub(super) fn start(
         let (client, changes) = (client.clone(), send_change.clone());
         tokio::spawn(watch::follow(client, watched, changes, readiness.clone()));
     }
+    let objects = Objects::new(namespace.to_owned(), book, bare);
     thread::Builder::new()
         .name("kubernetes".to_owned())
-        .spawn(move || run(changes, &batches, Objects::new(book, bare)))?;
+        .spawn(move || run(changes, &batches, objects))?;
     Ok(receiver)
 }
 
@@ -75,10 +76,14 @@ fn run(mut changes: mpsc::Receiver<Change>, batches: &mpsc::Sender<Batch>, mut o
 
 /// Everything that the server has, as far as it is in force. Pure but for the book.
 struct Objects {
+    /// The control plane's namespace.
+    system: String,
     book: Book,
     pods: Pods,
     /// What was told of each object: what says nothing new is no event.
     in_force: HashMap<ObjectRef, Object>,
+    /// Those of them that stand in for what cannot be read.
+    closed: BTreeSet<ObjectRef>,
     editions: HashMap<ObjectRef, Edition>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// Whether there is something to tell.
@@ -86,11 +91,13 @@ struct Objects {
 }
 
 impl Objects {
-    fn new(book: Book, bare: Bare) -> Self {
+    fn new(system: String, book: Book, bare: Bare) -> Self {
         Self {
+            system,
             book,
             pods: Pods::new(bare),
             in_force: HashMap::new(),
+            closed: BTreeSet::new(),
             editions: HashMap::new(),
             problems: BTreeMap::new(),
             // The first batch is one even if it is empty: then there is nothing.
@@ -101,16 +108,17 @@ impl Objects {
     fn take(&mut self, change: Change, batch: &mut Batch) {
         match change {
             Change::Set(value) => {
-                let outcome = convert::convert(&value);
+                let outcome = convert::convert_in(&self.system, &value);
                 self.set(&value, outcome, batch);
             }
             Change::Gone(value) => {
-                if let Some(reference) = convert::convert(&value).reference {
+                if let Some(reference) = convert::convert_in(&self.system, &value).reference {
                     self.remove(&reference, batch);
                 }
             }
             Change::All(watched, values) => {
-                let outcomes = parallel::map(&values, convert::convert);
+                let outcomes =
+                    parallel::map(&values, |value| convert::convert_in(&self.system, value));
                 let mut there = BTreeSet::new();
                 for (value, outcome) in values.iter().zip(outcomes) {
                     there.extend(outcome.reference.clone());
@@ -145,9 +153,17 @@ impl Objects {
             }
         }
         self.pods.set(&reference, value);
-        self.blame(&reference, &outcome);
         // What does not apply changes nothing: what the object said before is still in force.
-        let Some(object) = outcome.object else {
+        let good = self.in_force.contains_key(&reference) && !self.closed.contains(&reference);
+        let unknown = outcome.object.is_none() && !good;
+        let closed = unknown.then(|| convert::closed(&self.system, &reference, value)).flatten();
+        match closed {
+            Some(_) => self.closed.insert(reference.clone()),
+            None => self.closed.remove(&reference),
+        };
+        let (closed, said) = closed.unzip();
+        self.blame(&reference, &outcome, said);
+        let Some(object) = outcome.object.or(closed) else {
             return;
         };
         if self.in_force.get(&reference) != Some(&object) {
@@ -161,6 +177,7 @@ impl Objects {
         self.book.set(reference, None);
         self.pods.remove(reference);
         self.editions.remove(reference);
+        self.closed.remove(reference);
         self.news |= self.problems.remove(reference).is_some();
         if self.in_force.remove(reference).is_some() {
             batch.events.push(Event::Delete(reference.clone()));
@@ -169,8 +186,8 @@ impl Objects {
     }
 
     /// Notes what is wrong with an object. What applies of one of Kubernetes' own kinds has been accepted by the API
-    /// server: a field of it that is new to us is nobody's mistake.
-    fn blame(&mut self, reference: &ObjectRef, outcome: &Outcome) {
+    /// server: a field of it that is new to us is nobody's mistake. `means` is added to each.
+    fn blame(&mut self, reference: &ObjectRef, outcome: &Outcome, means: Option<&str>) {
         let faults = outcome.faults.iter();
         let problems: Vec<_> = faults
             .filter(|fault| reference.kind.has_status() || !fault.applies)
@@ -180,7 +197,11 @@ impl Objects {
                 document: None,
                 object: outcome.title.clone(),
                 field: fault.field.to_string(),
-                reason: fault.reason.clone(),
+                reason: [Some(fault.reason.as_str()), means]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join("; "),
                 effect: if fault.applies { Effect::Applied } else { Effect::Rejected },
                 about: Some(reference.clone()),
             })
@@ -243,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_list_takes_the_place_of_the_one_before() {
-        let mut objects = Objects::new(Book::default(), Bare::default());
+        let mut objects = Objects::new("mesh".to_owned(), Book::default(), Bare::default());
         let all = |names: &[(&str, &str)]| {
             let values = names.iter().map(|(name, label)| namespace(name, label)).collect();
             Change::All(watched(Kind::Namespace), values)
@@ -261,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_what_it_said_before_stays() {
-        let mut objects = Objects::new(Book::default(), Bare::default());
+        let mut objects = Objects::new("mesh".to_owned(), Book::default(), Bare::default());
         let set = |value| Change::Set(Box::new(value));
         let (events, batch) = said(&mut objects, set(config(1, json!({"dns": "PassOn"}))));
         assert_eq!(events, ["+default"]);
@@ -286,5 +307,80 @@ mod tests {
         let mut batch = Batch::default();
         assert!(objects.tell(&mut batch));
         assert_eq!(batch.problems, []);
+    }
+
+    #[test]
+    fn a_policy_that_was_never_read_is_closed_and_one_that_was_keeps_what_it_said() {
+        let mut objects = Objects::new("mesh".to_owned(), Book::default(), Bare::default());
+        let policy = |kind: &str, namespace: &str, spec: Value| {
+            let metadata =
+                json!({"name": "p", "namespace": namespace, "uid": "u", "generation": 1});
+            json!({
+                "apiVersion": "tulle.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec,
+            })
+        };
+        let mut take = |change: fn(Box<Value>) -> Change, value| {
+            let mut batch = Batch::default();
+            objects.take(change(Box::new(value)), &mut batch);
+            objects.tell(&mut batch);
+            let said = batch.problems.first().map(ToString::to_string).unwrap_or_default();
+            (batch.events.pop().map(|event| format!("{event:?}")).unwrap_or_default(), said)
+        };
+        for (kind, namespace, spec, stands, means) in [
+            (
+                "AccessPolicy",
+                "shop",
+                json!({"new": 1}),
+                "scope: Namespace, audit: false, rules: []",
+                "nobody in",
+            ),
+            (
+                "AccessPolicy",
+                "mesh",
+                json!({"new": 1}),
+                "scope: Mesh, audit: false, rules: []",
+                "nobody in",
+            ),
+            (
+                "AccessPolicy",
+                "a",
+                json!({"new": 1, "mode": "Audit"}),
+                "audit: true, rules: []",
+                "nobody in",
+            ),
+            (
+                "MeshTLS",
+                "shop",
+                json!({"selector": {"matchLabels": {"app": "x"}}, "mode": "Loose"}),
+                "scope: Pods({\"app\": \"x\"}), mode: Some(Strict)",
+                "it means Strict",
+            ),
+            (
+                "MeshTLS",
+                "mesh",
+                json!({"selector": {"new": 1}}),
+                "scope: Namespace, mode: Some(Strict)",
+                "Strict",
+            ),
+        ] {
+            let (event, said) = take(Change::Set, policy(kind, namespace, spec.clone()));
+            assert!(event.contains(stands), "{kind} {namespace}: {event}");
+            assert!(said.contains(means), "{kind} {namespace}: {said}");
+            // The same once more is no news; and it opens as soon as it can be read.
+            assert_eq!(
+                take(Change::Set, policy(kind, namespace, spec.clone())),
+                Default::default()
+            );
+            let good = match kind {
+                "MeshTLS" => json!({"mode": "Permissive"}),
+                _ => json!({"rules": [{"from": [{"peers": "All"}]}]}),
+            };
+            let (event, said) = take(Change::Set, policy(kind, namespace, good.clone()));
+            assert!(!event.is_empty() && said.is_empty(), "{event} {said}");
+            // What was read once stays.
+            let (event, said) = take(Change::Set, policy(kind, namespace, spec));
+            assert!(event.is_empty() && !said.contains("as long as"), "{event} {said}");
+            take(Change::Gone, policy(kind, namespace, good));
+        }
     }
 }
