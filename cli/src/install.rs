@@ -385,6 +385,12 @@ async fn bring(
     }
     writeln!(out, "waiting until the control plane serves")?;
     Box::pin(rollout::wait(client, name, how.timeout)).await?;
+    for pod in Box::pin(rollout::ended(client, name, how.timeout)).await? {
+        writeln!(
+            out,
+            "note: pod {pod} of before is still ending; it may yet answer the API server as it was told before"
+        )?;
+    }
     writeln!(out, "the control plane serves")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client,
     api::ListParams,
-    runtime::wait::{Condition, await_condition},
+    runtime::wait::{Condition, await_condition, conditions::is_deleted},
 };
 use tulle_api::Duration;
 
@@ -41,17 +41,51 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
     })
 }
 
-/// What Kubernetes says of the control plane's pods, a line for each reason.
-async fn reasons(client: &Client, namespace: &str) -> Result<String, Error> {
+/// Until no pod that a rollout took away is there any more: one may still answer the API server, as it was told before.
+/// Returns those that stay for longer than `limit`, on a node that is lost for instance.
+pub(super) async fn ended(
+    client: &Client,
+    namespace: &str,
+    limit: Duration,
+) -> Result<Vec<String>, Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let ending = pods(client, namespace).await?.into_iter().map(|pod| pod.metadata);
+    let ending = ending.filter(|metadata| metadata.deletion_timestamp.is_some());
+    let ending: Vec<_> = ending.filter_map(|metadata| metadata.name.zip(metadata.uid)).collect();
+    let gone = async {
+        for (name, uid) in &ending {
+            Box::pin(await_condition(api.clone(), name, is_deleted(uid))).await?;
+        }
+        Ok::<_, kube::runtime::wait::Error>(())
+    };
+    match tokio::time::timeout(limit.get(), gone).await {
+        Ok(Ok(())) => Ok(Vec::new()),
+        Ok(Err(error)) => Err(Error::Waiting(error.to_string())),
+        Err(_elapsed) => {
+            let there = pods(client, namespace).await?.into_iter().filter_map(|p| p.metadata.uid);
+            let there: Vec<_> = there.collect();
+            let left = ending.into_iter().filter(|(_, uid)| there.contains(uid));
+            Ok(left.map(|(name, _)| name).collect())
+        }
+    }
+}
+
+/// The control plane's pods, also those that are ending.
+async fn pods(client: &Client, namespace: &str) -> Result<Vec<Pod>, Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={NAME}"));
-    let pods = pods.list(&ours).await.map_err(refused("the control plane's pods"))?;
+    Ok(pods.list(&ours).await.map_err(refused("the control plane's pods"))?.items)
+}
+
+/// What Kubernetes says of the control plane's pods, a line for each reason.
+async fn reasons(client: &Client, namespace: &str) -> Result<String, Error> {
+    let pods = pods(client, namespace).await?;
     let of = |pod: &Pod| {
         let name = pod.metadata.name.clone().unwrap_or_default();
         of_pod(pod).into_iter().map(move |reason| format!("  pod {name}: {reason}"))
     };
-    let mut lines: Vec<String> = pods.items.iter().flat_map(of).collect();
-    if pods.items.is_empty() {
+    let mut lines: Vec<String> = pods.iter().flat_map(of).collect();
+    if pods.is_empty() {
         lines.push(format!(
             "  it has no pod: kubectl -n {namespace} describe replicaset -l app.kubernetes.io/name={NAME}"
         ));
