@@ -296,7 +296,10 @@ pub fn plan(
     Ok(Plan::Inject(Box::new(Additions {
         annotations,
         init_containers: match envoy {
-            true => vec![redirect, envoy::agent(proxy.clone()), envoy::proxy(proxy)],
+            true => {
+                let envoy = envoy::proxy(proxy.clone(), &settings.envoy_image);
+                vec![redirect, envoy::agent(proxy), envoy]
+            }
             false => vec![redirect, proxy],
         },
         volumes: sidecar::volumes(),

@@ -102,6 +102,33 @@ check "internalTrafficPolicy Local: the endpoint on the own node, and no other" 
 says "… none there: none" 503 get -o /dev/null -w '%{http_code}' http://away:8080/
 check "hints for zones: the endpoint for the node's zone" eventually 20 only zonal "$b"
 
+# --- how long a pod's end is waited for
+kubectl apply -f "$KT/mesh/draining.yaml" >/dev/null
+check "a pod that says how long is ready" k wait --for=condition=Ready pod/draining --timeout=60s
+get -m 30 http://draining:8080/cgi-bin/slow >/dev/null 2>&1 & asking=$!
+check "a request is open" eventually 20 k exec draining -c server -- test -e /tmp/asked
+begun=$SECONDS; k delete pod draining >/dev/null; took=$((SECONDS - begun)); wait $asking || true
+check "it ends after so long, and not after a third of its grace period: $took s" test "$took" -ge 3 -a "$took" -lt 10
+
+# --- stock Envoy in the sidecar's place: the same program as in its own image, on this machine's libraries
+deploy/samples/bookstore/programs
+envoy=$(realpath "${XDG_CACHE_HOME:-$HOME/.cache}/tulle/programs/bin/envoy")
+deploy/images/collect "$W/envoy" "$envoy"; mkdir -p "$W/envoy/usr/bin"; ln -s "$envoy" "$W/envoy/usr/bin/envoy"
+python3 deploy/images/pack.py "$W/envoy.tar" registry.local/envoy:1 "$W/envoy" --entry '["envoy"]'
+load_images "$W/envoy.tar" >/dev/null; rm -rf "$W/envoy" "$W/envoy.tar"
+kubectl apply -f "$KT/mesh/envoy.yaml" >/dev/null
+check "pods behind stock Envoy are ready" k wait --for=condition=Ready pod/enveloped pod/asking --timeout=60s
+check "a request goes from our sidecar to Envoy" eventually 20 contains hello-from-behind-envoy get http://enveloped:8080/index.html
+enveloped() { log client | has '"host":"enveloped:8080"' spiffe://cluster.local/ns/shop/sa/server; }
+check "… over mTLS" eventually 5 enveloped
+asking() { k exec asking -c client -- curl -sSf -m 5 "$@"; }
+check "and from Envoy to our sidecar" eventually 20 contains hello-from-server asking http://server:8080/index.html
+asked() { k logs -l app=server -c tulle-proxy --tail=100 | has '"/index.html"' '"peer_pod":"shop/asking"'; }
+check "… over mTLS" eventually 5 asked
+refuses "Strict holds at Envoy, too" "curl: (" kubectl -n outside exec stranger -- curl -sSf -m 5 http://enveloped.shop:8080/index.html
+says "tulle proxy status has both" 2 sh -c "$PROGRAMS/tulle proxy status | grep -cE '^shop/(asking|enveloped) '"
+k delete -f "$KT/mesh/envoy.yaml" --timeout=60s >/dev/null
+
 # --- opaque connections
 kubectl apply -f "$KT/mesh/tcp.yaml" >/dev/null
 check "opaque connections go where a TCPRoute says" eventually 20 contains hello-from-server get http://opaque:9000/index.html

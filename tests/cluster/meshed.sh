@@ -30,7 +30,7 @@ values() {
   local ranges=
   [ -z "$OWN" ] || ranges=$(NAME=$NAME; . "$KT/lib.sh"; net; echo "$SVC, $POD.0.0/16")
   cat > "$W/values.yaml" <<Y
-image: {registry: registry.local, tag: dev, pullPolicy: Never}
+image: {registry: registry.local, tag: dev, pullPolicy: Never, envoy: 'registry.local/envoy:1'}
 controlPlane: {replicas: ${REPLICAS:-1}, resources: {requests: {cpu: 10m}}}
 meshRanges: [$ranges]
 Y

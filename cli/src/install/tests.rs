@@ -60,7 +60,7 @@ fn the_control_plane_reads_what_is_installed_for_it() {
 /// Values that reach every part of the templates.
 const TABLE: [&str; 9] = [
     "{}",
-    "{image: {registry: registry.example.org/a/b/, tag: '1.2', pullPolicy: Always, pullSecrets: [one, two]}}",
+    "{image: {registry: registry.example.org/a/b/, tag: '1.2', pullPolicy: Always, envoy: 'e.example.org/envoy:1', pullSecrets: [one, two]}}",
     "{image: {digests: {controlPlane: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', \
       redirect: 'sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'}}}",
     "{trustDomain: example.org, clusterDomain: k8s.example.org, meshRanges: [10.96.0.0/12, 'fd00::/8']}",

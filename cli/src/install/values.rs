@@ -63,6 +63,8 @@ pub(super) struct Image {
     pub(super) tag: String,
     /// Digests, as `sha256:…`: each takes the place of the tag.
     pub(super) digests: Digests,
+    /// Image of stock Envoy, for pods whose data plane it is; nobody else fetches it.
+    pub(super) envoy: String,
     /// When nodes fetch them.
     pub(super) pull_policy: PullPolicy,
     /// Names of Secrets for the registry, in the control plane's namespace, and in `kube-system` for
@@ -151,6 +153,7 @@ impl Default for Values {
                 registry: "tulle".to_owned(),
                 tag: String::new(),
                 digests: Digests::default(),
+                envoy: injection.envoy_image,
                 pull_policy: PullPolicy::IfNotPresent,
                 pull_secrets: Vec::new(),
             },
@@ -218,6 +221,7 @@ impl Values {
         Injection {
             proxy_image: self.image("proxy", &self.image.digests.proxy),
             redirect_image: self.image("redirect", &self.image.digests.redirect),
+            envoy_image: self.image.envoy.clone(),
             image_pull_policy: Some(self.image.pull_policy),
             control_plane: format!("tulle-control-plane.{namespace}.svc:15010"),
             log_level,

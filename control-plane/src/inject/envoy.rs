@@ -29,7 +29,7 @@ pub(super) fn agent(sidecar: Container) -> Container {
 }
 
 /// Envoy, where `sidecar` would be.
-pub(super) fn proxy(sidecar: Container) -> Container {
+pub(super) fn proxy(sidecar: Container, image: &str) -> Container {
     let arguments = [
         "-c",
         &bootstrap(),
@@ -53,6 +53,7 @@ pub(super) fn proxy(sidecar: Container) -> Container {
         probe
     };
     Container {
+        image: Some(image.to_owned()),
         command: Some(vec!["envoy".to_owned()]),
         args: Some(arguments.map(ToOwned::to_owned).into()),
         env: None,

@@ -22,7 +22,9 @@ pub struct Settings {
     pub proxy_image: String,
     /// Image of the init container; it has nft and iptables.
     pub redirect_image: String,
-    /// `imagePullPolicy` of both; `None` leaves Kubernetes' default.
+    /// Image of stock Envoy, where it is the sidecar: with `envoy` on its `PATH`.
+    pub envoy_image: String,
+    /// `imagePullPolicy` of all; `None` leaves Kubernetes' default.
     pub image_pull_policy: Option<String>,
     /// `host:port` of the control plane, as pods resolve it.
     pub control_plane: String,
@@ -76,6 +78,8 @@ impl Default for Settings {
 /// Where images come from unless an installation says otherwise.
 const REGISTRY: &str = "tulle";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Stock Envoy, of the version that is tested.
+const ENVOY: &str = "docker.io/envoyproxy/envoy:distroless-v1.40.0";
 
 fn image(registry: &str, name: &str, tag: &str) -> String {
     format!("{registry}/{name}:{tag}")
@@ -103,7 +107,9 @@ pub struct Injection {
     pub proxy_image: String,
     /// Image of the init container that redirects traffic.
     pub redirect_image: String,
-    /// When nodes fetch both; Kubernetes' own rule where it is not set.
+    /// Image of stock Envoy, where it is the sidecar.
+    pub envoy_image: String,
+    /// When nodes fetch them; Kubernetes' own rule where it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
     /// `host:port` of the control plane, as pods resolve it.
@@ -219,6 +225,7 @@ impl Default for Injection {
         Self {
             proxy_image: image(REGISTRY, PROXY, VERSION),
             redirect_image: image(REGISTRY, REDIRECT, VERSION),
+            envoy_image: ENVOY.to_owned(),
             image_pull_policy: None,
             control_plane: "tulle-control-plane.tulle-system.svc:15010".to_owned(),
             log_level: LogLevel::Info,
@@ -293,9 +300,11 @@ impl Injection {
     /// # Errors
     /// As text, for whoever wrote it.
     pub fn check(&self) -> Result<(), String> {
-        for (field, image) in
-            [("proxyImage", &self.proxy_image), ("redirectImage", &self.redirect_image)]
-        {
+        for (field, image) in [
+            ("proxyImage", &self.proxy_image),
+            ("redirectImage", &self.redirect_image),
+            ("envoyImage", &self.envoy_image),
+        ] {
             if image.is_empty() || image.contains(char::is_whitespace) {
                 return Err(format!("{field}: {image:?} is no image; write REGISTRY/NAME:TAG"));
             }
@@ -316,6 +325,7 @@ impl Injection {
             version: VERSION.to_owned(),
             proxy_image: self.proxy_image.clone(),
             redirect_image: self.redirect_image.clone(),
+            envoy_image: self.envoy_image.clone(),
             image_pull_policy: self.image_pull_policy.map(|policy| policy.as_str().to_owned()),
             control_plane: self.control_plane.clone(),
             log_level: self.log_level.as_str().to_owned(),
@@ -385,7 +395,7 @@ mod tests {
 
     #[test]
     fn settings_are_what_the_file_says() {
-        let text = "{proxyImage: r/p:1, redirectImage: r/r:1, imagePullPolicy: Always, dns: true,
+        let text = "{proxyImage: r/p:1, redirectImage: r/r:1, envoyImage: 'e:1', imagePullPolicy: Always, dns: true,
             controlPlane: 'c:1', logLevel: debug, accessLogSample: 7, dataPlane: envoy, cni: true,
             proxyResources: {requests: {cpu: 1m}}, redirectResources: {limits: {memory: 1Mi}}}";
         let settings = parse(text).expect("good").settings();
@@ -393,6 +403,7 @@ mod tests {
             version: VERSION.to_owned(),
             proxy_image: "r/p:1".to_owned(),
             redirect_image: "r/r:1".to_owned(),
+            envoy_image: "e:1".to_owned(),
             image_pull_policy: Some("Always".to_owned()),
             control_plane: "c:1".to_owned(),
             log_level: "debug".to_owned(),
@@ -420,6 +431,7 @@ mod tests {
             ("controlPlane: mesh", "controlPlane: \"mesh\" is not HOST:PORT"),
             ("controlPlane: 'mesh:70000'", "is not HOST:PORT"),
             ("proxyImage: ''", "proxyImage: \"\" is no image"),
+            ("envoyImage: 'a b'", "envoyImage: \"a b\" is no image"),
             ("accessLogSample: 0", "accessLogSample: it must be 1 or more"),
             ("dns: 'on'", "dns: invalid type"),
             ("proxyResources: {request: {}}", "proxyResources: unknown field `request`"),

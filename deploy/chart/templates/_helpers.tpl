@@ -37,6 +37,7 @@ labels:
 {{- $where := dict
   "proxyImage" (include "tulle.image" (dict "root" . "name" "proxy" "digest" .Values.image.digests.proxy))
   "redirectImage" (include "tulle.image" (dict "root" . "name" "redirect" "digest" .Values.image.digests.redirect))
+  "envoyImage" .Values.image.envoy
   "imagePullPolicy" .Values.image.pullPolicy
   "cni" .Values.cni.enabled
   "controlPlane" (printf "tulle-control-plane.%s.svc:15010" .Release.Namespace) -}}
