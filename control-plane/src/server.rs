@@ -65,7 +65,7 @@ pub fn tls(
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    for trusted in root.trusted() {
+    for trusted in root.trusted_here() {
         roots.add(trusted.clone())?;
     }
     let verifier =

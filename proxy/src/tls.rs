@@ -19,6 +19,7 @@ pub mod client;
 pub mod control_plane;
 pub mod enroll;
 pub mod expiry;
+mod roots;
 pub mod server;
 pub mod unverified;
 mod verify;

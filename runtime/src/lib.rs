@@ -6,7 +6,7 @@
 //! http     the small admin server         signal   when it is told to end
 //! room     how many connections, of whom  socket   Unix sockets for us alone
 //! pages    what of its code it holds
-//! seldom   what strangers can make it say
+//! seldom   what strangers can make it say  vouch   whose identities a root makes
 //! ```
 
 pub mod drain;
@@ -19,3 +19,4 @@ pub mod room;
 pub mod seldom;
 pub mod signal;
 pub mod socket;
+pub mod vouch;

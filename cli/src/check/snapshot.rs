@@ -139,6 +139,14 @@ impl Snapshot {
         self.all("namespaces").iter().find(|namespace| name(namespace) == wanted)
     }
 
+    /// The mesh's, as its control plane is told.
+    fn trust_domain(&self) -> &str {
+        let containers = self.one("deployment").map(|d| list(d, "/spec/template/spec/containers"));
+        let args = containers.unwrap_or_default().iter().flat_map(|c| list(c, "/args"));
+        let mut args = args.filter_map(Value::as_str);
+        args.find_map(|arg| arg.strip_prefix("--trust-domain=")).unwrap_or("cluster.local")
+    }
+
     /// The mesh's root, from its Secret; `None` if that is not there or may not be read.
     pub(super) fn root(&self) -> Option<Result<Root, String>> {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -155,7 +163,7 @@ impl Snapshot {
                 key: part("tls.key")?,
                 roots: part("ca.crt")?,
             };
-            Root::from_pem(&material).map_err(|error| error.to_string())
+            Root::from_pem(&material, self.trust_domain()).map_err(|error| error.to_string())
         };
         Some(read())
     }

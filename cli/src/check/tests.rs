@@ -59,7 +59,7 @@ fn make_healthy() -> Snapshot {
         "tls.crt": encoded(&root.certificates), "tls.key": encoded(&root.key), "ca.crt": encoded(&root.roots),
     }});
     let pem = root.roots.clone();
-    let root = Root::from_pem(&root).expect("it is one");
+    let root = Root::from_pem(&root, "cluster.local").expect("it is one");
     let injection = Injection::default();
     let webhooks = k8s::webhook_configuration("tulle-system", &root, &injection.webhook);
     let sidecar =

@@ -10,10 +10,11 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::{Duration, OffsetDateTime};
+use tulle_runtime::vouch::{trust_domains, vouches_for};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::issue::random_serial;
@@ -26,6 +27,8 @@ const BACKDATE: Duration = Duration::minutes(6);
 
 /// Who signs, and all roots that are trusted.
 pub struct Root {
+    /// Of whose identities it is.
+    trust_domain: Arc<str>,
     signer: Arc<Signer>,
     trusted: Vec<CertificateDer<'static>>,
     issues: bool,
@@ -86,7 +89,7 @@ impl Root {
     pub fn load_or_make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
         let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
         match (certificate.exists(), key.exists()) {
-            (true, true) => Self::load(&certificate, &key),
+            (true, true) => Self::load(&certificate, &key, trust_domain),
             (false, false) => Self::make(directory, trust_domain),
             (true, false) => Err(invalid(
                 &key,
@@ -121,7 +124,8 @@ impl Root {
 
     /// Who signs here, where `trusted` is what is trusted.
     pub(super) fn trusting(&self, trusted: Vec<CertificateDer<'static>>, issues: bool) -> Self {
-        Self { signer: Arc::clone(&self.signer), trusted, issues }
+        let (trust_domain, signer) = (Arc::clone(&self.trust_domain), Arc::clone(&self.signer));
+        Self { trust_domain, signer, trusted, issues }
     }
 
     /// Whether nothing is different for anybody.
@@ -140,6 +144,17 @@ impl Root {
     /// Every root that is trusted.
     pub fn trusted(&self) -> &[CertificateDer<'static>] {
         &self.trusted
+    }
+
+    /// The roots that vouch for identities of our own trust domain: by these the parts of the control plane and its
+    /// clients know each other.
+    pub fn trusted_here(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.trusted.iter().filter(|root| vouches_for(root, &self.trust_domain))
+    }
+
+    /// Of whose identities it is.
+    pub fn trust_domain(&self) -> &str {
+        &self.trust_domain
     }
 
     /// Every root that is trusted, as PEM.
@@ -165,6 +180,9 @@ impl Root {
         // Leaves only: whoever gets hold of a certificate of ours cannot sign with it.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // Where it is trusted for the sake of our domain it is no root of another one.
+        params.subject_alt_names =
+            vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
         let certificate = pem("CERTIFICATE", params.self_signed(&key)?.der());
         Ok(Material {
             roots: certificate.clone(),
@@ -173,11 +191,11 @@ impl Root {
         })
     }
 
-    /// Reads what is in the form of a Secret.
+    /// Reads what is in the form of a Secret, for identities of `trust_domain`.
     ///
     /// # Errors
-    /// If it cannot be read, does not belong together, or cannot sign now.
-    pub fn from_pem(material: &Material) -> Result<Self, BadMaterial> {
+    /// If it cannot be read, does not belong together, cannot sign now, or is of another trust domain.
+    pub fn from_pem(material: &Material, trust_domain: &str) -> Result<Self, BadMaterial> {
         let certificates =
             certificates(&material.certificates).map_err(BadMaterial::Certificate)?;
         let trusted = certificates_of_roots(&material.roots).map_err(BadMaterial::Roots)?;
@@ -185,6 +203,13 @@ impl Root {
             .map_err(|error| BadMaterial::Key(format!("cannot be read: {error}")))?;
         let (anchor, not_after) =
             check(&certificates, &trusted, &key).map_err(BadMaterial::Certificate)?;
+        if !vouches_for(&anchor, trust_domain) {
+            let named = trust_domains(&anchor).unwrap_or_default().join(", ");
+            return Err(BadMaterial::Certificate(format!(
+                "is below a root that names trust domain {named}, and this mesh's is {trust_domain}: \
+                 let the root name spiffe://{trust_domain}, or none"
+            )));
+        }
         let issuer = certificates.first().map(|signing| Issuer::from_ca_cert_der(signing, key));
         let issuer =
             issuer.transpose().map_err(|error| BadMaterial::Certificate(error.to_string()))?;
@@ -192,7 +217,7 @@ impl Root {
         let intermediates =
             certificates.into_iter().filter(|certificate| !trusted.contains(certificate)).collect();
         let signer = Arc::new(Signer { issuer, intermediates, anchor, not_after });
-        Ok(Self { signer, trusted, issues: true })
+        Ok(Self { trust_domain: trust_domain.into(), signer, trusted, issues: true })
     }
 
     fn make(directory: &Path, trust_domain: &str) -> Result<Self, RootError> {
@@ -208,10 +233,14 @@ impl Root {
         let path = directory.join(CERTIFICATE);
         fs::write(&path, certificates).map_err(io(&path))?;
         tracing::info!(directory = %directory.display(), "made a new root");
-        Self::load(&directory.join(CERTIFICATE), &directory.join(KEY))
+        Self::load(&directory.join(CERTIFICATE), &directory.join(KEY), trust_domain)
     }
 
-    pub(super) fn load(certificate_path: &Path, key_path: &Path) -> Result<Self, RootError> {
+    pub(super) fn load(
+        certificate_path: &Path,
+        key_path: &Path,
+        trust_domain: &str,
+    ) -> Result<Self, RootError> {
         let read = |path: &Path| {
             fs::read_to_string(path).map_err(|error| RootError::Io { path: path.to_owned(), error })
         };
@@ -219,7 +248,7 @@ impl Root {
         let all = certificates(&roots).map_err(|reason| invalid(certificate_path, reason))?;
         let certificates = all.first().map(|signing| pem("CERTIFICATE", signing));
         let certificates = certificates.unwrap_or_default();
-        let root = Self::from_pem(&Material { certificates, key, roots });
+        let root = Self::from_pem(&Material { certificates, key, roots }, trust_domain);
         let root = root.map_err(|error| match error {
             BadMaterial::Certificate(reason) | BadMaterial::Roots(reason) => {
                 invalid(certificate_path, reason)
@@ -344,103 +373,4 @@ fn invalid(path: &Path, reason: impl Into<String>) -> RootError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(directory: &Path) -> String {
-        Root::load_or_make(directory, "cluster.local").unwrap_err().to_string()
-    }
-
-    #[test]
-    fn made_once_and_loaded_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let made = Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        let mode = fs::metadata(directory.path().join(KEY)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let loaded = Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        assert_eq!(made.trusted(), loaded.trusted());
-        assert_eq!(
-            made.trusted_pem(),
-            fs::read_to_string(directory.path().join(CERTIFICATE)).unwrap()
-        );
-    }
-
-    #[test]
-    fn a_key_of_another_root_is_refused() {
-        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for directory in [&a, &b] {
-            Root::load_or_make(directory.path(), "cluster.local").unwrap();
-        }
-        fs::copy(a.path().join(KEY), b.path().join(KEY)).unwrap();
-        assert!(refusal(b.path()).contains("the public keys differ"));
-        fs::remove_file(b.path().join(KEY)).unwrap();
-        assert!(refusal(b.path()).contains("root.key: is missing"));
-    }
-
-    fn write(directory: &Path, change: impl FnOnce(&mut CertificateParams)) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        change(&mut params);
-        let certificate = params.self_signed(&key).unwrap();
-        fs::write(directory.join(CERTIFICATE), certificate.pem()).unwrap();
-        fs::write(directory.join(KEY), key.serialize_pem()).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_sign_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), |_| {});
-        Root::load_or_make(directory.path(), "x").unwrap();
-        write(directory.path(), |params| params.is_ca = IsCa::ExplicitNoCa);
-        assert!(refusal(directory.path()).contains("not a CA"));
-        let past = OffsetDateTime::now_utc() - Duration::days(1);
-        write(directory.path(), |params| params.not_after = past);
-        assert!(refusal(directory.path()).contains("which is not now"));
-        fs::write(directory.path().join(CERTIFICATE), "junk").unwrap();
-        assert!(refusal(directory.path()).contains("no certificate"));
-    }
-
-    /// `(certificate, key)` of a CA, signed by another one or by itself.
-    fn ca(
-        name: &str,
-        by: Option<&(CertificateParams, KeyPair)>,
-    ) -> (CertificateParams, KeyPair, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = match by {
-            Some((issuer, issuer_key)) => {
-                params.signed_by(&key, &Issuer::from_params(issuer, issuer_key)).unwrap()
-            }
-            None => params.self_signed(&key).unwrap(),
-        };
-        (params, key, certificate.pem())
-    }
-
-    #[test]
-    fn an_intermediate_signs_below_its_root() {
-        let (params, key, root) = ca("root", None);
-        let root_pair = (params, key);
-        let (params, key, first) = ca("first", Some(&root_pair));
-        let first_pair = (params, key);
-        let (_, key, second) = ca("second", Some(&first_pair));
-        let (_, _, other) = ca("other", None);
-        let material = |certificates: &str, roots: &str| Material {
-            certificates: certificates.to_owned(),
-            key: key.serialize_pem(),
-            roots: roots.to_owned(),
-        };
-        let both = format!("{second}{first}");
-        let read = Root::from_pem(&material(&both, &format!("{other}{root}"))).unwrap();
-        assert_eq!((read.intermediates().len(), read.trusted().len()), (2, 2));
-        let refusal = |certificates: &str, roots: &str| {
-            Root::from_pem(&material(certificates, roots)).unwrap_err().to_string()
-        };
-        assert!(refusal(&second, &root).contains("chain ends at \"CN=first\""));
-        assert!(refusal(&both, &other).contains("not signed by any of the roots"));
-        assert!(refusal(&first, &root).contains("the public keys differ"));
-        assert!(refusal(&both, "").contains("the roots: has no certificate"));
-    }
-}
+mod tests;

@@ -71,7 +71,7 @@ impl Roots {
             }
             seen = now;
             let [certificate, key] = &files;
-            match Root::load(certificate, key) {
+            match Root::load(certificate, key, self.current().trust_domain()) {
                 Ok(root) => self.replace(root),
                 // Certificate and key are two files: between the two they may not fit.
                 Err(error) => tracing::error!(%error, "the last root stays in force"),

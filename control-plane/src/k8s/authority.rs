@@ -65,7 +65,7 @@ pub(super) async fn load_or_make(
             had => break had?,
         }
     };
-    let root = Root::from_pem(&material(secret)?)?;
+    let root = Root::from_pem(&material(secret)?, trust_domain)?;
     Ok(Roots::new(record.in_force(&root, &root, OffsetDateTime::now_utc())))
 }
 

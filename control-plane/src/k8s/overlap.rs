@@ -129,7 +129,7 @@ impl Keeper {
         };
         let read = material(secret).and_then(|material| {
             if self.material.as_ref() != Some(&material) {
-                self.wanted = Some(Root::from_pem(&material)?);
+                self.wanted = Some(Root::from_pem(&material, self.roots.current().trust_domain())?);
                 self.material = Some(material);
             }
             Ok(())

@@ -45,7 +45,7 @@ pub async fn connect(
 fn config(authority: &Authority, own: &Attested) -> Result<ClientConfig, Failed> {
     let (issued, key) = authority.own(own)?;
     let mut roots = RootCertStore::empty();
-    for root in issued.root.trusted() {
+    for root in issued.root.trusted_here() {
         roots.add(root.clone())?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

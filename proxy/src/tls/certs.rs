@@ -7,7 +7,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ServerConfig,
     client::Resumption,
     crypto::{self, CryptoProvider},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -21,6 +21,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
     Alpn, BadIdentity,
+    roots::Roots,
     server::HTTP2,
     verify::{Clients, Identity, Servers},
 };
@@ -54,7 +55,7 @@ pub struct Material {
 pub(super) struct Current {
     pub(super) identity: Identity,
     pub(super) key: Arc<SingleCertAndKey>,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) roots: Arc<Roots>,
     pub(super) server: Arc<ServerConfig>,
     clients: [Arc<ClientConfig>; Alpn::ALL.len()],
     root_info: Vec<RootInfo>,
@@ -173,7 +174,7 @@ impl Current {
         let leaf = material.chain.first().ok_or(BadIdentity::Missing)?;
         let identity = Identity::read(leaf)?;
         let root_info = material.roots.iter().filter_map(|der| RootInfo::read(der)).collect();
-        let roots = root_store(&material.roots)?;
+        let roots = Arc::new(Roots::new(&material.roots)?);
         let chain = material.chain.iter().cloned().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(material.key.clone()));
         let key = CertifiedKey::from_der(chain, key, provider)?;
@@ -203,11 +204,11 @@ impl Current {
 
 fn server_config(
     key: &Arc<SingleCertAndKey>,
-    roots: &Arc<RootCertStore>,
+    roots: &Roots,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, BadCertificate> {
-    let clients = Clients::new(Arc::clone(roots), Arc::clone(provider))
-        .map_err(|e| BadCertificate::Roots(e.to_string()))?;
+    let clients =
+        Clients::new(roots, provider).map_err(|e| BadCertificate::Roots(e.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)
@@ -220,20 +221,6 @@ fn server_config(
     config.ticketer = crypto::aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
-}
-
-/// All roots that can be read; at least one.
-pub(super) fn root_store(roots: &[Vec<u8>]) -> Result<Arc<RootCertStore>, BadCertificate> {
-    let mut store = RootCertStore::empty();
-    let all = roots.len();
-    let (_, bad) = store.add_parsable_certificates(roots.iter().map(|der| der.as_slice().into()));
-    if bad > 0 {
-        tracing::warn!(bad, all, "some root certificates cannot be read and are not trusted");
-    }
-    if store.is_empty() {
-        return Err(BadCertificate::Roots(format!("{bad} of {all} cannot be read")));
-    }
-    Ok(Arc::new(store))
 }
 
 impl RootInfo {

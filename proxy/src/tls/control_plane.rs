@@ -10,7 +10,7 @@ use std::{
 
 use hickory_resolver::Resolver;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, version::TLS13};
+use rustls::{ClientConfig, RootCertStore, version::TLS13};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Certs, certs::root_store};
+use super::{Certs, roots::Roots};
 use crate::net::dial::dial;
 
 /// Longest time for the name, for a TCP connection, and for a TLS handshake, each.
@@ -147,10 +147,18 @@ impl ControlPlane {
             |reason: String| ConnectError::Roots { file: self.roots_file.clone(), reason };
         let file = self.read_roots().map_err(|e| bad_roots(e.to_string()))?;
         let current = certs.current();
-        let mut roots = (*root_store(&file).map_err(|e| bad_roots(e.to_string()))?).clone();
-        if let Some(current) = &current {
-            // A root may be newer in memory or in the file.
-            roots.extend(current.roots.roots.iter().cloned());
+        let file = Roots::new(&file).map_err(|e| bad_roots(e.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        match &current {
+            Some(current) => {
+                let domain = current.identity.peer.id.trust_domain();
+                // A root may be newer in memory or in the file.
+                for known in [&file, &*current.roots] {
+                    roots.extend(known.of(domain).roots.iter().cloned());
+                }
+            }
+            // Which is our trust domain is not known yet.
+            None => file.each().for_each(|(_, of)| roots.extend(of.roots.iter().cloned())),
         }
         let builder = ClientConfig::builder_with_provider(Arc::clone(certs.provider()))
             .with_protocol_versions(&[&TLS13])

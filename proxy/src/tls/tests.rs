@@ -8,12 +8,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 
+fn uri(uri: &&str) -> SanType {
+    SanType::URI((*uri).try_into().unwrap())
+}
+
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new() -> Self {
+        Self::naming(&[])
+    }
+
+    /// One whose root names these.
+    fn naming(uris: &[&str]) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = uris.iter().map(uri).collect();
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -23,7 +33,6 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.not_before = now - Duration::hours(1);
         params.not_after = now + Duration::minutes(minutes);
-        let uri = |uri: &&str| SanType::URI((*uri).try_into().unwrap());
         params.subject_alt_names = uris.iter().map(uri).collect();
         let mut pod = vec![0x0c, 14];
         pod.extend(b"shop/web-0/12a");
@@ -290,4 +299,34 @@ async fn http2_without_a_sidecar_proves_who_it_is_too() {
     certs.install(&stranger).unwrap();
     let refused = shake_without_sidecar(&certs, &cart, true).await.unwrap_err();
     assert!(matches!(refused, Error::Handshake(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_root_that_names_a_trust_domain_vouches_for_no_other() {
+    let theirs = Authority::naming(&["spiffe://example.org"]);
+    for ours in [Authority::naming(&["spiffe://cluster.local"]), Authority::new()] {
+        let both = |by: &Authority, uri: &str| {
+            let mut material = by.issue(&[uri], 60);
+            material.roots = [&ours, &theirs].map(|authority| authority.0.der().to_vec()).into();
+            let certs = Certs::new();
+            certs.install(&material).unwrap();
+            certs
+        };
+        let (web, cart) = (both(&ours, WEB), both(&ours, CART));
+        let (connected, accepted) = shake(&web, &cart, CART, Alpn::Http1).await;
+        assert!(connected.is_ok() && accepted.is_ok(), "{connected:?} {accepted:?}");
+        // Their root made an identity of ours.
+        let forged = both(&theirs, WEB);
+        let (_, accepted) = shake(&forged, &cart, CART, Alpn::Http1).await;
+        assert!(matches!(accepted, Err(Error::Handshake(_))), "{accepted:?}");
+        let (connected, _) = shake(&cart, &forged, WEB, Alpn::Http1).await;
+        assert!(matches!(connected, Err(Error::Handshake(_))), "{connected:?}");
+        // Of its own it may: whether such a peer is wanted is asked after that.
+        const GUEST: &str = "spiffe://example.org/ns/a/sa/guest";
+        let guest = both(&theirs, GUEST);
+        let (connected, _) = shake(&cart, &guest, GUEST, Alpn::Http1).await;
+        assert!(connected.is_ok(), "{connected:?}");
+        let (_, accepted) = shake(&guest, &cart, CART, Alpn::Http1).await;
+        assert!(matches!(accepted, Err(Error::WrongTrustDomain { .. })), "{accepted:?}");
+    }
 }

@@ -1,14 +1,15 @@
 //! Is the certificate's chain good, and whose is it?
 //!
 //! The chain is webpki's business (RFC 5280: signatures, dates, constraints, key usage) with our
-//! roots. Then the identity: exactly one URI SAN, a SPIFFE id (X509-SVID, section 5.2).
+//! roots: with those that vouch for the trust domain of the identity. That is exactly one URI SAN, a
+//! SPIFFE id (X509-SVID, section 5.2).
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError,
-    RootCertStore, SignatureScheme,
+    SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -28,7 +29,7 @@ use x509_parser::{
     oid_registry::{Oid, asn1_rs::oid},
 };
 
-use super::Peer;
+use super::{Peer, roots::Roots};
 
 /// Our extension, in which a certificate names the pod: `NAMESPACE/POD/UID` as UTF8String.
 const POD: Oid<'static> = oid!(1.3.6.1.4.1.58888.1.1);
@@ -142,12 +143,12 @@ pub(super) fn server_name(id: &SpiffeId) -> ServerName<'static> {
 /// Checks servers: the chain, and that the identity is the one that [`server_name`] stands for.
 #[derive(Debug)]
 pub(super) struct Servers {
-    roots: Arc<RootCertStore>,
+    roots: Arc<Roots>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Servers {
-    pub(super) fn new(roots: Arc<RootCertStore>, provider: &CryptoProvider) -> Arc<Self> {
+    pub(super) fn new(roots: Arc<Roots>, provider: &CryptoProvider) -> Arc<Self> {
         Arc::new(Self { roots, algorithms: provider.signature_verification_algorithms })
     }
 }
@@ -162,15 +163,14 @@ impl ServerCertVerifier for Servers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.algorithms.all;
+        let found = Identity::read(end_entity).map_err(other)?.peer.id;
         verify_server_cert_signed_by_trust_anchor(
             &parsed,
-            &self.roots,
+            self.roots.of(found.trust_domain()),
             intermediates,
             now,
-            algorithms,
+            self.algorithms.all,
         )?;
-        let found = Identity::read(end_entity).map_err(other)?.peer.id;
         if server_name(&found) != *name {
             return Err(other(Unexpected(found)));
         }
@@ -183,7 +183,7 @@ impl ServerCertVerifier for Servers {
         _cert: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(TlsError::General("TLS 1.2 is not spoken between sidecars".to_owned()))
+        Err(tls12())
     }
 
     fn verify_tls13_signature(
@@ -204,24 +204,30 @@ impl ServerCertVerifier for Servers {
 /// change at any time, so that is asked after the handshake.
 #[derive(Debug)]
 pub(super) struct Clients {
-    chain: Arc<dyn ClientCertVerifier>,
+    /// By trust domain; `None` for those that no root names.
+    chains: BTreeMap<Option<String>, Arc<dyn ClientCertVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Clients {
     pub(super) fn new(
-        roots: Arc<RootCertStore>,
-        provider: Arc<CryptoProvider>,
+        roots: &Roots,
+        provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<Self>, rustls::client::VerifierBuilderError> {
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
-        // Without hints: they would tell strangers our roots, and sidecars have one certificate.
-        let chain = builder.clear_root_hint_subjects().build()?;
-        Ok(Arc::new(Self { chain }))
+        let mut chains = BTreeMap::new();
+        for (domain, roots) in roots.each().filter(|(_, roots)| !roots.is_empty()) {
+            let (roots, provider) = (Arc::clone(roots), Arc::clone(provider));
+            let chain = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+            chains.insert(domain.cloned(), chain);
+        }
+        Ok(Arc::new(Self { chains, algorithms: provider.signature_verification_algorithms }))
     }
 }
 
 impl ClientCertVerifier for Clients {
+    /// None: they would tell strangers our roots, and sidecars have one certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        &[]
     }
 
     fn verify_client_cert(
@@ -230,18 +236,19 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, TlsError> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        Identity::read(end_entity).map_err(other)?;
-        Ok(verified)
+        let domain = Identity::read(end_entity).map_err(other)?.peer.id.trust_domain().to_owned();
+        let chain = self.chains.get(&Some(domain)).or_else(|| self.chains.get(&None));
+        let chain = chain.ok_or(CertificateError::UnknownIssuer)?;
+        chain.verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.chain.verify_tls12_signature(message, cert, signed)
+        Err(tls12())
     }
 
     fn verify_tls13_signature(
@@ -250,12 +257,16 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.chain.verify_tls13_signature(message, cert, signed)
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
+}
+
+fn tls12() -> TlsError {
+    TlsError::General("TLS 1.2 is not spoken between sidecars".to_owned())
 }
 
 /// An error of ours inside of one of rustls.

@@ -18,7 +18,7 @@ fn secret(letters: &str) -> Root {
     let made = |letter: u8| &MADE[usize::from(letter - b'a')];
     let Material { certificates, key, .. } = made(letters.as_bytes()[0]).clone();
     let roots = letters.bytes().map(|letter| made(letter).roots.as_str()).collect();
-    Root::from_pem(&Material { certificates, key, roots }).unwrap()
+    Root::from_pem(&Material { certificates, key, roots }, "cluster.local").unwrap()
 }
 
 fn letters(trusted: &[&str]) -> String {
