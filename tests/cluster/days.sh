@@ -142,8 +142,9 @@ proxy() {
   python3 deploy/images/pack.py "$W/$1.tar" "registry.local/tulle-proxy:$1" "$tree" --dockerfile deploy/images/Dockerfile --target tulle-proxy >/dev/null
   load_images "$W/$1.tar"
 }
-# peer NAME TAG: the pod with that sidecar, as it would be injected
-peer() { sed "s/@NAME@/$1/g" "$KT/days/peer.yaml" | tulle inject -f - --from-cluster | kubectl set image --local -f - "tulle-proxy=registry.local/tulle-proxy:$2" -o yaml; }
+# peer NAME TAG: the pod with that sidecar, as it would be injected; not by the settings of the cluster, which an older `tulle`
+# need not know
+peer() { sed "s/@NAME@/$1/g" "$KT/days/peer.yaml" | tulle inject -f - --image-registry registry.local --image-tag dev --image-pull-policy Never | kubectl set image --local -f - "tulle-proxy=registry.local/tulle-proxy:$2" -o yaml; }
 # meshed NAME: it got its certificate, serves by it and calls by it
 meshed() {
   check "$1: it has its certificate, and is ready" eventually 60 k wait --for=condition=Ready "pod/$1" --timeout=1s
@@ -171,24 +172,26 @@ skew() {
 }
 
 # An older sidecar, as the older injection made its pod, against the control plane of today: of the last commit that passed here
-# (its program and its YAML are kept), or of OLDER=COMMIT, which is built for it.
+# (its program and its YAML are kept), or of OLDER=COMMIT, which is built for it; where nothing is kept, of the commit before.
 KEPT=$CACHE/older; commit=$(git rev-parse --short=12 HEAD)
 older() {
   local built older
+  older=$(ls -t "$KEPT" 2>/dev/null | grep -vx "$commit" | head -n 1) || older=
+  [ "$older" ] || OLDER=${OLDER:-$(git rev-parse --verify --quiet HEAD~1)} || true
   if [ "${OLDER:-}" ]; then
     git worktree add --force --detach "$W/tree" "$OLDER" >/dev/null 2>&1
     (cd "$W/tree"; cargo build --quiet --workspace --bin tulle-proxy --bin tulle --target-dir "$W/target")
     built=$(echo "$W"/target/*/debug); older=$(git rev-parse --short=12 "$OLDER"); mkdir -p "$KEPT/$older"
     cp "$built/tulle-proxy" "$KEPT/$older/"; PROGRAMS=$built peer older older > "$KEPT/$older/older.yaml"
     git worktree remove --force "$W/tree"
-  else older=$(ls -t "$KEPT" 2>/dev/null | grep -vx "$commit" | head -n 1) || older=; fi
+  fi
   if [ "$older" ]; then
     proxy older "$KEPT/$older/tulle-proxy"
     mark; kubectl apply -f "$KEPT/$older/older.yaml" >/dev/null
     meshed older
     check "older: an edit is in force on it too" in_force
     none_failed "a sidecar of $older"
-  else skip "an older sidecar" "no other commit has passed this test here; OLDER=COMMIT builds one's"; fi
+  else skip "an older sidecar" "this clone has no history; OLDER=COMMIT builds the sidecar of another commit"; fi
 }
 
 # --- a node is drained
