@@ -39,7 +39,16 @@ const ROOMS: [(&str, &[&str]); 6] = [
         "envoy_types",
         &["xds/src/model", "xds/src/client", "xds/src/server", "xds/src/sds", "xds/tests"],
     ),
-    ("rcgen", &["proxy/src/tls", "proxy/src/tests", "control-plane/src/ca", "control-plane/tests"]),
+    (
+        "rcgen",
+        &[
+            "proxy/src/tls",
+            "proxy/src/tests",
+            "control-plane/src/ca",
+            "control-plane/tests",
+            "runtime/src/vouch",
+        ],
+    ),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
 ];
