@@ -10,7 +10,7 @@ use tulle_control_plane::{
 
 use crate::{
     cluster::ask::Answer,
-    install::{INJECTION, NAME},
+    install::{INJECTION, NAME, argument},
 };
 
 /// A cluster at one time.
@@ -141,10 +141,8 @@ impl Snapshot {
 
     /// The mesh's, as its control plane is told.
     fn trust_domain(&self) -> &str {
-        let containers = self.one("deployment").map(|d| list(d, "/spec/template/spec/containers"));
-        let args = containers.unwrap_or_default().iter().flat_map(|c| list(c, "/args"));
-        let mut args = args.filter_map(Value::as_str);
-        args.find_map(|arg| arg.strip_prefix("--trust-domain=")).unwrap_or("cluster.local")
+        let told = self.one("deployment").and_then(|d| argument(d, "--trust-domain="));
+        told.unwrap_or("cluster.local")
     }
 
     /// The mesh's root, from its Secret; `None` if that is not there or may not be read.

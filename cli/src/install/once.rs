@@ -47,8 +47,9 @@ pub(super) fn refuse(live: &Value, wanted: &[Value], said: &Value) -> Result<(),
     }
 }
 
-/// The last one wins, as on the command line.
-fn argument<'a>(deployment: &'a Value, option: &str) -> Option<&'a str> {
+/// What the control plane of a Deployment is told by an option, `--trust-domain=`. The last one wins, as on the command
+/// line.
+pub(crate) fn argument<'a>(deployment: &'a Value, option: &str) -> Option<&'a str> {
     let arguments = deployment.pointer("/spec/template/spec/containers/0/args")?.as_array()?;
     arguments.iter().rev().find_map(|argument| argument.as_str()?.strip_prefix(option))
 }
