@@ -127,16 +127,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         let text = read(path).map_err(|source| Error::Read { file: file.clone(), source })?;
         sources.push((file, text));
     }
-    let Installed { injection, namespaces } = if args.from_cluster {
+    let Installed { injection, warnings, namespaces } = if args.from_cluster {
         installed::read(&args.reach, &args.mesh_namespace)?
     } else {
-        let injection = args.injection.as_deref().map(sidecar::read).transpose()?;
-        Installed { injection: injection.unwrap_or_default(), namespaces: BTreeMap::new() }
+        let read = args.injection.as_deref().map(sidecar::read).transpose()?;
+        let (injection, warnings) = read.unwrap_or_default();
+        Installed { injection, warnings, namespaces: BTreeMap::new() }
     };
     let settings = settings(args, &injection, probe_key(args)?);
     let output = transform(&sources, args, settings, namespaces).map_err(Error::Documents)?;
     let mut stderr = io::stderr().lock();
-    for note in &output.notes {
+    let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+    for note in warnings.chain(output.notes.iter().cloned()) {
         writeln!(stderr, "{note}")?;
     }
     io::stdout().lock().write_all(output.yaml.as_bytes())?;

@@ -20,6 +20,7 @@ mod envoy;
 mod later;
 mod nodes;
 mod probes;
+mod read;
 mod resources;
 mod settings;
 mod sidecar;
@@ -38,10 +39,8 @@ use annotations::Overrides;
 pub use annotations::{BadAnnotation, Slip, slips, unknown_label};
 pub(crate) use annotations::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
 pub use probes::{Handler, List, ProbeKey, Rewrite};
-pub use settings::{
-    BadInjection, FailurePolicy, Injection, LogLevel, PullPolicy, Resources, Settings, Webhook,
-    read,
-};
+pub use read::{BadInjection, read};
+pub use settings::{FailurePolicy, Injection, LogLevel, PullPolicy, Resources, Settings, Webhook};
 
 /// Label of a namespace or a pod; a pod's wins.
 pub const LABEL: &str = "tulle.dev/inject";

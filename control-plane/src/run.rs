@@ -129,7 +129,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
 
     let cluster = cluster(&config).await?;
     let roots = roots(&config, cluster.as_ref()).await?;
-    let injection = config.injection.as_deref().map(inject::read).transpose()?;
+    let injection = injection(&config)?;
     let authority = Authority::new(roots.clone(), config.certificate_lifetime.get());
     let certificate = ServerCertificate::new(authority.clone(), names(&config))?;
     let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
@@ -299,6 +299,16 @@ fn serve_grpc(
             drop(in_flight);
         });
     }
+}
+
+/// The settings of injection, if there are to be any.
+fn injection(config: &Config) -> Result<Option<inject::Injection>, BadInjection> {
+    let Some(path) = &config.injection else { return Ok(None) };
+    let (injection, warnings) = inject::read(path)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(injection))
 }
 
 async fn serve_webhook(

@@ -118,7 +118,8 @@ impl Snapshot {
     pub(super) fn injection(&self) -> Option<Result<Injection, String>> {
         let map = self.one("injection")?;
         let content = map["data"][INJECTION.1].as_str().unwrap_or_default();
-        Some(Injection::parse(INJECTION.1, content).map_err(|error| error.to_string()))
+        let read = Injection::parse(INJECTION.1, content);
+        Some(read.map(|(injection, _)| injection).map_err(|error| error.to_string()))
     }
 
     /// Namespaces whose pods get sidecars: those that ask for it, and about which the API server asks.

@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Installed {
     pub(super) injection: Injection,
+    /// What of its text was passed over.
+    pub(super) warnings: Vec<String>,
     /// Labels of all namespaces, by name.
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -50,14 +52,14 @@ pub(super) fn read(reach: &Reach, namespace: &str) -> Result<Installed, Error> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let map = api.get(name).await.map_err(|error| refused(&what, error))?;
         let text = map.data.unwrap_or_default().remove(file).unwrap_or_default();
-        let injection = Injection::parse(&format!("{what}, {file}"), &text)?;
+        let (injection, warnings) = Injection::parse(&format!("{what}, {file}"), &text)?;
         let all: Api<Namespace> = Api::all(client);
         let all = all.list_metadata(&ListParams::default()).await;
         let all = all.map_err(|error| refused("all namespaces", error))?;
         let labels = all.items.into_iter().map(|n| n.metadata);
         let namespaces =
             labels.filter_map(|m| Some((m.name?, m.labels.unwrap_or_default()))).collect();
-        Ok(Installed { injection, namespaces })
+        Ok(Installed { injection, warnings, namespaces })
     })
 }
 

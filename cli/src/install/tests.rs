@@ -52,7 +52,9 @@ fn the_control_plane_reads_what_is_installed_for_it() {
     let objects = objects::all(&values, "mesh");
     let config = objects.iter().find(|o| o["metadata"]["name"] == INJECTION.0).expect("there");
     let text = config["data"][INJECTION.1].as_str().expect("text");
-    let read = tulle_control_plane::inject::Injection::parse(INJECTION.1, text).expect("good");
+    let (read, warnings) =
+        tulle_control_plane::inject::Injection::parse(INJECTION.1, text).expect("good");
+    assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(read, values.injection("mesh"));
     assert_eq!(read.control_plane, "tulle-control-plane.mesh.svc:15010");
 }

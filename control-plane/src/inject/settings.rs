@@ -1,11 +1,7 @@
 //! What an installation sets for all sidecars, and the file that says it: `injection.yaml`, which the
 //! control plane reads (`--injection`) and `tulle inject` may.
 
-use std::{
-    collections::BTreeMap,
-    fmt, fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
@@ -250,51 +246,7 @@ impl Default for Injection {
 /// The API server waits at each pod: longer than this looks like an outage of its own.
 const LONGEST_WAIT: i32 = 5;
 
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum BadInjection {
-    /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It says what cannot be.
-    #[error("{file}: {reason}")]
-    Content {
-        /// The file, or where else the text is from.
-        file: String,
-        /// Which field, and what is wrong with it.
-        reason: String,
-    },
-}
-
-/// Reads `injection.yaml`.
-///
-/// # Errors
-/// [`BadInjection`] names the file, the field and what is wrong.
-pub fn read(path: &Path) -> Result<Injection, BadInjection> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| BadInjection::Read { path: path.to_owned(), source })?;
-    Injection::parse(&path.display().to_string(), &text)
-}
-
 impl Injection {
-    /// Understands the text of an `injection.yaml`; `file` is for messages.
-    ///
-    /// # Errors
-    /// [`BadInjection::Content`].
-    pub fn parse(file: &str, text: &str) -> Result<Self, BadInjection> {
-        let bad = |reason| BadInjection::Content { file: file.to_owned(), reason };
-        let yaml = serde_yaml_ng::Deserializer::from_str(text);
-        let injection: Self =
-            serde_path_to_error::deserialize(yaml).map_err(|error| bad(error.to_string()))?;
-        injection.check().map_err(bad)?;
-        Ok(injection)
-    }
-
     /// What no type says: the first field that cannot be, and why.
     ///
     /// # Errors
@@ -371,13 +323,13 @@ fn is_label(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Injection, String> {
-        Injection::parse("injection.yaml", text).map_err(|error| error.to_string())
+    fn parse(text: &str) -> Injection {
+        Injection::parse("injection.yaml", text).expect("good").0
     }
 
     #[test]
     fn an_empty_file_is_the_default_and_what_is_written_is_read() {
-        assert_eq!(parse("{}"), Ok(Injection::default()));
+        assert_eq!(parse("{}"), Injection::default());
         let injection = Injection {
             image_pull_policy: Some(PullPolicy::Never),
             access_log_sample: Some(10),
@@ -390,7 +342,7 @@ mod tests {
             ..Injection::default()
         };
         let text = serde_yaml_ng::to_string(&injection).expect("YAML");
-        assert_eq!(parse(&text), Ok(injection));
+        assert_eq!(parse(&text), injection);
     }
 
     #[test]
@@ -398,7 +350,7 @@ mod tests {
         let text = "{proxyImage: r/p:1, redirectImage: r/r:1, envoyImage: 'e:1', imagePullPolicy: Always, dns: true,
             controlPlane: 'c:1', logLevel: debug, accessLogSample: 7, dataPlane: envoy, cni: true,
             proxyResources: {requests: {cpu: 1m}}, redirectResources: {limits: {memory: 1Mi}}}";
-        let settings = parse(text).expect("good").settings();
+        let settings = parse(text).settings();
         let expected = Settings {
             version: VERSION.to_owned(),
             proxy_image: "r/p:1".to_owned(),
@@ -416,30 +368,5 @@ mod tests {
             probe_key: settings.probe_key.clone(),
         };
         assert_eq!(settings, expected);
-    }
-
-    #[test]
-    fn what_cannot_be_is_named() {
-        for (text, reason) in [
-            ("proxyImge: a/b:1", "unknown field `proxyImge`"),
-            ("webhook: {timeout: 3}", "webhook: unknown field `timeout`"),
-            ("webhook: {timeoutSeconds: 6}", "webhook.timeoutSeconds: it must be from 1 to 5"),
-            ("webhook: {timeoutSeconds: 0}", "webhook.timeoutSeconds: it must be from 1 to 5"),
-            ("webhook: {failurePolicy: fail}", "webhook.failurePolicy: unknown variant `fail`"),
-            ("webhook: {excludedNamespaces: [A]}", "webhook.excludedNamespaces: \"A\" is no name"),
-            ("logLevel: verbose", "logLevel: unknown variant `verbose`"),
-            ("controlPlane: mesh", "controlPlane: \"mesh\" is not HOST:PORT"),
-            ("controlPlane: 'mesh:70000'", "is not HOST:PORT"),
-            ("proxyImage: ''", "proxyImage: \"\" is no image"),
-            ("envoyImage: 'a b'", "envoyImage: \"a b\" is no image"),
-            ("accessLogSample: 0", "accessLogSample: it must be 1 or more"),
-            ("dns: 'on'", "dns: invalid type"),
-            ("proxyResources: {request: {}}", "proxyResources: unknown field `request`"),
-        ] {
-            let error = parse(text).expect_err(text);
-            assert!(error.starts_with("injection.yaml: ") && error.contains(reason), "{error}");
-        }
-        let missing = read(Path::new("/nowhere/injection.yaml")).expect_err("nothing is there");
-        assert!(missing.to_string().starts_with("/nowhere/injection.yaml: No such file"));
     }
 }
