@@ -15,7 +15,10 @@ use tulle_runtime::{
     metrics::{CONTENT_TYPE, Registry},
     ready::Readiness,
 };
-use tulle_xds::{cache::Cache, server::AdsService};
+use tulle_xds::{
+    cache::{Cache, View},
+    server::AdsService,
+};
 
 use crate::{output::Report, status::Contributions};
 
@@ -94,7 +97,11 @@ impl Admin {
             let views = self.contributions.views(&key);
             let namespaces = views.keys().flatten().cloned().chain(["".into()]);
             let versions = namespaces.map(|namespace| {
-                let version = self.cache.get(&key, &namespace).version().map(ToString::to_string);
+                let version = self
+                    .cache
+                    .get(&key, &View::new(key.dialect, Arc::clone(&namespace)))
+                    .version()
+                    .map(ToString::to_string);
                 let objects = views.get(&Some(Arc::clone(&namespace))).or_else(|| views.get(&None));
                 let objects = objects.into_iter().flat_map(|found| &found.all);
                 let objects: Vec<_> = objects.map(ToString::to_string).collect();

@@ -6,14 +6,14 @@ use tonic::{
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
 use tulle_xds::{
-    model::SpiffeId,
+    model::{Here, SpiffeId},
     server::{Authorize, Caller, Node},
     text::bounded,
 };
 
 use crate::{
     ca::{attest::Attested, peer},
-    roster::Roster,
+    roster::{Left, Roster},
     world::objects::Name,
 };
 
@@ -48,24 +48,33 @@ impl Authorize for Pods {
         Ok(caller)
     }
 
-    fn revoked(&self, extensions: &Extensions) -> BoxFuture<'static, ()> {
+    fn revoked(&self, extensions: &Extensions, caller: &Caller) -> BoxFuture<'static, Status> {
         let roster = self.roster.clone();
         match peer_of(extensions) {
-            Ok(peer) => roster.gone(peer.pod, peer.pod_uid).boxed(),
+            Ok(peer) => {
+                let left = roster.left(peer.pod, peer.pod_uid, caller.here.clone());
+                left.map(|left| match left {
+                    Left::Gone => Status::permission_denied("this pod does not exist any more"),
+                    Left::Elsewhere => Status::unavailable(
+                        "this pod's node is said to be elsewhere: connect again",
+                    ),
+                })
+                .boxed()
+            }
             // Who has no certificate was not let in.
-            Err(_refused) => std::future::ready(()).boxed(),
+            Err(refused) => std::future::ready(refused).boxed(),
         }
     }
 }
 
 impl Pods {
     fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
-        let (pod, identity) = self.pod(extensions)?;
-        Ok(Caller { pod: pod.to_string(), namespace: pod.namespace.to_string(), identity })
+        let (pod, identity, here) = self.pod(extensions)?;
+        Ok(Caller { pod: pod.to_string(), namespace: pod.namespace.to_string(), identity, here })
     }
 
-    /// The pod that the certificate names, if it exists, and its identity.
-    pub(crate) fn pod(&self, extensions: &Extensions) -> Result<(Name, SpiffeId), Status> {
+    /// The pod that the certificate names, if it exists, its identity, and where it is.
+    pub(crate) fn pod(&self, extensions: &Extensions) -> Result<(Name, SpiffeId, Here), Status> {
         let peer = peer_of(extensions)?;
         let pod = peer.pod.to_string();
         let member = self.roster.get(&peer.pod).filter(|member| member.uid == peer.pod_uid);
@@ -86,7 +95,7 @@ impl Pods {
                 peer.identity
             )));
         }
-        Ok((peer.pod, identity))
+        Ok((peer.pod, identity, member.here))
     }
 }
 

@@ -38,10 +38,10 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use tulle_xds::{
     cache::{Contents, Dialect, Key},
-    model::{Kind, Resource},
+    model::{Here, Kind, Resource},
 };
 
-use self::attached::Callers;
+use self::{attached::Callers, endpoints::Places};
 pub use self::{
     contributors::{ByCaller, Contributors, Need, contributors, may_have_contributors},
     envoy::members,
@@ -62,14 +62,42 @@ pub struct Settings {
     pub mesh_ranges: Vec<IpNet>,
 }
 
-/// What `key` stands for, in the words of its dialect: for everybody, and for callers in the
-/// namespaces that have routes of their own.
+/// For whom something is compiled. By default for whoever is not anything special.
+#[derive(Debug, Default)]
+struct Whom {
+    callers: Callers,
+    here: Here,
+}
+
+/// What `key` stands for, in the words of its dialect: for everybody, for callers in the namespaces that have routes of
+/// their own, and for those near endpoints that are for them.
 pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
-    let own = consumers(world, key.kind, &key.name).into_iter().map(|namespace| {
-        let callers = Callers::Of(Arc::clone(&namespace));
-        (namespace, encoded(world, settings, key, &callers))
-    });
-    Contents { by_caller: own.collect(), shared: encoded(world, settings, key, &Callers::All) }
+    let of = |whom: &Whom| encoded(world, settings, key, whom);
+    let places = match (key.dialect, key.kind) {
+        (Dialect::Envoy, Kind::Endpoints) | (Dialect::Grpc, Kind::Endpoints | Kind::Cluster) => {
+            endpoints::places(world, grpc::plain(&key.name))
+        }
+        // Our own proxy is told which are for whom.
+        _ => Places::default(),
+    };
+    let namespaces = consumers(world, key.kind, &key.name).into_iter();
+    let at = |node: &str, zone: &str| Whom {
+        here: Here { node: node.to_owned(), zone: zone.to_owned() },
+        ..Whom::default()
+    };
+    Contents {
+        by_namespace: namespaces
+            .map(|namespace| (Arc::clone(&namespace), Callers::Of(namespace)))
+            .map(|(namespace, callers)| (namespace, of(&Whom { callers, ..Whom::default() })))
+            .collect(),
+        by_node: places
+            .nodes
+            .iter()
+            .map(|&node| (node.into(), of(&at(node, world.zone(node)))))
+            .collect(),
+        by_zone: places.zones.iter().map(|&zone| (zone.into(), of(&at("", zone)))).collect(),
+        shared: of(&Whom::default()),
+    }
 }
 
 fn consumers(world: &World, kind: Kind, name: &str) -> BTreeSet<Arc<str>> {
@@ -80,16 +108,16 @@ fn consumers(world: &World, kind: Kind, name: &str) -> BTreeSet<Arc<str>> {
     }
 }
 
-fn encoded(world: &World, settings: &Settings, key: &Key, callers: &Callers) -> Option<Bytes> {
+fn encoded(world: &World, settings: &Settings, key: &Key, whom: &Whom) -> Option<Bytes> {
     let (kind, name) = (key.kind, &*key.name);
     match key.dialect {
         Dialect::Tulle => {
-            compile(world, settings, kind, name, callers).map(|resource| resource.encode())
+            compile(world, settings, kind, name, &whom.callers).map(|resource| resource.encode())
         }
-        Dialect::Other(features) => compile(world, settings, kind, name, callers)
+        Dialect::Other(features) => compile(world, settings, kind, name, &whom.callers)
             .map(|resource| resource.within(features).encode()),
-        Dialect::Envoy => envoy::compile(world, settings, kind, name, callers),
-        Dialect::Grpc => grpc::compile(world, settings, kind, name, callers),
+        Dialect::Envoy => envoy::compile(world, settings, kind, name, whom),
+        Dialect::Grpc => grpc::compile(world, settings, kind, name, whom),
     }
 }
 

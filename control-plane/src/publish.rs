@@ -271,7 +271,9 @@ impl Publisher {
         // The roster first: a proxy whose workload says "here you are" must be let in.
         for subject in dirty {
             if let Subject::Pod(name) = subject {
-                self.roster.set(name, self.world.pod(name).map(|pod| &**pod));
+                let pod = self.world.pod(name).map(|pod| &**pod);
+                let zone = pod.map(|pod| self.world.zone(&pod.node)).unwrap_or_default();
+                self.roster.set(name, pod, zone);
             }
         }
         let wildcards = self.wanted.wildcards();

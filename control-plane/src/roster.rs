@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use tulle_xds::model::SpiffeId;
+use tulle_xds::model::{Here, SpiffeId};
 
 use crate::{
     ca::attest::Attested,
@@ -32,12 +32,21 @@ pub struct Member {
     pub service_account: String,
     /// Name of the workload that it is of.
     pub workload: String,
-    /// The node that it runs on; empty until that is decided.
-    pub node: String,
+    /// Where it runs; without a node until that is decided.
+    pub here: Here,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
     /// Whether it is ready, of replicas of the control plane.
     pub ready: bool,
+}
+
+/// What became of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It does not exist any more.
+    Gone,
+    /// More is known of where it is, or its node has moved to another zone.
+    Elsewhere,
 }
 
 impl Member {
@@ -71,13 +80,13 @@ impl Roster {
         found
     }
 
-    /// Notes what became of a pod. One that has ended has no identity any more.
-    pub fn set(&self, name: &Name, pod: Option<&Pod>) {
+    /// Notes what became of a pod, and the zone of its node. One that has ended has no identity any more.
+    pub fn set(&self, name: &Name, pod: Option<&Pod>, zone: &str) {
         let member = pod.filter(|pod| !pod.ended).map(|pod| Member {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
             workload: workload::owner(pod).1,
-            node: pod.node.clone(),
+            here: Here { node: pod.node.clone(), zone: zone.to_owned() },
             ips: pod.ips.clone(),
             ready: pod.replica,
         });
@@ -90,12 +99,17 @@ impl Roster {
         }
     }
 
-    /// Resolves once there is no pod of this name and uid any more.
-    pub async fn gone(self, name: Name, uid: String) {
+    /// Resolves once there is no pod of this name and uid any more, or it is not `here`.
+    pub async fn left(self, name: Name, uid: String, here: Here) -> Left {
         let mut left = self.0.left.subscribe();
-        while self.get(&name).is_some_and(|member| member.uid == uid) {
+        loop {
+            match self.get(&name).filter(|member| member.uid == uid) {
+                None => return Left::Gone,
+                Some(member) if member.here != here => return Left::Elsewhere,
+                Some(_) => {}
+            }
             if left.changed().await.is_err() {
-                return;
+                return Left::Gone;
             }
         }
     }

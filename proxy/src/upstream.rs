@@ -15,7 +15,6 @@ pub mod connect;
 pub mod eject;
 pub mod limits;
 pub mod local;
-pub mod near;
 pub mod pool;
 pub mod send;
 
@@ -30,12 +29,11 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tulle_xds::model;
+use tulle_xds::model::{self, Here};
 
 use balance::{Candidates, Ticket};
 use eject::{Out, Outs, Streaks, Verdict};
 use limits::Limits;
-use near::Here;
 use pool::Connections;
 
 /// A set of interchangeable endpoints with its settings, limits and load.
@@ -142,7 +140,9 @@ impl Cluster {
         // Settings and endpoints of after the lock: it may have waited for an update.
         let (settings, set) = (self.settings.load(), self.endpoints.load());
         let told = settings.ejection.as_ref()?;
-        let out = outs.eject(told, endpoint.id, set.ready().map(|state| state.id), cause, now)?;
+        let ready = set.ready(&self.here.load());
+        let ready = ready.iter().map(|state| state.id);
+        let out = outs.eject(told, endpoint.id, ready, cause, now)?;
         self.rebuild(&outs);
         Some(out)
     }
@@ -263,20 +263,22 @@ impl EndpointSet {
 
     /// The ready ones of a sort that are for this workload.
     fn near(&self, here: &Here, sort: impl Fn(&EndpointState) -> bool) -> Vec<Arc<EndpointState>> {
-        let ready = self.ready().filter(|state| sort(state)).cloned();
+        let ready = self.ready(here).into_iter().filter(|state| sort(state));
         let told: Vec<_> = ready.map(|state| (state.told(), state)).collect();
         here.keep(told.iter().map(|(told, state)| (Arc::clone(state), &told.near)).collect())
     }
 
-    /// The ready endpoints; if there are none, those that still serve while they end.
-    fn ready(&self) -> impl Iterator<Item = &Arc<EndpointState>> {
-        let is = |state: &Arc<EndpointState>, health| state.told.load().health == health;
-        let health = if self.all.iter().any(|state| is(state, model::Health::Ready)) {
-            model::Health::Ready
-        } else {
-            model::Health::Draining
+    /// The ready endpoints that a workload here may use at all; if there are none, those that still serve while they end.
+    fn ready(&self, here: &Here) -> Vec<Arc<EndpointState>> {
+        let of = |health| {
+            let admitted = self.all.iter().filter(move |state| {
+                let told = state.told.load();
+                told.health == health && here.admits(&told.near)
+            });
+            admitted.cloned().collect::<Vec<_>>()
         };
-        self.all.iter().filter(move |state| is(state, health))
+        let ready = of(model::Health::Ready);
+        if ready.is_empty() { of(model::Health::Draining) } else { ready }
     }
 
     /// All endpoints, whatever their health.

@@ -13,8 +13,8 @@
 //! here is a queue: both directions are sets of names that are looked up when they are dealt with.
 //!
 //! One name can stand for several things: bytes differ by [`Dialect`], which is part of the [`Key`],
-//! and now and then by the caller's namespace, which is not: the publisher puts all of a key's
-//! [`Contents`] at once, and each subscriber reads its own ([`View`]). So a namespace that gets a
+//! and now and then by the client's namespace or place, which is not: the publisher puts all of a key's
+//! [`Contents`] at once, and each subscriber reads its own ([`View`]). So who gets a
 //! version of its own, or loses it, never sees a moment without any, and is sent nothing if the bytes
 //! are the same.
 //!
@@ -26,7 +26,7 @@
 mod key;
 mod subscriber;
 
-pub use key::{Contents, Dialect, Key, View};
+pub use key::{Contents, Dialect, Key, Variants, View};
 pub use subscriber::{Names, Subscriber};
 
 use std::{
@@ -54,9 +54,10 @@ pub const LINGER: Duration = Duration::from_secs(60);
 const MAX_IDLE: usize = 100_000;
 
 /// What is known about a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Published {
     /// The publisher has not said yet: there is nothing to tell anyone.
+    #[default]
     Unknown,
     /// There is no such resource.
     Absent,
@@ -110,13 +111,13 @@ impl Cache {
     /// Publishes what a key stands for. Who sees the same bytes as before is not woken; a key that
     /// nobody wants is ignored. Returns whether something changed for somebody, present or to come.
     pub fn put(&self, key: Key, contents: impl Into<Contents>) -> bool {
-        let next = Variants::from(contents.into());
+        let next = contents.into().map(Published::from);
         self.inner.state.lock().put(&key, next)
     }
 
     /// Publishes a resource that is a member of its kind from now on.
     pub fn add_member(&self, key: Key, contents: impl Into<Contents>) -> bool {
-        let next = Variants::from(contents.into());
+        let next = contents.into().map(Published::from);
         let mut state = self.inner.state.lock();
         state.idle.remove(&key);
         state.slots.entry(key.clone()).or_default().member = true;
@@ -136,7 +137,7 @@ impl Cache {
         if let Some(group) = state.groups.get_mut(&key.group()) {
             group.names.remove(&key.name);
         }
-        let changed = state.put(key, Variants::from(Contents::default()));
+        let changed = state.put(key, Published::Absent.into());
         if !subscribed {
             state.slots.remove(key);
         }
@@ -160,11 +161,11 @@ impl Cache {
         group.into_iter().flat_map(|group| &group.names).cloned().collect()
     }
 
-    /// What is published under `key` for callers in `namespace`.
-    pub fn get(&self, key: &Key, namespace: &str) -> Published {
+    /// What is published under `key` for whoever has this view.
+    pub fn get(&self, key: &Key, view: &View) -> Published {
         let state = self.inner.state.lock();
         let slot = state.slots.get(key);
-        slot.map_or(Published::Unknown, |slot| slot.published.of(namespace).clone())
+        slot.map_or(Published::Unknown, |slot| slot.published.of(view).clone())
     }
 
     /// All keys that the publisher has to keep compiled, in order.
@@ -255,7 +256,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Slot {
-    published: Variants,
+    published: Variants<Published>,
     subscribers: BTreeMap<u64, Reader>,
     member: bool,
 }
@@ -265,13 +266,6 @@ struct Slot {
 struct Group {
     names: BTreeSet<Arc<str>>,
     watchers: BTreeMap<u64, Reader>,
-}
-
-/// [`Contents`], with their versions.
-#[derive(Debug, PartialEq, Eq)]
-struct Variants {
-    shared: Published,
-    by_caller: BTreeMap<Arc<str>, Published>,
 }
 
 impl Inner {
@@ -287,7 +281,7 @@ impl Inner {
 }
 
 impl State {
-    fn put(&mut self, key: &Key, next: Variants) -> bool {
+    fn put(&mut self, key: &Key, next: Variants<Published>) -> bool {
         let Some(slot) = self.slots.get_mut(key) else {
             return false;
         };
@@ -295,8 +289,8 @@ impl State {
         let group = self.groups.get(&key.group()).filter(|_| &*key.name != WILDCARD);
         let watchers = group.into_iter().flat_map(|group| group.watchers.values());
         for subscriber in slot.subscribers.values().chain(watchers) {
-            let namespace = &subscriber.namespace;
-            if last.of(namespace) != slot.published.of(namespace) {
+            let view = &subscriber.view;
+            if last.of(view) != slot.published.of(view) {
                 subscriber.mark(key.kind, &key.name);
             }
         }
@@ -327,28 +321,6 @@ impl State {
     fn report(&mut self, key: Key) {
         if self.reported.insert(key.clone()) {
             self.reports.push_back(key);
-        }
-    }
-}
-
-impl Variants {
-    fn of(&self, namespace: &str) -> &Published {
-        self.by_caller.get(namespace).unwrap_or(&self.shared)
-    }
-}
-
-impl Default for Variants {
-    fn default() -> Self {
-        Self { shared: Published::Unknown, by_caller: BTreeMap::new() }
-    }
-}
-
-impl From<Contents> for Variants {
-    fn from(contents: Contents) -> Self {
-        let own = contents.by_caller.into_iter();
-        Self {
-            shared: contents.shared.into(),
-            by_caller: own.map(|(namespace, bytes)| (namespace, bytes.into())).collect(),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod grpc;
 mod host;
 mod knob;
 mod listener;
+mod near;
 mod origin;
 mod re2;
 mod route;
@@ -30,11 +31,12 @@ pub use access::{Access, AccessMode, AccessRule, Caller};
 pub use cluster::{
     Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
 };
-pub use endpoint::{Endpoint, Endpoints, Health, Near};
+pub use endpoint::{Endpoint, Endpoints, Health};
 pub use feature::{Feature, Features};
 pub use host::Host;
 pub use knob::{ClientCert, Form, Knob, Knobs};
 pub use listener::{ByName, Listener};
+pub use near::{Here, Near};
 pub use origin::{Origin, Setter};
 pub use re2::beyond_re2;
 pub use route::{

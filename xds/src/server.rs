@@ -43,7 +43,7 @@ use tonic::{Extensions, Response, Status, Streaming};
 
 use crate::{
     cache::{Cache, Dialect, View},
-    model::{Kind, SpiffeId},
+    model::{Here, Kind, SpiffeId},
     server::{
         conversation::Conversation,
         share::{Names, Share},
@@ -86,9 +86,9 @@ pub trait Authorize: Send + Sync + 'static {
     /// The status with which the stream is refused.
     fn authorize(&self, extensions: &Extensions, node: &Node) -> Result<Caller, Status>;
 
-    /// Resolves once a caller that was let in is to leave: its pod is gone, for example. Never, if
+    /// Resolves once a caller that was let in is to leave, with what it is told: its pod is gone, for example. Never, if
     /// this says nothing else.
-    fn revoked(&self, _extensions: &Extensions) -> BoxFuture<'static, ()> {
+    fn revoked(&self, _extensions: &Extensions, _caller: &Caller) -> BoxFuture<'static, Status> {
         std::future::pending().boxed()
     }
 }
@@ -102,6 +102,15 @@ pub struct Caller {
     pub namespace: String,
     /// Its identity.
     pub identity: SpiffeId,
+    /// Where it is.
+    pub here: Here,
+}
+
+impl Caller {
+    /// What it sees of what is published for a dialect.
+    pub fn view(&self, dialect: Dialect) -> View {
+        View { dialect, namespace: self.namespace.as_str().into(), here: self.here.clone() }
+    }
 }
 
 /// How a stream stands: for status and dumps.
@@ -331,8 +340,8 @@ impl Inner {
             tracing::warn!(node, %status, "a stream was refused");
         };
         let caller = self.authorize.authorize(&extensions, &node).inspect_err(refused)?;
-        let mut revoked = self.authorize.revoked(&extensions);
-        let view = View::new(dialect, caller.namespace.as_str());
+        let mut revoked = self.authorize.revoked(&extensions, &caller);
+        let view = caller.view(dialect);
         let listed = self.open::<S>(caller, dialect, &node.version).inspect_err(refused)?;
         let mut stream = Conversation {
             open: &listed.open,
@@ -354,9 +363,7 @@ impl Inner {
                 () = listed.open.leave.notified() => {
                     return Err(Status::unavailable("other replicas have fewer streams: connect again"));
                 }
-                () = &mut revoked => {
-                    return Err(Status::permission_denied("this pod does not exist any more"));
-                }
+                why = &mut revoked => return Err(why),
             }
         }
     }

@@ -19,7 +19,7 @@ use tonic::{
 use tulle_xds::{
     cache::{Cache, Interest, Key, Want},
     client::{self, Ack, Client, ClientConfig, Event, Handle, Node},
-    model::{Features, Invalid, Kind, SpiffeId},
+    model::{Features, Here, Invalid, Kind, SpiffeId},
     server::{AdsService, Authorize, Caller, SessionStatus},
 };
 
@@ -33,7 +33,12 @@ impl Authorize for ByName {
         let (namespace, _) =
             node.id.split_once('/').ok_or_else(|| Status::permission_denied("no pod"))?;
         let identity = SpiffeId::service_account("cluster.local", namespace, "default");
-        Ok(Caller { pod: node.id.clone(), namespace: namespace.to_owned(), identity })
+        Ok(Caller {
+            pod: node.id.clone(),
+            namespace: namespace.to_owned(),
+            identity,
+            here: Here::default(),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Extensions, Status, Streaming, transport::Server};
 use tulle_xds::{
     cache::{Cache, Dialect, Interest, Key, Want},
-    model::{Kind, SpiffeId},
+    model::{Here, Kind, SpiffeId},
     server::{AdsService, Authorize, Caller, Node},
 };
 
@@ -29,7 +29,12 @@ struct Anybody;
 impl Authorize for Anybody {
     fn authorize(&self, _: &Extensions, node: &Node) -> Result<Caller, Status> {
         let identity = SpiffeId::service_account("cluster.local", "shop", "default");
-        Ok(Caller { pod: node.id.clone(), namespace: "shop".to_owned(), identity })
+        Ok(Caller {
+            pod: node.id.clone(),
+            namespace: "shop".to_owned(),
+            identity,
+            here: Here::default(),
+        })
     }
 }
 

@@ -108,7 +108,7 @@ impl Attestor {
         if member.service_account != account {
             return Err(Refusal::OtherAccount(name, account));
         }
-        if let Some(node) = node.filter(|node| *node != member.node) {
+        if let Some(node) = node.filter(|node| *node != member.here.node) {
             return Err(Refusal::OtherNode(name, node));
         }
         let identity = SpiffeId::service_account(&self.trust_domain, &name.namespace, &account);

@@ -33,9 +33,10 @@ pub(super) enum Fit {
 
 /// Whose requests a route is about (GEP-1426, "Namespace boundaries"). Routes for the same callers
 /// are merged; those for everybody do not count where there are some for the caller's namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Callers {
     /// A route beside its Service: the producer's.
+    #[default]
     All,
     /// A route in another namespace, that of its callers: a consumer's.
     Of(Arc<str>),

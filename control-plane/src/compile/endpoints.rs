@@ -1,7 +1,7 @@
 //! Endpoints: where requests can go, and who must answer there.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::{IpAddr, SocketAddr},
 };
 
@@ -33,6 +33,29 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         }
     };
     Some(Endpoints { name: name.to_owned(), endpoints })
+}
+
+/// Where clients are for whom some endpoints of a Service are meant.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Places<'a> {
+    pub(super) nodes: BTreeSet<&'a str>,
+    pub(super) zones: BTreeSet<&'a str>,
+}
+
+/// Those of the endpoints of this name.
+pub(super) fn places<'a>(world: &'a World, name: &str) -> Places<'a> {
+    let mut places = Places::default();
+    let Some(Target::Service(service, _) | Target::Derived(service, ..)) = Target::parse(name)
+    else {
+        return places;
+    };
+    let local = world.service(&service).is_some_and(|service| service.node_local);
+    for listed in world.slices_of(&service).flat_map(|slice| &slice.endpoints) {
+        places.nodes.extend(Some(&*listed.node).filter(|node| local && !node.is_empty()));
+        places.nodes.extend(listed.for_nodes.iter().map(String::as_str));
+        places.zones.extend(listed.for_zones.iter().map(String::as_str));
+    }
+    places
 }
 
 /// A pod, at one of its addresses.

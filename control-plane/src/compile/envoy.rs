@@ -13,9 +13,7 @@ use tulle_xds::{
 };
 
 use super::{
-    Settings,
-    attached::Callers,
-    cluster, derived, direct, endpoints, listener,
+    Settings, Whom, cluster, derived, direct, endpoints, listener,
     names::{self, Target},
     policy, port, route,
     settled::Settled,
@@ -69,7 +67,7 @@ pub(super) fn compile(
     settings: &Settings,
     kind: Kind,
     name: &str,
-    callers: &Callers,
+    whom: &Whom,
 ) -> Option<Bytes> {
     Some(match kind {
         // All that the one says is in the two listeners; of the other Envoy knows nothing.
@@ -82,7 +80,7 @@ pub(super) fn compile(
                     Side::Outbound => envoy::outbound(&workload),
                 }
             }
-            None => envoy::listener(&listener::compile(world, settings, name, callers)?),
+            None => envoy::listener(&listener::compile(world, settings, name, &whom.callers)?),
         },
         Kind::Cluster => match (envoy::own_cluster(name), names::address(name)) {
             (Some(bytes), _) => bytes,
@@ -93,7 +91,9 @@ pub(super) fn compile(
                 envoy::cluster(&cluster, &Peers::of(&endpoints))
             }
         },
-        Kind::Endpoints => envoy::endpoints(&endpoints::compile(world, settings, name)?),
-        Kind::Route => envoy::route(&route::compile(world, name, callers)?),
+        Kind::Endpoints => {
+            envoy::endpoints(&endpoints::compile(world, settings, name)?.at(&whom.here))
+        }
+        Kind::Route => envoy::route(&route::compile(world, name, &whom.callers)?),
     })
 }

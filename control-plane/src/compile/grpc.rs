@@ -20,9 +20,7 @@ use bytes::Bytes;
 use tulle_xds::model::{Backend, Balance, Cluster, Endpoints, Kind, Limits, Protocol, grpc};
 
 use super::{
-    Settings,
-    attached::Callers,
-    cluster, endpoints,
+    Settings, Whom, cluster, endpoints,
     names::{self, MTLS, Target},
     port, route,
 };
@@ -33,7 +31,7 @@ pub(super) fn compile(
     settings: &Settings,
     kind: Kind,
     name: &str,
-    callers: &Callers,
+    whom: &Whom,
 ) -> Option<Bytes> {
     if name == Backend::INVALID {
         return nobody(kind);
@@ -46,26 +44,31 @@ pub(super) fn compile(
         }
         Kind::Route => {
             served(world, name)?;
-            Some(grpc::route(&route::compile(world, name, callers)?))
+            Some(grpc::route(&route::compile(world, name, &whom.callers)?))
         }
         Kind::Cluster => {
             served(world, name)?;
             let cluster = cluster::compile(world, settings, name)?;
-            let identities = identities(&usable(world, settings, name)?);
+            let identities = identities(&usable(world, settings, name, whom)?);
             Some(match identities.is_empty() {
                 true => grpc::cluster(&cluster, name, None),
                 false => grpc::cluster(&cluster, &format!("{MTLS}{name}"), Some(&identities)),
             })
         }
         Kind::Endpoints => {
-            let of = name.strip_prefix(MTLS);
-            served(world, of.unwrap_or(name))?;
-            let mut found = usable(world, settings, of.unwrap_or(name))?;
-            found.endpoints.retain(|endpoint| endpoint.identity.is_some() == of.is_some());
+            served(world, plain(name))?;
+            let mut found = usable(world, settings, plain(name), whom)?;
+            let meshed = name.starts_with(MTLS);
+            found.endpoints.retain(|endpoint| endpoint.identity.is_some() == meshed);
             Some(grpc::endpoints(&Endpoints { name: name.to_owned(), ..found }))
         }
         Kind::Workload | Kind::Host => None,
     }
+}
+
+/// The name of the cluster that endpoints are of.
+pub(super) fn plain(name: &str) -> &str {
+    name.strip_prefix(MTLS).unwrap_or(name)
 }
 
 /// The cluster without endpoints, to which goes what has nowhere to go. gRPC waits long for a
@@ -118,8 +121,8 @@ fn serves(world: &World, service: &Name, number: u16) -> Option<()> {
     port::declared(port).is_http().then_some(())
 }
 
-fn usable(world: &World, settings: &Settings, name: &str) -> Option<Endpoints> {
-    Some(endpoints::compile(world, settings, name)?.usable())
+fn usable(world: &World, settings: &Settings, name: &str, whom: &Whom) -> Option<Endpoints> {
+    Some(endpoints::compile(world, settings, name)?.at(&whom.here).usable())
 }
 
 /// Who must answer: those of the endpoints that have sidecars.

@@ -85,7 +85,7 @@ impl Listener {
     fn caller<T>(&self, request: &Request<T>) -> Result<Name, Status> {
         let Replica { roster, pod, trust_domain, .. } = &*self.replica;
         let pods = Pods { roster: roster.clone(), trust_domain: trust_domain.clone() };
-        let (caller, identity) = pods.pod(request.extensions())?;
+        let (caller, identity, _here) = pods.pod(request.extensions())?;
         let own = roster.get(pod).map(|own| own.attested(pod, trust_domain).identity);
         if own.is_none_or(|own| own != identity) {
             return Err(Status::permission_denied(format!(

@@ -19,7 +19,11 @@ fn told(on: usize, of: usize, generation: i64) -> Told {
 
 fn there(roster: &Roster, name: &Name, account: &str, ready: bool) {
     let ips = vec!["10.0.0.1".parse().unwrap()];
-    roster.set(name, Some(&Pod { ips, replica: ready, ..Pod::plain(name.clone(), account, "") }));
+    roster.set(
+        name,
+        Some(&Pod { ips, replica: ready, ..Pod::plain(name.clone(), account, "") }),
+        "",
+    );
 }
 
 /// What those say who are there beside `m/own`: `m/a` and `m/b`, which are ready.
@@ -101,7 +105,7 @@ fn a_replica_that_has_or_may_have_proxies_must_have_said_something() {
     // It is no more: nor is what it said.
     say(2, Some(told(1, 2, 1)));
     assert_eq!(total(), (7, 8, String::new()));
-    roster.set(&a, None);
+    roster.set(&a, None, "");
     assert_eq!(total(), (6, 6, String::new()));
 }
 
@@ -182,7 +186,7 @@ async fn served() -> (Replica, impl Sized) {
     for (name, account) in [("a", "control-plane"), ("b", "control-plane"), ("shell", "default")] {
         let name = Name::new("m", name);
         let ips = vec![address.ip()];
-        a.roster.set(&name, Some(&Pod { ips, ..Pod::plain(name.clone(), account, "uid") }));
+        a.roster.set(&name, Some(&Pod { ips, ..Pod::plain(name.clone(), account, "uid") }), "");
     }
     let server = Server::builder().add_service(a.service());
     tokio::spawn(server.serve_with_incoming(incoming.proven));

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tulle_xds::{
-    cache::{Cache, Dialect, Key},
+    cache::{Cache, Dialect, Key, View},
     model::Kind,
     protocol::Version,
     server::AdsService,
@@ -65,8 +65,8 @@ impl Facts for Sources {
         self.contributions.of(key, namespace)
     }
 
-    fn latest(&self, key: &Key, namespace: &str) -> Option<Version> {
-        self.cache.get(key, namespace).version().cloned()
+    fn latest(&self, key: &Key, view: &View) -> Option<Version> {
+        self.cache.get(key, view).version().cloned()
     }
 
     fn standing(&self, stream: u64, key: &Key) -> Option<NameStatus> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tulle_xds::{
-    cache::{Dialect, Key},
+    cache::{Dialect, Key, View},
     model::Kind,
     protocol::Version,
     server::{Caller, StreamNews},
@@ -28,7 +28,7 @@ pub(super) trait Facts {
     /// What a resource comes from, as callers in a namespace see it.
     fn contributors(&self, key: &Key, namespace: &str) -> Option<Arc<Contributors>>;
     /// Its latest version for them.
-    fn latest(&self, key: &Key, namespace: &str) -> Option<Version>;
+    fn latest(&self, key: &Key, view: &View) -> Option<Version>;
     /// How it stands on a stream.
     fn standing(&self, stream: u64, key: &Key) -> Option<NameStatus>;
 }
@@ -185,7 +185,7 @@ impl Tally {
         let before = of_key.remove(&stream).flatten();
         let after = status.and_then(|status| {
             let from = facts.contributors(&key, &caller.namespace)?;
-            let how = how(status, facts.latest(&key, &caller.namespace).as_ref());
+            let how = how(status, facts.latest(&key, &caller.view(key.dialect)).as_ref());
             let reason = status.rejected.clone().filter(|_| how == Taken::Rejected);
             Some(Counted { from, how, reason })
         });

@@ -271,10 +271,18 @@ async fn refuses_strangers() {
     let error =
         Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/other").disconnected().await;
     assert!(error.contains("is for pod shop/reviews-abc-1"), "{error}");
+    // Of one that turns out to be elsewhere: it comes back, and is told what is for those there.
+    let open = || Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/reviews-abc-1");
+    let mut stream = open();
+    stream.get(Kind::Workload, "shop/reviews-abc-1").await;
+    let placed = SHOP.replace("spec:\n  serviceAccount", "spec:\n  nodeName: n1\n  serviceAccount");
+    mesh.save("shop.yaml", &placed);
+    let error = stream.ended().await;
+    assert!(error.contains("connect again"), "{error}");
     // For a pod that has been replaced: its stream ends, and there is no other one.
-    let mut open = Proxy::open(mesh.endpoint(Some(identity.clone())), "shop/reviews-abc-1");
+    let mut open = open();
     open.get(Kind::Workload, "shop/reviews-abc-1").await;
-    mesh.save("shop.yaml", &SHOP.replace("uid-1", "uid-2"));
+    mesh.save("shop.yaml", &placed.replace("uid-1", "uid-2"));
     let replaced = || async {
         let token = mesh.token("reviews-abc-1", "uid-2");
         while mesh.enrol(&token).await.is_err() {

@@ -15,12 +15,12 @@ use std::{
 };
 
 use tulle_xds::model::{
-    self, Action, Endpoints, Kind, Listener, Resource, RouteConfiguration, Workload,
+    self, Action, Endpoints, Here, Kind, Listener, Resource, RouteConfiguration, Workload,
 };
 
 use self::hosts::Hosts;
 use super::{Destination, LastUsed, Lookup, Mesh, Names};
-use crate::upstream::{Cluster, near::Here};
+use crate::upstream::Cluster;
 
 /// Addresses that are held at once. Beyond, new ones are refused: no application talks to so many
 /// at a time, a scanner does.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    model::{Features, Kind},
+    model::{Features, Here, Kind},
     protocol::WILDCARD,
 };
 
@@ -37,28 +37,55 @@ pub struct View {
     pub dialect: Dialect,
     /// Namespace of its pod, as its certificate proves.
     pub namespace: Arc<str>,
+    /// Where its pod is.
+    pub here: Here,
 }
 
 impl View {
-    /// The view of a client in `namespace`.
+    /// The view of a client in `namespace`, wherever it is.
     pub fn new(dialect: Dialect, namespace: impl Into<Arc<str>>) -> Self {
-        Self { dialect, namespace: namespace.into() }
+        Self { dialect, namespace: namespace.into(), here: Here::default() }
     }
 }
 
-/// What a key stands for. From `Option<Bytes>`: the same for everybody.
+/// What a key stands for; `None`: there is no such resource. From `Option<Bytes>`: the same for everybody.
+pub type Contents = Variants<Option<Bytes>>;
+
+/// One thing for most clients, and others for some, in place of it. A key differs by namespace or by place, not by both.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Contents {
-    /// For whoever is not in `by_caller`; `None`: there is no such resource.
-    pub shared: Option<Bytes>,
-    /// For callers in these namespaces, in place of `shared`: only where a consumer route makes a
-    /// difference.
-    pub by_caller: BTreeMap<Arc<str>, Option<Bytes>>,
+pub struct Variants<T> {
+    /// For whoever is not named below.
+    pub shared: T,
+    /// For clients in these namespaces: only where a consumer route makes a difference.
+    pub by_namespace: BTreeMap<Arc<str>, T>,
+    /// For clients on these nodes, and for others in these zones: only where endpoints are for those who are near, and the
+    /// client does not choose itself.
+    pub by_node: BTreeMap<Arc<str>, T>,
+    /// The same, by zone.
+    pub by_zone: BTreeMap<Arc<str>, T>,
 }
 
-impl From<Option<Bytes>> for Contents {
-    fn from(shared: Option<Bytes>) -> Self {
-        Self { shared, by_caller: BTreeMap::new() }
+impl<T> Variants<T> {
+    pub(super) fn of(&self, view: &View) -> &T {
+        let by_place = self.by_node.get(&*view.here.node);
+        let by_place = by_place.or_else(|| self.by_zone.get(&*view.here.zone));
+        by_place.or_else(|| self.by_namespace.get(&view.namespace)).unwrap_or(&self.shared)
+    }
+
+    pub(super) fn map<U>(self, to: impl Fn(T) -> U) -> Variants<U> {
+        let all = |some: BTreeMap<Arc<str>, T>| some.into_iter().map(|(k, v)| (k, to(v))).collect();
+        Variants {
+            by_namespace: all(self.by_namespace),
+            by_node: all(self.by_node),
+            by_zone: all(self.by_zone),
+            shared: to(self.shared),
+        }
+    }
+}
+
+impl<T: Default> From<T> for Variants<T> {
+    fn from(shared: T) -> Self {
+        Self { shared, ..Self::default() }
     }
 }
 

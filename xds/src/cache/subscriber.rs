@@ -19,14 +19,14 @@ pub type Names = BTreeSet<(Kind, Arc<str>)>;
 pub struct Subscriber {
     cache: Cache,
     id: u64,
-    view: View,
+    view: Arc<View>,
     keys: HashSet<Key>,
     inbox: Arc<Inbox>,
 }
 
 impl Subscriber {
     pub(super) fn new(cache: Cache, id: u64, view: View) -> Self {
-        Self { cache, id, view, keys: HashSet::new(), inbox: Arc::default() }
+        Self { cache, id, view: Arc::new(view), keys: HashSet::new(), inbox: Arc::default() }
     }
 
     /// Subscribes: what is known already is in the next [`take_changed`](Self::take_changed).
@@ -42,8 +42,7 @@ impl Subscriber {
             self.cache.inner.wake.notify_one();
         }
         state.idle.remove(&key);
-        let (inbox, namespace) = (Arc::clone(&self.inbox), Arc::clone(&self.view.namespace));
-        let reader = Reader { inbox, namespace };
+        let reader = Reader { inbox: Arc::clone(&self.inbox), view: Arc::clone(&self.view) };
         if name == WILDCARD {
             let group = state.groups.entry(key.group()).or_default();
             self.inbox.mark_all(kind, &group.names);
@@ -51,7 +50,7 @@ impl Subscriber {
         }
         if let Some(slot) = state.slots.get_mut(&key) {
             slot.subscribers.insert(self.id, reader);
-            if *slot.published.of(&self.view.namespace) != Published::Unknown {
+            if *slot.published.of(&self.view) != Published::Unknown {
                 self.inbox.mark(kind, &key.name);
             }
         }
@@ -80,7 +79,7 @@ impl Subscriber {
         let slot = state.slots.get(&key).filter(|slot| named || slot.member);
         let slot = slot.or_else(|| state.slots.get(&wildcard).filter(|_| watches));
         let published =
-            slot.map_or(Published::Unknown, |slot| slot.published.of(&self.view.namespace).clone());
+            slot.map_or(Published::Unknown, |slot| slot.published.of(&self.view).clone());
         drop(state);
         let first: &[Kind] = match (kind, &published) {
             (Kind::Listener | Kind::Route, _) => &[Kind::Cluster],
@@ -124,7 +123,7 @@ impl Drop for Subscriber {
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
     inbox: Arc<Inbox>,
-    pub(super) namespace: Arc<str>,
+    pub(super) view: Arc<View>,
 }
 
 impl Reader {

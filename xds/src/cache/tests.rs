@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Here;
 
 fn view(namespace: &str) -> View {
     View::new(Dialect::Tulle, namespace)
@@ -62,7 +63,11 @@ fn a_namespace_gets_its_own_version_and_loses_it_without_a_gap() {
     shop.subscribe(Kind::Cluster, "a");
     bank.subscribe(Kind::Cluster, "a");
     let own = |content| BTreeMap::from([("bank".into(), bytes(content))]);
-    let both = |content| Contents { shared: bytes("1"), by_caller: own(content) };
+    let both = |content| Contents {
+        shared: bytes("1"),
+        by_namespace: own(content),
+        ..Contents::default()
+    };
 
     assert!(cache.put(key("a"), bytes("1")));
     assert_eq!((shop.take_changed().len(), bank.take_changed().len()), (1, 1));
@@ -76,6 +81,33 @@ fn a_namespace_gets_its_own_version_and_loses_it_without_a_gap() {
     assert!(cache.put(key("a"), bytes("1")));
     assert_eq!((shop.take_changed().len(), bank.take_changed().len()), (0, 0));
     assert_eq!(shop.get(Kind::Cluster, "a"), bank.get(Kind::Cluster, "a"));
+}
+
+#[test]
+fn a_place_gets_its_own_version_the_node_before_the_zone() {
+    let (cache, _interest) = Cache::new();
+    let here = |node: &str, zone: &str| Here { node: node.to_owned(), zone: zone.to_owned() };
+    let at = |node, zone| View { here: here(node, zone), ..view("shop") };
+    let mut near = cache.subscriber(at("n1", "a"));
+    near.subscribe(Kind::Cluster, "a");
+    let one = |place: &str, content| BTreeMap::from([(place.into(), bytes(content))]);
+    let contents = |content| Contents {
+        by_node: one("n1", content),
+        by_zone: one("a", "zone"),
+        ..bytes("shared").into()
+    };
+    cache.put(key("a"), contents("node"));
+    for (view, told) in [
+        (at("n1", "a"), "node"),
+        (at("n2", "a"), "zone"),
+        (at("n2", "b"), "shared"),
+        (at("", ""), "shared"),
+    ] {
+        assert_eq!(cache.get(&key("a"), &view), Published::from(bytes(told)), "{view:?}");
+    }
+    assert_eq!(near.take_changed().len(), 1);
+    cache.put(key("a"), Contents { by_zone: one("a", "other"), ..contents("node") });
+    assert!(near.take_changed().is_empty(), "it is told of those on its node");
 }
 
 #[test]
@@ -114,7 +146,7 @@ async fn the_publisher_hears_once_what_is_wanted_and_later_what_is_not() {
     drop(one);
     cache.drop_unwanted(Instant::now());
     assert!(cache.is_wanted(&key("a")), "it lingers");
-    assert_ne!(cache.get(&key("a"), "shop"), Published::Unknown);
+    assert_ne!(cache.get(&key("a"), &view("shop")), Published::Unknown);
 
     // A reconnection within the linger time costs nothing.
     let mut two = cache.subscriber(view("shop"));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Invalid, SpiffeId,
+    Invalid, Near, SpiffeId,
     wire::{self, At as _, bad},
 };
 
@@ -48,23 +48,6 @@ pub struct Endpoint {
     /// Who is to use it.
     #[serde(skip_serializing_if = "Near::is_everybody")]
     pub near: Near,
-}
-
-/// Who is to use an endpoint. The default is everybody.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Near {
-    /// Only workloads on this node (`internalTrafficPolicy: Local` of the Service); empty: all.
-    pub node: String,
-    /// The nodes that it is meant for (`hints.forNodes` of the EndpointSlice).
-    pub for_nodes: Vec<String>,
-    /// The zones that it is meant for (`hints.forZones`).
-    pub for_zones: Vec<String>,
-}
-
-impl Near {
-    fn is_everybody(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Whether an endpoint may get new requests (EndpointSlice conditions; Envoy's `HealthStatus`).

@@ -22,7 +22,7 @@ fn issuer() -> Issuer {
     std::fs::write(&path, jwks(&key, "k1").to_string()).unwrap();
     let roster = Roster::default();
     let pod = pod("reviews", "uid-1");
-    roster.set(&pod.name, Some(&pod));
+    roster.set(&pod.name, Some(&pod), "");
     let attestor = Attestor {
         tokens: Arc::new(SignedTokens {
             keys: TokenKeys::new(path),
@@ -109,12 +109,12 @@ async fn each_claim_counts() {
 async fn the_pod_must_run_as_the_account() {
     let issuer = issuer();
     let pod = pod("other", "uid-1");
-    issuer.attestor.roster.set(&pod.name, Some(&pod));
+    issuer.attestor.roster.set(&pod.name, Some(&pod), "");
     assert!(matches!(issuer.refusal(|_| {}).await, Refusal::OtherAccount(..)));
     let moved = |c: &mut Value| c["kubernetes.io"]["node"] = json!({"name": "n2"});
-    issuer.attestor.roster.set(&pod.name, Some(&self::pod("reviews", "uid-1")));
+    issuer.attestor.roster.set(&pod.name, Some(&self::pod("reviews", "uid-1")), "");
     assert!(matches!(issuer.refusal(moved).await, Refusal::OtherNode(..)));
-    issuer.attestor.roster.set(&pod.name, None);
+    issuer.attestor.roster.set(&pod.name, None, "");
     assert!(matches!(issuer.refusal(|_| {}).await, Refusal::NoPod(_)));
 }
 

@@ -4,8 +4,8 @@ use super::*;
 
 fn sent(world: &World, kind: Kind, name: &str) -> Option<Bytes> {
     let key = Key { dialect: Dialect::Grpc, ..Key::new(kind, name) };
-    let Contents { shared, by_caller } = contents(world, &settings(), &key);
-    assert!(by_caller.is_empty());
+    let Contents { shared, by_namespace, by_node, by_zone } = contents(world, &settings(), &key);
+    assert!(by_namespace.is_empty() && by_node.is_empty() && by_zone.is_empty());
     shared
 }
 

@@ -50,3 +50,59 @@ fn a_workload_knows_its_node_and_the_nodes_zone() {
     );
     assert_eq!(place(&world), ("n1".to_owned(), "a".to_owned()));
 }
+
+/// What Envoy and gRPC see of a pod on `n1` in zone `a` and one on `n2` in zone `b`, by who asks: the last numbers of
+/// their addresses.
+fn shown(key: &Key, local: bool, change: impl Fn(&mut SliceEndpoint)) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = vec![Object::Service(Arc::new(Service {
+        node_local: local,
+        ..service("web", "web", 100)
+    }))];
+    for (last, node, zone) in [(11, "n1", "a"), (12, "n2", "b")] {
+        let pod = Pod { meshed: false, ..pod(node, "web", last) };
+        let mut slice = slice(node, "web", &pod);
+        let endpoint = &mut slice.endpoints[0];
+        (endpoint.node, endpoint.zone) = (node.to_owned(), zone.to_owned());
+        change(endpoint);
+        let name = Name::new("", node);
+        objects.push(Object::Node(Arc::new(objects::Node { name, zone: zone.to_owned() })));
+        objects.extend([Object::Pod(Arc::new(pod)), Object::EndpointSlice(Arc::new(slice))]);
+    }
+    let contents = contents(&world(objects), &settings(), key);
+    let listed = |bytes: Option<Bytes>| {
+        let bytes = bytes.expect("it exists");
+        let holds =
+            |last: &u8| bytes.windows(9).any(|part| part == format!("10.0.0.{last}").as_bytes());
+        [11, 12].into_iter().filter(holds).collect::<Vec<_>>()
+    };
+    let by = |what: &'static str, all: BTreeMap<Arc<str>, Option<Bytes>>| {
+        all.into_iter().map(move |(place, bytes)| (format!("{what} {place}"), bytes))
+    };
+    let places = by("node", contents.by_node).chain(by("zone", contents.by_zone));
+    let all = places.chain([("elsewhere".to_owned(), contents.shared)]);
+    all.map(|(place, bytes)| (place, listed(bytes))).collect()
+}
+
+#[test]
+fn who_cannot_choose_is_told_of_those_near_it_alone() {
+    let expected = |all: &[(&str, &[u8])]| {
+        all.iter().map(|(place, lasts)| ((*place).to_owned(), lasts.to_vec())).collect()
+    };
+    for dialect in [Dialect::Envoy, Dialect::Grpc] {
+        let key = Key { dialect, ..Key::new(Kind::Endpoints, "service/shop/web/80") };
+        assert_eq!(shown(&key, false, |_| {}), expected(&[("elsewhere", &[11, 12])]));
+        let local = expected(&[("node n1", &[11]), ("node n2", &[12]), ("elsewhere", &[])]);
+        assert_eq!(shown(&key, true, |_| {}), local, "{dialect:?}");
+        let zones = expected(&[("zone a", &[11]), ("zone b", &[12]), ("elsewhere", &[11, 12])]);
+        let by_zone =
+            |endpoint: &mut SliceEndpoint| endpoint.for_zones = vec![endpoint.zone.clone()];
+        assert_eq!(shown(&key, false, by_zone), zones, "{dialect:?}");
+        let nodes = expected(&[("node n1", &[11]), ("node n2", &[12]), ("elsewhere", &[11, 12])]);
+        let by_node =
+            |endpoint: &mut SliceEndpoint| endpoint.for_nodes = vec![endpoint.node.clone()];
+        assert_eq!(shown(&key, false, by_node), nodes, "{dialect:?}");
+    }
+    // Our own proxy chooses itself.
+    let own = shown(&Key::new(Kind::Endpoints, "service/shop/web/80"), true, |_| {});
+    assert_eq!(own, expected(&[("elsewhere", &[11, 12])]));
+}

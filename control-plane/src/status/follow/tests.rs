@@ -1,5 +1,6 @@
 use tulle_xds::{
-    model::SpiffeId,
+    cache::View,
+    model::{Here, SpiffeId},
     server::{Caller, StreamNews},
 };
 
@@ -24,7 +25,7 @@ impl Facts for Published {
         Some(Arc::new(Contributors { all, rules: Vec::new(), needs: Vec::new() }))
     }
 
-    fn latest(&self, _: &Key, _: &str) -> Option<Version> {
+    fn latest(&self, _: &Key, _: &View) -> Option<Version> {
         Some(Version::new(self.latest))
     }
 
@@ -73,6 +74,7 @@ impl Follower {
                 pod: format!("shop/web-{stream}"),
                 namespace: "shop".to_owned(),
                 identity: SpiffeId::service_account("cluster.local", "shop", "web"),
+                here: Here::default(),
             };
             let names = vec![(Kind::Route, ROUTE.to_owned(), Some(status))];
             let news = StreamNews::Changed { caller, dialect: Dialect::Tulle, names };

@@ -1,5 +1,9 @@
 use proptest::{collection::vec, prelude::*};
-use tulle_xds::{model::SpiffeId, session::NameNews};
+use tulle_xds::{
+    cache::View,
+    model::{Here, SpiffeId},
+    session::NameNews,
+};
 
 use super::*;
 use crate::{
@@ -26,8 +30,8 @@ impl Facts for World {
         self.contributions.of(key, namespace)
     }
 
-    fn latest(&self, key: &Key, namespace: &str) -> Option<Version> {
-        self.latest.get(&(key.clone(), namespace.to_owned())).cloned()
+    fn latest(&self, key: &Key, view: &View) -> Option<Version> {
+        self.latest.get(&(key.clone(), view.namespace.to_string())).cloned()
     }
 
     fn standing(&self, stream: u64, key: &Key) -> Option<NameStatus> {
@@ -52,7 +56,7 @@ fn news(pod: &str, names: Vec<NameNews>) -> StreamNews {
 fn of_dialect(dialect: Dialect, pod: &str, names: Vec<NameNews>) -> StreamNews {
     let namespace = pod.split('/').next().unwrap().to_owned();
     let identity = SpiffeId::service_account("cluster.local", &namespace, "a");
-    let caller = Caller { pod: pod.to_owned(), namespace, identity };
+    let caller = Caller { pod: pod.to_owned(), namespace, identity, here: Here::default() };
     StreamNews::Changed { caller, dialect, names }
 }
 

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use tulle_xds::model::{
-    self, Balance, Endpoint, Endpoints, Health, Limits, Origin, Protocol, UpstreamProtocol,
+    self, Balance, Endpoint, Endpoints, Health, Here, Limits, Origin, Protocol, UpstreamProtocol,
 };
 
 use super::*;
@@ -227,8 +227,8 @@ proptest! {
                             Verdict::LocalFailure => *lost += 1,
                         }
                     }
-                    let ready = set.ready().count();
-                    let before = set.ready().filter(|s| cluster.out(s).is_some()).count();
+                    let ready = set.ready(&Here::default()).len();
+                    let before = set.ready(&Here::default()).iter().filter(|s| cluster.out(s).is_some()).count();
                     let judged = cluster.judge(state, verdict, now);
                     if let Some(out) = judged {
                         prop_assert!(*bad >= 3 || *lost >= 2, "{out:?}");
@@ -242,7 +242,7 @@ proptest! {
             }
             let set = cluster.endpoints();
             let eligible: HashSet<_> = set.eligible().iter().map(|s| s.id()).collect();
-            let ready: Vec<_> = set.ready().collect();
+            let ready = set.ready(&Here::default());
             let well = ready.iter().filter(|s| cluster.out(s).is_none()).count();
             prop_assert_eq!(eligible.len(), if well == 0 { ready.len() } else { well });
             let picked = cluster.pick(&[]);
