@@ -125,6 +125,15 @@ asking() { k exec asking -c client -- curl -sSf -m 5 "$@"; }
 check "and from Envoy to our sidecar" eventually 20 contains hello-from-server asking http://server:8080/index.html
 asked() { k logs -l app=server -c tulle-proxy --tail=100 | has '"/index.html"' '"peer_pod":"shop/asking"'; }
 check "… over mTLS" eventually 5 asked
+# near NAME N: of 10 requests of Envoy's, all come to the Nth of the server's pods
+near() {
+  local path="behind-envoy-$RANDOM" pod; asking -o /dev/null "http://$1:8080/$path?[1-10]" 2>/dev/null || true
+  pod=$(k get pod -l app=server -o "jsonpath={.items[$2].metadata.name}")
+  [ "$(k logs "$pod" -c tulle-proxy | grep -c "\"/$path")" = 10 ]
+}
+check "Local holds behind Envoy" eventually 20 near local 0
+soon "… none there: none" 503 asking -o /dev/null -w "%{http_code}" http://away:8080/
+check "… and hints for zones" eventually 20 near zonal 1
 refuses "Strict holds at Envoy, too" "curl: (" kubectl -n outside exec stranger -- curl -sSf -m 5 http://enveloped.shop:8080/index.html
 says "tulle proxy status has both" 2 sh -c "$PROGRAMS/tulle proxy status | grep -cE '^shop/(asking|enveloped) '"
 k delete -f "$KT/mesh/envoy.yaml" --timeout=60s >/dev/null
