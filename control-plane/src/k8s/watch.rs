@@ -46,6 +46,8 @@ const LIFE: u32 = 240;
 const SPREAD: u32 = 50;
 /// Not being able to read for so long shows in readiness.
 const BLIND: Duration = Duration::from_secs(30);
+/// The version of a list that may be as old as the server likes; without any it is the newest.
+const WHATEVER: &str = "0";
 /// By this annotation of a bookmark the server says that it has sent all there was.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
@@ -72,6 +74,7 @@ pub(super) async fn follow(
         watched,
         changes,
         streams: true,
+        from: WHATEVER.to_owned(),
         pause: Pause::default(),
         served: Served::default(),
         trouble: Trouble { readiness, since: None, blocker: None },
@@ -92,6 +95,9 @@ struct Follower {
     changes: mpsc::Sender<Change>,
     /// Whether the server streams lists, as far as we know.
     streams: bool,
+    /// The version that the next list must be of, or newer: what was seen, so that a server that is behind others does
+    /// not take the mesh back.
+    from: String,
     pause: Pause,
     served: Served,
     trouble: Trouble,
@@ -155,7 +161,10 @@ impl Follower {
             };
             match ended {
                 Ok(()) => {}
-                Err(End::Failed(error)) if is_gone(&error) => return Ok(()),
+                Err(End::Failed(error)) if is_gone(&error) => {
+                    self.from = version;
+                    return Ok(());
+                }
                 Err(End::Failed(error)) => self.trouble.told(self.watched, &error),
                 Err(End::Closed) => return Err(End::Closed),
             }
@@ -183,14 +192,14 @@ impl Follower {
         api: &Api<Raw>,
         resource: &ApiResource,
     ) -> Result<(String, Option<Events>), End> {
-        let mut stream = match in_time(api.watch(&params(true), "0")).await {
+        let mut stream = match in_time(api.watch(&params(true), &self.from)).await {
             Ok(stream) => stream.boxed(),
             // A server that does not know the parameter, or has it turned off.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 self.streams = false;
                 return Ok((self.listed(api, resource).await?, None));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.unlisted(error)),
         };
         let mut all = Vec::new();
         loop {
@@ -207,11 +216,21 @@ impl Follower {
                     }
                 }
                 Some(Ok(WatchEvent::Deleted(_))) => {}
-                Some(Ok(WatchEvent::Error(status))) => return Err(kube::Error::Api(status).into()),
+                Some(Ok(WatchEvent::Error(status))) => {
+                    return Err(self.unlisted(kube::Error::Api(status)));
+                }
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(broken("the list ended before all was said").into()),
             }
         }
+    }
+
+    /// A version that the server does not have (any more, or yet: it may have been set back) is not waited for again.
+    fn unlisted(&mut self, error: kube::Error) -> End {
+        if matches!(&error, kube::Error::Api(status) if matches!(status.code, 410 | 504)) {
+            self.from.clear();
+        }
+        error.into()
     }
 
     /// The list by pages; its version.
@@ -332,7 +351,14 @@ fn is_gone(error: &kube::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+    use crate::{k8s::kinds::WATCHED, world::objects::Kind};
 
     #[test]
     fn a_kind_that_was_there_is_gone_only_after_a_while() {
@@ -347,5 +373,56 @@ mod tests {
         assert!(served.gone(start + DOUBT * 2));
         // What was believed stays so.
         assert!(served.gone(start + DOUBT * 3));
+    }
+
+    /// All of a list, of this version, and the end of what there is to say.
+    fn list(version: &str) -> String {
+        let metadata = json!({"resourceVersion": version, "annotations": {INITIAL_END: "true"}});
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        json!({"type": "BOOKMARK", "object": object}).to_string()
+    }
+
+    fn refusal(code: u16) -> String {
+        let object = json!({"kind": "Status", "code": code, "status": "Failure", "reason": "", "message": ""});
+        json!({"type": "ERROR", "object": object}).to_string()
+    }
+
+    /// No real server can be made to lag here: this one is none.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_never_older_than_what_was_seen_unless_that_is_nowhere() {
+        let script = [
+            ("0", list("7")),
+            ("7", refusal(410)),
+            ("7", refusal(504)),
+            ("", list("3")),
+            ("3", refusal(410)),
+            ("3", list("4")),
+        ];
+        let expected: Vec<_> = script.iter().map(|(version, _)| (*version).to_owned()).collect();
+        let (asked, mut questions) = mpsc::channel(100);
+        let mut answers = script.map(|(_, answer)| answer).into_iter();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let uri = request.uri().to_string();
+            let version = uri.split(['?', '&']).find_map(|p| p.strip_prefix("resourceVersion="));
+            asked.try_send(version.unwrap_or("none").to_owned()).expect("the test listens");
+            let answer = answers.next();
+            async move {
+                match answer {
+                    Some(text) => Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))),
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let (changes, told) = mpsc::channel(100);
+        let watched = WATCHED.into_iter().find(|watched| watched.kind == Kind::Pod).expect("it is");
+        let client = Client::new(service, "default");
+        let following = tokio::spawn(follow(client, watched, changes, Readiness::new()));
+        let mut versions = Vec::new();
+        while versions.len() < expected.len() {
+            versions.push(questions.recv().await.expect("it goes on"));
+        }
+        assert_eq!(versions, expected);
+        following.abort();
+        drop(told);
     }
 }
