@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 #[test]
 fn crds_are_fresh() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+    let folder = Path::new("../deploy/crds");
     let regenerate = env::var_os("TULLE_REGENERATE").is_some();
     let mut expected = BTreeSet::new();
     for crd in tulle_api::crd::all() {
@@ -15,7 +15,7 @@ fn crds_are_fresh() {
             format!("# Generated from api/: TULLE_REGENERATE=1 cargo test -p tulle-api\n{yaml}");
         let path = folder.join(&name);
         if regenerate {
-            fs::create_dir_all(&folder).unwrap();
+            fs::create_dir_all(folder).unwrap();
             fs::write(&path, &text).unwrap();
         }
         assert_eq!(
@@ -26,7 +26,7 @@ fn crds_are_fresh() {
         );
         expected.insert(name);
     }
-    let found: BTreeSet<String> = fs::read_dir(&folder)
+    let found: BTreeSet<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

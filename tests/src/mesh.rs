@@ -370,8 +370,11 @@ pub fn binaries() -> PathBuf {
     this.parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// The checkout that this is run in. Not the one that it was built in: a target directory can be kept while clones come and go.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    let here = env::current_dir().unwrap_or_default();
+    let root = here.ancestors().find(|folder| folder.join("deploy/samples").is_dir());
+    root.unwrap_or(&here).to_owned()
 }
 
 /// The name of the mesh of these scenes.

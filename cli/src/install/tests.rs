@@ -113,7 +113,7 @@ fn whole_numbers(value: &mut Value) {
 #[ignore = "needs helm: tests/cluster/chart.sh runs it"]
 fn helm_makes_the_same_objects() {
     let helm = env::var_os("HELM").expect("HELM=$(tests/cluster/helm.sh)");
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart");
+    let chart = Path::new("../deploy/chart");
     let folder = tempfile::tempdir().expect("a folder");
     for (namespace, yaml) in
         TABLE.iter().map(|yaml| ("tulle-system", yaml)).chain([("mesh", &"{}")])
@@ -123,7 +123,7 @@ fn helm_makes_the_same_objects() {
         let template = || {
             let output = Command::new(&helm)
                 .args(["template", "tulle", "--namespace", namespace, "-f"])
-                .args([&file, &chart])
+                .args([file.as_path(), chart])
                 .output()
                 .expect("helm runs");
             assert!(output.status.success(), "{yaml}: {}", String::from_utf8_lossy(&output.stderr));
@@ -151,7 +151,7 @@ fn helm_makes_the_same_objects() {
 #[ignore = "needs helm: tests/cluster/chart.sh runs it"]
 fn helm_refuses_what_we_refuse() {
     let helm = env::var_os("HELM").expect("HELM=$(tests/cluster/helm.sh)");
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart");
+    let chart = Path::new("../deploy/chart");
     for set in [
         "controlPlane.replica=3",
         "controlPlane.replicas=0",
@@ -167,7 +167,7 @@ fn helm_refuses_what_we_refuse() {
         assert!(args.choice.read().is_err(), "{set}");
         let output = Command::new(&helm)
             .args(["template", "tulle", "--set", set])
-            .arg(&chart)
+            .arg(chart)
             .output()
             .expect("helm runs");
         assert!(!output.status.success(), "{set}");
