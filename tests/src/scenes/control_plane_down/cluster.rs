@@ -25,6 +25,11 @@ pub(super) async fn without(mesh: &Mesh, control: bool) -> Result<Back, Failure>
         sleep_until(down + AWAY).await;
     }
     mesh.give_control_plane(gone).await?;
+    if control {
+        // For the scenes that follow.
+        let back = async || Ok(mesh.pod("bookstore", "reviews-v1").await.is_ok_and(|p| p.ready));
+        until("the pod that was deleted has a successor", PATIENCE, back).await?;
+    }
     let (serves, _edit) = meanwhile?;
     let (away, lives) = (down.elapsed(), Instant::now());
     until("the edit applies", PATIENCE, async || edited(mesh, &caller).await).await?;
@@ -51,7 +56,7 @@ async fn meanwhile(
 ) -> Result<(Duration, Edit), Failure> {
     if control {
         // With its pod the sidecar goes, and all that it knows; no other comes.
-        let now = ["delete", "pod", &reviews.name, "--grace-period=0", "--force"];
+        let now = ["delete", "pod", &reviews.name, "--grace-period=1", "--wait"];
         mesh.kubectl(&[&["-n", "bookstore"][..], &now].concat()).await?;
     }
     served(mesh, caller, url).await?;
