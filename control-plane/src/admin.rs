@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tulle_runtime::{
     http::{answer, text},
-    metrics::{CONTENT_TYPE, Registry},
+    metrics::Registry,
     ready::Readiness,
 };
 use tulle_xds::{
@@ -56,7 +56,7 @@ impl Admin {
                 let pending = self.readiness.pending().join(", ");
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, pending: {pending}\n"))
             }
-            "/metrics" => answer(StatusCode::OK, CONTENT_TYPE, self.registry.render()),
+            "/metrics" => self.registry.scrape(request),
             _ => text(StatusCode::NOT_FOUND, "there are /ready and /metrics\n"),
         }
     }

@@ -81,9 +81,7 @@ impl Admin {
     pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => ready(&self.readiness),
-            (&Method::GET, "/metrics") => {
-                answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.render())
-            }
+            (&Method::GET, "/metrics") => self.metrics.scrape(request),
             _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
         }
     }

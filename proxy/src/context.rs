@@ -23,7 +23,7 @@ use crate::{
         listen::ConnectionLimit,
     },
     request::mirror::Mirrors,
-    telemetry::Metrics,
+    telemetry::{self, Metrics},
     tls,
     upstream::{local::LocalClusters, pool::Pool},
 };
@@ -52,13 +52,15 @@ pub struct Shared {
     pub mirrors: Mirrors,
 }
 
-/// What one worker has: everything shared, and its own connections to upstreams.
+/// What one worker has: everything shared, its own connections to upstreams, and what it has counted.
 #[derive(Debug)]
 pub struct Context {
     /// What all workers share.
     pub shared: Arc<Shared>,
     /// Connections to upstreams, used by this worker alone.
     pub pool: Arc<Pool>,
+    /// What it has counted.
+    pub counts: telemetry::Worker,
 }
 
 /// Bounds and addresses of the data path. The default is what a sidecar has.
@@ -213,7 +215,8 @@ impl Context {
     /// The context of one more worker.
     pub fn new(shared: Arc<Shared>) -> Arc<Self> {
         let pool = Arc::new(Pool::new(Arc::clone(&shared.tuned)));
-        Arc::new(Self { shared, pool })
+        let counts = shared.metrics.worker();
+        Arc::new(Self { shared, pool, counts })
     }
 }
 

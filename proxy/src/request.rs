@@ -70,8 +70,8 @@ pub enum Side {
 impl Connection {
     /// The record of one more request, or of the connection itself.
     pub fn record(&self) -> Record {
-        let (shared, caller) = (Arc::clone(&self.cx.shared), self.peer().cloned());
-        Record::new(shared, self.direction(), self.client, self.destination, caller)
+        let (cx, caller) = (Arc::clone(&self.cx), self.peer().cloned());
+        Record::new(cx, self.direction(), self.client, self.destination, caller)
     }
 
     /// Whether it came from a sidecar.

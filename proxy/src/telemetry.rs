@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! [ Record ] ─┬─► a line of the access log
-//!             └─► [ series ] of its [ edge ]: who called whom      [ edges ] shows them to Prometheus
+//!             └─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom      [ edges ] shows them
 //! ```
 
 mod clusters;
@@ -16,6 +16,7 @@ mod record;
 mod refusals;
 mod series;
 mod told;
+mod worker;
 
 pub use clusters::register_clusters;
 pub use dns::Dns;
@@ -24,3 +25,4 @@ pub(crate) use record::route_text;
 pub use record::{Direction, Record};
 pub use refusals::count_refusals;
 pub use told::Told;
+pub use worker::Worker;

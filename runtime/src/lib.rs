@@ -5,11 +5,12 @@
 //! metrics  what it counts        drain    how it ends
 //! http     the small admin server         signal   when it is told to end
 //! room     how many connections, of whom  socket   Unix sockets for us alone
-//! pages    what of its code it holds
+//! pages    what of its code it holds            histogram  durations, exactly enough
 //! seldom   what strangers can make it say  vouch   whose identities a root makes
 //! ```
 
 pub mod drain;
+pub mod histogram;
 pub mod http;
 pub mod log;
 pub mod metrics;

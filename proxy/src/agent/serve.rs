@@ -15,9 +15,9 @@ use tonic::transport::Server;
 use tulle_redirect::rules::{SOURCE_V4, SOURCE_V6};
 use tulle_runtime::{
     drain,
-    http::{Handler, Names, TIME, answer, serve_tcp, serve_unix, text},
+    http::{Handler, Names, TIME, serve_tcp, serve_unix, text},
     log::{self, Filter},
-    metrics::{self, Registry},
+    metrics::Registry,
     ready::Readiness,
     signal,
     socket::bind_private,
@@ -227,9 +227,7 @@ impl Admin {
     fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness),
-            (&Method::GET, "/metrics") => {
-                answer(StatusCode::OK, metrics::CONTENT_TYPE, self.registry.render())
-            }
+            (&Method::GET, "/metrics") => self.registry.scrape(request),
             _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
         }
     }

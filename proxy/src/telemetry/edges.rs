@@ -1,21 +1,25 @@
-//! The series of edges, as workers count them and Prometheus reads them.
+//! The series of edges, as workers count them, each for itself, and Prometheus reads them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
+    encoding::{
+        DescriptorEncoder, EncodeMetric, MetricEncoder, NativeHistogram, NativeHistogramBuckets,
+        NoLabelSet,
+    },
     metrics::{MetricType, counter::ConstCounter},
     registry::Unit,
 };
 use tokio::time::Instant;
+use tulle_runtime::histogram::{self, Histogram};
 
 use super::{
     Direction,
     edge::Edge,
     grpc,
-    series::{BOUNDS, Event, Kind, Shown, Status, Table},
+    series::{BOUNDS, Event, Kind, Shown, Status, Table, Tally, Took},
 };
 
 /// Labels of one series.
@@ -28,22 +32,41 @@ pub(super) struct Edges(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     begun: Instant,
-    table: RwLock<Table>,
+    table: Mutex<Table>,
+    tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
+}
+
+/// What one worker counts: no other one waits for it, or shares its cache lines.
+#[derive(Debug, Clone)]
+pub(super) struct Counts {
+    edges: Edges,
+    tally: Arc<Mutex<Tally>>,
 }
 
 impl Edges {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { begun: Instant::now(), table: RwLock::default() }))
+        let begun = Instant::now();
+        Self(Arc::new(Inner { begun, table: Mutex::default(), tallies: Mutex::default() }))
     }
 
-    /// Counts what happened on an edge.
-    pub(super) fn count(&self, edge: &Edge<'_>, event: &Event, now: Instant) {
-        let now = self.since_begin(now);
-        // A statement of its own: the read lock ends with it, before the write lock is taken.
-        let counted = self.0.table.read().count(edge, event, now);
-        if !counted {
-            self.0.table.write().add(edge, event, now);
+    /// What one more worker counts.
+    pub(super) fn worker(&self) -> Counts {
+        let tally = Arc::<Mutex<Tally>>::default();
+        self.0.tallies.lock().push(Arc::clone(&tally));
+        Counts { edges: self.clone(), tally }
+    }
+
+    /// Everything that was counted by now.
+    fn show(&self) -> (Vec<Shown>, u64) {
+        let now = self.since_begin(Instant::now());
+        let tallies = self.0.tallies.lock().clone();
+        let mut table = self.0.table.lock();
+        for tally in tallies {
+            // A statement of its own: its worker is held up no longer than this takes.
+            let counted = tally.lock().take();
+            table.add(counted, now);
         }
+        (table.show(now), table.folded())
     }
 
     fn since_begin(&self, now: Instant) -> u64 {
@@ -52,12 +75,27 @@ impl Edges {
     }
 }
 
+impl Counts {
+    /// Counts what happened on an edge.
+    pub(super) fn count(
+        &self,
+        edge: &Edge<'_>,
+        events: impl IntoIterator<Item = Event>,
+        now: Instant,
+    ) {
+        let now = self.edges.since_begin(now);
+        let mut tally = self.tally.lock();
+        if tally.count(edge, events, now) {
+            let counted = tally.take();
+            drop(tally);
+            self.edges.0.table.lock().add(counted, now);
+        }
+    }
+}
+
 impl Collector for Edges {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (shown, folded) = {
-            let mut table = self.0.table.write();
-            (table.show(self.since_begin(Instant::now())), table.folded())
-        };
+        let (shown, folded) = self.show();
         for family in FAMILIES {
             family.encode(&shown, &mut to)?;
         }
@@ -83,7 +121,7 @@ enum Values {
     Bytes,
 }
 
-const FAMILIES: [Family; 8] = [
+const FAMILIES: [Family; 9] = [
     Family {
         name: "http_client_request_duration",
         help: "Duration of requests that the application sent, as it saw them, but for gRPC's",
@@ -111,6 +149,15 @@ const FAMILIES: [Family; 8] = [
         help: "Duration of gRPC calls that the application received",
         values: Values::Durations,
         labels: |direction, kind| rpc(kind).filter(|_| direction == Direction::Inbound),
+    },
+    Family {
+        name: "tulle_client_attempts",
+        help: "Attempts at endpoints of other services, by what came of them; divided by requests it is the retry amplification",
+        values: Values::Times,
+        labels: |_, kind| match kind {
+            Kind::Tried { outcome } => Some(vec![("outcome", (*outcome).to_owned())]),
+            _ => None,
+        },
     },
     Family {
         name: "tulle_tcp_connections",
@@ -180,21 +227,9 @@ impl Values {
     ) -> Result<(), fmt::Error> {
         match self {
             Self::Durations => {
-                // The last bucket has no end.
-                let bounds = kind.bounds().iter().copied().chain([f64::INFINITY]);
-                let buckets: [(f64, u64); BOUNDS + 1] = {
-                    let mut pairs = bounds.zip(cells.took);
-                    std::array::from_fn(|_| pairs.next().unwrap_or_default())
-                };
-                let seconds = Duration::from_nanos(cells.nanoseconds).as_secs_f64();
-                family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                    seconds,
-                    cells.times(),
-                    &buckets,
-                    None,
-                )
+                durations(&cells.took, kind.bounds(), family.encode_family(&labels)?)
             }
-            Self::Times => ConstCounter::new(cells.times()).encode(family.encode_family(&labels)?),
+            Self::Times => ConstCounter::new(cells.times).encode(family.encode_family(&labels)?),
             Self::Bytes => {
                 for (direction, bytes) in [("received", cells.received), ("sent", cells.sent)] {
                     labels.push(("tulle_io_direction", direction.to_owned()));
@@ -204,6 +239,56 @@ impl Values {
                 Ok(())
             }
         }
+    }
+}
+
+/// In both forms: as text there are only the classic buckets.
+fn durations(
+    took: &Took,
+    bounds: &[f64; BOUNDS],
+    mut to: MetricEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    // The last bucket has no end.
+    let mut pairs = bounds.iter().copied().chain([f64::INFINITY]).zip(took.classic);
+    let classic: [(f64, u64); BOUNDS + 1] =
+        std::array::from_fn(|_| pairs.next().unwrap_or_default());
+    let native = Native::of(&took.histogram);
+    let native = NativeHistogram {
+        schema: i32::from(histogram::SCALE),
+        zero_threshold: 0.0,
+        zero_count: took.histogram.zero(),
+        negative: NativeHistogramBuckets { spans: &[], deltas: &[] },
+        positive: NativeHistogramBuckets { spans: &native.spans, deltas: &native.deltas },
+        created: None,
+    };
+    let seconds = Duration::from_nanos(took.nanoseconds).as_secs_f64();
+    let times = took.classic.iter().sum();
+    to.encode_histogram_with_native::<NoLabelSet>(seconds, times, &classic, None, native)
+}
+
+/// Buckets as Prometheus writes them: runs of neighbours, each count as the difference to the one before.
+struct Native {
+    /// How many buckets are left out before, and how many come.
+    spans: Vec<(i32, u32)>,
+    deltas: Vec<i64>,
+}
+
+impl Native {
+    fn of(histogram: &Histogram) -> Self {
+        let mut native = Self { spans: Vec::new(), deltas: Vec::new() };
+        let (mut next, mut last) = (0, 0);
+        for (bucket, times) in histogram.buckets() {
+            // Prometheus numbers them by their upper bounds.
+            let index = i32::from(*bucket) + 1;
+            match native.spans.last_mut().filter(|_| index == next) {
+                Some((_, len)) => *len += 1,
+                None => native.spans.push((index - next, 1)),
+            }
+            let times = i64::try_from(*times).unwrap_or(i64::MAX);
+            native.deltas.push(times - last);
+            (next, last) = (index + 1, times);
+        }
+        native
     }
 }
 
@@ -243,4 +328,25 @@ fn error_type(error: &str) -> Labels {
 
 fn state(state: &str) -> (&'static str, String) {
     ("tulle_connection_state", state.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_runs_of_neighbours_each_the_difference_to_the_one_before() {
+        let of = |seconds: &[f64]| {
+            let mut histogram = Histogram::default();
+            seconds.iter().for_each(|seconds| histogram.observe(*seconds));
+            let Native { spans, deltas } = Native::of(&histogram);
+            (spans, deltas)
+        };
+        assert_eq!(of(&[0.0]), (vec![], vec![]));
+        // Bucket 0 of Prometheus ends at 1 s.
+        assert_eq!(of(&[1.0]), (vec![(0, 1)], vec![1]));
+        // Ends 2^(-8/8), 2^(7/8), 2 s and 4 s.
+        let values = [0.5, 0.5, 0.5, 1.83, 1.99, 1.99, 3.99];
+        assert_eq!(of(&values), (vec![(-8, 1), (14, 2), (7, 1)], vec![3, -2, 1, -1]));
+    }
 }

@@ -1,32 +1,21 @@
 //! The data path's metrics, for Prometheus. Names follow OpenTelemetry's conventions where one
 //! exists; `docs/observability.md` lists them all.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::Method;
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
-    metrics::{
-        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
-    },
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Unit,
 };
-use tokio::time::Instant;
 use tulle_runtime::metrics::Registry;
 
 use super::{
     Direction,
-    edge::{Edge, OTHER},
+    edge::OTHER,
     edges::Edges,
-    series::{Event, OF_REQUESTS},
+    series::OF_REQUESTS,
+    worker::{Active, Worker},
 };
 use crate::{error::Reason, upstream::Cluster};
 
@@ -37,21 +26,12 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     edges: Edges,
     active: Active,
-    attempts: Family<AttemptLabels, Counter>,
-    /// Of `attempts`, found once: most are these.
-    attempted: Counter,
-    retried: Counter,
     handshakes: Family<HandshakeLabels, Counter>,
     detected: Family<DetectLabels, Histogram>,
     rejected: Family<RejectedLabels, Counter>,
     exhausted: Family<ServerLabels, Counter>,
     ejections: Family<EjectionLabels, Counter>,
     mirrored: Family<MirroredLabels, Counter>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AttemptLabels {
-    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,17 +107,23 @@ pub enum Handshake {
     Plaintext,
 }
 
+impl Outcome {
+    /// The word for labels.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Retried => "retried",
+            Self::Failed(reason) => reason.as_str(),
+        }
+    }
+}
+
 impl Metrics {
     /// Registers the data path's metrics.
     pub fn new(registry: &Registry) -> Self {
-        let attempts = Family::<AttemptLabels, Counter>::default();
-        let attempt = |outcome| attempts.get_or_create(&AttemptLabels { outcome }).clone();
         let inner = Arc::new(Inner {
             edges: Edges::new(),
             active: Active::default(),
-            attempted: attempt("ok"),
-            retried: attempt("retried"),
-            attempts,
             handshakes: Family::default(),
             detected: Family::new_with_constructor(|| Histogram::new(OF_REQUESTS)),
             rejected: Family::default(),
@@ -148,11 +134,6 @@ impl Metrics {
         registry.register(|r| {
             r.register_collector(Box::new(inner.edges.clone()));
             r.register_collector(Box::new(inner.active.clone()));
-            r.register(
-                "tulle_client_attempts",
-                "Attempts at endpoints of other services, by what came of them; divided by requests it is the retry amplification",
-                inner.attempts.clone(),
-            );
             r.register(
                 "tulle_tls_handshakes",
                 "Connections by whether mTLS was established, and with whom",
@@ -188,31 +169,9 @@ impl Metrics {
         Self(inner)
     }
 
-    /// Counts what happened on an edge.
-    pub(super) fn count(&self, edge: &Edge<'_>, event: &Event, now: Instant) {
-        self.0.edges.count(edge, event, now);
-    }
-
-    /// A request for the application with this method begins.
-    pub(super) fn begins(&self, method: &'static str) {
-        self.0.active.of(method).0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A request for the application with this method has ended.
-    pub(super) fn ends(&self, method: &'static str) {
-        self.0.active.of(method).1.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts one attempt at an endpoint.
-    pub fn attempt(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Ok => self.0.attempted.inc(),
-            Outcome::Retried => self.0.retried.inc(),
-            Outcome::Failed(reason) => {
-                let outcome = reason.as_str();
-                self.0.attempts.get_or_create(&AttemptLabels { outcome }).inc()
-            }
-        };
+    /// What one more worker counts.
+    pub fn worker(&self) -> Worker {
+        Worker::new(&self.0.edges, &self.0.active)
     }
 
     /// Counts one connection to or from another workload by what became of its handshake.
@@ -259,45 +218,6 @@ impl Metrics {
     pub fn mirrored(&self, cluster: &Cluster, error_type: &'static str) {
         let labels = MirroredLabels { server: ServerLabels::of(cluster), error_type };
         self.0.mirrored.get_or_create(&labels).inc();
-    }
-}
-
-/// Methods that labels tell apart. What a client makes up is one of them, too.
-const METHODS: [&str; 10] =
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
-
-/// The label of a method; `None` could not be read.
-pub(super) fn method_label(method: Option<&Method>) -> &'static str {
-    let known = |method: &Method| METHODS.into_iter().find(|known| *known == method.as_str());
-    method.and_then(known).unwrap_or("_OTHER")
-}
-
-/// Requests for the application that began and that ended, by method.
-#[derive(Debug, Clone, Default)]
-struct Active(Arc<[(AtomicU64, AtomicU64); METHODS.len()]>);
-
-impl Active {
-    fn of(&self, method: &'static str) -> &(AtomicU64, AtomicU64) {
-        let index = METHODS.iter().position(|known| *known == method);
-        &self.0[index.unwrap_or(METHODS.len() - 1)]
-    }
-}
-
-impl Collector for Active {
-    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Requests that the application has received and whose answers have not ended, gRPC calls among them";
-        let name = "http_server_active_requests";
-        let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (method, (began, ended)) in METHODS.iter().zip(&*self.0) {
-            // In this order, or one that ends meanwhile would be one too few.
-            let (ended, began) = (ended.load(Ordering::Relaxed), began.load(Ordering::Relaxed));
-            if began > 0 {
-                let open = i64::try_from(began.saturating_sub(ended)).unwrap_or(i64::MAX);
-                let labels = [("http_request_method", *method), ("url_scheme", "http")];
-                ConstGauge::new(open).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -19,11 +19,12 @@ use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
 pub(crate) use line::route_text;
 
 use super::{
-    metrics::{Outcome, method_label},
+    metrics::Outcome,
     series::{Event, Kind},
+    worker::method_label,
 };
 use crate::{
-    context::Shared,
+    context::Context,
     error::{Error, Policy, Reason},
     request::head,
     tls::Peer,
@@ -43,7 +44,7 @@ pub enum Direction {
 /// One request or opaque connection. It is written when it is dropped, at the latest; who drops it
 /// without [`finish`](Self::finish) or [`fail`](Self::fail) says that the client went away.
 pub struct Record {
-    shared: Arc<Shared>,
+    cx: Arc<Context>,
     direction: Direction,
     started: Instant,
     client: SocketAddr,
@@ -67,6 +68,9 @@ pub struct Record {
     /// The endpoint that answered, or was tried last.
     endpoint: Option<Arc<Endpoint>>,
     attempts: u32,
+    /// Attempts that were made again, and what the last one came to.
+    retried: u64,
+    outcome: Option<Outcome>,
     rule: Option<(Arc<RouteConfiguration>, usize)>,
 }
 
@@ -120,14 +124,14 @@ impl Record {
     /// An opaque connection, until [`request`](Self::request) says that it is a request. `caller` has
     /// proven who it is.
     pub fn new(
-        shared: Arc<Shared>,
+        cx: Arc<Context>,
         direction: Direction,
         client: SocketAddr,
         destination: SocketAddr,
         caller: Option<Arc<Peer>>,
     ) -> Self {
         Self {
-            shared,
+            cx,
             direction,
             started: Instant::now(),
             client,
@@ -146,6 +150,8 @@ impl Record {
             towards: Towards::Nothing,
             endpoint: None,
             attempts: 0,
+            retried: 0,
+            outcome: None,
             rule: None,
         }
     }
@@ -214,15 +220,15 @@ impl Record {
 
     fn begin(&mut self, request: RequestPart) {
         if self.direction == Direction::Inbound {
-            self.shared.metrics.begins(request.verb);
+            self.cx.counts.begins(request.verb);
         }
         self.request = Some(request);
     }
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        let event = Event { kind: Kind::Flow, took: Some(Duration::ZERO), received: 0, sent: 0 };
-        self.shared.metrics.count(&self.edge(), &event, self.started);
+        let event = Event { kind: Kind::Flow, times: 1, took: None, received: 0, sent: 0 };
+        self.cx.counts.count(&self.edge(), [event], self.started);
         self.opened = true;
     }
 
@@ -257,9 +263,10 @@ impl Record {
 
     /// An attempt has ended. Those of copies are not counted, as they are no one's requests, and
     /// neither are those at the application behind this proxy.
-    pub fn tried(&self, outcome: Outcome) {
-        if self.direction == Direction::Outbound && !self.is_own_copy() {
-            self.shared.metrics.attempt(outcome);
+    pub fn tried(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Retried => self.retried += 1,
+            Outcome::Ok | Outcome::Failed(_) => self.outcome = Some(outcome),
         }
     }
 
@@ -358,12 +365,12 @@ impl Drop for Record {
         }
         let now = Instant::now();
         self.count(now);
-        let one_in = self.shared.settings().access_log_sample;
+        let one_in = self.cx.settings().access_log_sample;
         let drawn = |many| rand::rng().random_ratio(1, many);
         if let Some(sampled) =
             line::written(one_in, self.is_error() || self.audited.is_some(), drawn)
         {
-            self.shared.lines.write(self.line(now, sampled));
+            self.cx.lines.write(self.line(now, sampled));
         }
     }
 }

@@ -1,23 +1,18 @@
 //! Series of edges: a bounded number of them, and none of what is long over. Time is an argument.
 //!
 //! ```text
-//!  [ Edge ] ─► its series, one per [ Kind ] of event      found under a read lock, counted by atomics
-//!    └─ no room ─► the edge that rested longest becomes `other`      under the write lock, seldom
+//!  worker ──► its [ Tally ] ─┐ what it has counted since, whenever somebody asks
+//!  worker ──► its [ Tally ] ─┴─► [ Table ]: [ Edge ] ─► its series, one per [ Kind ] of event
+//!                                  └─ no room ─► the edge that rested longest becomes `other`
 //! ```
 //!
 //! **Invariants.** Every event is counted once, in its own series or in one of `other`. What a scrape has
 //! seen is not shown a second time under `other`: sums over all series would jump.
 
-use std::{
-    collections::hash_map::RandomState,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
+use tulle_runtime::histogram::Histogram;
 
 use super::edge::{Edge, EdgeName};
 
@@ -59,6 +54,8 @@ pub(super) enum Kind {
     Flow,
     /// An opaque connection ended.
     Closed { error: &'static str },
+    /// A request was tried at an endpoint.
+    Tried { outcome: &'static str },
     /// Policy forbade something; or would have, were it not only audited.
     Denied { policy: Arc<str>, reason: &'static str, mode: &'static str },
 }
@@ -77,16 +74,25 @@ pub(super) enum Status {
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) kind: Kind,
-    /// How long it took; `None` happened before, and this adds bytes to it.
+    /// How often; 0 where it was counted before, and this adds bytes to it.
+    pub(super) times: u64,
+    /// How long it took each time.
     pub(super) took: Option<Duration>,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
 
-/// All series. Times are milliseconds of any one clock.
+/// What one worker has counted since it was asked. Times are milliseconds of any one clock.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    edges: HashMap<Arc<EdgeName>, Vec<Series>, RandomState>,
+    len: usize,
+}
+
+/// All series.
 #[derive(Debug)]
 pub(super) struct Table {
-    edges: HashMap<Arc<EdgeName>, Vec<Series>, RandomState>,
+    edges: HashMap<Arc<EdgeName>, Vec<Kept>, RandomState>,
     most: usize,
     /// Series that are no `other`'s.
     kept: usize,
@@ -95,26 +101,40 @@ pub(super) struct Table {
     born: u64,
 }
 
-/// What one series has counted. `C` is an atomic, or a number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Cells<C> {
+/// What one series has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Cells {
+    pub(super) times: u64,
+    pub(super) took: Took,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// Durations, in both forms in which they are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Took {
     /// How often it took at most as long as a bound and longer than the one before; the last is any longer.
-    pub(super) took: [C; BOUNDS + 1],
+    pub(super) classic: [u64; BOUNDS + 1],
+    pub(super) histogram: Histogram,
     /// Nanoseconds, all together.
-    pub(super) nanoseconds: C,
-    pub(super) received: C,
-    pub(super) sent: C,
+    pub(super) nanoseconds: u64,
 }
 
 #[derive(Debug)]
 struct Series {
     kind: Kind,
+    used: u64,
+    cells: Cells,
+}
+
+/// A series of the table.
+#[derive(Debug)]
+struct Kept {
+    series: Series,
     /// A number that no other series has: they come in this order.
     born: u64,
-    used: AtomicU64,
-    now: Cells<AtomicU64>,
     /// What the last scrape was shown.
-    shown: Cells<u64>,
+    shown: Cells,
 }
 
 /// A series as a scrape sees it.
@@ -123,7 +143,7 @@ pub(super) struct Shown {
     pub(super) edge: Arc<EdgeName>,
     pub(super) kind: Kind,
     pub(super) born: u64,
-    pub(super) cells: Cells<u64>,
+    pub(super) cells: Cells,
 }
 
 impl Default for Table {
@@ -132,31 +152,62 @@ impl Default for Table {
     }
 }
 
+impl Tally {
+    /// Counts what happened on an edge. Whether it is time to be asked: there is much in it.
+    pub(super) fn count(
+        &mut self,
+        edge: &Edge<'_>,
+        events: impl IntoIterator<Item = Event>,
+        now: u64,
+    ) -> bool {
+        if !self.edges.contains_key(edge) {
+            self.edges.insert(Arc::new(edge.name()), Vec::new());
+        }
+        let all = self.edges.get_mut(edge).expect("inserted above");
+        for event in events {
+            let index = all.iter().position(|series| series.kind == event.kind);
+            let index = index.unwrap_or_else(|| {
+                self.len += 1;
+                all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
+                all.len() - 1
+            });
+            all[index].count(&event, now);
+        }
+        self.len >= MOST
+    }
+
+    /// What was counted, and nothing from now on.
+    pub(super) fn take(&mut self) -> Self {
+        mem::take(self)
+    }
+}
+
 impl Table {
     fn new(most: usize) -> Self {
         Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0 }
     }
 
-    /// Counts an event whose series is there; whether it is.
-    pub(super) fn count(&self, edge: &Edge<'_>, event: &Event, now: u64) -> bool {
-        let series = self.edges.get(edge).and_then(|all| find(all, &event.kind));
-        series.inspect(|series| series.count(event, now)).is_some()
+    /// Takes in what a worker has counted.
+    pub(super) fn add(&mut self, tally: Tally, now: u64) {
+        for (name, all) in tally.edges {
+            for series in all {
+                self.merge(&name, series, now);
+            }
+        }
     }
 
-    /// Counts an event, in a new series if need be.
-    pub(super) fn add(&mut self, edge: &Edge<'_>, event: &Event, now: u64) {
-        // Another thread may have been faster.
-        if self.count(edge, event, now) {
-            return;
-        }
-        if edge.is_other() {
-            self.series(edge, event.kind.clone()).count(event, now);
-        } else if self.make_room(edge, now) {
+    fn merge(&mut self, name: &Arc<EdgeName>, series: Series, now: u64) {
+        let known = self.edges.get_mut(name).and_then(|all| find(all, &series.kind));
+        if let Some(known) = known {
+            known.series.merge(&series);
+        } else if name.edge().is_other() {
+            self.begin(name, series);
+        } else if self.make_room(name, now) {
             self.kept += 1;
-            self.series(edge, event.kind.clone()).count(event, now);
+            self.begin(name, series);
         } else {
             self.folded += 1;
-            self.add(&Edge::other(edge.direction), event, now);
+            self.merge(&other_than(name), series, now);
         }
     }
 
@@ -165,10 +216,10 @@ impl Table {
         self.expire(now);
         let mut shown = Vec::with_capacity(self.kept);
         for (edge, all) in &mut self.edges {
-            for series in all {
-                series.shown = series.now.read();
-                let (edge, cells) = (Arc::clone(edge), series.shown);
-                shown.push(Shown { edge, kind: series.kind.clone(), born: series.born, cells });
+            for Kept { series, born, shown: last } in all {
+                last.clone_from(&series.cells);
+                let (edge, kind) = (Arc::clone(edge), series.kind.clone());
+                shown.push(Shown { edge, kind, born: *born, cells: last.clone() });
             }
         }
         shown.sort_unstable_by_key(|shown| shown.born);
@@ -180,51 +231,48 @@ impl Table {
         self.folded
     }
 
-    /// The series of this kind, or of its class, or a new one.
-    fn series(&mut self, edge: &Edge<'_>, kind: Kind) -> &Series {
-        if !self.edges.contains_key(edge) {
-            self.edges.insert(Arc::new(edge.name()), Vec::new());
+    /// Adds it to the series of its class, if it is counted as that, or to a new one.
+    fn begin(&mut self, name: &Arc<EdgeName>, series: Series) {
+        let all = self.edges.entry(Arc::clone(name)).or_default();
+        let kind = coarsened(all, series.kind.clone());
+        let born = self.born + 1;
+        match all.iter_mut().find(|kept| kept.series.kind == kind) {
+            Some(known) => known.series.merge(&series),
+            None => {
+                self.born = born;
+                let series = Series { kind, ..series };
+                all.push(Kept { series, born, shown: Cells::default() });
+            }
         }
-        let all = self.edges.get_mut(edge).expect("inserted above");
-        let kind = coarsened(all, kind);
-        let index = all.iter().position(|series| series.kind == kind).unwrap_or_else(|| {
-            self.born += 1;
-            all.push(Series::new(kind, self.born));
-            all.len() - 1
-        });
-        &all[index]
     }
 
-    /// Whether there is room for one more series of `edge`, if need be after others became `other`.
-    fn make_room(&mut self, edge: &Edge<'_>, now: u64) -> bool {
+    /// Whether there is room for one more series of this edge, if need be after others became `other`.
+    fn make_room(&mut self, edge: &Arc<EdgeName>, now: u64) -> bool {
         if self.kept >= self.most {
             self.expire(now);
         }
         while self.kept >= self.most {
-            let others = self.edges.iter().filter(|(name, _)| {
-                let name = name.edge();
-                name != *edge && !name.is_other()
-            });
-            let oldest = others.min_by_key(|(_, all)| all.iter().map(Series::used).max());
+            let others =
+                self.edges.iter().filter(|(name, _)| *name != edge && !name.edge().is_other());
+            let oldest =
+                others.min_by_key(|(_, all)| all.iter().map(|kept| kept.series.used).max());
             let Some(oldest) = oldest.map(|(name, _)| Arc::clone(name)) else {
                 return false;
             };
-            self.fold(&oldest);
+            self.fold(&oldest, now);
         }
         true
     }
 
-    fn fold(&mut self, name: &Arc<EdgeName>) {
+    fn fold(&mut self, name: &Arc<EdgeName>, now: u64) {
         let all = self.edges.remove(name).unwrap_or_default();
         self.kept -= all.len();
         self.folded += all.len() as u64;
-        let other = Edge::other(name.edge().direction);
-        for series in all {
-            let (used, rest) = (series.used(), series.now.read().less(&series.shown));
-            if rest != Cells::default() {
-                let into = self.series(&other, series.kind.clone());
-                into.now.add(&rest);
-                into.used.fetch_max(used, Ordering::Relaxed);
+        let other = other_than(name);
+        for Kept { series, shown, .. } in all {
+            let cells = series.cells.since(&shown);
+            if cells != Cells::default() {
+                self.merge(&other, Series { cells, ..series }, now);
             }
         }
     }
@@ -233,7 +281,7 @@ impl Table {
         let life = u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX);
         self.edges.retain(|name, all| {
             let before = all.len();
-            all.retain(|series| now.saturating_sub(series.used()) < life);
+            all.retain(|kept| now.saturating_sub(kept.series.used) < life);
             if !name.edge().is_other() {
                 self.kept -= before - all.len();
             }
@@ -242,18 +290,21 @@ impl Table {
     }
 }
 
+/// What an edge without room of its own is counted as.
+fn other_than(name: &EdgeName) -> Arc<EdgeName> {
+    Arc::new(Edge::other(name.edge().direction).name())
+}
+
 /// The series that counts `kind` by now.
-fn find<'a>(all: &'a [Series], kind: &Kind) -> Option<&'a Series> {
-    let exact = all.iter().find(|series| series.kind == *kind);
-    exact.or_else(|| {
-        let class = kind.by_class()?;
-        all.iter().find(|series| series.kind == class)
-    })
+fn find<'a>(all: &'a mut [Kept], kind: &Kind) -> Option<&'a mut Kept> {
+    let position = |kind: &Kind| all.iter().position(|kept| kept.series.kind == *kind);
+    let index = position(kind).or_else(|| position(&kind.by_class()?))?;
+    all.get_mut(index)
 }
 
 /// The kind as which it is counted beside these series.
-fn coarsened(all: &[Series], kind: Kind) -> Kind {
-    let mut exact: Vec<u16> = all.iter().filter_map(|series| series.kind.exact()).collect();
+fn coarsened(all: &[Kept], kind: Kind) -> Kind {
+    let mut exact: Vec<u16> = all.iter().filter_map(|kept| kept.series.kind.exact()).collect();
     exact.sort_unstable();
     exact.dedup();
     match (kind.exact(), kind.by_class()) {
@@ -291,70 +342,61 @@ impl Kind {
 }
 
 impl Series {
-    fn new(kind: Kind, born: u64) -> Self {
-        let (used, now) = (AtomicU64::new(0), Cells::default());
-        Self { kind, born, used, now, shown: Cells::default() }
-    }
-
-    fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, event: &Event, now: u64) {
-        let add = |cell: &AtomicU64, more| cell.fetch_add(more, Ordering::Relaxed);
+    fn count(&mut self, event: &Event, now: u64) {
+        let cells = &mut self.cells;
+        cells.times += event.times;
         if let Some(took) = event.took {
-            let seconds = took.as_secs_f64();
-            let bucket = self.kind.bounds().partition_point(|bound| *bound < seconds);
-            add(&self.now.took[bucket], 1);
-            add(&self.now.nanoseconds, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            cells.took.observe(took, self.kind.bounds());
         }
-        if event.received > 0 {
-            add(&self.now.received, event.received);
-        }
-        if event.sent > 0 {
-            add(&self.now.sent, event.sent);
-        }
-        self.used.fetch_max(now, Ordering::Relaxed);
+        cells.received += event.received;
+        cells.sent += event.sent;
+        self.used = self.used.max(now);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let (cells, more) = (&mut self.cells, &other.cells);
+        cells.times += more.times;
+        cells.took.merge(&more.took);
+        cells.received += more.received;
+        cells.sent += more.sent;
+        self.used = self.used.max(other.used);
     }
 }
 
-impl Cells<AtomicU64> {
-    fn read(&self) -> Cells<u64> {
-        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
-        Cells {
-            took: self.took.each_ref().map(read),
-            nanoseconds: read(&self.nanoseconds),
-            received: read(&self.received),
-            sent: read(&self.sent),
+impl Cells {
+    /// What was counted since it was `earlier`.
+    fn since(&self, earlier: &Self) -> Self {
+        let mut took = Took {
+            histogram: self.took.histogram.since(&earlier.took.histogram),
+            nanoseconds: self.took.nanoseconds - earlier.took.nanoseconds,
+            classic: self.took.classic,
+        };
+        for (more, before) in took.classic.iter_mut().zip(earlier.took.classic) {
+            *more -= before;
         }
-    }
-
-    fn add(&self, more: &Cells<u64>) {
-        for (cell, more) in self.each().zip(more.each()) {
-            cell.fetch_add(*more, Ordering::Relaxed);
+        Self {
+            times: self.times - earlier.times,
+            took,
+            received: self.received - earlier.received,
+            sent: self.sent - earlier.sent,
         }
     }
 }
 
-impl Cells<u64> {
-    /// How often it happened.
-    pub(super) fn times(&self) -> u64 {
-        self.took.iter().sum()
+impl Took {
+    fn observe(&mut self, took: Duration, bounds: &[f64; BOUNDS]) {
+        let seconds = took.as_secs_f64();
+        self.classic[bounds.partition_point(|bound| *bound < seconds)] += 1;
+        self.histogram.observe(seconds);
+        self.nanoseconds += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     }
 
-    fn less(mut self, earlier: &Self) -> Self {
-        let Self { took, nanoseconds, received, sent } = &mut self;
-        let all = took.iter_mut().chain([nanoseconds, received, sent]);
-        for (cell, earlier) in all.zip(earlier.each()) {
-            *cell -= earlier;
+    fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.classic.iter_mut().zip(other.classic) {
+            *sum += more;
         }
-        self
-    }
-}
-
-impl<C> Cells<C> {
-    fn each(&self) -> impl Iterator<Item = &C> {
-        self.took.iter().chain([&self.nanoseconds, &self.received, &self.sent])
+        self.histogram.merge(&other.histogram);
+        self.nanoseconds += other.nanoseconds;
     }
 }
 

@@ -156,7 +156,7 @@ async fn a_request_is_one_series_at_each_end() {
     assert_eq!(values(&pair.client, name, &["tulle_protocol=\"http/1.1\""]), [1.0]);
     assert_eq!(values(&pair.server, name, &["tulle_protocol=\"tls\""]), [1.0]);
     assert_eq!(values(&pair.client, "tulle_client_attempts_total", &["\"ok\""]), [3.0]);
-    assert_eq!(values(&pair.server, "tulle_client_attempts_total", &["\"ok\""]), [0.0]);
+    assert!(values(&pair.server, "tulle_client_attempts_total", &[]).is_empty());
 }
 
 #[tokio::test]

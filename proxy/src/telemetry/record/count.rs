@@ -3,7 +3,6 @@
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -14,9 +13,15 @@ use crate::{
     telemetry::{
         edge::{Edge, Server},
         grpc,
+        metrics::Outcome,
         series::{Event, Kind, Status},
     },
 };
+
+/// It happened, in no time.
+fn once(kind: Kind) -> Event {
+    Event { kind, times: 1, took: None, received: 0, sent: 0 }
+}
 
 impl Record {
     /// What its series are about.
@@ -51,7 +56,7 @@ impl Record {
 
     /// What is known of who has no name.
     fn class(&self, address: IpAddr) -> &'static str {
-        match &self.shared.store.current().workload {
+        match &self.cx.store.current().workload {
             None => "unknown",
             Some(me) if me.mesh_ranges.iter().any(|range| range.contains(&address)) => {
                 "cluster-unmeshed"
@@ -63,17 +68,25 @@ impl Record {
     /// Counts that it has ended.
     pub(super) fn count(&self, now: Instant) {
         let error = self.reason.map_or("", Reason::as_str);
-        let metrics = &self.shared.metrics;
         if self.is_own_copy() {
             if let Towards::Cluster(cluster) = &self.towards {
-                metrics.mirrored(cluster, error);
+                self.cx.metrics.mirrored(cluster, error);
             }
             return;
         }
-        let edge = self.edge();
-        let once = |kind, took| Event { kind, took, received: 0, sent: 0 };
+        let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
+        self.cx.counts.count(&self.edge(), events, now);
+        if let Some(request) = &self.request
+            && self.direction == Direction::Inbound
+        {
+            self.cx.counts.ends(request.verb);
+        }
+    }
+
+    /// The request, or the connection and what it carried.
+    fn ended(&self, error: &'static str, now: Instant) -> impl Iterator<Item = Event> {
         let took = Some(now.duration_since(self.started));
-        match &self.request {
+        let (request, opaque) = match &self.request {
             Some(request) => {
                 let kind = match self.grpc() {
                     Some(status) => Kind::Rpc { status, error },
@@ -83,30 +96,41 @@ impl Record {
                         error,
                     },
                 };
-                metrics.count(&edge, &once(kind, took), now);
-                if self.direction == Direction::Inbound {
-                    metrics.ends(request.verb);
-                }
+                (Some(Event { took, ..once(kind) }), None)
             }
             None => {
-                let opened = (!self.opened).then_some(Duration::ZERO);
-                let (received, sent) = (&self.received, &self.sent);
                 let flow = Event {
-                    received: received.load(Ordering::Relaxed),
-                    sent: sent.load(Ordering::Relaxed),
-                    ..once(Kind::Flow, opened)
+                    times: u64::from(!self.opened),
+                    received: self.received.load(Ordering::Relaxed),
+                    sent: self.sent.load(Ordering::Relaxed),
+                    ..once(Kind::Flow)
                 };
-                metrics.count(&edge, &flow, now);
-                metrics.count(&edge, &once(Kind::Closed { error }, took), now);
+                (None, Some([flow, Event { took, ..once(Kind::Closed { error }) }]))
             }
-        }
+        };
+        request.into_iter().chain(opaque.into_iter().flatten())
+    }
+
+    /// Its attempts at endpoints of others.
+    fn tries(&self) -> impl Iterator<Item = Event> {
+        let last = self.outcome.map(|outcome| (outcome, 1));
+        let again = (self.retried > 0).then_some((Outcome::Retried, self.retried));
+        let counted = self.direction == Direction::Outbound;
+        let all = again.into_iter().chain(last).filter(move |_| counted);
+        all.map(|(outcome, times)| Event {
+            times,
+            ..once(Kind::Tried { outcome: outcome.as_str() })
+        })
+    }
+
+    /// What policy forbade, or would have.
+    fn denials(&self, error: &'static str) -> impl Iterator<Item = Event> {
         let denied = Reason::Denied.as_str();
         let forbidden = self.forbidden.as_ref().map(|policy| (policy, error, "enforce"));
         let audited = self.audited.as_ref().map(|policy| (policy, denied, "audit"));
-        for (policy, reason, mode) in forbidden.into_iter().chain(audited) {
-            let kind = Kind::Denied { policy: Arc::clone(policy), reason, mode };
-            metrics.count(&edge, &once(kind, Some(Duration::ZERO)), now);
-        }
+        forbidden.into_iter().chain(audited).map(|(policy, reason, mode)| {
+            once(Kind::Denied { policy: Arc::clone(policy), reason, mode })
+        })
     }
 
     /// The name of its gRPC status, if it is a call. One that the server did not say follows from how the

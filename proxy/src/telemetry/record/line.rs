@@ -26,7 +26,7 @@ impl Record {
         let other = endpoint.filter(|_| self.direction == Direction::Outbound);
         let identity = other.and_then(|endpoint| endpoint.identity.as_ref());
         let pod = other.map(|endpoint| endpoint.pod.as_str()).filter(|pod| !pod.is_empty());
-        let me = self.shared.store.current().workload.clone();
+        let me = self.cx.store.current().workload.clone();
         let revision = match self.direction {
             Direction::Inbound => me.as_ref().map(|me| me.revision.as_str()),
             Direction::Outbound => other.map(|endpoint| endpoint.revision.as_str()),

@@ -13,14 +13,21 @@ fn edge(peer: &str) -> Edge<'_> {
 
 fn got(status: u16) -> Event {
     let kind = Kind::Http { method: "GET", status: Status::Exact(status), error: "" };
-    Event { kind, took: Some(Duration::from_millis(3)), received: 1, sent: 2 }
+    Event { kind, times: 1, took: Some(Duration::from_millis(3)), received: 1, sent: 2 }
+}
+
+/// One worker has counted this and nothing else.
+fn add(table: &mut Table, peer: &str, event: Event, now: u64) {
+    let mut tally = Tally::default();
+    tally.count(&edge(peer), [event], now);
+    table.add(tally, now);
 }
 
 /// Peer, status and count of each series.
 fn seen(table: &mut Table, now: u64) -> Vec<(String, Status, u64)> {
     let shown = table.show(now).into_iter().map(|shown| {
         let Kind::Http { status, .. } = shown.kind else { panic!("{shown:?}") };
-        (shown.edge.edge().peer.1.to_owned(), status, shown.cells.times())
+        (shown.edge.edge().peer.1.to_owned(), status, shown.cells.times)
     });
     shown.collect()
 }
@@ -34,28 +41,50 @@ fn what_happened_is_in_one_series_with_its_sums() {
     let mut table = Table::default();
     for took in [1, 3, 40_000] {
         let took = Some(Duration::from_millis(took));
-        table.add(&edge("web"), &Event { took, ..got(200) }, 0);
+        add(&mut table, "web", Event { took, ..got(200) }, 0);
     }
     let [shown] = &table.show(0)[..] else { panic!("one series") };
-    let Cells { took, nanoseconds, received, sent } = shown.cells;
-    assert_eq!((took[0], took[2], took[BOUNDS]), (1, 1, 1));
-    assert_eq!((nanoseconds, received, sent), (40_004_000_000, 3, 6));
+    let Cells { times, took: Took { classic, histogram, nanoseconds }, received, sent } =
+        &shown.cells;
+    assert_eq!((classic[0], classic[2], classic[BOUNDS]), (1, 1, 1));
+    assert_eq!(histogram.buckets().iter().map(|(_, times)| times).collect::<Vec<_>>(), [&1; 3]);
+    assert_eq!((*times, *nanoseconds, *received, *sent), (3, 40_004_000_000, 3, 6));
+}
+
+#[test]
+fn what_workers_count_is_added_up_and_too_much_is_handed_over() {
+    let (mut table, mut tallies) = (Table::default(), [Tally::default(), Tally::default()]);
+    for tally in &mut tallies {
+        for peer in ["a", "b", "a"] {
+            assert!(!tally.count(&edge(peer), [got(200)], 0));
+        }
+    }
+    tallies.iter_mut().for_each(|tally| table.add(tally.take(), 0));
+    let ok = Status::Exact(200);
+    let mut all = seen(&mut table, 0);
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(all, [is("a", ok, 4), is("b", ok, 2)]);
+    tallies.iter_mut().for_each(|tally| table.add(tally.take(), 0));
+    assert_eq!(seen(&mut table, 0).iter().map(|(_, _, times)| times).sum::<u64>(), 6);
+    let mut tally = Tally::default();
+    let full = (0..).take_while(|n| !tally.count(&edge(&n.to_string()), [got(200)], 0)).count();
+    assert_eq!(full, MOST - 1);
 }
 
 #[test]
 fn the_edge_that_rested_longest_makes_room_as_other() {
     let mut table = Table::new(2);
-    table.add(&edge("a"), &got(200), 1);
-    table.add(&edge("b"), &got(200), 2);
-    table.add(&edge("a"), &got(200), 3);
-    table.add(&edge("c"), &got(503), 4);
+    add(&mut table, "a", got(200), 1);
+    add(&mut table, "b", got(200), 2);
+    add(&mut table, "a", got(200), 3);
+    add(&mut table, "c", got(503), 4);
     let (ok, bad) = (Status::Exact(200), Status::Exact(503));
     assert_eq!(seen(&mut table, 4), [is("a", ok, 2), is("other", ok, 1), is("c", bad, 1)]);
     assert_eq!(table.folded(), 1);
     // What was shown is not shown again as another's; what was not, is.
-    table.add(&edge("a"), &got(200), 5);
-    table.add(&edge("d"), &got(200), 6);
-    table.add(&edge("e"), &got(200), 7);
+    add(&mut table, "a", got(200), 5);
+    add(&mut table, "d", got(200), 6);
+    add(&mut table, "e", got(200), 7);
     let now = seen(&mut table, 7);
     assert_eq!(now, [is("other", ok, 2), is("d", ok, 1), is("e", ok, 1)]);
     assert_eq!(table.folded(), 3);
@@ -65,7 +94,7 @@ fn the_edge_that_rested_longest_makes_room_as_other() {
 fn an_edge_alone_does_not_go_beyond_the_budget_either() {
     let mut table = Table::new(2);
     for status in [200, 201, 202, 203] {
-        table.add(&edge("a"), &got(status), 0);
+        add(&mut table, "a", got(status), 0);
     }
     assert_eq!(seen(&mut table, 0).iter().filter(|(peer, ..)| peer == "a").count(), 2);
     assert_eq!((table.kept, table.folded()), (2, 2));
@@ -74,14 +103,14 @@ fn an_edge_alone_does_not_go_beyond_the_budget_either() {
 #[test]
 fn a_series_at_rest_for_ten_minutes_leaves_and_comes_back_from_nothing() {
     let mut table = Table::default();
-    table.add(&edge("a"), &got(200), 0);
-    table.add(&edge("a"), &got(404), 5 * MINUTE);
+    add(&mut table, "a", got(200), 0);
+    add(&mut table, "a", got(404), 5 * MINUTE);
     assert_eq!(seen(&mut table, 10 * MINUTE - 1).len(), 2);
     let missing = Status::Exact(404);
     assert_eq!(seen(&mut table, 10 * MINUTE), [is("a", missing, 1)]);
     assert_eq!(seen(&mut table, 15 * MINUTE), []);
     assert_eq!((table.kept, table.edges.len()), (0, 0));
-    table.add(&edge("a"), &got(200), 16 * MINUTE);
+    add(&mut table, "a", got(200), 16 * MINUTE);
     assert_eq!(seen(&mut table, 16 * MINUTE), [is("a", Status::Exact(200), 1)]);
     assert_eq!(table.folded(), 0, "what is over was not in the way");
 }
@@ -90,11 +119,11 @@ fn a_series_at_rest_for_ten_minutes_leaves_and_comes_back_from_nothing() {
 fn statuses_beyond_twelve_are_counted_by_class() {
     let mut table = Table::default();
     for status in 400..420 {
-        table.add(&edge("a"), &got(status), 0);
+        add(&mut table, "a", got(status), 0);
     }
-    table.add(&edge("a"), &got(500), 0);
-    table.add(&edge("a"), &got(411), 0);
-    table.add(&edge("b"), &got(419), 0);
+    add(&mut table, "a", got(500), 0);
+    add(&mut table, "a", got(411), 0);
+    add(&mut table, "b", got(419), 0);
     let seen = seen(&mut table, 0);
     let exact = |(peer, status, times): &(String, Status, u64)| {
         peer == "a" && matches!(status, Status::Exact(400..=411)) && *times >= 1
@@ -118,14 +147,14 @@ proptest! {
         let (mut total, mut last) = (0, StdHashMap::new());
         let mut scrape = |table: &mut Table, now| {
             for Shown { born, cells, .. } in table.show(now) {
-                let before = last.insert(born, cells.times()).unwrap_or(0);
-                total += cells.times() - before;
+                let before = last.insert(born, cells.times).unwrap_or(0);
+                total += cells.times - before;
             }
             total
         };
         for (peer, status, later, scraped) in &events {
             now += later;
-            table.add(&edge(PEERS[*peer]), &got(200 + status), now);
+            add(&mut table, PEERS[*peer], got(200 + status), now);
             prop_assert!(table.kept <= 7);
             // Before anything is over.
             if *scraped || now - scraped_at > 5 * MINUTE {

@@ -1,0 +1,113 @@
+//! What one worker counts, each for itself: nobody waits for another, or writes to its cache lines.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::Method;
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+use tokio::time::Instant;
+
+use super::{
+    edge::Edge,
+    edges::{Counts, Edges},
+    series::Event,
+};
+
+/// Methods that labels tell apart. What a client makes up is one of them, too.
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
+
+/// What one worker counts of the data path.
+#[derive(Debug)]
+pub struct Worker {
+    edges: Counts,
+    active: Arc<Methods>,
+}
+
+impl Worker {
+    pub(super) fn new(edges: &Edges, active: &Active) -> Self {
+        let methods = Arc::<Methods>::default();
+        active.0.lock().push(Arc::clone(&methods));
+        Self { edges: edges.worker(), active: methods }
+    }
+
+    /// Counts what happened on an edge.
+    pub(super) fn count(
+        &self,
+        edge: &Edge<'_>,
+        events: impl IntoIterator<Item = Event>,
+        now: Instant,
+    ) {
+        self.edges.count(edge, events, now);
+    }
+
+    /// A request for the application with this method begins.
+    pub(super) fn begins(&self, method: &'static str) {
+        self.active.of(method).began.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request for the application with this method has ended.
+    pub(super) fn ends(&self, method: &'static str) {
+        self.active.of(method).ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The label of a method; `None` could not be read.
+pub(super) fn method_label(method: Option<&Method>) -> &'static str {
+    let known = |method: &Method| METHODS.into_iter().find(|known| *known == method.as_str());
+    method.and_then(known).unwrap_or("_OTHER")
+}
+
+/// Requests for the application that began and that ended, by method.
+#[derive(Debug, Default)]
+struct Methods([Requests; METHODS.len()]);
+
+#[derive(Debug, Default)]
+struct Requests {
+    began: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Methods {
+    fn of(&self, method: &'static str) -> &Requests {
+        let index = METHODS.iter().position(|known| *known == method);
+        &self.0[index.unwrap_or(METHODS.len() - 1)]
+    }
+}
+
+/// Requests for the application under way, of all workers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Active(Arc<Mutex<Vec<Arc<Methods>>>>);
+
+impl Collector for Active {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Requests that the application has received and whose answers have not ended, gRPC calls among them";
+        let name = "http_server_active_requests";
+        let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let workers = self.0.lock().clone();
+        for (index, method) in METHODS.iter().enumerate() {
+            let sum = |of: fn(&Requests) -> &AtomicU64| {
+                let all = workers.iter().filter_map(|worker| worker.0.get(index));
+                all.map(|requests| of(requests).load(Ordering::Relaxed)).sum::<u64>()
+            };
+            // In this order, or one that ends meanwhile would be one too few.
+            let (ended, began) = (sum(|requests| &requests.ended), sum(|requests| &requests.began));
+            if began > 0 {
+                let open = i64::try_from(began.saturating_sub(ended)).unwrap_or(i64::MAX);
+                let labels = [("http_request_method", *method), ("url_scheme", "http")];
+                ConstGauge::new(open).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
