@@ -28,12 +28,15 @@ eventually 20 sh -c 'kubectl get mutatingwebhookconfiguration tulle-injector -o 
 refuses "without it, a restricted namespace takes no pod with a sidecar" 'violates PodSecurity "restricted:latest"' k apply -f "$KT/cni/client.yaml"
 refuses "… because of the init container's rights" 'container "tulle-redirect" must not include "NET_ADMIN", "NET_RAW"' k apply -f "$KT/cni/client.yaml"
 
-# --- pods that start before it
+# --- pods that start before it. On a cluster that is not ours the nodes may have its image of an earlier run: nobody waits then.
+there=; image=registry.local/tulle-cni:dev
+if [ -z "$OWN" ] && kubectl get nodes -o 'jsonpath={.items[*].status.images[*].names}' | grep -F "$image" >/dev/null; then there="the nodes have $image already"; fi
+early() { if [ "$there" ]; then skip "$2" "$there"; else "$@"; fi; }
 says "tulle upgrade brings it" "create  DaemonSet kube-system/tulle-cni" tulle upgrade -f "$W/values.yaml" --set cni.enabled=true --timeout 90s
 check "with it, restricted takes them" k apply -f "$KT/cni/client.yaml" -f "$KT/cni/server.yaml"
 waits() { k logs "$1" -c tulle-redirect | has "waiting until tulle-cni redirects this pod's traffic to its sidecar"; }
-check "a pod that started before it waits, and says for what" eventually 30 waits client
-check "its application does not start" test "$(k get pod client -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" = PodInitializing
+early check "a pod that started before it waits, and says for what" eventually 30 waits client
+early check "its application does not start" test "$(k get pod client -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" = PodInitializing
 kubectl create namespace outside >/dev/null
 check "pods that are not of the mesh start as ever" kubectl -n outside run stranger --image=registry.local/nettools:1 --image-pull-policy=Never -- /bin/sleep 3600
 check "… and are ready" kubectl -n outside wait --for=condition=Ready pod/stranger --timeout=30s
@@ -42,7 +45,7 @@ kubectl -n kube-system delete pod -l app.kubernetes.io/name=tulle-cni --wait=fal
 check "tulle-cni comes up, and is ready" kubectl -n kube-system rollout status daemonset/tulle-cni --timeout=60s
 check "pods that waited are repaired, and start" k wait --for=condition=Ready pod/client pod/server --timeout=60s
 agent() { kubectl -n kube-system logs -l app.kubernetes.io/name=tulle-cni --tail=-1; }
-says "the agent says so" "a pod that waited is redirected" agent
+early says "the agent says so" "a pod that waited is redirected" agent
 
 # --- the mesh
 get() { k exec client -c client -- curl -sS -m 5 http://server:8080/index.html; }
