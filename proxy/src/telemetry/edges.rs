@@ -36,24 +36,34 @@ struct Inner {
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
 }
 
-/// What one worker counts: no other one waits for it, or shares its cache lines.
-#[derive(Debug, Clone)]
-pub(super) struct Counts {
-    edges: Edges,
-    tally: Arc<Mutex<Tally>>,
-}
-
 impl Edges {
     pub(super) fn new() -> Self {
         let begun = Instant::now();
         Self(Arc::new(Inner { begun, table: Mutex::default(), tallies: Mutex::default() }))
     }
 
-    /// What one more worker counts.
-    pub(super) fn worker(&self) -> Counts {
+    /// Where one more worker counts.
+    pub(super) fn tally(&self) -> Arc<Mutex<Tally>> {
         let tally = Arc::<Mutex<Tally>>::default();
         self.0.tallies.lock().push(Arc::clone(&tally));
-        Counts { edges: self.clone(), tally }
+        tally
+    }
+
+    /// Counts what happened on an edge, in the tally of its worker.
+    pub(super) fn count(
+        &self,
+        tally: &Mutex<Tally>,
+        edge: &Edge<'_>,
+        events: impl IntoIterator<Item = Event>,
+        now: Instant,
+    ) {
+        let now = self.since_begin(now);
+        let mut tally = tally.lock();
+        if tally.count(edge, events, now) {
+            let counted = tally.take();
+            drop(tally);
+            self.0.table.lock().add(counted, now);
+        }
     }
 
     /// Everything that was counted by now.
@@ -72,24 +82,6 @@ impl Edges {
     fn since_begin(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.0.begun);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-impl Counts {
-    /// Counts what happened on an edge.
-    pub(super) fn count(
-        &self,
-        edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
-        now: Instant,
-    ) {
-        let now = self.edges.since_begin(now);
-        let mut tally = self.tally.lock();
-        if tally.count(edge, events, now) {
-            let counted = tally.take();
-            drop(tally);
-            self.edges.0.table.lock().add(counted, now);
-        }
     }
 }
 

@@ -160,18 +160,13 @@ impl Tally {
         events: impl IntoIterator<Item = Event>,
         now: u64,
     ) -> bool {
-        if !self.edges.contains_key(edge) {
-            self.edges.insert(Arc::new(edge.name()), Vec::new());
-        }
-        let all = self.edges.get_mut(edge).expect("inserted above");
-        for event in events {
-            let index = all.iter().position(|series| series.kind == event.kind);
-            let index = index.unwrap_or_else(|| {
-                self.len += 1;
-                all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
-                all.len() - 1
-            });
-            all[index].count(&event, now);
+        // Nearly always it is there: looked for once.
+        if let Some(all) = self.edges.get_mut(edge) {
+            self.len += count(all, events, now);
+        } else {
+            let mut all = Vec::new();
+            self.len += count(&mut all, events, now);
+            self.edges.insert(Arc::new(edge.name()), all);
         }
         self.len >= MOST
     }
@@ -180,6 +175,20 @@ impl Tally {
     pub(super) fn take(&mut self) -> Self {
         mem::take(self)
     }
+}
+
+/// Counts events of one edge; how many series are new.
+fn count(all: &mut Vec<Series>, events: impl IntoIterator<Item = Event>, now: u64) -> usize {
+    let before = all.len();
+    for event in events {
+        let index = all.iter().position(|series| series.kind == event.kind);
+        let index = index.unwrap_or_else(|| {
+            all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
+            all.len() - 1
+        });
+        all[index].count(&event, now);
+    }
+    all.len() - before
 }
 
 impl Table {

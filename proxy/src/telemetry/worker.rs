@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::{
     edge::Edge,
-    edges::{Counts, Edges},
-    series::Event,
+    edges::Edges,
+    series::{Event, Tally},
 };
 
 /// Methods that labels tell apart. What a client makes up is one of them, too.
@@ -30,7 +30,8 @@ const METHODS: [&str; 10] =
 /// What one worker counts of the data path.
 #[derive(Debug)]
 pub struct Worker {
-    edges: Counts,
+    edges: Edges,
+    tally: Arc<Mutex<Tally>>,
     active: Arc<Methods>,
 }
 
@@ -38,7 +39,7 @@ impl Worker {
     pub(super) fn new(edges: &Edges, active: &Active) -> Self {
         let methods = Arc::<Methods>::default();
         active.0.lock().push(Arc::clone(&methods));
-        Self { edges: edges.worker(), active: methods }
+        Self { edges: edges.clone(), tally: edges.tally(), active: methods }
     }
 
     /// Counts what happened on an edge.
@@ -48,7 +49,7 @@ impl Worker {
         events: impl IntoIterator<Item = Event>,
         now: Instant,
     ) {
-        self.edges.count(edge, events, now);
+        self.edges.count(&self.tally, edge, events, now);
     }
 
     /// A request for the application with this method begins.

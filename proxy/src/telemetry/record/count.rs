@@ -86,7 +86,7 @@ impl Record {
     /// The request, or the connection and what it carried.
     fn ended(&self, error: &'static str, now: Instant) -> impl Iterator<Item = Event> {
         let took = Some(now.duration_since(self.started));
-        let (request, opaque) = match &self.request {
+        let events = match &self.request {
             Some(request) => {
                 let kind = match self.grpc() {
                     Some(status) => Kind::Rpc { status, error },
@@ -96,7 +96,7 @@ impl Record {
                         error,
                     },
                 };
-                (Some(Event { took, ..once(kind) }), None)
+                [Some(Event { took, ..once(kind) }), None]
             }
             None => {
                 let flow = Event {
@@ -105,10 +105,10 @@ impl Record {
                     sent: self.sent.load(Ordering::Relaxed),
                     ..once(Kind::Flow)
                 };
-                (None, Some([flow, Event { took, ..once(Kind::Closed { error }) }]))
+                [Some(flow), Some(Event { took, ..once(Kind::Closed { error }) })]
             }
         };
-        request.into_iter().chain(opaque.into_iter().flatten())
+        events.into_iter().flatten()
     }
 
     /// Its attempts at endpoints of others.
