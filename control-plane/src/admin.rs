@@ -97,11 +97,8 @@ impl Admin {
             let views = self.contributions.views(&key);
             let namespaces = views.keys().flatten().cloned().chain(["".into()]);
             let versions = namespaces.map(|namespace| {
-                let version = self
-                    .cache
-                    .get(&key, &View::new(key.dialect, Arc::clone(&namespace)))
-                    .version()
-                    .map(ToString::to_string);
+                let view = View::new(key.dialect, Arc::clone(&namespace));
+                let version = self.cache.get(&key, &view).version().map(ToString::to_string);
                 let objects = views.get(&Some(Arc::clone(&namespace))).or_else(|| views.get(&None));
                 let objects = objects.into_iter().flat_map(|found| &found.all);
                 let objects: Vec<_> = objects.map(ToString::to_string).collect();

@@ -87,8 +87,10 @@ pub fn contents(world: &World, settings: &Settings, key: &Key) -> Contents {
     };
     Contents {
         by_namespace: namespaces
-            .map(|namespace| (Arc::clone(&namespace), Callers::Of(namespace)))
-            .map(|(namespace, callers)| (namespace, of(&Whom { callers, ..Whom::default() })))
+            .map(|namespace| {
+                let callers = Callers::Of(Arc::clone(&namespace));
+                (namespace, of(&Whom { callers, ..Whom::default() }))
+            })
             .collect(),
         by_node: places
             .nodes
