@@ -172,9 +172,7 @@ fn endpoint(
         SpiffeId::service_account(&settings.trust_domain, &pod.name.namespace, &pod.service_account)
     };
     Endpoint {
-        address,
         health,
-        weight: 1,
         identity: pod.filter(|pod| pod.meshed && pod.redirected.has(address.port())).map(identity),
         pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
         pod_uid: pod.map(|pod| pod.uid.clone()).unwrap_or_default(),
@@ -182,7 +180,6 @@ fn endpoint(
             .map(|pod| format!("{}/{}", pod.name.namespace, workload::owner(pod).1))
             .unwrap_or_default(),
         revision: pod.map(workload::revision).unwrap_or_default(),
-        zone: String::new(),
-        near: Default::default(),
+        ..Endpoint::new(address)
     }
 }

@@ -19,7 +19,7 @@ use tulle_runtime::{
 };
 use tulle_xds::model::{
     Action, Backend, Balance, ByName, Cluster as Settings, Ejection, Endpoint, Endpoints,
-    ExternalTraffic, Health, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol,
+    ExternalTraffic, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol,
     RouteConfiguration, Rule, ServicePort, Setter, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
@@ -323,16 +323,10 @@ pub(super) fn forward() -> Rule {
 
 fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
     Endpoint {
-        address,
-        health: Health::Ready,
-        weight: 1,
         identity,
         pod: "shop/cart-0".to_owned(),
-        pod_uid: String::new(),
         workload: "shop/cart".to_owned(),
-        revision: String::new(),
-        zone: String::new(),
-        near: Default::default(),
+        ..Endpoint::new(address)
     }
 }
 

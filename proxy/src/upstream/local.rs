@@ -11,8 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tulle_xds::model::{
-    Balance, Cluster as Settings, Endpoint, Endpoints, Health, Limits, Origin, Protocol,
-    UpstreamProtocol,
+    Balance, Cluster as Settings, Endpoint, Endpoints, Limits, Origin, Protocol, UpstreamProtocol,
 };
 
 use super::Cluster;
@@ -72,18 +71,7 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         origin: Origin::default(),
         setters: Vec::new(),
     };
-    let endpoint = Endpoint {
-        address,
-        health: Health::Ready,
-        weight: 1,
-        identity: None,
-        pod: String::new(),
-        pod_uid: String::new(),
-        workload: String::new(),
-        revision: String::new(),
-        zone: String::new(),
-        near: Default::default(),
-    };
+    let endpoint = Endpoint::new(address);
     // Sidecars reach a pod of both IP versions by one of them, and the application may listen on the
     // other alone.
     let other = settings.other_version(address.ip()).map(|ip| {

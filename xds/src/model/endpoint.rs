@@ -136,6 +136,22 @@ fn locality(
 }
 
 impl Endpoint {
+    /// A ready one with a share like any other, of which nothing is known but its address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            health: Health::Ready,
+            weight: 1,
+            identity: None,
+            pod: String::new(),
+            pod_uid: String::new(),
+            workload: String::new(),
+            revision: String::new(),
+            zone: String::new(),
+            near: Near::default(),
+        }
+    }
+
     pub(super) fn message(&self) -> pb::LbEndpoint {
         let metadata = ours::EndpointMetadata {
             identity: self.identity.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),

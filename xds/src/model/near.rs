@@ -124,16 +124,9 @@ mod tests {
     #[test]
     fn who_is_told_of_the_near_alone_is_told_of_each_health() {
         let endpoint = |last: u8, health, node: &str| Endpoint {
-            address: ([10, 0, 0, last], 80).into(),
             health,
-            weight: 1,
-            identity: None,
-            pod: String::new(),
-            pod_uid: String::new(),
-            workload: String::new(),
-            revision: String::new(),
-            zone: String::new(),
             near: Near { for_nodes: vec![node.to_owned()], ..Near::default() },
+            ..Endpoint::new(([10, 0, 0, last], 80).into())
         };
         let all = Endpoints {
             name: "a".to_owned(),

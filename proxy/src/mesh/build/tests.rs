@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tulle_xds::model::{
-    Backend, Balance, Endpoint, Health, Limits, Match, Origin, Protocol, Rule, Timeouts,
-    UpstreamProtocol,
+    Backend, Balance, Endpoint, Limits, Match, Origin, Protocol, Rule, Timeouts, UpstreamProtocol,
 };
 
 use super::*;
@@ -64,18 +63,7 @@ fn cluster(name: &str) -> Resource {
 }
 
 fn endpoints(name: &str, hosts: u8) -> Resource {
-    let endpoint = |host| Endpoint {
-        address: SocketAddr::from(([10, 244, 0, host], 9080)),
-        health: Health::Ready,
-        weight: 1,
-        identity: None,
-        pod: String::new(),
-        pod_uid: String::new(),
-        workload: String::new(),
-        revision: String::new(),
-        zone: String::new(),
-        near: Default::default(),
-    };
+    let endpoint = |host| Endpoint::new(([10, 244, 0, host], 9080).into());
     Resource::Endpoints(Endpoints {
         name: name.to_owned(),
         endpoints: (0..hosts).map(endpoint).collect(),

@@ -23,16 +23,8 @@ fn told() -> Ejection {
 
 fn endpoints(hosts: &[(u8, Health)]) -> Endpoints {
     let endpoint = |&(host, health): &(u8, Health)| Endpoint {
-        address: ([10, 244, 0, host], 80).into(),
         health,
-        weight: 1,
-        identity: None,
-        pod: String::new(),
-        pod_uid: String::new(),
-        workload: String::new(),
-        revision: String::new(),
-        zone: String::new(),
-        near: Default::default(),
+        ..Endpoint::new(([10, 244, 0, host], 80).into())
     };
     Endpoints { name: NAME.to_owned(), endpoints: hosts.iter().map(endpoint).collect() }
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::*;
 use crate::model::{
     Access, AccessMode, AccessRule, Backend, Balance, ByName, Cluster, Endpoint, Endpoints,
-    ExternalTraffic, Health, InboundPort, Knob, Limits, Listener, MtlsMode, Protocol, SpiffeId,
+    ExternalTraffic, InboundPort, Knob, Limits, Listener, MtlsMode, Protocol, SpiffeId,
     UpstreamProtocol, Workload,
 };
 
@@ -19,18 +19,7 @@ fn identity(account: &str) -> SpiffeId {
 }
 
 fn endpoint(last: u8, identity: Option<SpiffeId>) -> Endpoint {
-    Endpoint {
-        address: ([10, 244, 0, last], 8080).into(),
-        health: Health::Ready,
-        weight: 1,
-        identity,
-        pod: String::new(),
-        pod_uid: String::new(),
-        workload: String::new(),
-        revision: String::new(),
-        zone: String::new(),
-        near: Default::default(),
-    }
+    Endpoint { identity, ..Endpoint::new(([10, 244, 0, last], 8080).into()) }
 }
 
 fn service() -> Cluster {

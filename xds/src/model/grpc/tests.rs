@@ -135,16 +135,9 @@ fn mtls_names_everybody_who_may_answer() {
 #[test]
 fn only_what_is_usable_is_sent_and_zones_share_by_their_members() {
     let endpoint = |last: u8, health, zone: &str| Endpoint {
-        address: ([10, 0, 0, last], 80).into(),
         health,
-        weight: 1,
-        identity: None,
-        pod: String::new(),
-        pod_uid: String::new(),
-        workload: String::new(),
-        revision: String::new(),
         zone: zone.to_owned(),
-        near: Default::default(),
+        ..Endpoint::new(([10, 0, 0, last], 80).into())
     };
     let told = |endpoints| Endpoints { name: "e".to_owned(), endpoints };
     let all = told(vec![
