@@ -26,8 +26,15 @@ pub(super) async fn without(mesh: &Mesh, control: bool) -> Result<Back, Failure>
     }
     mesh.give_control_plane(gone).await?;
     if control {
-        // For the scenes that follow.
-        let back = async || Ok(mesh.pod("bookstore", "reviews-v1").await.is_ok_and(|p| p.ready));
+        // For the scenes that follow. Whoever makes pods was refused often, and waits longer each time: a change wakes it.
+        let mut tries = 0;
+        let back = async || {
+            tries += 1;
+            let change = format!("tries={tries}");
+            let change = ["annotate", "replicaset", "--all", "--overwrite", &change];
+            mesh.kubectl(&[&["-n", "bookstore"][..], &change].concat()).await?;
+            Ok(mesh.pod("bookstore", "reviews-v1").await.is_ok_and(|pod| pod.ready))
+        };
         until("the pod that was deleted has a successor", PATIENCE, back).await?;
     }
     let (serves, _edit) = meanwhile?;
