@@ -24,6 +24,7 @@ mod near;
 mod origin;
 mod re2;
 mod route;
+mod telemetry;
 mod wire;
 mod workload;
 
@@ -43,6 +44,7 @@ pub use route::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
 };
+pub use telemetry::{LogFormat, Logs, Metrics, Otlp, OtlpProtocol, Tag, Telemetry, Traces};
 pub use workload::{
     ExternalTraffic, InboundPort, MTLS_MODE, MtlsMode, TRUST_DOMAINS, Workload, mtls_port,
 };

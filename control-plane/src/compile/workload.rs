@@ -55,6 +55,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         access,
         node: pod.node.clone(),
         zone: world.zone(&pod.node).to_owned(),
+        telemetry: Box::default(),
     })
 }
 

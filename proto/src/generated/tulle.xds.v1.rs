@@ -57,6 +57,83 @@ pub struct Workload {
     pub node: ::prost::alloc::string::String,
     #[prost(string, tag = "20")]
     pub zone: ::prost::alloc::string::String,
+    /// What it tells of its traffic, and to whom.
+    #[prost(message, optional, tag = "21")]
+    pub telemetry: ::core::option::Option<Telemetry>,
+}
+/// What a proxy tells of its traffic beyond what it always does.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Telemetry {
+    #[prost(message, optional, tag = "1")]
+    pub traces: ::core::option::Option<Traces>,
+    #[prost(message, optional, tag = "2")]
+    pub logs: ::core::option::Option<Logs>,
+    #[prost(message, optional, tag = "3")]
+    pub metrics: ::core::option::Option<Metrics>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Traces {
+    /// Of a million requests that come without a decision, so many are sampled.
+    #[prost(uint32, tag = "1")]
+    pub sampling_ppm: u32,
+    /// Also B3's headers are read and written.
+    #[prost(bool, tag = "2")]
+    pub b3: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub destinations: ::prost::alloc::vec::Vec<Otlp>,
+    #[prost(message, repeated, tag = "4")]
+    pub tags: ::prost::alloc::vec::Vec<Tag>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Logs {
+    #[prost(enumeration = "LogFormat", tag = "1")]
+    pub format: i32,
+    /// A CEL expression over the record; empty: what is written is an error, or in the sample.
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub destinations: ::prost::alloc::vec::Vec<Otlp>,
+    #[prost(message, repeated, tag = "4")]
+    pub fields: ::prost::alloc::vec::Vec<Tag>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Metrics {
+    /// Nothing is counted by edge.
+    #[prost(bool, tag = "1")]
+    pub off: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub destinations: ::prost::alloc::vec::Vec<Otlp>,
+    #[prost(message, repeated, tag = "3")]
+    pub tags: ::prost::alloc::vec::Vec<Tag>,
+}
+/// A receiver of OpenTelemetry's protocol.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Otlp {
+    /// `<http://HOST:PORT`;> `https` for TLS.
+    #[prost(string, tag = "1")]
+    pub endpoint: ::prost::alloc::string::String,
+    #[prost(enumeration = "OtlpProtocol", tag = "2")]
+    pub protocol: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+/// Something more that is said of each request: the value of a CEL expression over it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tag {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub expression: ::prost::alloc::string::String,
+    /// Values that are told apart; what comes beyond is `other`. 0: without a bound, where nothing is counted by it.
+    #[prost(uint32, tag = "3")]
+    pub max_values: u32,
 }
 /// One policy. Once one is enforced, only whom a rule of an enforced one admits may connect.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -204,6 +281,65 @@ pub struct EndpointMetadata {
     pub for_nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "8")]
     pub for_zones: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json = 0,
+    /// Envoy's default text.
+    Envoy = 1,
+    /// None is written to the standard output.
+    Off = 2,
+}
+impl LogFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Json => "LOG_FORMAT_JSON",
+            Self::Envoy => "LOG_FORMAT_ENVOY",
+            Self::Off => "LOG_FORMAT_OFF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOG_FORMAT_JSON" => Some(Self::Json),
+            "LOG_FORMAT_ENVOY" => Some(Self::Envoy),
+            "LOG_FORMAT_OFF" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OtlpProtocol {
+    Grpc = 0,
+    /// Protobuf in HTTP/1.1 bodies, below `/v1/traces`, `/v1/metrics` and `/v1/logs`.
+    Http = 1,
+}
+impl OtlpProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Grpc => "OTLP_PROTOCOL_GRPC",
+            Self::Http => "OTLP_PROTOCOL_HTTP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OTLP_PROTOCOL_GRPC" => Some(Self::Grpc),
+            "OTLP_PROTOCOL_HTTP" => Some(Self::Http),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -83,6 +83,7 @@ impl Served {
             access: Vec::new(),
             node: String::new(),
             zone: String::new(),
+            telemetry: Box::default(),
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

@@ -227,6 +227,7 @@ mod tests {
             access: Vec::new(),
             node: String::new(),
             zone: String::new(),
+            telemetry: Box::default(),
         }
     }
 

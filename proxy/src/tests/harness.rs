@@ -351,6 +351,7 @@ pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Wor
         access: Vec::new(),
         node: String::new(),
         zone: String::new(),
+        telemetry: Box::default(),
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Feature {
     Near,
     /// Listeners say where TLS connections go, by the server's name.
     ByName,
+    /// The workload says what the proxy tells of its traffic.
+    Telemetry,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -34,7 +36,7 @@ pub struct Features(u64);
 impl Feature {
     /// All that this version knows.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Setters, Self::Access, Self::Near, Self::ByName]
+        [Self::Setters, Self::Access, Self::Near, Self::ByName, Self::Telemetry]
             .into_iter()
             .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
@@ -46,6 +48,7 @@ impl Feature {
             Self::Access => "tulle.access".to_owned(),
             Self::Near => "tulle.near".to_owned(),
             Self::ByName => "tulle.by-name".to_owned(),
+            Self::Telemetry => "tulle.telemetry".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -56,7 +59,8 @@ impl Feature {
             Self::Access => 1,
             Self::Near => 2,
             Self::ByName => 3,
-            Self::Knob(knob) => 4 + knob as u32,
+            Self::Telemetry => 4,
+            Self::Knob(knob) => 5 + knob as u32,
         };
         1 << number
     }
@@ -114,6 +118,9 @@ impl Resource {
             workload.knobs.retain(|knob, _| features.has(Feature::Knob(*knob)));
             if !features.has(Feature::Access) {
                 workload.access.clear();
+            }
+            if !features.has(Feature::Telemetry) {
+                *workload.telemetry = Default::default();
             }
         }
         if !features.has(Feature::Near) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Access, Invalid, Knobs, Protocol, Setter, SpiffeId, knob,
+    Access, Invalid, Knobs, Protocol, Setter, SpiffeId, Telemetry, knob,
     wire::{self, At as _, bad},
 };
 
@@ -54,6 +54,8 @@ pub struct Workload {
     pub node: String,
     /// That node's zone; empty when unknown.
     pub zone: String,
+    /// What it tells of its traffic, and to whom.
+    pub telemetry: Box<Telemetry>,
 }
 
 /// A port that the pod serves.
@@ -146,6 +148,7 @@ impl Workload {
             access: self.access.iter().map(Access::message).collect(),
             node: self.node.clone(),
             zone: self.zone.clone(),
+            telemetry: (*self.telemetry != Telemetry::default()).then(|| self.telemetry.message()),
         }
     }
 
@@ -178,6 +181,9 @@ impl Workload {
                 .collect::<wire::Result<_>>()?,
             node: message.node,
             zone: message.zone,
+            telemetry: Telemetry::read(message.telemetry.unwrap_or_default())
+                .at("telemetry")?
+                .into(),
         })
     }
 }

@@ -58,6 +58,7 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         access: Vec::new(),
         node: String::new(),
         zone: String::new(),
+        telemetry: Box::default(),
     }
 }
 

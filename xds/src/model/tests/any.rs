@@ -85,6 +85,37 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn otlp()(endpoint in any_text(), http: bool, headers in prop::collection::btree_map(any_text(), any_text(), 0..3)) -> Otlp {
+        let protocol = if http { OtlpProtocol::Http } else { OtlpProtocol::Grpc };
+        Otlp { endpoint, protocol, headers }
+    }
+}
+
+prop_compose! {
+    fn tag()(name in any_text(), expression in any_text(), max_values: u32) -> Tag {
+        Tag { name, expression, max_values }
+    }
+}
+
+prop_compose! {
+    fn telemetry()(
+        (sampling_ppm, b3, off) in any::<(u32, bool, bool)>(),
+        destinations in vec(vec(otlp(), 0..2), 3),
+        tags in vec(vec(tag(), 0..2), 3),
+        format in prop::sample::select(vec![LogFormat::Json, LogFormat::Envoy, LogFormat::Off]),
+        filter in any_text(),
+    ) -> Telemetry {
+        let [of_traces, of_logs, of_metrics] = destinations.try_into().unwrap();
+        let [tags, fields, labels] = tags.try_into().unwrap();
+        Telemetry {
+            traces: Traces { sampling_ppm, b3, destinations: of_traces, tags },
+            logs: Logs { format, filter, destinations: of_logs, fields },
+            metrics: Metrics { off, destinations: of_metrics, tags: labels },
+        }
+    }
+}
+
+prop_compose! {
     fn workload()(
         texts in vec(any_text(), 6),
         identity in id(),
@@ -97,7 +128,7 @@ prop_compose! {
         knobs in prop::collection::btree_map(prop::sample::select(Knob::ALL.to_vec()), 0_u64..9_000, 0..4),
         setters in setters(),
         access in vec(access(), 0..3),
-        (node, zone) in (any_text(), any_text()),
+        (node, zone, telemetry) in (any_text(), any_text(), telemetry()),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -108,7 +139,7 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain, setters, access, node, zone,
+            hold, trust_domains, cluster_domain, setters, access, node, zone, telemetry: Box::new(telemetry),
             knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }
