@@ -29,6 +29,14 @@ pub mod replica {
     }
 }
 
+/// What proxies have counted of their traffic.
+pub mod telemetry {
+    /// Version 1.
+    pub mod v1 {
+        include!("generated/tulle.telemetry.v1.rs");
+    }
+}
+
 /// What Envoy's API cannot say.
 pub mod xds {
     /// Version 1.

@@ -9,6 +9,7 @@ fn generated_code_is_fresh() {
         [
             "tulle/ca/v1/ca.proto",
             "tulle/replica/v1/replica.proto",
+            "tulle/telemetry/v1/telemetry.proto",
             "tulle/xds/v1/xds.proto",
             "grpc/health/v1/health.proto",
         ],
@@ -22,7 +23,13 @@ fn generated_code_is_fresh() {
         .bytes(".")
         .compile_fds(files)
         .unwrap();
-    for name in ["tulle.ca.v1.rs", "tulle.replica.v1.rs", "tulle.xds.v1.rs", "grpc.health.v1.rs"] {
+    for name in [
+        "tulle.ca.v1.rs",
+        "tulle.replica.v1.rs",
+        "tulle.telemetry.v1.rs",
+        "tulle.xds.v1.rs",
+        "grpc.health.v1.rs",
+    ] {
         let code = fs::read_to_string(out.path().join(name)).unwrap();
         let path = root.join("src/generated").join(name);
         if std::env::var_os("TULLE_REGENERATE").is_some() {

@@ -31,6 +31,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::sleep,
 };
+use tonic::transport::Channel;
 use tulle_runtime::{
     drain::{self, Drain},
     http::{Names, serve_tcp, serve_unix},
@@ -56,7 +57,7 @@ use crate::{
     telemetry::{self, Metrics, Told},
     tls::{
         Certs,
-        control_plane::{As, ControlPlane},
+        control_plane::{As, Connection, ControlPlane},
         enroll::Enrolment,
         expiry,
     },
@@ -116,9 +117,11 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let readiness = Readiness::new();
     let listening = readiness.block("listeners");
     let registry = Registry::default();
-    let (store, certs) = learn(&config, &readiness, Told::new(&registry));
+    let (store, certs, connections) = learn(&config, &readiness, Told::new(&registry));
     serve_dns(&config, &store, telemetry::Dns::new(&registry)).await?;
     let metrics = Metrics::new(&registry);
+    let (last, to_the_last) = watch::channel(());
+    let reports = tokio::spawn(metrics.reporter().run(connections, to_the_last));
     let addresses = config.pod.addresses.clone();
     let (lines, settings) = (Lines::stdout(), Settings { addresses, ..config.settings.clone() });
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
@@ -166,22 +169,27 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     if !join.await.unwrap_or(false) {
         tracing::error!("a worker thread panicked");
     }
+    drop(last);
+    if reports.await.is_err() {
+        tracing::error!("the task that reports panicked");
+    }
     lines.flush(LAST_LINES);
     tracing::info!("ended");
     Ok(())
 }
 
 /// Starts what is told to this proxy: certificates, and the mesh once there is one. Each blocks
-/// `readiness` until it is there.
-fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs) {
+/// `readiness` until it is there. Also tells which connection it comes by.
+fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs, Connection) {
     let certs = Certs::new();
+    let (connected, connections) = watch::channel(None);
     let (client, handle, events) = client::Client::new(client::ClientConfig {
         node: Node {
             id: config.pod.full_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: Features::default(),
         },
-        connect: connector(config.control_plane.clone(), certs.clone()),
+        connect: connector(config.control_plane.clone(), certs.clone(), connected),
     });
     let enrolment = Enrolment {
         control_plane: config.control_plane.clone(),
@@ -199,7 +207,7 @@ fn learn(config: &Config, readiness: &Readiness, metrics: Told) -> (Store, Certs
         enrolled.installed().await;
         client.run().await;
     });
-    (store, certs)
+    (store, certs, connections)
 }
 
 /// Gives back what a proxy at rest does not need: first what only its start did, and then, ever more seldom, what it has
@@ -262,11 +270,22 @@ async fn work(
     Ok(workers)
 }
 
-/// Fresh connections for xDS, each with the certificate of the moment.
-fn connector(control_plane: ControlPlane, certs: Certs) -> client::Connect {
+/// Fresh connections for xDS, each with the certificate of the moment. What else there is to say goes by the same one.
+fn connector(
+    control_plane: ControlPlane,
+    certs: Certs,
+    connected: watch::Sender<Option<Channel>>,
+) -> client::Connect {
+    let to = Arc::new((control_plane, certs, connected));
     Arc::new(move || {
-        let (control_plane, certs) = (control_plane.clone(), certs.clone());
-        async move { Ok(Box::pin(control_plane.connect(&certs, As::Workload)).await?) }.boxed()
+        let to = Arc::clone(&to);
+        async move {
+            let (control_plane, certs, connected) = &*to;
+            let channel = Box::pin(control_plane.connect(certs, As::Workload)).await?;
+            connected.send_replace(Some(channel.clone()));
+            Ok(channel)
+        }
+        .boxed()
     })
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! [ Record ] ─┬─► a line of the access log
-//!             └─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom      [ edges ] shows them
+//!             └─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom
+//!                    [ edges ] shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
 //! ```
 
 mod clusters;
@@ -14,6 +15,7 @@ mod grpc;
 mod metrics;
 mod record;
 mod refusals;
+mod report;
 mod series;
 mod told;
 mod worker;
@@ -24,5 +26,6 @@ pub use metrics::{Handshake, Metrics, Outcome};
 pub(crate) use record::route_text;
 pub use record::{Direction, Record};
 pub use refusals::count_refusals;
+pub use report::Reporter;
 pub use told::Told;
 pub use worker::Worker;

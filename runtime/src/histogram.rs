@@ -1,5 +1,5 @@
 //! Durations by buckets that grow exponentially, 2^[`SCALE`] of them for each doubling: whatever the durations are, each is
-//! known to 4.4 %, and two histograms are added bucket by bucket.
+//! known to 4.4 %, and two histograms are added bucket by bucket. With half the buckets ([`Histogram::coarsen`]) it is 9 %.
 //!
 //! OpenTelemetry's exponential histogram of this scale and Prometheus' native histogram of this schema have the same buckets.
 //! See <https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram> and
@@ -21,11 +21,23 @@ const STEPS: [f64; 1 << SCALE] = [
 ];
 
 /// How often each bucket was hit. Values are positive or zero, in seconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
+    scale: i8,
     zero: u64,
     /// By [`bucket`], in order; no count is 0.
     buckets: Vec<(i16, u64)>,
+}
+
+/// What is no histogram: buckets out of order, twice, hit no times, or a scale that is not below [`SCALE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no histogram")]
+pub struct NoHistogram;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { scale: SCALE, zero: 0, buckets: Vec::new() }
+    }
 }
 
 /// The bucket of a value above 0. That of index `i` holds what is above 2^(i/8) seconds, and at most 2^((i+1)/8).
@@ -41,24 +53,91 @@ pub fn bucket(value: f64) -> i16 {
 }
 
 impl Histogram {
+    /// What was counted elsewhere, `buckets` by [`bucket`] at `scale`.
+    ///
+    /// # Errors
+    /// [`NoHistogram`].
+    pub fn from_parts(scale: i8, zero: u64, buckets: Vec<(i16, u64)>) -> Result<Self, NoHistogram> {
+        let ordered = buckets.is_sorted_by(|(one, _), (next, _)| one < next);
+        let hit = buckets.iter().all(|(_, times)| *times > 0);
+        match ordered && hit && (0..=SCALE).contains(&scale) {
+            true => Ok(Self { scale, zero, buckets }),
+            false => Err(NoHistogram),
+        }
+    }
+
     /// Counts one value.
     pub fn observe(&mut self, value: f64) {
         if value > 0.0 {
-            self.add(bucket(value), 1);
+            self.add(bucket(value) >> (SCALE - self.scale), 1);
         } else {
             self.zero += 1;
         }
     }
 
-    /// Counts all that `other` counted.
+    /// Counts all that `other` counted. The coarser of the two scales is that of the sum.
     pub fn merge(&mut self, other: &Self) {
-        self.zero += other.zero;
+        self.coarsen(other.scale);
+        self.zero = self.zero.saturating_add(other.zero);
         for (bucket, times) in &other.buckets {
-            self.add(*bucket, *times);
+            self.add(bucket >> (other.scale - self.scale), *times);
         }
     }
 
-    /// What was counted since it was `earlier`.
+    /// Has no more than 2^`scale` buckets for each doubling from now on.
+    pub fn coarsen(&mut self, scale: i8) {
+        let halvings = self.scale - scale;
+        if halvings <= 0 {
+            return;
+        }
+        self.scale = scale;
+        for (bucket, _) in &mut self.buckets {
+            *bucket >>= halvings;
+        }
+        self.buckets.dedup_by(|(bucket, times), (kept, sum)| {
+            let same = bucket == kept;
+            if same {
+                *sum = sum.saturating_add(*times);
+            }
+            same
+        });
+    }
+
+    /// How many values were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().fold(self.zero, |sum, (_, times)| sum.saturating_add(*times))
+    }
+
+    /// The value, in seconds, that a part of all values (0 to 1) does not exceed; `None` without any. Within a bucket values are
+    /// taken to be spread evenly by their logarithm.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let count = self.count();
+        #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+        let float = |count: u64| count as f64;
+        let rank = part.clamp(0.0, 1.0) * float(count);
+        let mut below = self.zero;
+        if count == 0 || (rank <= float(below) && below > 0) {
+            return (count > 0).then_some(0.0);
+        }
+        for (bucket, times) in &self.buckets {
+            let reached = below.saturating_add(*times);
+            if rank <= float(reached) {
+                let within = (rank - float(below)) / float(*times);
+                return Some(
+                    ((f64::from(*bucket) + within) / f64::from(1_i16 << self.scale)).exp2(),
+                );
+            }
+            below = reached;
+        }
+        None
+    }
+
+    /// There are 2^this many buckets for each doubling.
+    pub fn scale(&self) -> i8 {
+        self.scale
+    }
+
+    /// What was counted since it was `earlier`, of the same scale.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut before = earlier.buckets.iter().peekable();
@@ -67,7 +146,7 @@ impl Histogram {
             let more = times - known.map_or(0, |(_, times)| *times);
             (more > 0).then_some((*bucket, more))
         });
-        Self { buckets: buckets.collect(), zero: self.zero - earlier.zero }
+        Self { scale: self.scale, buckets: buckets.collect(), zero: self.zero - earlier.zero }
     }
 
     /// How often it was 0.
@@ -82,7 +161,7 @@ impl Histogram {
 
     fn add(&mut self, bucket: i16, times: u64) {
         match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(index) => self.buckets[index].1 += times,
+            Ok(index) => self.buckets[index].1 = self.buckets[index].1.saturating_add(times),
             Err(index) => self.buckets.insert(index, (bucket, times)),
         }
     }
@@ -117,7 +196,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn quantiles_lie_where_the_values_are() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        histogram.observe(0.0);
+        assert_eq!(histogram.quantile(0.99), Some(0.0));
+        (1..=1000).for_each(|ms| histogram.observe(f64::from(ms) / 1000.0));
+        for (part, expected) in [(0.5, 0.5), (0.9, 0.9), (0.99, 0.99), (1.0, 1.0)] {
+            let estimate = histogram.quantile(part).unwrap();
+            assert!((estimate / expected - 1.0).abs() < 0.09, "{part}: {estimate}");
+        }
+        assert_eq!(histogram.quantile(0.0), Some(0.0));
+    }
+
+    #[test]
+    fn what_is_no_histogram_is_refused() {
+        for (scale, buckets) in [
+            (4, vec![]),
+            (-1, vec![]),
+            (3, vec![(1, 0)]),
+            (3, vec![(2, 1), (1, 1)]),
+            (3, vec![(1, 1), (1, 1)]),
+        ] {
+            assert_eq!(Histogram::from_parts(scale, 0, buckets), Err(NoHistogram));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn coarse_or_added_first_is_the_same(first in values(), then in values(), scale in 0..3_i8) {
+            let (mut all, mut coarse) = (of(&first), of(&first));
+            all.merge(&of(&then));
+            all.coarsen(scale);
+            coarse.coarsen(scale);
+            then.iter().for_each(|value| coarse.observe(*value));
+            prop_assert_eq!(&coarse, &all);
+            let mut other = of(&then);
+            let mut part = of(&first);
+            part.coarsen(scale);
+            other.merge(&part);
+            prop_assert_eq!(&other, &all);
+            prop_assert_eq!(all.count() as usize, first.len() + then.len());
+            let parts = Histogram::from_parts(all.scale(), all.zero(), all.buckets().to_vec());
+            prop_assert_eq!(parts, Ok(all));
+        }
+
         #[test]
         fn a_value_is_in_its_bucket(exponent in -30.0..30.0_f64) {
             let value = exponent.exp2();
@@ -129,11 +253,6 @@ mod tests {
 
         #[test]
         fn what_came_later_is_the_difference(first in values(), then in values()) {
-            let of = |values: &[f64]| {
-                let mut histogram = Histogram::default();
-                values.iter().for_each(|value| histogram.observe(*value));
-                histogram
-            };
             let (before, later) = (of(&first), of(&then));
             let mut all = before.clone();
             all.merge(&later);
@@ -141,6 +260,12 @@ mod tests {
             prop_assert!(all.buckets().is_sorted());
             prop_assert_eq!(all.since(&before), later);
         }
+    }
+
+    fn of(values: &[f64]) -> Histogram {
+        let mut histogram = Histogram::default();
+        values.iter().for_each(|value| histogram.observe(*value));
+        histogram
     }
 
     fn values() -> impl Strategy<Value = Vec<f64>> {

@@ -23,6 +23,16 @@ pub(super) struct Edge<'a> {
     pub(super) server: Server<'a>,
     /// The rule that matched.
     pub(super) route: Option<&'a Origin>,
+    /// `None`: there was nobody to speak to, or it is outside of the mesh.
+    pub(super) security: Option<Security>,
+}
+
+/// How bytes travel between the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Security {
+    /// Both have proven who they are.
+    Mtls,
+    Plaintext,
 }
 
 /// What was called.
@@ -44,12 +54,23 @@ pub(super) struct EdgeName {
     /// With the port if it is a Service; empty for [`Server::None`].
     server: (String, Option<u16>),
     route: Option<Origin>,
+    security: Option<Security>,
+}
+
+impl Security {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Mtls => "mtls",
+            Self::Plaintext => "plaintext",
+        }
+    }
 }
 
 impl Edge<'_> {
     /// What edges without room of their own are counted as.
     pub(super) fn other(direction: Direction) -> Self {
-        Edge { direction, peer: ("", OTHER), server: Server::Other, route: None }
+        let (peer, server) = (("", OTHER), Server::Other);
+        Edge { direction, peer, server, route: None, security: None }
     }
 
     pub(super) fn is_other(&self) -> bool {
@@ -68,6 +89,7 @@ impl Edge<'_> {
             peer: (namespace.to_owned(), workload.to_owned()),
             server,
             route: self.route.cloned(),
+            security: self.security,
         }
     }
 }
@@ -80,7 +102,8 @@ impl EdgeName {
             _ => Server::Other,
         };
         let peer = (&*self.peer.0, &*self.peer.1);
-        Edge { direction: self.direction, peer, server, route: self.route.as_ref() }
+        let (direction, security) = (self.direction, self.security);
+        Edge { direction, peer, server, route: self.route.as_ref(), security }
     }
 
     /// Its labels; what is not known has none.
@@ -94,6 +117,7 @@ impl EdgeName {
             ("server_address", self.server.0.clone()),
             ("server_port", port.unwrap_or_default()),
             ("tulle_route", route.unwrap_or_default()),
+            ("tulle_security", self.security.map_or("", Security::as_str).to_owned()),
         ];
         labels.into_iter().filter(|(_, value)| !value.is_empty()).collect()
     }
@@ -131,6 +155,7 @@ mod tests {
             peer: ("shop", "cart"),
             server: Server::Service("cart.shop.svc.cluster.local", 80),
             route: Some(&route),
+            security: Some(Security::Mtls),
         };
         let all = [
             ("tulle_reporter", "source"),
@@ -139,6 +164,7 @@ mod tests {
             ("server_address", "cart.shop.svc.cluster.local"),
             ("server_port", "80"),
             ("tulle_route", "HTTPRoute/shop/web#0"),
+            ("tulle_security", "mtls"),
         ];
         assert_eq!(edge.name().labels(), all.map(|(key, value)| (key, value.to_owned())));
         let stranger = Edge {
@@ -146,6 +172,7 @@ mod tests {
             peer: ("", "internet"),
             server: Server::None,
             route: None,
+            security: None,
         };
         let some = [("tulle_reporter", "destination"), ("tulle_peer_workload", "internet")];
         assert_eq!(stranger.name().labels(), some.map(|(key, value)| (key, value.to_owned())));
@@ -154,11 +181,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_is_found_by_the_edge_that_it_names(
-            inbound: bool, peer: (String, String), host in "[a-z.]{1,9}", port: u16, which in 0..3_usize,
+            (inbound, mtls) in any::<(bool, bool)>(), peer in any::<(String, String)>(), host in "[a-z.]{1,9}", port in any::<u16>(), which in 0..3_usize,
         ) {
             let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
             let server = [Server::None, Server::Service(&host, port), Server::Other][which];
-            let edge = Edge { direction, peer: (&peer.0, &peer.1), server, route: None };
+            let security = mtls.then_some(Security::Mtls);
+            let edge = Edge { direction, peer: (&peer.0, &peer.1), server, route: None, security };
             let name = edge.name();
             prop_assert_eq!(name.edge(), edge);
         }

@@ -33,13 +33,16 @@ pub(super) struct Edges(Arc<Inner>);
 struct Inner {
     begun: Instant,
     table: Mutex<Table>,
+    /// What was counted since the last report.
+    unreported: Mutex<Table>,
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
 }
 
 impl Edges {
     pub(super) fn new() -> Self {
         let begun = Instant::now();
-        Self(Arc::new(Inner { begun, table: Mutex::default(), tallies: Mutex::default() }))
+        let (table, unreported) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { begun, table, unreported, tallies: Mutex::default() }))
     }
 
     /// Where one more worker counts.
@@ -62,21 +65,38 @@ impl Edges {
         if tally.count(edge, events, now) {
             let counted = tally.take();
             drop(tally);
-            self.0.table.lock().add(counted, now);
+            self.take_in(counted, now);
         }
     }
 
     /// Everything that was counted by now.
     fn show(&self) -> (Vec<Shown>, u64) {
+        let now = self.gather();
+        let mut table = self.0.table.lock();
+        (table.show(now), table.folded())
+    }
+
+    /// What was counted since this was asked last.
+    pub(super) fn unreported(&self) -> Tally {
+        self.gather();
+        self.0.unreported.lock().drain()
+    }
+
+    /// Takes in what each worker has counted by now.
+    fn gather(&self) -> u64 {
         let now = self.since_begin(Instant::now());
         let tallies = self.0.tallies.lock().clone();
-        let mut table = self.0.table.lock();
         for tally in tallies {
             // A statement of its own: its worker is held up no longer than this takes.
             let counted = tally.lock().take();
-            table.add(counted, now);
+            self.take_in(counted, now);
         }
-        (table.show(now), table.folded())
+        now
+    }
+
+    fn take_in(&self, counted: Tally, now: u64) {
+        self.0.unreported.lock().add(counted.clone(), now);
+        self.0.table.lock().add(counted, now);
     }
 
     fn since_begin(&self, now: Instant) -> u64 {

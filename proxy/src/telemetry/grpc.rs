@@ -31,6 +31,12 @@ pub(super) fn name(status: u32) -> &'static str {
     name.copied().unwrap_or("UNKNOWN")
 }
 
+/// The number of a status with this name.
+pub(super) fn number(name: &str) -> u32 {
+    let found = (0..).zip(NAMES).find(|(_, known)| *known == name);
+    found.map_or(UNKNOWN, |(number, _)| number)
+}
+
 /// Whether the server is to blame, by OpenTelemetry's conventions for `error.type`.
 pub(super) fn is_server_error(name: &str) -> bool {
     matches!(

@@ -14,6 +14,7 @@ use super::{
     Direction,
     edge::OTHER,
     edges::Edges,
+    report::Reporter,
     series::OF_REQUESTS,
     worker::{Active, Worker},
 };
@@ -167,6 +168,11 @@ impl Metrics {
             );
         });
         Self(inner)
+    }
+
+    /// Says what the data path counts to the control plane.
+    pub fn reporter(&self) -> Reporter {
+        Reporter::new(self.0.edges.clone())
     }
 
     /// What one more worker counts.

@@ -83,7 +83,7 @@ pub(super) struct Event {
 }
 
 /// What one worker has counted since it was asked. Times are milliseconds of any one clock.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     edges: HashMap<Arc<EdgeName>, Vec<Series>, RandomState>,
     len: usize,
@@ -120,11 +120,11 @@ pub(super) struct Took {
     pub(super) nanoseconds: u64,
 }
 
-#[derive(Debug)]
-struct Series {
-    kind: Kind,
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    pub(super) kind: Kind,
     used: u64,
-    cells: Cells,
+    pub(super) cells: Cells,
 }
 
 /// A series of the table.
@@ -174,6 +174,11 @@ impl Tally {
     /// What was counted, and nothing from now on.
     pub(super) fn take(&mut self) -> Self {
         mem::take(self)
+    }
+
+    /// Each edge, with its series.
+    pub(super) fn edges(&self) -> impl Iterator<Item = (&EdgeName, &[Series])> {
+        self.edges.iter().map(|(name, all)| (&**name, &**all))
     }
 }
 
@@ -233,6 +238,16 @@ impl Table {
         }
         shown.sort_unstable_by_key(|shown| shown.born);
         shown
+    }
+
+    /// Takes out everything.
+    pub(super) fn drain(&mut self) -> Tally {
+        self.kept = 0;
+        let edges = mem::take(&mut self.edges).into_iter();
+        let edges = edges
+            .map(|(name, all)| (name, all.into_iter().map(|kept| kept.series).collect::<Vec<_>>()));
+        let edges: HashMap<_, _, _> = edges.collect();
+        Tally { len: edges.values().map(Vec::len).sum(), edges }
     }
 
     /// How many series became `other` so far.
@@ -400,7 +415,7 @@ impl Took {
         self.nanoseconds += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.classic.iter_mut().zip(other.classic) {
             *sum += more;
         }

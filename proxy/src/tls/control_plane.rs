@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -38,6 +39,9 @@ pub struct ControlPlane {
     /// PEM file of the roots that it is known by; read anew for each connection.
     pub roots_file: PathBuf,
 }
+
+/// The connection of the moment, if there is one. All that is said to the control plane, and comes from it, goes by it.
+pub type Connection = watch::Receiver<Option<Channel>>;
 
 /// Whether the control plane learns who we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::{Direction, Record, Towards};
 use crate::{
     error::Reason,
     telemetry::{
-        edge::{Edge, Server},
+        edge::{Edge, Security, Server},
         grpc,
         metrics::Outcome,
         series::{Event, Kind, Status},
@@ -35,7 +35,17 @@ impl Record {
             Towards::External => Server::Other,
         };
         let (direction, peer, route) = (self.direction, self.workload(), self.origin());
-        Edge { direction, peer, server, route }
+        Edge { direction, peer, server, route, security: self.security() }
+    }
+
+    /// Whether the other side has proven who it is.
+    fn security(&self) -> Option<Security> {
+        let proven = match (self.direction, &self.endpoint) {
+            (Direction::Inbound, _) => self.caller.is_some(),
+            (Direction::Outbound, Some(endpoint)) => endpoint.identity.is_some(),
+            (Direction::Outbound, None) => return None,
+        };
+        Some(if proven { Security::Mtls } else { Security::Plaintext })
     }
 
     /// Namespace and name of the workload on the other side, or its class.

@@ -8,7 +8,8 @@ use crate::telemetry::{Direction, edge::Server};
 const MINUTE: u64 = 60_000;
 
 fn edge(peer: &str) -> Edge<'_> {
-    Edge { direction: Direction::Inbound, peer: ("shop", peer), server: Server::None, route: None }
+    let (direction, peer, server) = (Direction::Inbound, ("shop", peer), Server::None);
+    Edge { direction, peer, server, route: None, security: None }
 }
 
 fn got(status: u16) -> Event {
@@ -69,6 +70,22 @@ fn what_workers_count_is_added_up_and_too_much_is_handed_over() {
     let mut tally = Tally::default();
     let full = (0..).take_while(|n| !tally.count(&edge(&n.to_string()), [got(200)], 0)).count();
     assert_eq!(full, MOST - 1);
+}
+
+#[test]
+fn what_is_taken_out_can_be_put_back_and_nothing_is_counted_twice() {
+    let mut table = Table::new(2);
+    for peer in ["a", "b", "c"] {
+        add(&mut table, peer, got(200), 0);
+    }
+    let taken = table.drain();
+    assert_eq!((seen(&mut table, 0).len(), table.kept), (0, 0));
+    add(&mut table, "b", got(200), 1);
+    table.add(taken, 1);
+    let mut all = seen(&mut table, 1);
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let ok = Status::Exact(200);
+    assert_eq!(all, [is("b", ok, 2), is("c", ok, 1), is("other", ok, 1)]);
 }
 
 #[test]

@@ -1,0 +1,184 @@
+//! What was counted since the last time, for the control plane's store, on the connection that configuration comes by.
+//!
+//! **Invariant.** What was counted reaches the store once, or is kept: a report without an answer is sent again under its
+//! number. (A control plane that took it, lost the connection before its answer, and is not the one that the proxy comes to
+//! next, has it a second time.)
+
+mod message;
+
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tonic::{Status, Streaming, transport::Channel};
+use tulle_proto::telemetry::v1::{
+    ReportRequest, ReportResponse, telemetry_service_client::TelemetryServiceClient,
+};
+
+use super::{edges::Edges, series::Tally};
+use crate::tls::control_plane::Connection;
+
+/// Between a stream that ended and the next one on the same connection: a control plane of an older version serves no reports.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How long the answer to the last report on a connection may take.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+/// Until the control plane says how often it wants reports.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Reports what the data path counts.
+#[derive(Debug)]
+pub struct Reporter {
+    edges: Edges,
+    /// This process.
+    process: u64,
+    /// The last report.
+    number: u64,
+    /// It, as long as nobody has said that it is in the store.
+    unanswered: Option<Tally>,
+    interval: Duration,
+}
+
+/// Why a conversation ended.
+enum Over {
+    /// There is a newer connection, or none.
+    Moved,
+    /// The process ends, and has said all.
+    Ended,
+    /// The stream broke.
+    Broken(Status),
+}
+
+impl Reporter {
+    pub(super) fn new(edges: Edges) -> Self {
+        let process = rand::random();
+        Self { edges, process, number: 0, unanswered: None, interval: INTERVAL }
+    }
+
+    /// Reports on whatever connection there is, until `end`; then a last time.
+    pub async fn run(mut self, mut connections: Connection, mut end: watch::Receiver<()>) {
+        loop {
+            let connection = connections.borrow_and_update().clone();
+            let Some(channel) = connection else {
+                tokio::select! {
+                    changed = connections.changed() => if changed.is_err() { return },
+                    _ended = end.changed() => return,
+                }
+                continue;
+            };
+            let status = match self.converse(channel, (&mut connections, &mut end)).await {
+                Over::Moved => continue,
+                Over::Ended => return,
+                Over::Broken(status) => status,
+            };
+            tracing::debug!(%status, "the control plane does not take reports");
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                changed = connections.changed() => if changed.is_err() { return },
+                _ended = end.changed() => return,
+            }
+        }
+    }
+
+    /// Reports on this connection until something else has to be done.
+    async fn converse(
+        &mut self,
+        channel: Channel,
+        (connections, end): (&mut Connection, &mut watch::Receiver<()>),
+    ) -> Over {
+        let (reports, mut sent) = mpsc::channel(1);
+        let sent = stream::poll_fn(move |cx| sent.poll_recv(cx));
+        let mut client = TelemetryServiceClient::new(channel);
+        let mut answers = tokio::select! {
+            answers = client.report(sent) => match answers {
+                Ok(answers) => answers.into_inner(),
+                Err(status) => return Over::Broken(status),
+            },
+            _changed = connections.changed() => return Over::Moved,
+            _ended = end.changed() => return Over::Ended,
+        };
+        // What was said on a connection before may be in the store, or not: the first answer tells.
+        if let Err(status) = self.answer(&mut answers).await {
+            return Over::Broken(status);
+        }
+        let mut said = false;
+        let mut due = Instant::now();
+        loop {
+            if !said && let Err(status) = self.say(&reports).await {
+                return Over::Broken(status);
+            }
+            said = true;
+            let idle = self.unanswered.is_none();
+            tokio::select! {
+                biased;
+                answer = self.answer(&mut answers) => {
+                    if let Err(status) = answer {
+                        return Over::Broken(status);
+                    }
+                    due = due.min(Instant::now() + self.interval);
+                }
+                _ended = end.changed() => {
+                    let _late = timeout(LAST_ANSWER, self.last(&reports, &mut answers)).await;
+                    return Over::Ended;
+                }
+                _changed = connections.changed() => {
+                    if self.unanswered.is_some() {
+                        let _late = timeout(LAST_ANSWER, self.answer(&mut answers)).await;
+                    }
+                    return Over::Moved;
+                }
+                () = sleep_until(due), if idle => {
+                    due = Instant::now() + self.interval;
+                    self.next();
+                    said = false;
+                }
+            }
+        }
+    }
+
+    /// What is on its way arrives, and so does what was counted since.
+    async fn last(
+        &mut self,
+        reports: &mpsc::Sender<ReportRequest>,
+        answers: &mut Streaming<ReportResponse>,
+    ) -> Result<(), Status> {
+        for _ in 0..2 {
+            while self.unanswered.is_some() {
+                self.answer(answers).await?;
+            }
+            self.next();
+            self.say(reports).await?;
+        }
+        self.answer(answers).await
+    }
+
+    /// Sends the report that nobody has answered, if there is one.
+    async fn say(&self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
+        let Some(tally) = &self.unanswered else { return Ok(()) };
+        let (process, number) = (self.process, self.number);
+        let request = ReportRequest { process, number, edges: message::edges(tally) };
+        let sent = reports.send(request).await;
+        sent.map_err(|_closed| Status::unavailable("the connection has ended"))
+    }
+
+    /// What was counted by now is the next report.
+    fn next(&mut self) {
+        self.number += 1;
+        self.unanswered = Some(self.edges.unreported());
+    }
+
+    /// Hears one answer.
+    async fn answer(&mut self, answers: &mut Streaming<ReportResponse>) -> Result<(), Status> {
+        let ended = || Status::unavailable("the control plane has ended the stream");
+        let answer = answers.message().await?.ok_or_else(ended)?;
+        if answer.taken >= self.number {
+            self.unanswered = None;
+        }
+        if answer.interval_ms > 0 {
+            self.interval = Duration::from_millis(answer.interval_ms.into());
+        }
+        Ok(())
+    }
+}
