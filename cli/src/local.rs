@@ -278,6 +278,11 @@ pub(crate) fn runs(name: &str) -> bool {
     state::State::of(name).socket().exists()
 }
 
+/// The admin socket of the control plane of this mesh.
+pub(crate) fn control_plane_socket(name: &str) -> PathBuf {
+    state::State::of(name).control_plane().join("admin.sock")
+}
+
 /// What a command writes to stdout in a container of a mesh; for other commands of `tulle`. `pod` may
 /// be the beginning of its name, with or without `NAMESPACE/`.
 ///

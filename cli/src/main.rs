@@ -7,10 +7,15 @@
 mod check;
 mod cluster;
 mod completion;
+mod edges;
 mod inject;
 mod install;
 mod local;
+mod observe;
 mod proxy;
+mod stat;
+mod table;
+mod top;
 mod wait;
 
 use std::{
@@ -33,6 +38,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle check                                what is wrong with it, and what to do\n  \
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle wait -f policy.yaml                  until it is in force\n  \
+        tulle stat                                 how all workloads do\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
 )]
 struct Cli {
@@ -56,6 +62,12 @@ enum Command {
     Inject(inject::Args),
     /// Wait until routes and policies are in force.
     Wait(wait::Args),
+    /// How workloads do: requests, success, latency, mTLS.
+    Stat(stat::Args),
+    /// Who calls whom, and how.
+    Edges(edges::Args),
+    /// By which rules a workload or Service is called, as it happens.
+    Top(top::Args),
     /// Look into a sidecar.
     Proxy(proxy::Args),
     /// Print the script by which a shell completes commands and options.
@@ -73,6 +85,9 @@ fn main() -> ExitCode {
         Command::Uninstall(args) => install::uninstall(&args).map_err(Into::into),
         Command::Inject(args) => inject::run(&args).map_err(Into::into),
         Command::Wait(args) => wait::run(&args).map_err(Into::into),
+        Command::Stat(args) => stat::run(&args).map_err(Into::into),
+        Command::Edges(args) => edges::run(&args).map_err(Into::into),
+        Command::Top(args) => top::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Completion(args) => completion::run(&args, Cli::command()).map_err(Into::into),
         Command::Version => version().map_err(Into::into),

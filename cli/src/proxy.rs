@@ -2,7 +2,6 @@
 
 mod config;
 mod status;
-mod table;
 
 use std::{error, io, io::Write as _, process::ExitCode};
 

@@ -20,7 +20,11 @@ use tulle_xds::{
     server::AdsService,
 };
 
-use crate::{output::Report, status::Contributions};
+use crate::{
+    output::Report,
+    status::Contributions,
+    telemetry::{self, Query},
+};
 
 /// Somebody who wants to see the world; only the task that owns it can show it.
 pub type Questions = mpsc::Receiver<oneshot::Sender<String>>;
@@ -42,6 +46,8 @@ pub struct Admin {
     pub ads: AdsService,
     /// What `/debug/status` shows.
     pub report: watch::Receiver<Report>,
+    /// What `/telemetry/` asks.
+    pub query: Query,
 }
 
 impl Admin {
@@ -71,11 +77,14 @@ impl Admin {
                 let statuses = self.report.borrow().statuses.clone();
                 as_json(&statuses.iter().map(|status| &**status).collect::<Vec<_>>())
             }
+            (&Method::GET, path) if path.starts_with("/telemetry/") => {
+                telemetry::api::respond(&self.query, request.uri()).await
+            }
             (_, "/ready" | "/metrics") => self.status(&request),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams and \
-                 /debug/status\n",
+                "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams, \
+                 /debug/status, /telemetry/stat, /telemetry/edges and /telemetry/routes\n",
             ),
         }
     }

@@ -7,7 +7,8 @@
 //!
 //! `files` reads, `convert` understands, `world` knows, `compile` says it in the language of the
 //! proxies; `publish` is the one task that moves a change through all of them. `ca` issues the
-//! certificates by which proxies prove who they are, `inject` adds the sidecar to pods.
+//! certificates by which proxies prove who they are, `inject` adds the sidecar to pods, `telemetry`
+//! remembers what proxies say of their traffic.
 
 pub mod admin;
 pub mod authorize;
@@ -29,4 +30,5 @@ pub mod run;
 pub mod server;
 pub mod source;
 pub mod status;
+pub mod telemetry;
 pub mod world;

@@ -12,10 +12,20 @@ mod others;
 mod tell;
 mod wire;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tulle_proto::replica::v1::replica_service_server::ReplicaServiceServer;
+use tonic::transport::Channel;
+use tulle_proto::replica::v1::{
+    ObserveRequest, ObserveResponse, replica_service_client::ReplicaServiceClient,
+    replica_service_server::ReplicaServiceServer,
+};
 use tulle_xds::server::AdsService;
 
 use self::{balance::Balance, tell::Teller};
@@ -23,7 +33,9 @@ pub use self::{hear::Listener, others::Others};
 use crate::{
     ca::issue::Authority,
     roster::Roster,
+    server::replica,
     status::Told,
+    telemetry::Hub,
     world::objects::{Name, ObjectRef},
 };
 
@@ -53,7 +65,15 @@ pub struct Replica {
     pub name: String,
     /// The streams of this replica's proxies.
     pub ads: AdsService,
+    /// What they have reported.
+    pub hub: Hub,
+    /// Connections on which others are asked.
+    pub connections: Connections,
 }
+
+/// Connections to other replicas, as long as they last. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<Mutex<HashMap<Name, Channel>>>);
 
 impl Replica {
     /// Tells what this replica's proxies say to the holder of the Lease, who is to be said in what this returns; and keeps
@@ -77,6 +97,46 @@ impl Replica {
     /// The gRPC service by which others tell this one.
     pub fn service(&self) -> ReplicaServiceServer<Listener> {
         hear::service(self.clone())
+    }
+
+    /// A connection to another replica.
+    async fn connect(&self, to: &Name) -> Result<Channel, String> {
+        let Self { roster, pod, trust_domain, authority, port, name, .. } = self;
+        let there = roster.get(to).ok_or_else(|| format!("pod {to} is not there"))?;
+        let ip = there.ips.first().ok_or_else(|| format!("pod {to} has no address"))?;
+        let own = roster.get(pod).ok_or_else(|| format!("our own pod {pod} is not there"))?;
+        let (address, own) = (SocketAddr::new(*ip, *port), own.attested(pod, trust_domain));
+        let connected = replica::connect(address, name, authority, &own).await;
+        connected.map_err(|error| error.to_string())
+    }
+
+    /// What another replica remembers of the mesh's traffic.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn observe(
+        &self,
+        to: &Name,
+        question: ObserveRequest,
+    ) -> Result<ObserveResponse, String> {
+        let known = self.connections.0.lock().get(to).cloned();
+        let channel = match known {
+            Some(channel) => channel,
+            None => {
+                let channel = self.connect(to).await?;
+                self.connections.0.lock().insert(to.clone(), channel.clone());
+                channel
+            }
+        };
+        let mut client =
+            ReplicaServiceClient::new(channel).max_decoding_message_size(hear::LARGEST);
+        match client.observe(question).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => {
+                self.connections.0.lock().remove(to);
+                Err(status.to_string())
+            }
+        }
     }
 
     /// Resolves once all other replicas have said something, or have had the time to: otherwise each change of the leader

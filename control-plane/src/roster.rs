@@ -1,6 +1,10 @@
 //! Which pods there are: the little of the world that proving an identity needs.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -9,6 +13,7 @@ use tulle_xds::model::{Here, SpiffeId};
 use crate::{
     ca::attest::Attested,
     compile::workload,
+    telemetry::Workload,
     world::objects::{Name, Pod},
 };
 
@@ -30,8 +35,8 @@ pub struct Member {
     pub uid: String,
     /// Its ServiceAccount.
     pub service_account: String,
-    /// Name of the workload that it is of.
-    pub workload: String,
+    /// Kind and name of the workload that it is of.
+    pub owner: (String, String),
     /// Where it runs; without a node until that is decided.
     pub here: Here,
     /// Its addresses.
@@ -50,11 +55,17 @@ pub enum Left {
 }
 
 impl Member {
+    /// The workload that it is of.
+    pub fn workload(&self, namespace: &str) -> Workload {
+        let (kind, name) = self.owner.clone();
+        Workload { namespace: namespace.to_owned(), kind, name }
+    }
+
     /// What this pod of ours would prove.
     pub fn attested(self, pod: &Name, trust_domain: &str) -> Attested {
         let identity =
             SpiffeId::service_account(trust_domain, &pod.namespace, &self.service_account);
-        Attested { identity, pod: pod.clone(), pod_uid: self.uid, workload: self.workload }
+        Attested { identity, pod: pod.clone(), pod_uid: self.uid, workload: self.owner.1 }
     }
 }
 
@@ -80,12 +91,21 @@ impl Roster {
         found
     }
 
+    /// How many pods each workload has.
+    pub fn workloads(&self) -> BTreeMap<Workload, usize> {
+        let mut all = BTreeMap::new();
+        for (name, member) in &*self.0.members.read() {
+            *all.entry(member.workload(&name.namespace)).or_default() += 1;
+        }
+        all
+    }
+
     /// Notes what became of a pod, and the zone of its node. One that has ended has no identity any more.
     pub fn set(&self, name: &Name, pod: Option<&Pod>, zone: &str) {
         let member = pod.filter(|pod| !pod.ended).map(|pod| Member {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
-            workload: workload::owner(pod).1,
+            owner: workload::owner(pod),
             here: Here { node: pod.node.clone(), zone: zone.to_owned() },
             ips: pod.ips.clone(),
             ready: pod.replica,

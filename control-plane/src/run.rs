@@ -1,30 +1,24 @@
 //! Wires everything together, and takes it apart again.
 
+mod serve;
+
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tonic::transport::Server;
-use tulle_proto::{
-    ca::v1::certificate_service_server::CertificateServiceServer,
-    replica::v1::replica_service_server::ReplicaServiceServer,
-};
 use tulle_runtime::{
     drain::{self, Drain, Trigger},
-    http::{Names, serve_tcp, serve_unix},
     metrics::Registry,
     ready::Readiness,
-    socket::bind_private,
 };
 use tulle_xds::{cache::Cache, server::AdsService};
 
@@ -39,7 +33,7 @@ use crate::{
         root::RootError,
         roots::Roots,
         server_certificate::{self, ServerCertificate, ServerCertificateError},
-        service::{Certificates, MAX_REQUEST},
+        service::Certificates,
         signed::SignedTokens,
     },
     compile::Settings,
@@ -50,14 +44,12 @@ use crate::{
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
-    replicas::{self, Others, Replica, Tellings},
+    replicas::{Connections, Others, Replica, Tellings},
     roster::Roster,
-    server::{
-        self, Incoming, Limits, TlsError,
-        webhook::{self, Webhook},
-    },
+    server::{self, Limits, TlsError},
     source::Batch,
     status::{self, Contributions},
+    telemetry::{self, Hub, Query},
 };
 
 /// How long a replica of a cluster goes on as before once it is asked to stop: until the nodes, and with them the API server, know
@@ -65,17 +57,6 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(5);
 /// How long open streams have to end after that.
 const DRAIN: Duration = Duration::from_secs(5);
-/// HTTP/2 pings, so that a proxy whose node vanished does not stay in the list of streams.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// For a request of one answer (a certificate's) to come and to be answered.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// What a client without certificate may have open on its connection: it asks one question.
-const STRANGERS_STREAMS: u32 = 4;
-/// What it may have sent that was not read yet, in bytes.
-const STRANGERS_WINDOW: u32 = 64 << 10;
-
 /// A running control plane.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -131,28 +112,28 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let roots = roots(&config, cluster.as_ref()).await?;
     let injection = injection(&config)?;
     let authority = Authority::new(roots.clone(), config.certificate_lifetime.get());
-    let certificate = ServerCertificate::new(authority.clone(), names(&config))?;
-    let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
-    tasks.spawn(server::follow(roots.watch(), Arc::clone(&certificate), current));
-    let (listener, listen) = bind(config.listen).await?;
-    let (status_listener, status) = bind(config.status).await?;
+    let (certificate, tls) = certificate(&config, (&roots, &authority), &mut tasks)?;
+    let (listener, listen) = serve::bind(config.listen).await?;
+    let (status_listener, status) = serve::bind(config.status).await?;
 
     let (report, reports) = watch::channel(Report::default());
     let (cache, interest) = Cache::new();
     let (roster, contributions) = (Roster::default(), Contributions::default());
     let others = others(cluster.as_ref(), &roster);
-    let ads = ads(cache.clone(), &config, roster.clone(), &drain);
+    let pods = pods(&config, &roster);
+    let ads = AdsService::until(cache.clone(), Arc::new(pods.clone()), drain.told());
     registry.register(|registry| registry.register_collector(Box::new(Pushes(ads.pushed()))));
-    let (with_status, statuses) = watch::channel(Report::default());
-    let sources = status::Sources {
-        contributions: contributions.clone(),
-        cache: cache.clone(),
-        ads: ads.clone(),
-        metrics: Arc::clone(&metrics),
-        others: others.clone(),
-    };
-    let (own, told) = watch::channel(Arc::default());
-    tasks.spawn(status::follow(reports, (with_status, own), sources));
+    let (statuses, told) = follow(
+        reports,
+        status::Sources {
+            contributions: contributions.clone(),
+            cache: cache.clone(),
+            ads: ads.clone(),
+            metrics: Arc::clone(&metrics),
+            others: others.clone(),
+        },
+        &mut tasks,
+    );
     let outlets = Outlets {
         cache: cache.clone(),
         roster: roster.clone(),
@@ -161,6 +142,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     };
     let debounce = config.debounce.get();
     let publisher = Publisher::new(settings(&config), debounce, outlets, Arc::clone(&metrics));
+    let (world, questions) = mpsc::channel(1);
     let blocker = readiness.block("reading all objects");
     let ends = Ends {
         statuses: statuses.clone(),
@@ -169,27 +151,24 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         readiness: readiness.clone(),
         drain: drain.clone(),
     };
-    let mut replicas = None;
-    let batches = match cluster.clone() {
-        Some(cluster) => {
-            let replica = replica(&config, &cluster, (others, &roster, &authority, &ads));
-            replicas = Some(replica.service());
-            ends.of_cluster(cluster, (replica, told), &mut tasks)?
-        }
+    let hub = hub(&registry, &mut tasks);
+    let of_cluster = (others, &roster, &authority, &ads, &hub);
+    let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
+    let batches = match cluster.clone().zip(replica.clone()) {
+        Some((cluster, replica)) => ends.of_cluster(cluster, (replica, told), &mut tasks)?,
         None => ends.of_directories(&config, &mut tasks)?,
     };
-    let (world, questions) = mpsc::channel(1);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
-    if let Some(injection) = injection {
-        let certificate = Arc::clone(&certificate);
-        serve_webhook(&config, &injection, certificate, (&metrics, &drain), &mut tasks).await?;
-    }
-    tasks.spawn(async move { certificate.renew().await });
-
-    let certificates = certificates(&config, cluster.as_ref(), roster, (authority, &metrics));
+    serve::webhook(&config, injection, certificate, (&metrics, &drain), &mut tasks).await?;
+    let services = serve::Services {
+        certificates: certificates(&config, cluster.as_ref(), &roster, (authority, &metrics)),
+        ads: ads.clone(),
+        telemetry: telemetry::service(hub.clone(), pods, drain.clone()),
+        replicas: replica.as_ref().map(Replica::service),
+    };
     let stages = (readiness.clone(), drain.clone());
     let incoming = server::incoming(listener, tls, Limits::default(), metrics, stages);
-    serve_grpc(incoming, (certificates, ads.clone(), replicas), &drain, &mut tasks);
+    services.serve(incoming, &drain, &mut tasks);
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         registry,
@@ -198,10 +177,45 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         contributions,
         ads,
         report: statuses,
+        query: Query { hub, roster, replica },
     });
-    serve_admin(&config, admin, status_listener, drain, &mut tasks)?;
+    serve::admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
     Ok(ControlPlane { listen, status, readiness, tasks, trigger, linger: linger(&config) })
+}
+
+/// Adds statuses to reports; also yields what other replicas are told.
+fn follow(
+    reports: watch::Receiver<Report>,
+    sources: status::Sources,
+    tasks: &mut JoinSet<()>,
+) -> (watch::Receiver<Report>, watch::Receiver<Arc<Tellings>>) {
+    let (with_status, statuses) = watch::channel(Report::default());
+    let (own, told) = watch::channel(Arc::default());
+    tasks.spawn(status::follow(reports, (with_status, own), sources));
+    (statuses, told)
+}
+
+/// What this control plane proves to its clients, kept true to the roots and renewed in time; and the TLS side of it.
+fn certificate(
+    config: &Config,
+    (roots, authority): (&Roots, &Authority),
+    tasks: &mut JoinSet<()>,
+) -> Result<(Arc<ServerCertificate>, server::Tls), StartError> {
+    let certificate = ServerCertificate::new(authority.clone(), names(config))?;
+    let (current, tls) = watch::channel(server::tls(&roots.current(), Arc::clone(&certificate))?);
+    tasks.spawn(server::follow(roots.watch(), Arc::clone(&certificate), current));
+    let renewed = Arc::clone(&certificate);
+    tasks.spawn(async move { renewed.renew().await });
+    Ok((certificate, tls))
+}
+
+/// What proxies report.
+fn hub(registry: &Registry, tasks: &mut JoinSet<()>) -> Hub {
+    let hub = Hub::default();
+    registry.register(|registry| registry.register_collector(Box::new(hub.clone())));
+    tasks.spawn(hub.clone().run());
+    hub
 }
 
 fn linger(config: &Config) -> Duration {
@@ -261,46 +275,6 @@ impl Ends {
     }
 }
 
-/// The gRPC port. Whoever has shown no certificate is served apart: the same services, and less of
-/// everything.
-fn serve_grpc(
-    incoming: Incoming,
-    (certificates, ads, replicas): (
-        Certificates,
-        AdsService,
-        Option<ReplicaServiceServer<replicas::Listener>>,
-    ),
-    drain: &Drain,
-    tasks: &mut JoinSet<()>,
-) {
-    let certificates =
-        CertificateServiceServer::new(certificates).max_decoding_message_size(MAX_REQUEST);
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .timeout(ANSWER);
-    let proven = server.clone().max_concurrent_streams(64);
-    let strangers = server
-        .max_concurrent_streams(STRANGERS_STREAMS)
-        .initial_stream_window_size(STRANGERS_WINDOW)
-        .initial_connection_window_size(STRANGERS_WINDOW);
-    for (mut server, connections) in [(proven, incoming.proven), (strangers, incoming.strangers)] {
-        let router = server
-            .add_service(certificates.clone())
-            .add_service(ads.clone().into_server())
-            .add_optional_service(replicas.clone());
-        let in_flight = drain.clone();
-        tasks.spawn(async move {
-            let stop = in_flight.told();
-            let served = Box::pin(router.serve_with_incoming_shutdown(connections, stop)).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the gRPC server has ended");
-            }
-            drop(in_flight);
-        });
-    }
-}
-
 /// The settings of injection, if there are to be any.
 fn injection(config: &Config) -> Result<Option<inject::Injection>, BadInjection> {
     let Some(path) = &config.injection else { return Ok(None) };
@@ -309,19 +283,6 @@ fn injection(config: &Config) -> Result<Option<inject::Injection>, BadInjection>
         tracing::warn!("{warning}");
     }
     Ok(Some(injection))
-}
-
-async fn serve_webhook(
-    config: &Config,
-    injection: &inject::Injection,
-    certificate: Arc<ServerCertificate>,
-    (metrics, drain): (&Arc<Metrics>, &Drain),
-    tasks: &mut JoinSet<()>,
-) -> Result<(), StartError> {
-    let webhook = Webhook { settings: injection.settings(), metrics: Arc::clone(metrics) };
-    let (listener, _) = bind(config.webhook).await?;
-    tasks.spawn(webhook.serve(listener, webhook::tls(certificate)?, drain.clone()));
-    Ok(())
 }
 
 fn names(config: &Config) -> Vec<String> {
@@ -344,31 +305,9 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The status port, and the Unix socket if one is asked for.
-fn serve_admin(
-    config: &Config,
-    admin: Arc<Admin>,
-    status: TcpListener,
-    drain: Drain,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), StartError> {
-    if let Some(path) = &config.admin_socket {
-        let failed = |error| StartError::AdminSocket { path: path.clone(), error };
-        let listener = bind_private(path).map_err(failed)?;
-        let admin = Arc::clone(&admin);
-        let handler = move |request| Arc::clone(&admin).control(request);
-        tasks.spawn(serve_unix(listener, handler, drain.clone()));
-    }
-    let handler = move |request| std::future::ready(admin.status(&request));
-    let own = format!("tulle-control-plane.{}", config.namespace);
-    let names = Names::within([own, config.cluster_domain.clone()]);
-    tasks.spawn(serve_tcp(status, handler, names, drain));
-    Ok(())
-}
-
-fn ads(cache: Cache, config: &Config, roster: Roster, drain: &Drain) -> AdsService {
-    let pods = Pods { roster, trust_domain: config.trust_domain.clone() };
-    AdsService::until(cache, Arc::new(pods), drain.told())
+/// Who may open streams.
+fn pods(config: &Config, roster: &Roster) -> Pods {
+    Pods { roster: roster.clone(), trust_domain: config.trust_domain.clone() }
 }
 
 /// What other replicas say; of directories there are none.
@@ -380,7 +319,7 @@ fn others(cluster: Option<&Cluster>, roster: &Roster) -> Others {
 fn replica(
     config: &Config,
     cluster: &Cluster,
-    (others, roster, authority, ads): (Others, &Roster, &Authority, &AdsService),
+    (others, roster, authority, ads, hub): (Others, &Roster, &Authority, &AdsService, &Hub),
 ) -> Replica {
     Replica {
         others,
@@ -391,6 +330,8 @@ fn replica(
         port: config.listen.port(),
         name: names(config).remove(0),
         ads: ads.clone(),
+        hub: hub.clone(),
+        connections: Connections::default(),
     }
 }
 
@@ -414,7 +355,7 @@ async fn roots(config: &Config, cluster: Option<&Cluster>) -> Result<Roots, Star
 fn certificates(
     config: &Config,
     cluster: Option<&Cluster>,
-    roster: Roster,
+    roster: &Roster,
     (authority, metrics): (Authority, &Arc<Metrics>),
 ) -> Certificates {
     let audience = config.token_audience.clone();
@@ -429,20 +370,7 @@ fn certificates(
             Arc::new(SignedTokens { keys, issuer, audience })
         }
     };
-    let attestor = Attestor { tokens, trust_domain: config.trust_domain.clone(), roster };
+    let attestor =
+        Attestor { tokens, trust_domain: config.trust_domain.clone(), roster: roster.clone() };
     Certificates { attestor, authority, metrics: Arc::clone(metrics) }
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { address, error };
-    let listener = match TcpListener::bind(address).await {
-        // A kernel without IPv6 cannot do "everywhere" in the way of both versions.
-        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        bound => bound,
-    };
-    let listener = listener.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }

@@ -54,6 +54,9 @@ pub enum TlsError {
     Verifier(#[from] VerifierBuilderError),
 }
 
+/// The TLS side of the port, as it is now.
+pub type Tls = watch::Receiver<Arc<ServerConfig>>;
+
 /// The TLS side of the port. A client certificate is optional here, because whoever comes for its
 /// first one has none; what needs one asks for it.
 ///
@@ -128,7 +131,7 @@ pub struct Incoming {
 /// whoever is not known yet would be turned away, and stay away for longer than that.
 pub fn incoming(
     listener: TcpListener,
-    tls: watch::Receiver<Arc<ServerConfig>>,
+    tls: Tls,
     limits: Limits,
     metrics: Arc<Metrics>,
     (readiness, drain): (Readiness, Drain),
@@ -149,7 +152,7 @@ pub fn incoming(
 }
 
 struct Port {
-    tls: watch::Receiver<Arc<ServerConfig>>,
+    tls: Tls,
     limits: Limits,
     metrics: Arc<Metrics>,
     proven: mpsc::Sender<Accepted>,

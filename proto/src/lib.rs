@@ -10,6 +10,7 @@
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
+    clippy::too_many_lines,
     reason = "generated"
 )]
 

@@ -134,16 +134,10 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, Error> {
     let text = if args.output.is_some() {
         serde_json::to_string_pretty(&overview).map_err(|e| io_error("printing")(e.into()))? + "\n"
     } else {
-        table::table(&overview, terminal_width())
+        table::table(&overview, crate::table::terminal_width())
     };
     say(&mut io::stdout(), &text);
     Ok(ExitCode::SUCCESS)
-}
-
-/// How wide lines may be; `None` if nobody looks.
-fn terminal_width() -> Option<usize> {
-    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
-    Some(usize::from(width.0).max(40))
 }
 
 async fn overview(name: &str) -> Result<Overview, ClientError> {

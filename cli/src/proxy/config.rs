@@ -8,7 +8,8 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tulle_xds::model::Knob;
 
-use super::{Section, table::Table};
+use super::Section;
+use crate::table::Table;
 
 const SECTIONS: [Section; 6] = [
     Section::Listeners,
@@ -104,7 +105,7 @@ fn set_in_routes(dump: &Value) -> Table {
 }
 
 /// What policies and routes set, of resources with these names.
-fn set_in(what: &str, resources: Vec<(String, &Value)>) -> Table {
+fn set_in(what: &'static str, resources: Vec<(String, &Value)>) -> Table {
     let mut table = Table::new(&[what, "VALUE", "SET BY", "FIELD"]);
     for (name, resource) in resources {
         for [value, by, field] in values::set(resource) {

@@ -15,11 +15,11 @@ use serde::Serialize;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::table::Table;
 use crate::{
     check::{Sidecar, sidecar},
     cluster::pods::{Error, exec, injected, refused},
     install::NAME,
+    table::Table,
 };
 
 /// Questions at once.

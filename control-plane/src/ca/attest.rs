@@ -112,7 +112,7 @@ impl Attestor {
             return Err(Refusal::OtherNode(name, node));
         }
         let identity = SpiffeId::service_account(&self.trust_domain, &name.namespace, &account);
-        Ok(Attested { identity, pod: name, pod_uid, workload: member.workload })
+        Ok(Attested { identity, pod: name, pod_uid, workload: member.owner.1 })
     }
 }
 

@@ -9,15 +9,16 @@ use futures_util::{StreamExt as _, future, stream::BoxStream};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
-    TellRequest, TellResponse,
+    ObserveRequest, ObserveResponse, TellRequest, TellResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
 use super::{Others, Replica, wire};
-use crate::{authorize::Pods, world::objects::Name};
+use crate::{authorize::Pods, telemetry::Ask, world::objects::Name};
 
-/// Largest message, in bytes: a first one has every object, and a rejection some hundred.
-const LARGEST: usize = 16 << 20;
+/// Largest message, in bytes: a first one has every object, and a rejection some hundred; an answer of what is remembered has
+/// every edge, with some hundred bytes for each point.
+pub(super) const LARGEST: usize = 16 << 20;
 
 /// The gRPC service.
 pub(super) fn service(replica: Replica) -> ReplicaServiceServer<Listener> {
@@ -58,6 +59,15 @@ impl ReplicaService for Listener {
         // What is said is read as long as the answers are polled: there is no task to leak.
         Ok(Response::new(shares.take_until(heard).boxed()))
     }
+
+    async fn observe(
+        &self,
+        request: Request<ObserveRequest>,
+    ) -> Result<Response<ObserveResponse>, Status> {
+        self.caller(&request)?;
+        let (ask, looks) = Ask::read(request.into_inner());
+        Ok(Response::new(self.replica.hub.ask(&ask, looks).message()))
+    }
 }
 
 /// However a stream ends, what was said on it goes with it.
@@ -89,7 +99,7 @@ impl Listener {
         let own = roster.get(pod).map(|own| own.attested(pod, trust_domain).identity);
         if own.is_none_or(|own| own != identity) {
             return Err(Status::permission_denied(format!(
-                "{identity} is no control plane: it may not say what proxies say"
+                "{identity} is no control plane: it may neither say nor ask what proxies say"
             )));
         }
         Ok(caller)

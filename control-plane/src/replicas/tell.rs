@@ -1,6 +1,6 @@
 //! The side that tells.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
@@ -11,7 +11,7 @@ use tonic::{Request, Status, transport::Channel};
 use tulle_proto::replica::v1::{Force, TellRequest, replica_service_client::ReplicaServiceClient};
 
 use super::{Replica, Tellings, wire};
-use crate::{server::replica, world::objects::Name};
+use crate::world::objects::Name;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -59,21 +59,9 @@ impl Teller {
 
     /// Tells `leader` until that fails, and why.
     pub(super) async fn tell(&self, leader: &Name) -> String {
-        let Replica { roster, pod, trust_domain, authority, port, name, .. } = &self.replica;
-        let Some(to) = roster.get(leader) else {
-            return format!("pod {leader} is not there");
-        };
-        let Some(ip) = to.ips.first() else {
-            return format!("pod {leader} has no address");
-        };
-        let Some(own) = roster.get(pod) else {
-            return format!("our own pod {pod} is not there");
-        };
-        let attested = own.attested(pod, trust_domain);
-        let address = SocketAddr::new(*ip, *port);
-        let channel = match replica::connect(address, name, authority, &attested).await {
+        let channel = match self.replica.connect(leader).await {
             Ok(channel) => channel,
-            Err(error) => return error.to_string(),
+            Err(reason) => return reason,
         };
         match self.converse(channel).await {
             Ok(()) => format!("{leader} has ended the stream"),

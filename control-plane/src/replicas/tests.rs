@@ -170,6 +170,8 @@ fn replica(roster: Roster) -> Replica {
         port: 0,
         name: "m".to_owned(),
         ads: AdsService::new(Cache::new().0, Arc::new(pods)),
+        hub: Hub::default(),
+        connections: Connections::default(),
     }
 }
 

@@ -1,0 +1,173 @@
+//! What the commands that look at traffic share: whom they ask, how they print, how they stay.
+//!
+//! All of them ask the control plane's store (`/telemetry/…` of its admin socket): of `tulle local` on that socket, of a cluster
+//! by a program in the control plane's pod, for which one needs the right to `exec` there.
+
+mod live;
+mod source;
+pub(crate) mod units;
+
+use std::{error, io, io::IsTerminal as _, io::Write as _, process::ExitCode, time::Duration};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tulle_control_plane::telemetry::view::View;
+
+use crate::cluster::{Reach, pods};
+
+pub(crate) use self::source::Source;
+
+/// What all of them can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Look {
+    /// Seconds, minutes or hours that figures are of: 30s, 5m, 2h at most.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    window: Option<Duration>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Ask the mesh of `tulle local` that was started under this name, and no cluster.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kubeconfig", "context"])]
+    name: Option<String>,
+    /// Namespace of the control plane.
+    #[arg(long, value_name = "NAMESPACE", default_value = "tulle-system")]
+    system_namespace: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    Table,
+    /// More of them.
+    Wide,
+    /// As the control plane says it.
+    Json,
+    /// The same in YAML.
+    Yaml,
+}
+
+/// Why there is nothing to print.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The control plane could not be asked.
+    #[error("cannot ask the control plane of `tulle local` on {socket}")]
+    Local {
+        /// Its socket.
+        socket: String,
+        /// Why.
+        source: Box<dyn error::Error + Send + Sync>,
+    },
+    /// There is none.
+    #[error(
+        "no pod of the control plane runs in namespace {0}; `tulle check` says more, `tulle install` installs it, --system-namespace says where else it is"
+    )]
+    NoControlPlane(String),
+    /// It refused the question.
+    #[error("the control plane says: {0}")]
+    Refused(String),
+    /// Its answer is none that we know: most likely another version.
+    #[error("the control plane answered what this version of tulle does not understand: {0}")]
+    Answer(#[from] serde_json::Error),
+    /// The cluster does not help.
+    #[error(transparent)]
+    Cluster(#[from] pods::Error),
+    /// The YAML cannot be written.
+    #[error(transparent)]
+    Yaml(#[from] serde_yaml_ng::Error),
+    /// Stdout is gone, or there is no runtime.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Something to look at.
+pub(crate) trait Page {
+    /// What the control plane answers.
+    type Item: Serialize + serde::de::DeserializeOwned;
+
+    /// The path to ask for, without window and watching.
+    fn path(&self) -> String;
+
+    /// Whether this is one of those that are asked for: what the control plane does not tell apart.
+    fn keep(&self, _item: &Self::Item) -> bool {
+        true
+    }
+
+    /// For people.
+    fn table(&self, view: &View<Self::Item>, style: Style) -> String;
+}
+
+/// How a table looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// All columns.
+    pub(crate) wide: bool,
+    /// In colors.
+    pub(crate) colored: bool,
+}
+
+impl Look {
+    /// Prints the page once, or until somebody has seen enough.
+    pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let source = Source::find(self).await?;
+            match stay {
+                true => Box::pin(live::follow(self, page, &source)).await?,
+                false => {
+                    let text = self.text(page, &source, false).await?;
+                    io::stdout().lock().write_all(text.as_bytes())?;
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    async fn text<P: Page>(&self, page: &P, source: &Source, watch: bool) -> Result<String, Error> {
+        let path = page.path();
+        let window = self.window(watch).as_secs();
+        let join = if path.contains('?') { '&' } else { '?' };
+        let asked = source.get(&format!("{path}{join}window={window}&watch={watch}")).await?;
+        let mut view: View<P::Item> = serde_json::from_str(&asked)?;
+        view.items.retain(|item| page.keep(item));
+        let text = match self.output {
+            Format::Json => serde_json::to_string_pretty(&view)? + "\n",
+            Format::Yaml => serde_yaml_ng::to_string(&view)?,
+            Format::Table | Format::Wide => {
+                let style = Style { wide: self.output == Format::Wide, colored: colored() };
+                page.table(&view, style) + &doubts(&view.unheard, view.shortened)
+            }
+        };
+        Ok(text)
+    }
+
+    /// What figures are of: a minute, or where they are looked at every second ten of these.
+    fn window(&self, watch: bool) -> Duration {
+        let usual = Duration::from_secs(if watch { 10 } else { 60 });
+        self.window.unwrap_or(usual)
+    }
+}
+
+/// What keeps the answer from being whole.
+fn doubts(unheard: &[String], shortened: bool) -> String {
+    let mut text = String::new();
+    if !unheard.is_empty() {
+        let who = unheard.join(", ");
+        text += &format!("incomplete: {who} did not say what it knows\n");
+    }
+    if shortened {
+        text += "history shortened: the control plane forgot some of the past for want of memory\n";
+    }
+    text
+}
+
+/// Whether colors are wanted: <https://no-color.org>.
+fn colored() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !refused
+}

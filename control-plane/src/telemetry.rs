@@ -1,0 +1,148 @@
+//! What the control plane remembers of the mesh's traffic, with nothing else installed.
+//!
+//! ```text
+//! proxies ──reports──► service ──► [ Store ] ◄── query ◄── stat, edges, routes ◄── terminal, dashboard
+//!         ◄─how often──                            └─ the other replicas' stores, added up
+//! ```
+//!
+//! Each replica keeps what the proxies report whose streams it has; a question is asked of all of them. What a replica that is
+//! lost knew of the past is lost with it, never the view of what is now.
+
+pub mod api;
+mod edge;
+pub mod query;
+mod service;
+mod slots;
+mod store;
+mod totals;
+pub mod view;
+mod wire;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tulle_proto::telemetry::v1::ReportRequest;
+
+pub use self::{
+    edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
+    query::Query,
+    service::{Telemetry, service},
+    store::{Ask, Of, Reporting, Row, Store},
+    totals::{Denial, Flow, NoHistogram, Outcome, Took, Totals},
+};
+use crate::world::objects::Name;
+
+/// Between two looks at what is over.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How often proxies report; and those whom somebody watches.
+const INTERVAL: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(1);
+/// For so long after somebody has looked their proxies report every second.
+const LOOKED_AT: Duration = Duration::from_secs(30);
+
+/// The store of this replica, and who is looking. Clones share.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    begun: Instant,
+    store: Mutex<Store>,
+    /// Counts when somebody began to look at something.
+    looks: watch::Sender<u64>,
+}
+
+/// What this replica has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What happened.
+    pub rows: Vec<Row>,
+    /// Who reports.
+    pub reporting: Vec<Reporting>,
+    /// Something was forgotten before its time.
+    pub shortened: bool,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let (begun, looks) = (Instant::now(), watch::Sender::new(0));
+        Self(Arc::new(Inner { begun, store: Mutex::default(), looks }))
+    }
+}
+
+impl Hub {
+    /// Forgets what is over, forever.
+    pub async fn run(self) {
+        let mut ticks = interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.0.store.lock().sweep(self.now());
+        }
+    }
+
+    /// Takes a report of a pod of `workload`, and returns the last one of its process that is in the store.
+    fn take(&self, pod: &Name, workload: &Workload, report: &ReportRequest) -> u64 {
+        let mut store = self.0.store.lock();
+        store.take((pod, workload), report, self.now());
+        store.taken(pod, report.process)
+    }
+
+    /// How often the proxies of this workload report.
+    fn interval(&self, workload: &Workload) -> Duration {
+        let until = self.0.store.lock().watched(workload);
+        if until.is_some_and(|until| self.now() < until) { WATCHED } else { INTERVAL }
+    }
+
+    /// What this replica has. Who `looks` wants it by the second from now on, for a while.
+    pub fn ask(&self, ask: &Ask, looks: bool) -> Known {
+        let now = self.now();
+        let mut store = self.0.store.lock();
+        let rows = store.read(ask, now);
+        let reporting = store.reporting();
+        if looks {
+            let seen = rows.iter().map(|row| &row.edge.workload);
+            let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
+            let mut new = false;
+            for workload in seen.chain(own) {
+                new |= store.watch(workload.clone(), now + LOOKED_AT, now);
+            }
+            if new {
+                self.0.looks.send_modify(|count| *count += 1);
+            }
+        }
+        Known { rows, reporting, shortened: store.shortened() }
+    }
+
+    fn now(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+}
+
+impl Collector for Hub {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let store = self.0.store.lock();
+        let ((edges, routes), bytes) = (store.len(), store.bytes());
+        let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
+        drop(store);
+        for (name, help, value) in [
+            ("tulle_store_edges", "Edges that this replica remembers", edges),
+            ("tulle_store_routes", "Rules of edges that this replica remembers", routes),
+            ("tulle_store_size_bytes", "What this replica remembers of the mesh's traffic", bytes),
+            ("tulle_store_proxies", "Proxies that report to this replica", reporting),
+        ] {
+            let family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::telemetry::{Direction, Peer, Security, totals::tests::totals};
+
+fn workload(name: &str) -> Workload {
+    Workload { namespace: "shop".to_owned(), kind: "Deployment".to_owned(), name: name.to_owned() }
+}
+
+fn edge(from: &str, to: &str) -> Edge {
+    Edge {
+        workload: workload(from),
+        direction: Direction::Outbound,
+        peer: Peer { namespace: "shop".to_owned(), name: to.to_owned() },
+        server: (format!("{to}.shop.svc.cluster.local"), 80),
+        security: Security::Mtls,
+    }
+}
+
+fn requests(times: u64) -> proto::Counts {
+    let requests = vec![proto::Requests { status: 200, times, ..Default::default() }];
+    proto::Counts { requests, ..Default::default() }
+}
+
+fn report(number: u64, of: &[(Edge, &str, u64)]) -> proto::ReportRequest {
+    let edges = of.iter().map(|(edge, route, times)| proto::EdgeCounts {
+        edge: Some(edge.message(route)),
+        counts: Some(requests(*times)),
+    });
+    proto::ReportRequest { process: 7, number, edges: edges.collect() }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn take(store: &mut Store, number: u64, of: &[(Edge, &str, u64)], at: u64) -> bool {
+    let pod = Name::new("shop", "web-1");
+    store.take((&pod, &workload("web")), &report(number, of), seconds(at))
+}
+
+/// Requests of each point of each row.
+fn read(store: &Store, window: u64, points: u32, routes: bool, at: u64) -> Vec<Vec<u64>> {
+    let ask = Ask { of: Of::All, window: seconds(window), points, routes, durations: true };
+    let mut rows = store.read(&ask, seconds(at));
+    rows.sort_by(|one, other| (&one.edge, &one.route).cmp(&(&other.edge, &other.route)));
+    rows.iter().map(|row| row.points.iter().map(Totals::requested).collect()).collect()
+}
+
+#[test]
+fn a_window_ends_with_the_last_slot_that_is_over() {
+    let mut store = Store::default();
+    let cart = || edge("web", "cart");
+    for (number, at) in [(1, 3), (2, 13), (3, 23)] {
+        assert!(take(&mut store, number, &[(cart(), "", 10)], at));
+    }
+    assert_eq!(read(&store, 60, 1, false, 29), [[20]], "two slots of ten seconds are over");
+    assert_eq!(read(&store, 60, 1, false, 30), [[30]]);
+    assert_eq!(read(&store, 10, 1, false, 30), [[10]]);
+    assert_eq!(read(&store, 30, 3, false, 30), [[10, 10, 10]]);
+    // By the minute, of which one is over a minute after the beginning.
+    assert_eq!(read(&store, 900, 15, false, 60)[0].iter().sum::<u64>(), 30);
+    assert_eq!(read(&store, 900, 15, false, 60)[0][14], 30, "the last point is the latest");
+    assert_eq!(read(&store, 900, 15, false, 59), [[0; 0]; 0]);
+    assert_eq!(read(&store, 60, 1, true, 60), [[30]]);
+    // Of two hours nothing is lost, of three nothing is left.
+    store.sweep(seconds(7200));
+    assert_eq!(read(&store, 7200, 1, false, 7200), [[30]]);
+    assert_eq!(read(&store, 3600, 1, true, 7200), [[0; 0]; 0]);
+    store.sweep(seconds(7400));
+    assert_eq!((store.len(), store.bytes(), store.of.len()), ((0, 0), 0, 0));
+}
+
+#[test]
+fn who_is_watched_is_known_by_the_second() {
+    let mut store = Store::default();
+    let cart = || edge("web", "cart");
+    take(&mut store, 1, &[(cart(), "r", 1)], 1);
+    assert!(store.watch(workload("web"), seconds(40), seconds(2)));
+    assert!(!store.watch(workload("web"), seconds(42), seconds(3)), "it was watched already");
+    for at in 3..8 {
+        take(&mut store, at, &[(cart(), "r", 2)], at);
+    }
+    // For a window as long as it was watched at least; before that by the ten.
+    assert_eq!(read(&store, 4, 1, false, 8), [[8]]);
+    assert_eq!(read(&store, 4, 1, true, 8), [[8]]);
+    assert_eq!(read(&store, 6, 1, false, 10), [[8]]);
+    assert_eq!(read(&store, 8, 1, false, 10), [[11]]);
+    store.sweep(seconds(50));
+    assert_eq!(store.watched(&workload("web")), None);
+}
+
+#[test]
+fn a_report_is_taken_once_and_a_new_process_begins_anew() {
+    let mut store = Store::default();
+    let of = [(edge("web", "cart"), "", 1)];
+    assert!(take(&mut store, 1, &of, 0));
+    assert!(!take(&mut store, 1, &of, 1));
+    assert!(take(&mut store, 2, &of, 2));
+    let pod = Name::new("shop", "web-1");
+    assert_eq!((store.taken(&pod, 7), store.taken(&pod, 8)), (2, 0));
+    let restarted = proto::ReportRequest { process: 8, ..report(1, &of) };
+    assert!(store.take((&pod, &workload("web")), &restarted, seconds(3)));
+    assert_eq!(read(&store, 10, 1, false, 10), [[3]]);
+    assert_eq!(store.reporting(), [Reporting { workload: workload("web"), proxies: 1 }]);
+    store.sweep(seconds(60));
+    assert_eq!(store.reporting(), []);
+    assert_eq!(store.taken(&pod, 8), 1, "it may only have lost its connection");
+}
+
+#[test]
+fn names_are_bounded_and_nothing_is_lost() {
+    let mut store = Store::default();
+    for n in 0..2000 {
+        let rule = format!("r{n}");
+        take(
+            &mut store,
+            n + 1,
+            &[(edge("web", &format!("x{n}")), &rule, 1), (edge("web", "one"), &rule, 1)],
+            0,
+        );
+    }
+    let (edges, _) = store.len();
+    assert!(edges <= MOST_OF_A_WORKLOAD + 1, "{edges}");
+    let all = |routes| read(&store, 60, 1, routes, 60).iter().flatten().sum::<u64>();
+    assert_eq!((all(false), all(true)), (4000, 4000));
+    let rules = store.edges[&edge("web", "one")].routes.len();
+    assert_eq!(rules, MOST_ROUTES + 1);
+}
+
+#[test]
+fn past_its_size_it_forgets_the_oldest_of_the_quietest_and_says_so() {
+    let mut store = Store::default();
+    let (busy, quiet) = (|| edge("web", "busy"), || edge("web", "quiet"));
+    for n in 0..100 {
+        take(&mut store, n + 1, &[(busy(), "", 1000), (quiet(), "", 1)], n * 60);
+    }
+    store.sweep(seconds(6000));
+    let bytes = store.bytes();
+    let before = read(&store, 7200, 1, false, 6000);
+    assert!(!store.shortened());
+    store.shorten(bytes - 300);
+    assert!(store.shortened() && store.bytes() <= bytes - 300);
+    let after = read(&store, 7200, 1, false, 6000);
+    assert_eq!(after[0], before[0], "the busy one is whole");
+    assert!(after[1][0] < before[1][0]);
+    assert_eq!(read(&store, 600, 1, false, 6000)[1], [10], "what is new is there");
+    store.shorten(0);
+    assert!(store.bytes() < bytes / 2);
+}
+
+proptest! {
+    #[test]
+    fn every_tier_tells_the_same(all in vec((0..40_u64, 0..3_usize, totals()), 1..30)) {
+        let mut store = Store::default();
+        let names = ["a", "b", "c"];
+        let (mut now, mut expected) = (0, Totals::default());
+        for (number, (later, which, totals)) in (1..).zip(&all) {
+            now += later;
+            let (edge, route) = (edge("web", names[*which]).message(names[*which]), totals.message());
+            let edges = vec![proto::EdgeCounts { edge: Some(edge), counts: Some(route) }];
+            let report = proto::ReportRequest { process: 1, number, edges };
+            store.take((&Name::new("shop", "web-1"), &workload("web")), &report, seconds(now));
+            store.sweep(seconds(now));
+            expected.merge(totals);
+        }
+        let end = (now / 60 + 1) * 60;
+        // All within the quarter of an hour that is kept by the ten.
+        prop_assume!(end <= 900);
+        for (window, points, routes) in [(900, 1, false), (900, 90, false), (900, 15, false), (3600, 1, false), (3600, 1, true), (3600, 60, true)] {
+            let ask = Ask { of: Of::All, window: seconds(window), points, routes, durations: true };
+            let mut sum = Totals::default();
+            store.read(&ask, seconds(end)).iter().for_each(|row| sum.merge(&row.total()));
+            prop_assert_eq!(sum.requested(), expected.requested());
+            prop_assert_eq!(sum.bad(), expected.bad());
+            prop_assert_eq!(sum.took.histogram.count(), expected.took.histogram.count());
+            prop_assert_eq!(sum.flow.sent, expected.flow.sent);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! What happened on an edge in some time, and how two such are added.
+
+use tulle_proto::telemetry::v1 as proto;
+use tulle_runtime::histogram::Histogram;
+use tulle_xds::text::bounded;
+
+/// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
+/// for one that is none.
+const MOST: usize = 64;
+/// Characters of a word from a proxy, and of a policy's name.
+const LONGEST_WORD: usize = 64;
+const LONGEST_NAME: usize = 320;
+/// Reasons that are the caller's fault, or its policy's: the answer is none that its server should be ashamed of.
+const OF_THE_CALLER: [&str; 6] =
+    ["", "canceled", "denied", "protocol", "route_not_found", "external_refused"];
+/// gRPC statuses that are the server's fault, by OpenTelemetry's conventions: `UNKNOWN`, `DEADLINE_EXCEEDED`,
+/// `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
+const OF_THE_SERVER: [u32; 6] = [2, 4, 12, 13, 14, 15];
+
+/// What happened in some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests that ended.
+    pub requests: Vec<(Outcome, u64)>,
+    /// How long they took.
+    pub took: Took,
+    /// Attempts at endpoints, by what came of them.
+    pub tries: Vec<(String, u64)>,
+    /// Opaque connections.
+    pub flow: Flow,
+    /// What policy forbade, or would have.
+    pub denials: Vec<(Denial, u64)>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Outcome {
+    /// HTTP status, or its first digit alone; 0: there was no answer, or it is a gRPC call.
+    pub status: u32,
+    /// gRPC status.
+    pub grpc: Option<u32>,
+    /// Why a proxy ended it; empty if none did.
+    pub error: String,
+}
+
+/// Durations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Took {
+    /// In seconds.
+    pub histogram: Histogram,
+    /// All together.
+    pub nanoseconds: u64,
+}
+
+/// Opaque connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// That were opened.
+    pub opened: u64,
+    /// That ended.
+    pub closed: u64,
+    /// Of these, the ones that a proxy ended.
+    pub failed: u64,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+    /// How long they were open.
+    pub took: Took,
+}
+
+/// A policy that forbade something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    /// KIND/NAMESPACE/NAME.
+    pub policy: String,
+    /// The reason in the proxy's log.
+    pub reason: String,
+    /// It would have, were it not only audited.
+    pub audit: bool,
+}
+
+/// What a proxy sent is no histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the durations are no histogram")]
+pub struct NoHistogram;
+
+impl Outcome {
+    /// Whether it is the server's fault, or the mesh's.
+    pub fn is_bad(&self) -> bool {
+        let class = if self.status < 10 { self.status } else { self.status / 100 };
+        let by_server = self.grpc.is_some_and(|status| OF_THE_SERVER.contains(&status));
+        class == 5 || by_server || !OF_THE_CALLER.contains(&self.error.as_str())
+    }
+
+    /// The word that says why it did not end well: the proxy's reason, or the status.
+    pub fn word(&self) -> String {
+        match (self.error.as_str(), self.grpc, self.status) {
+            ("", Some(status), _) => format!("grpc {status}"),
+            ("", None, status @ 1..10) => format!("{status}xx"),
+            ("", None, status) => status.to_string(),
+            (error, ..) => error.to_owned(),
+        }
+    }
+}
+
+impl Totals {
+    /// Adds what a message says. Of one that makes no sense nothing is added.
+    ///
+    /// # Errors
+    /// [`NoHistogram`].
+    pub fn read(&mut self, counts: &proto::Counts) -> Result<(), NoHistogram> {
+        let took = Took::read(counts.took.as_ref())?;
+        let flow = counts.flow.as_ref();
+        let open = Took::read(flow.and_then(|flow| flow.took.as_ref()))?;
+        for proto::Requests { status, grpc, error, times } in &counts.requests {
+            let (grpc, error) = (grpc.checked_sub(1), bounded(error, LONGEST_WORD).to_owned());
+            let other = Outcome { error: "other".to_owned(), ..Outcome::default() };
+            let outcome = Outcome { status: *status, grpc, error };
+            add(&mut self.requests, outcome, *times, other);
+        }
+        for proto::Tries { outcome, times } in &counts.tries {
+            add(
+                &mut self.tries,
+                bounded(outcome, LONGEST_WORD).to_owned(),
+                *times,
+                "other".to_owned(),
+            );
+        }
+        for proto::Denials { policy, reason, audit, times } in &counts.denials {
+            let denial = |policy: &str, reason: &str| Denial {
+                policy: bounded(policy, LONGEST_NAME).to_owned(),
+                reason: bounded(reason, LONGEST_WORD).to_owned(),
+                audit: *audit,
+            };
+            add(&mut self.denials, denial(policy, reason), *times, denial("other", ""));
+        }
+        self.took.merge(&took);
+        if let Some(flow) = flow {
+            let proto::Flow { opened, closed, failed, received, sent, took: _ } = *flow;
+            self.flow.merge(&Flow { opened, closed, failed, received, sent, took: open });
+        }
+        Ok(())
+    }
+
+    /// As a message.
+    pub fn message(&self) -> proto::Counts {
+        let requests = self.requests.iter().map(|(outcome, times)| proto::Requests {
+            status: outcome.status,
+            grpc: outcome.grpc.map_or(0, |status| status + 1),
+            error: outcome.error.clone(),
+            times: *times,
+        });
+        let tries = self
+            .tries
+            .iter()
+            .map(|(outcome, times)| proto::Tries { outcome: outcome.clone(), times: *times });
+        let denials = self.denials.iter().map(|(denial, times)| proto::Denials {
+            policy: denial.policy.clone(),
+            reason: denial.reason.clone(),
+            audit: denial.audit,
+            times: *times,
+        });
+        let Flow { opened, closed, failed, received, sent, .. } = self.flow;
+        let flow =
+            proto::Flow { opened, closed, failed, received, sent, took: self.flow.took.message() };
+        proto::Counts {
+            requests: requests.collect(),
+            took: self.took.message(),
+            tries: tries.collect(),
+            flow: (flow != proto::Flow::default()).then_some(flow),
+            denials: denials.collect(),
+        }
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        for (outcome, times) in &other.requests {
+            let all = Outcome { error: "other".to_owned(), ..Outcome::default() };
+            add(&mut self.requests, outcome.clone(), *times, all);
+        }
+        for (outcome, times) in &other.tries {
+            add(&mut self.tries, outcome.clone(), *times, "other".to_owned());
+        }
+        for (denial, times) in &other.denials {
+            let all =
+                Denial { policy: "other".to_owned(), reason: String::new(), ..denial.clone() };
+            add(&mut self.denials, denial.clone(), *times, all);
+        }
+        self.took.merge(&other.took);
+        self.flow.merge(&other.flow);
+    }
+
+    /// Requests that ended.
+    pub fn requested(&self) -> u64 {
+        sum(self.requests.iter().map(|(_, times)| *times))
+    }
+
+    /// Of these, the ones that ended badly.
+    pub fn bad(&self) -> u64 {
+        sum(self.requests.iter().filter(|(outcome, _)| outcome.is_bad()).map(|(_, times)| *times))
+    }
+
+    /// Attempts at endpoints.
+    pub fn tried(&self) -> u64 {
+        sum(self.tries.iter().map(|(_, times)| *times))
+    }
+}
+
+impl Took {
+    fn read(message: Option<&proto::Histogram>) -> Result<Self, NoHistogram> {
+        let Some(message) = message else { return Ok(Self::default()) };
+        if message.steps.len() != message.counts.len() {
+            return Err(NoHistogram);
+        }
+        let scale = i8::try_from(message.scale).map_err(|_beyond| NoHistogram)?;
+        let mut at = 0_i16;
+        let buckets = message.steps.iter().zip(&message.counts).map(|(step, times)| {
+            let step = i16::try_from(*step).map_err(|_beyond| NoHistogram)?;
+            at = at.checked_add(step).ok_or(NoHistogram)?;
+            Ok((at, *times))
+        });
+        let buckets = buckets.collect::<Result<Vec<_>, NoHistogram>>()?;
+        let histogram = Histogram::from_parts(scale, message.zero, buckets);
+        let histogram = histogram.map_err(|_none| NoHistogram)?;
+        Ok(Self { histogram, nanoseconds: message.nanoseconds })
+    }
+
+    fn message(&self) -> Option<proto::Histogram> {
+        let Self { histogram, nanoseconds } = self;
+        if histogram.count() == 0 {
+            return None;
+        }
+        let buckets = histogram.buckets();
+        let before = [0].into_iter().chain(buckets.iter().map(|(bucket, _)| i32::from(*bucket)));
+        let steps = buckets.iter().zip(before).map(|((at, _), last)| i32::from(*at) - last);
+        Some(proto::Histogram {
+            scale: histogram.scale().into(),
+            zero: histogram.zero(),
+            steps: steps.collect(),
+            counts: buckets.iter().map(|(_, times)| *times).collect(),
+            nanoseconds: *nanoseconds,
+        })
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.histogram.merge(&other.histogram);
+        self.nanoseconds = self.nanoseconds.saturating_add(other.nanoseconds);
+    }
+}
+
+impl Flow {
+    fn merge(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.opened, other.opened),
+            (&mut self.closed, other.closed),
+            (&mut self.failed, other.failed),
+            (&mut self.received, other.received),
+            (&mut self.sent, other.sent),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.took.merge(&other.took);
+    }
+}
+
+/// Adds `times` to what is counted under `key`, or, where that would be one too many, under `other`.
+fn add<K: PartialEq>(all: &mut Vec<(K, u64)>, key: K, times: u64, other: K) {
+    if times == 0 {
+        return;
+    }
+    let full = all.len() >= MOST;
+    let at = all.iter().position(|(known, _)| *known == key);
+    let at =
+        at.or_else(|| full.then(|| all.iter().position(|(known, _)| *known == other)).flatten());
+    match at {
+        Some(at) => all[at].1 = all[at].1.saturating_add(times),
+        None => all.push((if full { other } else { key }, times)),
+    }
+}
+
+fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn took() -> impl Strategy<Value = Took> {
+        vec(prop_oneof![Just(0.0), 0.001..100.0_f64], 0..20).prop_map(|values| {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|value| histogram.observe(*value));
+            Took { nanoseconds: histogram.count() * 7, histogram }
+        })
+    }
+
+    prop_compose! {
+        /// Something that may have happened, of fewer outcomes than are told apart.
+        pub(in super::super) fn totals()(
+            requests in prop::collection::btree_map((prop::sample::select(vec![0, 4, 200, 404, 503]), prop::option::of(prop::sample::select(vec![0, 5, 14])), "[ab]?"), 1..1000_u64, 0..6),
+            tries in prop::collection::btree_map("[a-c]{1,2}", 1..1000_u64, 0..3),
+            denials in prop::collection::btree_map(("[a-c]{1,2}", "[a-c]", any::<bool>()), 1..1000_u64, 0..3),
+            (took, open) in (took(), took()),
+            flow in vec(0..1000_u64, 5),
+        ) -> Totals {
+            let requests = requests.into_iter().map(|((status, grpc, error), times)| (Outcome { status, grpc, error }, times));
+            let denials = denials.into_iter().map(|((policy, reason, audit), times)| (Denial { policy, reason, audit }, times));
+            Totals {
+                requests: requests.collect(), took, tries: tries.into_iter().collect(), denials: denials.collect(),
+                flow: Flow { opened: flow[0], closed: flow[1], failed: flow[2], received: flow[3], sent: flow[4], took: open },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back_and_added_either_way(one in totals(), other in totals()) {
+            let mut back = Totals::default();
+            prop_assert_eq!(back.read(&one.message()), Ok(()));
+            prop_assert_eq!(&back, &one);
+            let mut merged = one.clone();
+            merged.merge(&other);
+            prop_assert_eq!(back.read(&other.message()), Ok(()));
+            prop_assert_eq!(&back, &merged);
+            prop_assert_eq!(merged.requested(), one.requested() + other.requested());
+            prop_assert_eq!(merged.bad(), one.bad() + other.bad());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_adds_nothing() {
+        let histogram = |scale, steps: &[i32], counts: &[u64]| proto::Histogram {
+            scale,
+            steps: steps.to_vec(),
+            counts: counts.to_vec(),
+            ..proto::Histogram::default()
+        };
+        for bad in [
+            histogram(3, &[1], &[]),
+            histogram(9, &[1], &[1]),
+            histogram(300, &[1], &[1]),
+            histogram(3, &[40_000], &[1]),
+            histogram(3, &[32_000, 32_000], &[1, 1]),
+            histogram(3, &[1, 0], &[1, 1]),
+            histogram(3, &[1], &[0]),
+        ] {
+            let requests = vec![proto::Requests { status: 200, times: 1, ..Default::default() }];
+            let counts = proto::Counts { requests, took: Some(bad.clone()), ..Default::default() };
+            let mut totals = Totals::default();
+            assert_eq!(totals.read(&counts), Err(NoHistogram), "{bad:?}");
+            assert_eq!(totals, Totals::default());
+        }
+    }
+
+    #[test]
+    fn outcomes_are_bounded_and_none_is_lost() {
+        let mut totals = Totals::default();
+        for n in 0..1000 {
+            let request =
+                proto::Requests { error: format!("e{n}"), times: 2, ..Default::default() };
+            let counts = proto::Counts { requests: vec![request], ..Default::default() };
+            totals.read(&counts).unwrap();
+        }
+        assert_eq!((totals.requests.len(), totals.requested()), (MOST + 1, 2000));
+    }
+
+    #[test]
+    fn who_is_to_blame() {
+        for (status, grpc, error, bad) in [
+            (200, None, "", false),
+            (404, None, "", false),
+            (5, None, "", true),
+            (4, None, "", false),
+            (500, None, "", true),
+            (200, None, "reset", true),
+            (0, None, "canceled", false),
+            (403, None, "denied", false),
+            (404, None, "route_not_found", false),
+            (0, Some(0), "", false),
+            (0, Some(5), "", false),
+            (0, Some(14), "", true),
+            (200, None, "tomorrow", true),
+        ] {
+            let outcome = Outcome { status, grpc, error: error.to_owned() };
+            assert_eq!(outcome.is_bad(), bad, "{outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What people ask: how workloads do, who calls whom, and by which rule. Pure functions of what the stores say.
+//!
+//! A request is seen at both ends. A workload's own figures are those of its own proxies, or if it has none those of its
+//! callers; an edge's and a rule's are the caller's, or if that has no proxy those of the one who is called.
+
+mod edges;
+mod routes;
+mod signals;
+mod stat;
+
+pub use self::{
+    edges::{EdgeView, End, Travels, edges},
+    routes::{BackendView, RouteView, routes},
+    signals::{BadBy, DeniedBy, Signals},
+    stat::{TREND, TREND_POINT, WorkloadView, stat},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::query::Answer;
+
+/// Rows, and how much they can be believed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View<T> {
+    /// Seconds that rates are of.
+    pub window: f64,
+    /// What was asked for.
+    pub items: Vec<T>,
+    /// Replicas of the control plane that did not say what they know: it is missing.
+    pub unheard: Vec<String>,
+    /// Something was forgotten before its time, for want of memory.
+    pub shortened: bool,
+}
+
+impl<T> View<T> {
+    pub(crate) fn of(answer: &Answer, window: std::time::Duration, items: Vec<T>) -> Self {
+        let (unheard, shortened) = (answer.unheard.clone(), answer.known.shortened);
+        Self { window: window.as_secs_f64(), items, unheard, shortened }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! By which rule a workload or Service is called.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    View,
+    edges::{End, seen_once, service},
+    signals::{Signals, Sum},
+};
+use crate::telemetry::{Of, Row, query::Answer};
+
+/// A rule, or none, by which somebody calls a Service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// KIND/NAMESPACE/NAME#RULE; absent if no rule matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Who calls.
+    pub caller: End,
+    /// HOST:PORT that was called; absent where only who is called tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// All of it.
+    pub signals: Signals,
+    /// Each workload that it went to.
+    pub backends: Vec<BackendView>,
+}
+
+/// A workload to which a rule's requests went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendView {
+    /// The workload; `unknown` where nobody was reached.
+    pub to: End,
+    /// Its part.
+    pub signals: Signals,
+}
+
+/// Rows by the workload that they went to.
+type Backends<'a> = BTreeMap<End, Vec<&'a Row>>;
+
+/// How `of` is called, the most requests first.
+pub fn routes(answer: &Answer, of: &Of, window: Duration) -> View<RouteView> {
+    type Key = (Option<String>, End, Option<String>);
+    let mut all: BTreeMap<Key, Backends<'_>> = BTreeMap::new();
+    for (from, to, row) in seen_once(answer) {
+        let service = service(&row.edge);
+        if is_called(of, &to, service.as_deref()) {
+            let route = Some(row.route.clone()).filter(|route| !route.is_empty());
+            let backends = all.entry((route, from, service)).or_default();
+            backends.entry(to).or_default().push(row);
+        }
+    }
+    let signals = |rows: &mut dyn Iterator<Item = &Row>| {
+        let mut sum = Sum::default();
+        rows.for_each(|row| sum.add(row));
+        sum.signals()
+    };
+    let item = |((route, caller, service), backends): (Key, Backends<'_>)| RouteView {
+        route,
+        caller,
+        service,
+        signals: signals(&mut backends.values().flatten().copied()),
+        backends: backends
+            .into_iter()
+            .map(|(to, rows)| BackendView { to, signals: signals(&mut rows.into_iter()) })
+            .collect(),
+    };
+    let mut items: Vec<_> = all.into_iter().map(item).collect();
+    items.sort_by(|one, other| other.signals.rps.total_cmp(&one.signals.rps));
+    View::of(answer, window, items)
+}
+
+fn is_called(of: &Of, to: &End, service: Option<&str>) -> bool {
+    match of {
+        Of::All => true,
+        Of::Namespace(namespace) => to.namespace == *namespace,
+        Of::Named(namespace, name) => {
+            let host = service.is_some_and(|host| {
+                let mut labels = host.split(['.', ':']);
+                (labels.next(), labels.next()) == (Some(name.as_str()), Some(namespace.as_str()))
+            });
+            host || (&to.namespace, &to.name) == (namespace, name)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How workloads do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    View,
+    signals::{Signals, Sum, float},
+};
+use crate::telemetry::{Direction, Peer, Row, Totals, Workload, query::Answer};
+
+/// Points of a trend, and seconds of each.
+pub const TREND: u32 = 15;
+/// Seconds of each.
+pub const TREND_POINT: u32 = 60;
+
+/// A workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadView {
+    /// Its namespace.
+    pub namespace: String,
+    /// `Deployment`, …
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What it was asked.
+    pub signals: Signals,
+    /// Workloads, and classes of what is none, that call it, and that it calls.
+    pub callers: usize,
+    /// That it calls.
+    pub callees: usize,
+    /// Its pods, and those of them whose sidecars report.
+    pub pods: usize,
+    /// Whose sidecars report.
+    pub reporting: usize,
+    /// Requests per second in parts of the last quarter of an hour, the oldest first.
+    pub trend: Vec<f64>,
+}
+
+/// Of each workload that was asked for. `trend` says how many requests came before.
+pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadView> {
+    let now = Inbound::of(answer);
+    let earlier = Inbound::of(trend);
+    let reporting: BTreeMap<_, _> =
+        answer.known.reporting.iter().map(|one| (&one.workload, one.proxies)).collect();
+    let item = |(workload, pods): &(Workload, usize)| {
+        let mut sum = Sum::default();
+        now.rows(workload, reporting.contains_key(workload)).for_each(|row| sum.add(row));
+        let (callers, callees) = peers(answer, workload);
+        WorkloadView {
+            namespace: workload.namespace.clone(),
+            kind: workload.kind.clone(),
+            name: workload.name.clone(),
+            signals: sum.signals(),
+            callers,
+            callees,
+            pods: *pods,
+            reporting: reporting.get(workload).copied().unwrap_or(0),
+            trend: earlier.trend(workload, reporting.contains_key(workload)),
+        }
+    };
+    View::of(answer, window, answer.workloads.iter().map(item).collect())
+}
+
+/// What came to each workload: as its own proxies saw it, and as its callers' did.
+struct Inbound<'a> {
+    own: BTreeMap<&'a Workload, Vec<&'a Row>>,
+    callers: BTreeMap<&'a Peer, Vec<&'a Row>>,
+}
+
+impl<'a> Inbound<'a> {
+    fn of(answer: &'a Answer) -> Self {
+        let (mut own, mut callers) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        for row in &answer.known.rows {
+            match row.edge.direction {
+                Direction::Inbound => own.entry(&row.edge.workload).or_default().push(row),
+                Direction::Outbound => callers.entry(&row.edge.peer).or_default().push(row),
+            }
+        }
+        Self { own, callers }
+    }
+
+    fn rows(&self, workload: &Workload, reports: bool) -> impl Iterator<Item = &'a Row> + use<'a> {
+        let Workload { namespace, name, .. } = workload.clone();
+        let found = match reports {
+            true => self.own.get(workload),
+            false => self.callers.get(&Peer { namespace, name }),
+        };
+        found.into_iter().flatten().copied().collect::<Vec<_>>().into_iter()
+    }
+
+    fn trend(&self, workload: &Workload, reports: bool) -> Vec<f64> {
+        let mut trend: Vec<f64> = Vec::new();
+        for row in self.rows(workload, reports) {
+            trend.resize(row.points.len().max(trend.len()), 0.0);
+            let seconds = f64::from(TREND_POINT);
+            let rate = |point: &Totals| float(point.requested()) / seconds;
+            trend.iter_mut().zip(&row.points).for_each(|(sum, point)| *sum += rate(point));
+        }
+        trend
+    }
+}
+
+/// How many call it, and how many it calls.
+fn peers(answer: &Answer, workload: &Workload) -> (usize, usize) {
+    let mut callers = BTreeSet::new();
+    let mut callees = BTreeSet::new();
+    for edge in answer.known.rows.iter().map(|row| &row.edge) {
+        let own = Peer { namespace: workload.namespace.clone(), name: workload.name.clone() };
+        match edge.direction {
+            Direction::Inbound if edge.workload == *workload => callers.insert(edge.peer.clone()),
+            Direction::Outbound if edge.workload == *workload => callees.insert(edge.peer.clone()),
+            Direction::Outbound if edge.peer == own => {
+                let Workload { namespace, name, .. } = edge.workload.clone();
+                callers.insert(Peer { namespace, name })
+            }
+            Direction::Inbound if edge.peer == own => {
+                let Workload { namespace, name, .. } = edge.workload.clone();
+                callees.insert(Peer { namespace, name })
+            }
+            Direction::Inbound | Direction::Outbound => false,
+        };
+    }
+    (callers.len(), callees.len())
+}

@@ -1,0 +1,135 @@
+use std::time::Duration;
+
+use super::*;
+use crate::telemetry::{
+    Direction, Edge, Known, Of, Outcome, Peer, Reporting, Row, Security, Totals, Workload,
+};
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+fn workload(name: &str) -> Workload {
+    Workload { namespace: "shop".to_owned(), kind: "Deployment".to_owned(), name: name.to_owned() }
+}
+
+/// `who` says that so many requests went to or came from `peer`, of which some failed.
+fn says(who: &str, direction: Direction, peer: &str, (requests, failed): (u64, u64)) -> Row {
+    let namespace = if peer == "internet" { "" } else { "shop" };
+    let service = match direction {
+        Direction::Inbound => (String::new(), 0),
+        Direction::Outbound => ("cart.shop.svc.cluster.local".to_owned(), 80),
+    };
+    let outcome = |status, error: &str| Outcome { status, grpc: None, error: error.to_owned() };
+    let totals = Totals {
+        requests: vec![(outcome(200, ""), requests - failed), (outcome(504, "timeout"), failed)],
+        tries: vec![("ok".to_owned(), requests - failed), ("retried".to_owned(), 2 * failed)],
+        ..Totals::default()
+    };
+    Row {
+        edge: Edge {
+            workload: workload(who),
+            direction,
+            peer: Peer { namespace: namespace.to_owned(), name: peer.to_owned() },
+            server: service,
+            security: if peer == "internet" { Security::Plaintext } else { Security::Mtls },
+        },
+        route: String::new(),
+        points: vec![totals],
+        covers: 60,
+    }
+}
+
+fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
+    let reporting =
+        reporting.iter().map(|name| Reporting { workload: workload(name), proxies: 1 }).collect();
+    Answer {
+        known: Known { rows, reporting, shortened: false },
+        workloads: all.iter().map(|name| (workload(name), 2)).collect(),
+        unheard: vec!["tulle-system/b".to_owned()],
+    }
+}
+
+/// A caller and a server with sidecars, each of which tells of the same requests; the server is called from outside as well, and
+/// a workload without sidecar by the caller.
+fn shop() -> Answer {
+    let (inbound, outbound) = (Direction::Inbound, Direction::Outbound);
+    let rows = vec![
+        says("web", outbound, "cart", (600, 60)),
+        says("cart", inbound, "web", (600, 0)),
+        says("cart", inbound, "internet", (60, 0)),
+        says("web", outbound, "old", (120, 120)),
+    ];
+    answer(rows, &["web", "cart"], &["web", "cart", "old", "idle"])
+}
+
+#[test]
+fn a_workloads_figures_are_its_own_or_else_its_callers() {
+    let view = stat(&shop(), &shop(), WINDOW);
+    assert_eq!(view.unheard, ["tulle-system/b"]);
+    let line = |item: &WorkloadView| {
+        let Signals { rps, ok, mtls, .. } = item.signals;
+        (
+            item.name.clone(),
+            rps,
+            ok,
+            mtls.map(f64::round),
+            item.callers,
+            item.callees,
+            item.reporting,
+        )
+    };
+    let expected = [
+        ("web".to_owned(), 0.0, None, None, 0, 2, 1),
+        ("cart".to_owned(), 11.0, Some(100.0), Some(91.0), 2, 0, 1),
+        ("old".to_owned(), 2.0, Some(0.0), Some(100.0), 1, 0, 0),
+        ("idle".to_owned(), 0.0, None, None, 0, 0, 0),
+    ];
+    assert_eq!(view.items.iter().map(line).collect::<Vec<_>>(), expected);
+    assert_eq!((view.items[1].trend.len(), view.items[1].pods), (1, 2));
+}
+
+#[test]
+fn an_edge_is_shown_once_as_its_caller_saw_it() {
+    let view = edges(&shop(), WINDOW);
+    let line = |item: &EdgeView| {
+        let Signals { requests, bad, attempts, .. } = item.signals;
+        let (from, to) = (item.from.name.clone(), item.to.name.clone());
+        (from, to, requests, bad, attempts, item.security, item.service.is_some())
+    };
+    let (mtls, plaintext) = (Some(Travels::Mtls), Some(Travels::Plaintext));
+    let expected = [
+        ("internet".to_owned(), "cart".to_owned(), 60, 0, Some(1.0), plaintext, false),
+        ("web".to_owned(), "cart".to_owned(), 600, 60, Some(1.1), mtls, true),
+        ("web".to_owned(), "old".to_owned(), 120, 120, Some(2.0), mtls, true),
+    ];
+    assert_eq!(view.items.iter().map(line).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        view.items[1].signals.bad_by,
+        [BadBy { reason: "timeout".to_owned(), requests: 60 }]
+    );
+}
+
+#[test]
+fn a_rules_backends_add_up_to_it() {
+    let of = |name: &str| Of::Named("shop".to_owned(), name.to_owned());
+    let view = routes(&shop(), &of("cart"), WINDOW);
+    let [by_web, from_outside] = &view.items[..] else { panic!("{view:?}") };
+    // Both went to the Service `cart`, whichever workload answered.
+    assert_eq!((by_web.signals.requests, by_web.signals.rps), (720, 12.0));
+    let backends: Vec<_> =
+        by_web.backends.iter().map(|one| (one.to.name.as_str(), one.signals.requests)).collect();
+    assert_eq!(backends, [("cart", 600), ("old", 120)]);
+    assert_eq!(
+        (from_outside.caller.name.as_str(), from_outside.service.as_ref()),
+        ("internet", None)
+    );
+    assert_eq!(routes(&shop(), &of("old"), WINDOW).items.len(), 1);
+    assert_eq!(routes(&shop(), &of("nobody"), WINDOW).items, []);
+}
+
+#[test]
+fn rates_are_of_the_time_that_is_known() {
+    let mut early = says("cart", Direction::Inbound, "web", (30, 0));
+    early.covers = 10;
+    let view = stat(&answer(vec![early], &["cart"], &["cart"]), &answer(vec![], &[], &[]), WINDOW);
+    assert_eq!((view.items[0].signals.requests, view.items[0].signals.rps), (30, 3.0));
+}
