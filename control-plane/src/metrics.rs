@@ -129,6 +129,10 @@ impl Metrics {
             self.streams.clone(),
         );
         let registry = registry.sub_registry_with_prefix("tulle_control_plane");
+        // There from the start: an increase from nothing is none to Prometheus.
+        for outcome in [Outcome::Issued, Outcome::Refused] {
+            drop(self.certificates.get_or_create(&outcome.into()));
+        }
         registry.register(
             "certificates",
             "Requests for certificates, by outcome",
