@@ -192,3 +192,26 @@ impl Collector for Pushes {
         ConstGauge::new(i64::try_from(self.0.pending()).unwrap_or(i64::MAX)).encode(family)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_apart_and_certificates_are_counted_from_nothing() {
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        metrics.admissions.get_or_create(&Admission::Injected.into()).inc();
+        let mut rendered = String::new();
+        text::encode(&mut rendered, &registry).unwrap();
+        for line in [
+            "admissions_total{outcome=\"Injected\"} 1",
+            "certificates_total{outcome=\"Issued\"} 0",
+            "certificates_total{outcome=\"Refused\"} 0",
+        ] {
+            assert!(rendered.contains(&format!("tulle_control_plane_{line}\n")), "{rendered}");
+        }
+    }
+}

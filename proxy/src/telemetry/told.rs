@@ -100,3 +100,20 @@ impl fmt::Debug for Told {
         f.write_str("Told")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_understood_is_counted_by_kind() {
+        let registry = Registry::default();
+        let told = Told::new(&registry);
+        [Kind::Route, Kind::Host, Kind::Route].into_iter().for_each(|kind| told.rejected(kind));
+        let text = registry.render();
+        for (kind, times) in [("route", 2), ("host", 1)] {
+            let line = format!("tulle_config_rejected_total{{kind=\"{kind}\"}} {times}\n");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+}
