@@ -129,6 +129,10 @@ impl Metrics {
             self.streams.clone(),
         );
         let registry = registry.sub_registry_with_prefix("tulle_control_plane");
+        // There from the start: an increase from nothing is none to Prometheus.
+        for outcome in [Outcome::Issued, Outcome::Refused] {
+            drop(self.certificates.get_or_create(&outcome.into()));
+        }
         registry.register(
             "certificates",
             "Requests for certificates, by outcome",
@@ -186,5 +190,28 @@ impl Collector for Pushes {
             "Responses with configuration that proxies have neither accepted nor rejected yet";
         let family = to.encode_descriptor("tulle_push_pending", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.0.pending()).unwrap_or(i64::MAX)).encode(family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_apart_and_certificates_are_counted_from_nothing() {
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        metrics.admissions.get_or_create(&Admission::Injected.into()).inc();
+        let mut rendered = String::new();
+        text::encode(&mut rendered, &registry).unwrap();
+        for line in [
+            "admissions_total{outcome=\"Injected\"} 1",
+            "certificates_total{outcome=\"Issued\"} 0",
+            "certificates_total{outcome=\"Refused\"} 0",
+        ] {
+            assert!(rendered.contains(&format!("tulle_control_plane_{line}\n")), "{rendered}");
+        }
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn pem(material: &Material) -> Secrets {
 /// What is counted about certificates.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Metrics {
+    not_before: Gauge,
     not_after: Gauge,
     installed: Counter,
 }
@@ -36,6 +37,8 @@ impl Metrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let metrics = Self::default();
         registry.register(|r| {
+            let help = "When the certificate in force began, in seconds since 1970";
+            r.register("tulle_cert_not_before_seconds", help, metrics.not_before.clone());
             let help = "When the certificate in force ends, in seconds since 1970";
             r.register("tulle_cert_not_after_seconds", help, metrics.not_after.clone());
             let help = "Certificates that were put in force";
@@ -56,6 +59,7 @@ pub(super) async fn watch_over(
     let mut expired = None;
     loop {
         if let Some(info) = certs.info() {
+            metrics.not_before.set(info.not_before);
             metrics.not_after.set(info.not_after);
         }
         let left = certs.remaining();

@@ -1,5 +1,5 @@
 //! The data path's metrics, for Prometheus. Names follow OpenTelemetry's conventions where one
-//! exists; `docs/observability.md` lists them all.
+//! exists; `docs/metrics.md` lists them all.
 
 use std::{fmt, sync::Arc, time::Duration};
 

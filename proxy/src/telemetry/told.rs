@@ -14,7 +14,8 @@ pub struct Told {
     generation: Gauge,
     rejected: Family<KindLabel, Counter>,
     connected: Gauge,
-    certificate: Gauge,
+    begins: Gauge,
+    ends: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,7 +30,8 @@ impl Told {
             generation: Gauge::default(),
             rejected: Family::default(),
             connected: Gauge::default(),
-            certificate: Gauge::default(),
+            begins: Gauge::default(),
+            ends: Gauge::default(),
         };
         registry.register(|r| {
             r.register(
@@ -48,10 +50,16 @@ impl Told {
                 metrics.connected.clone(),
             );
             r.register_with_unit(
+                "tulle_cert_not_before",
+                "When the certificate in force began, in seconds since 1970; 0 without one",
+                Unit::Seconds,
+                metrics.begins.clone(),
+            );
+            r.register_with_unit(
                 "tulle_cert_not_after",
                 "When the certificate in force ends, in seconds since 1970; 0 without one",
                 Unit::Seconds,
-                metrics.certificate.clone(),
+                metrics.ends.clone(),
             );
         });
         metrics
@@ -80,14 +88,32 @@ impl Told {
         self.connected.set(connected.into());
     }
 
-    /// The certificate in force ends then, in seconds since 1970.
-    pub fn certificate(&self, not_after: i64) {
-        self.certificate.set(not_after);
+    /// The certificate in force begins and ends then, in seconds since 1970.
+    pub fn certificate(&self, not_before: i64, not_after: i64) {
+        self.begins.set(not_before);
+        self.ends.set(not_after);
     }
 }
 
 impl fmt::Debug for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Told")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_understood_is_counted_by_kind() {
+        let registry = Registry::default();
+        let told = Told::new(&registry);
+        [Kind::Route, Kind::Host, Kind::Route].into_iter().for_each(|kind| told.rejected(kind));
+        let text = registry.render();
+        for (kind, times) in [("route", 2), ("host", 1)] {
+            let line = format!("tulle_config_rejected_total{{kind=\"{kind}\"}} {times}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 }

@@ -20,7 +20,7 @@ pub async fn watch(certs: Certs, readiness: Readiness, told: Told) {
         let _seen = *installed.borrow_and_update();
         let left = certs.remaining();
         if let Some(info) = certs.info() {
-            told.certificate(info.not_after);
+            told.certificate(info.not_before, info.not_after);
             if !left.is_zero() {
                 expired = None;
             } else if expired.is_none() {
@@ -87,10 +87,11 @@ pub(in crate::tls) mod tests {
         until(&readiness, false).await;
         assert!(begun.elapsed() >= Duration::from_millis(500), "not before its end");
         assert!(readiness.pending()[0].starts_with("certificate (it has expired"), "{readiness:?}");
-        let ended = certs.info().unwrap().not_after;
-        let metric = format!("tulle_cert_not_after_seconds {ended}\n");
-        let rendered = registry.render();
-        assert!(rendered.contains(&metric), "{rendered}");
+        let (info, rendered) = (certs.info().unwrap(), registry.render());
+        for (what, seconds) in [("not_before", info.not_before), ("not_after", info.not_after)] {
+            let metric = format!("tulle_cert_{what}_seconds {seconds}\n");
+            assert!(rendered.contains(&metric), "{rendered}");
+        }
         certs.install(&material(Duration::from_secs(3600))).unwrap();
         until(&readiness, true).await;
     }
