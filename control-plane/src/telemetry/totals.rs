@@ -11,8 +11,7 @@ const MOST: usize = 64;
 const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
 /// Reasons that are the caller's fault, or its policy's: the answer is none that its server should be ashamed of.
-const OF_THE_CALLER: [&str; 6] =
-    ["", "canceled", "denied", "protocol", "route_not_found", "external_refused"];
+const OF_THE_CALLER: [&str; 5] = ["", "canceled", "denied", "protocol", "route_not_found"];
 /// gRPC statuses that are the server's fault, by OpenTelemetry's conventions: `UNKNOWN`, `DEADLINE_EXCEEDED`,
 /// `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 const OF_THE_SERVER: [u32; 6] = [2, 4, 12, 13, 14, 15];

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod mesh;
+mod reports;
 mod versions;
 
 use std::{fs, time::Duration};
