@@ -1,5 +1,7 @@
 //! Arbitrary valid resources.
 
+mod telemetry;
+
 use std::{net::SocketAddr, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -11,6 +13,7 @@ use proptest::{
 };
 
 use super::super::*;
+use telemetry::telemetry;
 
 fn word() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9-]{0,8}"
@@ -81,37 +84,6 @@ prop_compose! {
     ) -> Access {
         let rules = rules.into_iter().map(|(from, ports)| AccessRule { from, ports });
         Access { origin, mode, rules: rules.collect() }
-    }
-}
-
-prop_compose! {
-    fn otlp()(endpoint in any_text(), http: bool, headers in prop::collection::btree_map(any_text(), any_text(), 0..3)) -> Otlp {
-        let protocol = if http { OtlpProtocol::Http } else { OtlpProtocol::Grpc };
-        Otlp { endpoint, protocol, headers }
-    }
-}
-
-prop_compose! {
-    fn tag()(name in any_text(), expression in any_text(), max_values: u32) -> Tag {
-        Tag { name, expression, max_values }
-    }
-}
-
-prop_compose! {
-    fn telemetry()(
-        (sampling_ppm, b3, off) in any::<(u32, bool, bool)>(),
-        destinations in vec(vec(otlp(), 0..2), 3),
-        tags in vec(vec(tag(), 0..2), 3),
-        format in prop::sample::select(vec![LogFormat::Json, LogFormat::Envoy, LogFormat::Off]),
-        filter in any_text(),
-    ) -> Telemetry {
-        let [of_traces, of_logs, of_metrics] = destinations.try_into().unwrap();
-        let [tags, fields, labels] = tags.try_into().unwrap();
-        Telemetry {
-            traces: Traces { sampling_ppm, b3, destinations: of_traces, tags },
-            logs: Logs { format, filter, destinations: of_logs, fields },
-            metrics: Metrics { off, destinations: of_metrics, tags: labels },
-        }
     }
 }
 
