@@ -237,7 +237,7 @@ mod tests {
             part.coarsen(scale);
             other.merge(&part);
             prop_assert_eq!(&other, &all);
-            prop_assert_eq!(all.count() as usize, first.len() + then.len());
+            prop_assert_eq!(all.count(), (first.len() + then.len()) as u64);
             let parts = Histogram::from_parts(all.scale(), all.zero(), all.buckets().to_vec());
             prop_assert_eq!(parts, Ok(all));
         }

@@ -13,6 +13,7 @@ mod memory;
 mod requests;
 mod row;
 mod scale;
+mod store;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -55,11 +56,12 @@ pub(crate) struct Size {
 /// What is measured, by name.
 type Scenario = fn(Size) -> BoxFuture<'static, Result<Vec<Row>, Failure>>;
 
-const SCENARIOS: [(&str, Scenario); 4] = [
+const SCENARIOS: [(&str, Scenario); 5] = [
     ("memory", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(memory::measure(bed, size))))),
     ("scale", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(scale::measure(bed, size))))),
     ("change", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(change::measure(bed, size))))),
     ("requests", |size| Box::pin(requests::run(size))),
+    ("store", |size| Box::pin(async move { store::measure(size) })),
 ];
 
 impl Size {
@@ -73,6 +75,11 @@ impl Size {
     };
     const SMALL: Self =
         Self { services: 200, used: 10, strangers: 2000, requests: 3000, seconds: 1, runs: 2 };
+
+    /// It is this part of the whole.
+    fn part(self) -> u64 {
+        u64::try_from(Self::WHOLE.services / self.services.max(1)).unwrap_or(1)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
