@@ -45,8 +45,8 @@ pub use proxy_settings::{ForwardedClientCert, ProxySettings};
 pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
 pub use target::{TargetKind, TargetRef};
 pub use telemetry::{
-    Destination, Header, LogFormat, Logs, MetricTag, Metrics, Propagation, Protocol, Tag, Telemetry,
-    TelemetrySpec, Traces,
+    Destination, Header, LogFormat, Logs, MetricTag, Metrics, Propagation, Protocol, Tag,
+    Telemetry, TelemetrySpec, Traces,
 };
 pub use traffic_policy::{
     Backoff, BalancePolicy, Ejection, Limits, LoadBalancing, Retries, RetryBudget, Timeouts,

@@ -112,7 +112,9 @@ mod tests {
             let percent: Percent = text.parse().expect(text);
             assert_eq!((percent.ppm(), percent.to_string().as_str()), (ppm, shown), "{text}");
         }
-        for text in ["", "%", "1", "0.01", "101%", "100.1%", "-1%", ".5%", "1.%", "1.00001%", "1 %", "1e1%"] {
+        for text in
+            ["", "%", "1", "0.01", "101%", "100.1%", "-1%", ".5%", "1.%", "1.00001%", "1 %", "1e1%"]
+        {
             assert!(text.parse::<Percent>().is_err(), "{text}");
         }
     }

@@ -58,8 +58,7 @@ fn check_logs(logs: &Logs, problems: &mut Problems) {
         problems.check(read.is_err(), "spec.logs.filter", || reason(read.err()));
     }
     check_destinations("spec.logs.destinations", logs.destinations.as_deref(), problems);
-    let taken =
-        |name: &str| taken::FIELDS.contains(&name) || taken::TRACE_FIELDS.contains(&name);
+    let taken = |name: &str| taken::FIELDS.contains(&name) || taken::TRACE_FIELDS.contains(&name);
     check_tags("spec.logs.fields", logs.fields.as_deref(), taken, problems);
 }
 
@@ -144,7 +143,10 @@ fn check_destinations(field: &str, all: Option<&[Destination]>, problems: &mut P
         let field = format!("{field}[{i}]");
         let Destination { endpoint, headers, .. } = destination;
         problems.check(!is_endpoint(endpoint), &format!("{field}.endpoint"), || {
-            format!("{:?}: write http://HOST:PORT or https://HOST:PORT, without a path", short(endpoint))
+            format!(
+                "{:?}: write http://HOST:PORT or https://HOST:PORT, without a path",
+                short(endpoint)
+            )
         });
         let twice = all.iter().take(i).any(|earlier| {
             earlier.endpoint == *endpoint && earlier.protocol == destination.protocol
@@ -154,9 +156,11 @@ fn check_destinations(field: &str, all: Option<&[Destination]>, problems: &mut P
         let mut seen = BTreeSet::new();
         for (i, header) in headers.iter().enumerate() {
             check_header(&format!("{field}.headers[{i}]"), header, problems);
-            problems.check(!seen.insert(&header.name), &format!("{field}.headers[{i}].name"), || {
-                format!("{:?} is listed twice", short(&header.name))
-            });
+            problems.check(
+                !seen.insert(&header.name),
+                &format!("{field}.headers[{i}].name"),
+                || format!("{:?} is listed twice", short(&header.name)),
+            );
         }
     }
 }
@@ -168,7 +172,10 @@ fn check_header(field: &str, Header { name, value }: &Header, problems: &mut Pro
         && name.bytes().next().is_some_and(plain)
         && name.bytes().all(|b| plain(b) || b"-_.".contains(&b));
     problems.check(!good, &format!("{field}.name"), || {
-        format!("{:?}: a name has lower-case letters, digits, `-`, `_` and `.`, 64 at most", short(name))
+        format!(
+            "{:?}: a name has lower-case letters, digits, `-`, `_` and `.`, 64 at most",
+            short(name)
+        )
     });
     let own = PROTOCOL_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-");
     problems.check(own, &format!("{field}.name"), || {
