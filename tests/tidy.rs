@@ -21,7 +21,20 @@ const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("redirect", &["runtime"]),
     ("proxy", &["xds", "expression", "runtime", "proto", "redirect"]),
     ("cli", &["api", "xds", "runtime", "control-plane"]),
-    ("tests", &["proto", "runtime", "api", "xds", "control-plane", "redirect", "proxy", "cli", "expression"]),
+    (
+        "tests",
+        &[
+            "proto",
+            "runtime",
+            "api",
+            "xds",
+            "control-plane",
+            "redirect",
+            "proxy",
+            "cli",
+            "expression",
+        ],
+    ),
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.

@@ -66,14 +66,19 @@ type Typed = (Node, Kind);
 /// Reads an expression.
 pub(crate) fn read(text: &str) -> Result<(Node, Kind, Used), Bad> {
     if text.len() > MAX_LENGTH {
-        return Err(Bad::new(format!("it has {} bytes; at most {MAX_LENGTH} are read", text.len())));
+        return Err(Bad::new(format!(
+            "it has {} bytes; at most {MAX_LENGTH} are read",
+            text.len()
+        )));
     }
     if text.trim().is_empty() {
         return Err(Bad::new("it is empty"));
     }
     let parser = PrattParser::new().max_recursion_depth(MAX_DEPTH).error_recovery_limit(1);
     let tree = parser.parse(text).map_err(|errors| match errors.errors.first() {
-        Some(error) => Bad::new(format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg)),
+        Some(error) => {
+            Bad::new(format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg))
+        }
         None => Bad::new("it is no CEL"),
     })?;
     let mut reading = Reading::default();
@@ -98,9 +103,9 @@ impl Reading {
             Expr::Ident(_) | Expr::Select(_) => self.place(expr),
             Expr::Call(call) => self.call(call, depth),
             Expr::List(_) => Err(Bad::new("a list can stand behind `in` only")),
-            Expr::Comprehension(_) => {
-                Err(Bad::new("all, exists, exists_one, filter and map are not supported: they are loops"))
-            }
+            Expr::Comprehension(_) => Err(Bad::new(
+                "all, exists, exists_one, filter and map are not supported: they are loops",
+            )),
             Expr::Map(_) | Expr::Struct(_) => Err(Bad::new("maps and messages cannot be made")),
             Expr::Unspecified => Err(Bad::new("it is no CEL")),
         }

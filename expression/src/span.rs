@@ -25,7 +25,8 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 
 /// In seconds, `1.5s`.
 pub(crate) fn show(nanos: i64) -> String {
-    let (whole, rest) = (nanos.unsigned_abs() / 1_000_000_000, nanos.unsigned_abs() % 1_000_000_000);
+    let (whole, rest) =
+        (nanos.unsigned_abs() / 1_000_000_000, nanos.unsigned_abs() % 1_000_000_000);
     let sign = if nanos < 0 { "-" } else { "" };
     let fraction = format!("{rest:09}");
     match fraction.trim_end_matches('0') {

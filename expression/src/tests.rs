@@ -75,7 +75,8 @@ fn what_expressions_come_to() {
         ("failed || 1 / attempts == 1", "true"),
         ("1 / attempts == 1 && mirror", "false"),
     ] {
-        let read = Expression::parse(expression).unwrap_or_else(|bad| panic!("{expression}: {bad}"));
+        let read =
+            Expression::parse(expression).unwrap_or_else(|bad| panic!("{expression}: {bad}"));
         let value = read.evaluate(&facts).map(Value::text);
         assert_eq!(value.as_deref(), Ok(expected), "{expression}");
     }
@@ -111,7 +112,10 @@ fn what_is_no_expression_is_said() {
         ("", "it is empty"),
         ("request.", "line 1, column"),
         ("response.code = 5", "line 1, column"),
-        ("response.cod > 5", "\"response.cod\" is not known; there is response.code, response.headers"),
+        (
+            "response.cod > 5",
+            "\"response.cod\" is not known; there is response.code, response.headers",
+        ),
         ("url == 'x'", "\"url\" is not known; docs/logs.md has what is"),
         ("request.headers", "write request.headers['NAME'] for one header field"),
         ("request.headers[reason]", "the name in request.headers[…] must be written out"),
@@ -155,7 +159,19 @@ fn what_is_no_expression_is_said() {
 #[test]
 fn the_stack_suffices_for_the_deepest_that_fits() {
     let read = || {
-        for piece in ["(", "!(", "[", "-(", "size(", "true?", "request.headers[", "{1:", "a.", "1+", "true&&"] {
+        for piece in [
+            "(",
+            "!(",
+            "[",
+            "-(",
+            "size(",
+            "true?",
+            "request.headers[",
+            "{1:",
+            "a.",
+            "1+",
+            "true&&",
+        ] {
             let deep = piece.repeat(MAX_LENGTH / piece.len());
             drop(Expression::parse(&deep));
             let n = MAX_LENGTH / (piece.len() + 6);
@@ -168,7 +184,8 @@ fn the_stack_suffices_for_the_deepest_that_fits() {
 
 #[test]
 fn what_it_asks_for_is_known() {
-    let read = Expression::parse("sampled || request.headers['B'] == response.headers['a']").unwrap();
+    let read =
+        Expression::parse("sampled || request.headers['B'] == response.headers['a']").unwrap();
     assert!(read.uses(Variable::Sampled) && !read.uses(Variable::Failed));
     assert_eq!(read.headers(Side::Request).collect::<Vec<_>>(), ["b"]);
     assert_eq!(read.headers(Side::Response).collect::<Vec<_>>(), ["a"]);
@@ -185,11 +202,59 @@ fn names_are_told_apart() {
 /// Pieces of expressions, put together without sense.
 fn soup() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
-        "(", ")", "[", "]", "{", "}", ".", ",", ":", "?", "!", "-", "+", "*", "/", "%", "==", "<", ">=",
-        "&&", "||", " in ", "has(", "size(", "duration('1s')", "duration", "request", "request.headers",
-        "['a']", "response.code", "reason", "'text'", "\"x\\u00e4\"", "r'\\'", "5", "0x1F", "-1", "1.5",
-        "5u", "b'x'", "true", "null", "matches('a+')", "startsWith(", "string(", "`a`", "\\", "'", "\"\"\"",
-        "// c\n", "all(x, x)", "ä", "\u{0}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ".",
+        ",",
+        ":",
+        "?",
+        "!",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "==",
+        "<",
+        ">=",
+        "&&",
+        "||",
+        " in ",
+        "has(",
+        "size(",
+        "duration('1s')",
+        "duration",
+        "request",
+        "request.headers",
+        "['a']",
+        "response.code",
+        "reason",
+        "'text'",
+        "\"x\\u00e4\"",
+        "r'\\'",
+        "5",
+        "0x1F",
+        "-1",
+        "1.5",
+        "5u",
+        "b'x'",
+        "true",
+        "null",
+        "matches('a+')",
+        "startsWith(",
+        "string(",
+        "`a`",
+        "\\",
+        "'",
+        "\"\"\"",
+        "// c\n",
+        "all(x, x)",
+        "ä",
+        "\u{0}",
     ]);
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }

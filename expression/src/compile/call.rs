@@ -79,8 +79,8 @@ impl Reading {
     }
 
     fn matches(&mut self, of: &Expr, pattern: &Expr, depth: u16) -> Result<Typed, Bad> {
-        let pattern =
-            text(pattern).ok_or_else(|| Bad::new("the pattern of matches() must be written out"))?;
+        let pattern = text(pattern)
+            .ok_or_else(|| Bad::new("the pattern of matches() must be written out"))?;
         let (of, kind) = self.node(of, depth)?;
         same("matches", Kind::Text, kind)?;
         let mut built = RegexBuilder::new(pattern);
@@ -121,7 +121,9 @@ fn one(name: &str, of: Box<Node>, kind: Kind) -> Result<Typed, Bad> {
         ("lowerAscii", _) => (expects(Kind::Text).map(|()| Node::Lower(of))?, Kind::Text),
         ("string", _) => (Node::ToText(of), Kind::Text),
         ("int", Kind::Text | Kind::Int) => (Node::ToInt(of), Kind::Int),
-        ("-_" | "int", _) => return Err(Bad::new(format!("{} cannot be {}", said(name), kind.told()))),
+        ("-_" | "int", _) => {
+            return Err(Bad::new(format!("{} cannot be {}", said(name), kind.told())));
+        }
         _ => return Err(no_function(name)),
     })
 }
@@ -161,8 +163,9 @@ fn two(name: &str, both: Box<[Node; 2]>, left: Kind, right: Kind) -> Result<Type
 
 fn duration(of: &Expr) -> Result<Typed, Bad> {
     let text = text(of).ok_or_else(|| Bad::new("write duration('200ms')"))?;
-    let nanos = span::parse(text)
-        .ok_or_else(|| Bad::new(format!("{} is no duration; write for example 200ms", shown(text))))?;
+    let nanos = span::parse(text).ok_or_else(|| {
+        Bad::new(format!("{} is no duration; write for example 200ms", shown(text)))
+    })?;
     Ok((Node::Span(nanos), Kind::Span))
 }
 
