@@ -128,7 +128,7 @@ pub struct Metrics {
     )]
     pub interval: Option<Duration>,
     /// More labels of each series. Each value makes series of its own: none of these should follow
-    /// what strangers send.
+    /// what strangers send. Not in force yet: sidecars of this version do not count by tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 10),

@@ -69,6 +69,9 @@ fn check_metrics(metrics: &Metrics, problems: &mut Problems) {
     problems.check(wrong, "spec.metrics.interval", || "it must be from 1s to 1h".to_owned());
     let tags = metrics.tags.as_deref().unwrap_or_default();
     too_many("spec.metrics.tags", tags.len(), MAX_TAGS, problems);
+    problems.check(!tags.is_empty(), "spec.metrics.tags", || {
+        "not in force yet: sidecars of this version do not count by tags; leave it out".to_owned()
+    });
     // As Prometheus has them.
     let labels: Vec<String> = tags.iter().map(|tag| tag.name.replace('.', "_")).collect();
     for (i, tag) in tags.iter().enumerate() {

@@ -25,7 +25,7 @@ logs:
 metrics:
   disabled: false
   interval: 15s
-  tags: [{name: tenant, value: \"request.headers['x-tenant']\", maxValues: 20}]";
+  tags: []";
     assert_eq!(problems(spec), [""; 0]);
     for spec in ["{}", "{traces: {disabled: true}}", "{logs: {format: None, filter: ''}}"] {
         assert_eq!(problems(spec), [""; 0], "{spec}");
@@ -93,6 +93,7 @@ metrics:
             "spec.logs.fields[2].name",
             "spec.logs.fields[2].value",
             "spec.metrics.interval",
+            "spec.metrics.tags",
             "spec.metrics.tags[0].name",
             "spec.metrics.tags[2].name",
             "spec.metrics.tags[2].maxValues",

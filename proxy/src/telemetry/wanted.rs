@@ -22,6 +22,8 @@ pub struct Wanted {
     pub(super) filter: Option<Expression>,
     /// More fields of a line.
     pub(super) fields: Vec<Extra>,
+    /// More attributes of a span.
+    pub(super) attributes: Vec<Extra>,
     /// Names of header fields that an expression or the format asks for.
     headers: Vec<(Side, HeaderName)>,
 }
@@ -45,11 +47,13 @@ impl Wanted {
         let filter = Some(logs.filter.as_str()).filter(|filter| !filter.is_empty());
         let filter = filter.and_then(|text| read("logs.filter", text, Expression::filter));
         let fields = extras("logs.fields", &logs.fields);
+        let attributes = extras("traces.tags", &telemetry.traces.tags);
         let mut wanted = Self {
             format: logs.format,
             logs_sent: !logs.destinations.is_empty(),
             filter,
             fields,
+            attributes,
             headers: Vec::new(),
         };
         wanted.headers = wanted.asked();
@@ -57,8 +61,8 @@ impl Wanted {
     }
 
     fn asked(&self) -> Vec<(Side, HeaderName)> {
-        let fields = self.fields.iter().map(|field| &field.value);
-        let expressions = self.filter.iter().chain(fields);
+        let extras = self.fields.iter().chain(&self.attributes).map(|extra| &extra.value);
+        let expressions = self.filter.iter().chain(extras);
         let by_name = |side, name: &str| Some((side, name.parse().ok()?));
         let mut all: Vec<(Side, HeaderName)> = expressions
             .flat_map(|expression| [Side::Request, Side::Response].map(|side| (side, expression)))
@@ -98,7 +102,7 @@ impl Kept {
 }
 
 /// Reads what shall be said; the control plane has read it before.
-pub(super) fn extras(field: &str, tags: &[Tag]) -> Vec<Extra> {
+fn extras(field: &str, tags: &[Tag]) -> Vec<Extra> {
     let one = |tag: &Tag| {
         let value = read(field, &tag.expression, Expression::parse)?;
         Some(Extra { name: tag.name.clone(), value })

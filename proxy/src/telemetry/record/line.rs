@@ -1,4 +1,4 @@
-//! A record as a line of the access log, of which `docs/observability.md` has the table.
+//! A record as a line of the access log, of which `docs/logs.md` has the table.
 
 use std::{borrow::Cow, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
