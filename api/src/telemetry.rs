@@ -25,7 +25,6 @@ use crate::{Duration, Percent, PodSelector, PolicyStatus};
     namespaced,
     derive = "PartialEq",
     doc = "Telemetry says what sidecars tell of their traffic, and to whom: spans, the access log, metrics. With a selector it holds for those pods of its namespace, without one for the whole namespace, and in the namespace of the control plane (`tulle-system`) without one for the whole mesh. Field by field the most specific wins; a list is one field. Without any, metrics are there to be scraped, failures and one request in 1,000 are logged, and traces of applications are passed on.",
-    printcolumn(name = "Sampling", type_ = "string", json_path = ".spec.traces.sampling"),
     printcolumn(name = "Log", type_ = "string", json_path = ".spec.logs.format")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
