@@ -2,10 +2,11 @@
 
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use tulle_xds::model::{Knob, LogFormat, Logs, Tag};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tulle_xds::model::{Knob, LogFormat, Logs, Protocol, Tag};
 
 use super::{
-    ends::{Does, full, http1, plays, text},
+    ends::{Does, echo, full, http1, plays, text},
     harness::{Pair, Sidecar, Told},
 };
 
@@ -169,4 +170,19 @@ async fn envoys_format_is_what_its_readers_expect_and_none_is_silent() {
     let rest = line.as_str().unwrap().split_once("] ").unwrap().1.to_owned();
     assert!(rest.starts_with("\"GET /503 HTTP/1.1\" 503 - 0 "), "{rest}");
     assert!(rest.contains(" \"-\" \"-\" \"-\" \"cart\" "), "{rest}");
+}
+
+#[tokio::test]
+async fn an_opaque_connection_is_a_line_in_envoys_format_too() {
+    let (application, _) = echo().await;
+    let told = Told { protocol: Protocol::Tcp, ..Told::default() };
+    let mut pair = Pair::new(&[application], told).await;
+    says(&pair.server, Logs { format: LogFormat::Envoy, ..filter("protocol == 'tcp'") });
+    let mut client = TcpStream::connect(pair.outbound).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let line = pair.server.record().await;
+    let rest = line.as_str().unwrap().split_once("] ").unwrap().1.to_owned();
+    let pattern = r#"^"- - -" 0 - 27 \d+ \d+ - "-" "-" "-" "-" "127\.0\.0\.1:\d+"$"#;
+    assert!(regex::Regex::new(pattern).unwrap().is_match(&rest), "{rest}");
 }
