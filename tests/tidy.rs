@@ -11,20 +11,34 @@ use std::{
 };
 
 /// A crate's folder and the crates of ours that it may use.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("runtime", &[]),
-    ("api", &[]),
+    ("expression", &[]),
+    ("api", &["expression"]),
     ("xds", &["proto"]),
     ("control-plane", &["xds", "api", "runtime", "proto"]),
     ("redirect", &["runtime"]),
-    ("proxy", &["xds", "runtime", "proto", "redirect"]),
+    ("proxy", &["xds", "expression", "runtime", "proto", "redirect"]),
     ("cli", &["api", "xds", "runtime", "control-plane"]),
-    ("tests", &["proto", "runtime", "api", "xds", "control-plane", "redirect", "proxy", "cli"]),
+    (
+        "tests",
+        &[
+            "proto",
+            "runtime",
+            "api",
+            "xds",
+            "control-plane",
+            "redirect",
+            "proxy",
+            "cli",
+            "expression",
+        ],
+    ),
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
     (
         "rustls",
@@ -49,6 +63,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
             "runtime/src/vouch",
         ],
     ),
+    ("cel", &["expression/src"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
 ];

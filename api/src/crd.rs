@@ -6,12 +6,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::core::CustomResourceExt as _;
 
-use crate::{AccessPolicy, MeshConfig, MeshTls, TrafficPolicy, duration};
+use crate::{AccessPolicy, MeshConfig, MeshTls, Telemetry, TrafficPolicy, duration};
 
 /// A definition for each kind, by name.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut all =
-        vec![AccessPolicy::crd(), MeshConfig::crd(), MeshTls::crd(), TrafficPolicy::crd()];
+    let mut all = vec![
+        AccessPolicy::crd(),
+        MeshConfig::crd(),
+        MeshTls::crd(),
+        Telemetry::crd(),
+        TrafficPolicy::crd(),
+    ];
     for crd in &mut all {
         for version in &mut crd.spec.versions {
             version.additional_printer_columns.get_or_insert_default().extend(columns());

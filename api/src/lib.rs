@@ -5,6 +5,7 @@
 //!  MeshTLS        mesh, namespace, pods   who must speak mutual TLS
 //!  TrafficPolicy  targetRefs              retries, timeouts, limits, ejection, load balancing
 //!  AccessPolicy   mesh, namespace, pods   who may connect
+//!  Telemetry      mesh, namespace, pods   what is told of traffic, and to whom
 //! ```
 //!
 //! A kind is a file: its types carry the texts of `kubectl explain`, parse what has a form (a
@@ -23,10 +24,12 @@ pub mod crd;
 mod duration;
 mod mesh_config;
 mod mesh_tls;
+mod percent;
 mod policy_status;
 mod proxy_settings;
 mod retry_on;
 mod target;
+mod telemetry;
 mod traffic_policy;
 mod validate;
 pub mod yaml;
@@ -36,10 +39,15 @@ pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};
 pub use mesh_config::{Dns, ExternalTraffic, MeshConfig, MeshConfigSpec};
 pub use mesh_tls::{MeshTls, MeshTlsSpec, Mode, PodSelector, PortMode};
+pub use percent::{BadPercent, Percent};
 pub use policy_status::{Ancestor, AncestorRef, PolicyStatus};
 pub use proxy_settings::{ForwardedClientCert, ProxySettings};
 pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
 pub use target::{TargetKind, TargetRef};
+pub use telemetry::{
+    Destination, Header, LogFormat, Logs, MetricTag, Metrics, Propagation, Protocol, Tag,
+    Telemetry, TelemetrySpec, Traces,
+};
 pub use traffic_policy::{
     Backoff, BalancePolicy, Ejection, Limits, LoadBalancing, Retries, RetryBudget, Timeouts,
     TrafficPolicy, TrafficPolicySpec,

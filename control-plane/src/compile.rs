@@ -30,6 +30,7 @@ mod references;
 mod route;
 mod settled;
 mod standing;
+mod telemetry;
 pub(crate) mod workload;
 
 use std::{collections::BTreeSet, sync::Arc};

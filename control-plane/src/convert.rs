@@ -18,6 +18,7 @@ mod pod;
 mod policy;
 mod route;
 mod service;
+mod telemetry;
 mod typed;
 
 use serde_json::Value;
@@ -122,6 +123,7 @@ fn object(
         Kind::MeshConfig => mesh::config(name, value, faults),
         Kind::MeshTls => mesh::tls(system, name, value, faults),
         Kind::AccessPolicy => access::convert(system, name, value, faults),
+        Kind::Telemetry => telemetry::convert(system, name, value, faults),
         Kind::Node => metadata::node(name, value, faults),
     }
 }

@@ -5,7 +5,7 @@
 //!      '------- selector, by one label -------------------------------------^
 //! [ HTTPRoute, GRPCRoute ] --parentRef, backendRef--> [ Service ]
 //! [ TrafficPolicy ] --targetRef--> [ Service, HTTPRoute, GRPCRoute, Namespace ]
-//! [ MeshTLS, AccessPolicy ] --selector, or namespace--> [ Pod ]
+//! [ MeshTLS, AccessPolicy, Telemetry ] --selector, or namespace--> [ Pod ]
 //! ```
 //!
 //! Invariants: only `publish` writes it; [`World::apply`] says everything that an event touched, and
@@ -21,6 +21,7 @@ mod name;
 pub mod objects;
 pub mod policy;
 pub mod route;
+mod telemetry;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,7 +34,7 @@ use self::{
     index::{LabelIndex, Multimap},
     objects::{
         AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Node, Object,
-        ObjectRef, Pod, ReferenceGrant, Route, Scope, Service, TrafficPolicy,
+        ObjectRef, Pod, ReferenceGrant, Route, Scope, Service, Telemetry, TrafficPolicy,
     },
 };
 
@@ -77,6 +78,7 @@ pub struct World {
     mesh_tls: HashMap<Name, Arc<MeshTls>>,
     mesh_configs: HashMap<Name, Arc<MeshConfig>>,
     access: HashMap<Name, Arc<AccessPolicy>>,
+    telemetries: HashMap<Name, Arc<Telemetry>>,
     nodes: HashMap<Arc<str>, Arc<Node>>,
     accounts: BTreeSet<Name>,
     routes: HashMap<ObjectRef, Arc<Route>>,
@@ -89,6 +91,7 @@ pub struct World {
     meshed_by_namespace: Multimap<Arc<str>, Name>,
     mesh_tls_by_namespace: Multimap<Arc<str>, Name>,
     access_by_namespace: Multimap<Arc<str>, Name>,
+    telemetries_by_namespace: Multimap<Arc<str>, Name>,
     slices_by_service: Multimap<Name, Name>,
     services_by_pod: Multimap<Name, Name>,
     /// By the addresses of endpoints that name no pod: whichever pod has the address is meant.
@@ -115,6 +118,7 @@ impl World {
             Event::Apply(Object::EndpointSlice(o)) => self.set_slice(&o.name, Some(&o), dirty),
             Event::Apply(Object::MeshTls(o)) => self.set_mesh_tls(&o.name, Some(&o), dirty),
             Event::Apply(Object::AccessPolicy(o)) => self.set_access(&o.name, Some(&o), dirty),
+            Event::Apply(Object::Telemetry(o)) => self.set_telemetry(&o.name, Some(&o), dirty),
             Event::Apply(Object::Node(o)) => self.set_node(&o.name.name, Some(&o), dirty),
             Event::Apply(Object::MeshConfig(o)) => self.set_mesh_config(&o.name, Some(&o), dirty),
             Event::Apply(
@@ -149,6 +153,7 @@ impl World {
             Kind::MeshTls => self.set_mesh_tls(name, None, dirty),
             Kind::MeshConfig => self.set_mesh_config(name, None, dirty),
             Kind::AccessPolicy => self.set_access(name, None, dirty),
+            Kind::Telemetry => self.set_telemetry(name, None, dirty),
             Kind::Node => self.set_node(&name.name, None, dirty),
             Kind::ServiceAccount => {
                 self.accounts.remove(name);
@@ -367,10 +372,8 @@ impl World {
             return;
         };
         for (tls, present) in changes(&old, new) {
-            let whole_mesh = tls.scope == Scope::Mesh;
-            let home = if whole_mesh { "".into() } else { Arc::clone(&name.namespace) };
-            self.mesh_tls_by_namespace.set(home, name, present);
-            if whole_mesh {
+            self.mesh_tls_by_namespace.set(tls.scope.home(name), name, present);
+            if tls.scope == Scope::Mesh {
                 self.touch_every_pod(dirty);
             } else {
                 let pods = self.pods_by_namespace.get(&name.namespace);

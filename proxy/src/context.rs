@@ -23,7 +23,7 @@ use crate::{
         listen::ConnectionLimit,
     },
     request::mirror::Mirrors,
-    telemetry::{self, Metrics},
+    telemetry::{self, Metrics, Wanted},
     tls,
     upstream::{local::LocalClusters, pool::Pool},
 };
@@ -106,6 +106,8 @@ pub struct Settings {
     /// Of requests and connections that ended well one in so many has a line in the access log; with
     /// 0 none has.
     pub access_log_sample: u32,
+    /// What else is told of traffic, and how.
+    pub wanted: Arc<Wanted>,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -154,6 +156,7 @@ impl Default for Settings {
             max_idle: 64,
             application_connect_timeout: Duration::from_secs(10),
             access_log_sample: 1000,
+            wanted: Arc::default(),
         }
     }
 }

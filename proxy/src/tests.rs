@@ -10,6 +10,7 @@ mod frames;
 pub(crate) mod harness;
 mod http;
 mod idle;
+mod logs;
 mod mirrors;
 mod no_harm;
 mod opaque;

@@ -40,7 +40,7 @@ for file in "$W"/*.yaml; do
 done
 
 # --- the documentation's examples
-awk '/^```yaml$/ { if (n++) print "---"; on = 1; next } /^```$/ { on = 0 } on' docs/policy.md | sed 's/namespace: bookstore/namespace: table/' > "$W/examples"
+awk '/^```yaml$/ { if (n++) print "---"; on = 1; next } /^```$/ { on = 0 } on' docs/policy.md docs/telemetry.md | sed -E 's/namespace: (bookstore|tulle-system)/namespace: table/' > "$W/examples"
 check "the documentation's examples" kubectl create --dry-run=server -f "$W/examples"
 
 # --- defaults, and null is as good as left out

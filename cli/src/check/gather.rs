@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const AT_ONCE: usize = 16;
 
 /// What is read of the whole cluster.
-const LISTS: [(&str, &str); 17] = [
+const LISTS: [(&str, &str); 18] = [
     ("namespaces", "/api/v1/namespaces"),
     ("nodes", "/api/v1/nodes"),
     ("pods", "/api/v1/pods"),
@@ -38,6 +38,7 @@ const LISTS: [(&str, &str); 17] = [
     ("TrafficPolicy", "/apis/tulle.dev/v1alpha1/trafficpolicies"),
     ("MeshTLS", "/apis/tulle.dev/v1alpha1/meshtls"),
     ("AccessPolicy", "/apis/tulle.dev/v1alpha1/accesspolicies"),
+    ("Telemetry", "/apis/tulle.dev/v1alpha1/telemetries"),
     ("MeshConfig", "/apis/tulle.dev/v1alpha1/meshconfigs"),
     (
         "clusterrolebinding",

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::install::NAME;
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "HTTPRoute",
     "GRPCRoute",
     "TCPRoute",
@@ -19,6 +19,7 @@ const KINDS: [&str; 8] = [
     "TrafficPolicy",
     "MeshTLS",
     "AccessPolicy",
+    "Telemetry",
     "MeshConfig",
 ];
 /// Conditions, the cause of the others first, and what it is called if one does not hold.

@@ -1,5 +1,6 @@
 //! The proxy's `/debug/config` as tables.
 
+mod telemetry;
 mod values;
 
 use std::collections::BTreeMap;
@@ -185,6 +186,12 @@ fn settings(dump: &Value) -> Table {
         let by = setter.map(|setter| origin(&setter["origin"])).unwrap_or_default();
         let field = setter.map(|setter| text(&setter["field"])).unwrap_or_default();
         table.row([knob.name().to_owned(), knob.show(value), by, field]);
+    }
+    for setter in items(&workload["setters"]).filter(|s| s["origin"]["kind"] == "Telemetry") {
+        let field = text(&setter["field"]);
+        let value = telemetry::value(workload, &field);
+        let name = field.strip_prefix("spec.").unwrap_or(&field).to_owned();
+        table.row([name, value, origin(&setter["origin"]), field]);
     }
     table
 }

@@ -9,7 +9,7 @@ use super::{
     attached::{self, Callers},
     cluster, envoy, listener,
     names::{self, Target},
-    route, workload,
+    route, telemetry, workload,
 };
 use crate::world::{
     World,
@@ -47,8 +47,11 @@ pub type ByCaller = Vec<(Option<Arc<str>>, Contributors)>;
 pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
     let mut found = Contributors::default();
     match (kind, Target::parse(name)) {
-        (Kind::Workload, _) => found.workload(world, name),
-        // What our own proxy finds in its workload, stock Envoy has in these.
+        (Kind::Workload, _) => {
+            found.workload(world, name);
+            found.telemetry(world, name);
+        }
+        // What our own proxy finds in its workload, stock Envoy has in these, but for Telemetry, which it does not heed.
         (Kind::Listener, _) => {
             if let Some((_, pod)) = own_listener(name) {
                 found.workload(world, pod);
@@ -154,6 +157,19 @@ impl Contributors {
             field: workload::field(*knob),
         }));
         self.all.insert(object);
+    }
+
+    fn telemetry(&mut self, world: &World, name: &str) {
+        let pod = names::pod(name).and_then(|name| world.pod(&name));
+        for telemetry in pod.map(|pod| world.telemetry_for(pod)).unwrap_or_default() {
+            let object = ObjectRef { kind: ObjectKind::Telemetry, name: telemetry.name.clone() };
+            self.needs.push(Need {
+                feature: Feature::Telemetry,
+                object: object.clone(),
+                field: telemetry::FIELD.to_owned(),
+            });
+            self.all.insert(object);
+        }
     }
 
     fn route(&mut self, world: &World, service: &Name, number: u16, callers: &Callers) {

@@ -30,6 +30,7 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
             let bypassed = world.bypassing_access(policy);
             return Some(Standing { without_sidecar, bypassed, ..Standing::default() });
         }
+        Kind::Telemetry if world.telemetry(&object.name).is_some() => Vec::new(),
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,
     };

@@ -108,6 +108,7 @@ mod near;
 mod policies;
 mod routes;
 mod tcp;
+mod telemetry;
 
 #[test]
 fn an_endpoint_without_its_pod_is_left_out() {

@@ -7,7 +7,7 @@ use tulle_xds::model::{
     TRUST_DOMAINS, Workload, mtls_port,
 };
 
-use super::{Settings, access, names, port};
+use super::{Settings, access, names, port, telemetry};
 use crate::{
     convert::knobs::ANNOTATION,
     world::{
@@ -29,6 +29,8 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
     let access = access::of(world, settings, pod);
     let ports = ports(world, pod, &tls, access::ports(&access));
     setters.extend(tls.setters);
+    let (telemetry, said) = telemetry::of(world, pod);
+    setters.extend(said);
     Some(Workload {
         name: name.to_owned(),
         uid: pod.uid.clone(),
@@ -55,7 +57,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         access,
         node: pod.node.clone(),
         zone: world.zone(&pod.node).to_owned(),
-        telemetry: Box::default(),
+        telemetry: Box::new(telemetry),
     })
 }
 

@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 15] = [
+const WORLD: [KnownKind; 16] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -33,6 +33,7 @@ const WORLD: [KnownKind; 15] = [
     (Kind::MeshConfig, TULLE, &["v1alpha1"]),
     (Kind::MeshTls, TULLE, &["v1alpha1"]),
     (Kind::AccessPolicy, TULLE, &["v1alpha1"]),
+    (Kind::Telemetry, TULLE, &["v1alpha1"]),
     (Kind::Node, "", &["v1"]),
 ];
 

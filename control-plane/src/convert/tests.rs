@@ -36,10 +36,13 @@ fn our_validation_and_the_api_server_mean_the_same() {
 
 #[test]
 fn the_examples_of_the_documentation_are_taken() {
-    let text = include_str!("../../../docs/policy.md");
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let policy = include_str!("../../../docs/policy.md");
+    let telemetry = include_str!("../../../docs/telemetry.md");
+    let texts = [policy, telemetry];
+    let blocks = texts.iter().flat_map(|text| text.split("```yaml\n").skip(1));
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let documents: Vec<_> = blocks.flat_map(|block| block.split("---\n")).collect();
-    assert!(documents.len() >= 5, "{} examples", documents.len());
+    assert!(documents.len() >= 8, "{} examples", documents.len());
     for document in documents {
         let outcome = convert(&serde_yaml_ng::from_str(document).unwrap());
         assert_eq!(outcome.faults, [], "{document}");

@@ -19,7 +19,7 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 14] = [
+pub(super) const WATCHED: [Watched; 15] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
     watched(Kind::Node, "", &["v1"], "nodes"),
     watched(Kind::Pod, "", &["v1"], "pods"),
@@ -34,6 +34,7 @@ pub(super) const WATCHED: [Watched; 14] = [
     watched(Kind::MeshConfig, TULLE, &["v1alpha1"], "meshconfigs"),
     watched(Kind::MeshTls, TULLE, &["v1alpha1"], "meshtls"),
     watched(Kind::AccessPolicy, TULLE, &["v1alpha1"], "accesspolicies"),
+    watched(Kind::Telemetry, TULLE, &["v1alpha1"], "telemetries"),
 ];
 
 const fn watched(

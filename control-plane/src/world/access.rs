@@ -64,21 +64,22 @@ impl World {
             if policy.opens_any() {
                 Self::touch_all(Kind::AccessPolicy, self.access.keys().cloned(), dirty);
             }
-            let home = match policy.scope {
-                Scope::Mesh => "".into(),
-                Scope::Namespace | Scope::Pods(_) => Arc::clone(&name.namespace),
-            };
-            self.access_by_namespace.set(home, name, present);
-            match &policy.scope {
-                Scope::Mesh => self.touch_every_pod(dirty),
-                Scope::Namespace => {
-                    let pods = self.pods_by_namespace.get(&name.namespace);
-                    dirty.extend(pods.cloned().map(Subject::Pod));
-                }
-                Scope::Pods(selector) => {
-                    let pods = self.pods_selected(&name.namespace, selector);
-                    dirty.extend(pods.map(|pod| Subject::Pod(pod.name.clone())));
-                }
+            self.access_by_namespace.set(policy.scope.home(name), name, present);
+            self.touch_pods_of(name, &policy.scope, dirty);
+        }
+    }
+
+    /// Touches the pods that an object with this name and scope is about.
+    pub(super) fn touch_pods_of(&self, name: &Name, scope: &Scope, dirty: &mut Dirty) {
+        match scope {
+            Scope::Mesh => self.touch_every_pod(dirty),
+            Scope::Namespace => {
+                let pods = self.pods_by_namespace.get(&name.namespace);
+                dirty.extend(pods.cloned().map(Subject::Pod));
+            }
+            Scope::Pods(selector) => {
+                let pods = self.pods_selected(&name.namespace, selector);
+                dirty.extend(pods.map(|pod| Subject::Pod(pod.name.clone())));
             }
         }
     }
@@ -92,6 +93,15 @@ impl AccessPolicy {
 }
 
 impl Scope {
+    /// Where an object of this name stands in an index by namespace: what is about the whole mesh, in
+    /// none.
+    pub(super) fn home(&self, name: &Name) -> Arc<str> {
+        match self {
+            Self::Mesh => "".into(),
+            Self::Namespace | Self::Pods(_) => Arc::clone(&name.namespace),
+        }
+    }
+
     /// Whether it has this pod, which is of the right namespace.
     pub(super) fn has(&self, pod: &Pod) -> bool {
         match self {

@@ -25,12 +25,13 @@ impl World {
         self.mesh_tls.values().for_each(|o| add(Kind::MeshTls, &o.name, o));
         self.mesh_configs.values().for_each(|o| add(Kind::MeshConfig, &o.name, o));
         self.access.values().for_each(|o| add(Kind::AccessPolicy, &o.name, o));
+        self.telemetries.values().for_each(|o| add(Kind::Telemetry, &o.name, o));
         self.nodes.values().for_each(|o| add(Kind::Node, &o.name, o));
         all.into_values().collect()
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 15] {
+    pub fn counts(&self) -> [(Kind, usize); 16] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -47,6 +48,7 @@ impl World {
             (Kind::MeshConfig, self.mesh_configs.len()),
             (Kind::MeshTls, self.mesh_tls.len()),
             (Kind::AccessPolicy, self.access.len()),
+            (Kind::Telemetry, self.telemetries.len()),
             (Kind::Node, self.nodes.len()),
         ]
     }

@@ -52,12 +52,13 @@ pub enum Kind {
     MeshConfig,
     MeshTls,
     AccessPolicy,
+    Telemetry,
     Node,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -72,6 +73,7 @@ impl Kind {
         Self::MeshConfig,
         Self::MeshTls,
         Self::AccessPolicy,
+        Self::Telemetry,
         Self::Node,
     ];
 
@@ -88,7 +90,8 @@ impl Kind {
 
     /// Whether we write a status of such an object.
     pub fn has_status(self) -> bool {
-        self.refers() || matches!(self, Self::MeshTls | Self::MeshConfig | Self::AccessPolicy)
+        let policies = [Self::MeshTls, Self::MeshConfig, Self::AccessPolicy, Self::Telemetry];
+        self.refers() || policies.contains(&self)
     }
 
     /// The kind as Kubernetes writes it.
@@ -108,6 +111,7 @@ impl Kind {
             Self::MeshConfig => "MeshConfig",
             Self::MeshTls => "MeshTLS",
             Self::AccessPolicy => "AccessPolicy",
+            Self::Telemetry => "Telemetry",
             Self::Node => "Node",
         }
     }

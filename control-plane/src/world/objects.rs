@@ -19,6 +19,7 @@ pub use super::{
         BackendRef, Grantee, MirrorRef, ParentRef, ReferenceGrant, Route, RouteRule, RuleAction,
         RuleTimeouts,
     },
+    telemetry::{Said, Telemetry},
 };
 
 /// Labels or annotations.
@@ -42,6 +43,7 @@ pub enum Object {
     MeshConfig(Arc<MeshConfig>),
     MeshTls(Arc<MeshTls>),
     AccessPolicy(Arc<AccessPolicy>),
+    Telemetry(Arc<Telemetry>),
     Node(Arc<Node>),
 }
 
@@ -63,6 +65,7 @@ impl Object {
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::MeshTls(_) => Kind::MeshTls,
             Self::AccessPolicy(_) => Kind::AccessPolicy,
+            Self::Telemetry(_) => Kind::Telemetry,
             Self::Node(_) => Kind::Node,
         }
     }
@@ -83,6 +86,7 @@ impl Object {
             Self::MeshConfig(o) => &o.name,
             Self::MeshTls(o) => &o.name,
             Self::AccessPolicy(o) => &o.name,
+            Self::Telemetry(o) => &o.name,
             Self::Node(o) => &o.name,
         }
     }

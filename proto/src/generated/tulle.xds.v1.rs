@@ -105,6 +105,9 @@ pub struct Metrics {
     pub destinations: ::prost::alloc::vec::Vec<Otlp>,
     #[prost(message, repeated, tag = "3")]
     pub tags: ::prost::alloc::vec::Vec<Tag>,
+    /// How often destinations get it; 0 where there are none.
+    #[prost(uint32, tag = "4")]
+    pub interval_ms: u32,
 }
 /// A receiver of OpenTelemetry's protocol.
 #[derive(Clone, PartialEq, ::prost::Message)]

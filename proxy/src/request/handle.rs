@@ -7,6 +7,7 @@ use hyper::{
     body::Incoming,
     upgrade::{self, OnUpgrade},
 };
+use tulle_expression::Side;
 
 use super::{
     Connection,
@@ -17,6 +18,7 @@ use super::{
     upgrade as upgraded,
 };
 use crate::{
+    context::Settings,
     error::{Error, Reason},
     telemetry::Record,
     upstream::{
@@ -50,6 +52,8 @@ struct Given {
     response: Response<Incoming>,
     lease: Lease,
     clock: Clock,
+    /// As they were when the request came.
+    settings: Arc<Settings>,
     /// The client's connection, and the protocol that it changes to after a 101.
     upgrade: Option<(OnUpgrade, HeaderValue)>,
 }
@@ -66,6 +70,7 @@ async fn forward(
         head.extensions.clear();
     }
     record.request(&head);
+    record.keep(&settings.wanted, Side::Request, &head.headers);
     head::within(&head, &settings.http1_bounds())?;
     let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;
@@ -113,13 +118,14 @@ async fn forward(
     }
     let upgrade = upgrade.map(|protocol| (client, protocol));
     let lease = lease.with(place);
-    Ok(Reply::Answer(Box::new(Given { response, lease, clock, upgrade })))
+    Ok(Reply::Answer(Box::new(Given { response, lease, clock, settings, upgrade })))
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.
 fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Response<ResponseBody> {
-    let Given { mut response, lease, clock, upgrade } = given;
+    let Given { mut response, lease, clock, settings, upgrade } = given;
     record.status(response.status());
+    record.keep(&settings.wanted, Side::Response, response.headers());
     if let Some(status) = grpc_status(response.headers()) {
         record.grpc_status(status);
     }

@@ -27,6 +27,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Duration, Instant, sleep},
 };
+use tulle_expression::Side;
 use tulle_xds::model::Mirror;
 
 use super::{
@@ -101,6 +102,7 @@ pub fn start(
         };
         let mut record = connection.record();
         record.copy_of(head, version, cluster);
+        record.keep(&connection.cx.settings().wanted, Side::Request, &head.headers);
         if let Some(Chosen { route, rule, .. }) = target.chosen() {
             record.matched(route, *rule);
         }

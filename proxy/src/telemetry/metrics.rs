@@ -33,6 +33,7 @@ struct Inner {
     exhausted: Family<ServerLabels, Counter>,
     ejections: Family<EjectionLabels, Counter>,
     mirrored: Family<MirroredLabels, Counter>,
+    expressions: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +132,7 @@ impl Metrics {
             exhausted: Family::default(),
             ejections: Family::default(),
             mirrored: Family::default(),
+            expressions: Counter::default(),
         });
         registry.register(|r| {
             r.register_collector(Box::new(inner.edges.clone()));
@@ -155,6 +157,11 @@ impl Metrics {
                 "tulle_retry_budget_exhausted",
                 "Retries that were not made for want of budget",
                 inner.exhausted.clone(),
+            );
+            r.register(
+                "tulle_telemetry_expression_failures",
+                "Expressions of Telemetry that had no value for a request",
+                inner.expressions.clone(),
             );
             r.register(
                 "tulle_upstream_ejections",
@@ -218,6 +225,11 @@ impl Metrics {
     pub fn ejected(&self, cluster: &Cluster, cause: &'static str) {
         let labels = EjectionLabels { server: ServerLabels::of(cluster), cause };
         self.0.ejections.get_or_create(&labels).inc();
+    }
+
+    /// An expression of Telemetry had no value for a request.
+    pub(super) fn expression_failed(&self) {
+        self.0.expressions.inc();
     }
 
     /// Counts one copy of a request for `cluster`; `error` is why it failed or was not sent.

@@ -1,7 +1,9 @@
 //! What happened to one request or one opaque connection.
 
 mod count;
+mod facts;
 mod line;
+mod text;
 
 use std::{
     borrow::Cow,
@@ -14,17 +16,22 @@ use http::{Method, StatusCode, Version};
 use rand::Rng;
 use serde::Serialize;
 use tokio::time::Instant;
-use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
+use tulle_expression::{Side, Variable};
+use tulle_xds::model::{Endpoint, LogFormat, Origin, RouteConfiguration, Rule, Setter};
 
 pub(crate) use line::route_text;
+pub(super) use text::ENVOY_HEADERS;
 
+use self::facts::Ended;
 use super::{
+    fault::Fault,
     metrics::Outcome,
     series::{Event, Kind},
+    wanted::{Kept, Wanted},
     worker::method_label,
 };
 use crate::{
-    context::Context,
+    context::{Context, Settings},
     error::{Error, Policy, Reason},
     request::head,
     tls::Peer,
@@ -72,6 +79,8 @@ pub struct Record {
     retried: u64,
     outcome: Option<Outcome>,
     rule: Option<(Arc<RouteConfiguration>, usize)>,
+    /// Header fields that somebody wants told.
+    kept: Kept,
 }
 
 /// What the application called.
@@ -153,6 +162,7 @@ impl Record {
             retried: 0,
             outcome: None,
             rule: None,
+            kept: Kept::default(),
         }
     }
 
@@ -186,6 +196,11 @@ impl Record {
         self.version(version);
         self.is_copy();
         self.towards(cluster);
+    }
+
+    /// Keeps what is wanted of a head.
+    pub fn keep(&mut self, wanted: &Wanted, side: Side, headers: &http::HeaderMap) {
+        self.kept.keep(wanted, side, headers);
     }
 
     /// It is for an endpoint of this cluster.
@@ -349,6 +364,41 @@ impl Record {
         self.ended = true;
     }
 
+    /// Whose fault it is, if it ended otherwise than it should.
+    fn fault(&self) -> Option<Fault> {
+        let status = self.request.as_ref().and_then(|request| request.status);
+        match self.reason {
+            Some(reason) => Some(Fault::of(reason, self.direction, status)),
+            None => self.is_error().then_some(Fault::Upstream),
+        }
+    }
+
+    /// Whether it has a line in the access log, and then whether that stands for others that have none.
+    fn is_written(&self, settings: &Settings, now: Instant) -> Option<bool> {
+        let (wanted, one_in) = (&settings.wanted, settings.access_log_sample);
+        let drawn = |many| rand::rng().random_ratio(1, many);
+        if wanted.no_lines() {
+            return None;
+        }
+        let Some(filter) = &wanted.filter else {
+            return line::written(one_in, self.is_error() || self.audited.is_some(), drawn);
+        };
+        let mut ended = Ended::of(self, now);
+        let mut holds = |sampled| {
+            ended.sampled = sampled;
+            // What cannot be worked out is not kept from anybody.
+            filter.holds(&ended).unwrap_or_else(|failed| {
+                ended.failed(failed);
+                true
+            })
+        };
+        if holds(false) {
+            return Some(false);
+        }
+        let sample = filter.uses(Variable::Sampled).then(|| line::written(one_in, false, drawn));
+        sample.flatten().filter(|_| holds(true))
+    }
+
     fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule))
     }
@@ -365,12 +415,14 @@ impl Drop for Record {
         }
         let now = Instant::now();
         self.count(now);
-        let one_in = self.cx.settings().access_log_sample;
-        let drawn = |many| rand::rng().random_ratio(1, many);
-        if let Some(sampled) =
-            line::written(one_in, self.is_error() || self.audited.is_some(), drawn)
-        {
-            self.cx.lines.write(self.line(now, sampled));
+        let settings = self.cx.settings();
+        let Some(sampled) = self.is_written(&settings, now) else {
+            return;
+        };
+        match settings.wanted.format {
+            LogFormat::Json => self.cx.lines.write(self.line(now, sampled, &settings.wanted)),
+            LogFormat::Envoy => self.cx.lines.write(self.text(now)),
+            LogFormat::Off => {}
         }
     }
 }

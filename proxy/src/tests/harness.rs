@@ -383,7 +383,7 @@ pub(super) async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// Sends each line as the JSON that it is.
+/// Sends each line as the JSON that it is, or as a text.
 struct Parsed {
     lines: mpsc::Sender<Value>,
     rest: Vec<u8>,
@@ -394,7 +394,8 @@ impl Write for Parsed {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let record = serde_json::from_slice(&line).map_err(io::Error::other)?;
+            let text = || String::from_utf8_lossy(&line).trim_end().into();
+            let record = serde_json::from_slice(&line).unwrap_or_else(|_not_json| text());
             self.lines.blocking_send(record).map_err(io::Error::other)?;
         }
         Ok(bytes.len())

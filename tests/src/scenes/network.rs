@@ -11,6 +11,7 @@ mod reach;
 mod redirection;
 mod roots;
 mod strict;
+mod telemetry;
 
 use tulle_tests::{
     mesh::{Mesh, Pod},
@@ -110,6 +111,13 @@ pub(crate) const ALL: &[Scene] = &[
         does: "AccessPolicy: who is let in, by identity and port; it changes under an open connection; audit.",
         part: SIDECARS,
         run: |s| Box::pin(access::run(s)),
+    },
+    Scene {
+        number: 12,
+        name: "telemetry",
+        does: "Telemetry: the access log of running sidecars has another format, more fields, other lines.",
+        part: SIDECARS,
+        run: |s| Box::pin(telemetry::run(s)),
     },
 ];
 

@@ -1,6 +1,6 @@
 //! What a proxy tells of its traffic beyond what it always does, and to whom.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
@@ -65,10 +65,12 @@ pub struct Metrics {
     pub destinations: Vec<Otlp>,
     /// More labels.
     pub tags: Vec<Tag>,
+    /// How often destinations get it, in milliseconds; 0 where there are none.
+    pub interval_ms: u32,
 }
 
 /// A receiver of OpenTelemetry's protocol (OTLP).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Otlp {
     /// `http://HOST:PORT`; `https` for TLS.
     pub endpoint: String,
@@ -120,6 +122,7 @@ impl Telemetry {
                 off: metrics.off,
                 destinations: metrics.destinations.iter().map(Otlp::message).collect(),
                 tags: metrics.tags.iter().map(Tag::message).collect(),
+                interval_ms: metrics.interval_ms,
             }),
         }
     }
@@ -145,6 +148,7 @@ impl Telemetry {
                 off: metrics.off,
                 destinations: destinations(metrics.destinations).at("metrics")?,
                 tags: metrics.tags.into_iter().map(Tag::read).collect(),
+                interval_ms: metrics.interval_ms,
             },
         })
     }
@@ -187,6 +191,14 @@ impl Otlp {
         };
         let headers = message.headers.into_iter().map(|header| (header.name, header.value));
         Ok(Self { endpoint: message.endpoint, protocol, headers: headers.collect() })
+    }
+}
+
+/// Without the headers' values, which may be credentials.
+impl fmt::Debug for Otlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, protocol, headers } = self;
+        write!(f, "{protocol:?} {endpoint} {:?}", headers.keys())
     }
 }
 

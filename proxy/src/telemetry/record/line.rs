@@ -1,4 +1,4 @@
-//! A record as a line of the access log, of which `docs/observability.md` has the table.
+//! A record as a line of the access log, of which `docs/logs.md` has the table.
 
 use std::{borrow::Cow, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
@@ -6,35 +6,33 @@ use http::{Method, Version};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
+use tulle_expression::Value;
 use tulle_xds::{
     model::{Origin, SpiffeId},
     text::bounded,
 };
 
-use super::{Direction, Record, Towards};
-use crate::error::Reason;
+use super::{Direction, Record, Towards, facts::Ended};
+use crate::{
+    error::Reason,
+    telemetry::{fault::Fault, wanted::Wanted},
+};
 
 /// Bytes of a host, of a path and of a detail that are written into a line.
 const MAX_TEXT: usize = 1 << 10;
 
 impl Record {
     /// The record as one line of JSON. If it is `sampled`, it stands for others without a line.
-    pub(super) fn line(&self, now: Instant, sampled: bool) -> Vec<u8> {
+    pub(super) fn line(&self, now: Instant, sampled: bool, wanted: &Wanted) -> Vec<u8> {
         let request = self.request.as_ref();
         let read = request.filter(|r| r.method.is_some());
         let (endpoint, caller) = (self.endpoint.as_deref(), self.caller.as_deref());
         let other = endpoint.filter(|_| self.direction == Direction::Outbound);
-        let identity = other.and_then(|endpoint| endpoint.identity.as_ref());
         let pod = other.map(|endpoint| endpoint.pod.as_str()).filter(|pod| !pod.is_empty());
         let me = self.cx.store.current().workload.clone();
         let revision = match self.direction {
             Direction::Inbound => me.as_ref().map(|me| me.revision.as_str()),
             Direction::Outbound => other.map(|endpoint| endpoint.revision.as_str()),
-        };
-        let service = match &self.towards {
-            Towards::Nothing => None,
-            Towards::Cluster(cluster) => Some(cluster.label()),
-            Towards::External => Some("external"),
         };
         let external = matches!(self.towards, Towards::External).then_some(self.destination);
         let line = Line {
@@ -48,6 +46,7 @@ impl Record {
             status: request.and_then(|r| r.status).map(|s| s.as_u16()),
             grpc_status: self.grpc(),
             reason: self.reason.map(Reason::as_str),
+            fault: self.fault().map(Fault::as_str),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             policy: self.policy.as_deref(),
             audit: self.audited.as_deref(),
@@ -55,10 +54,10 @@ impl Record {
             first_byte_ms: request.and_then(|r| r.first_byte).map(milliseconds),
             bytes_received: self.received.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
-            tls: caller.is_some() || identity.is_some(),
-            peer: caller.map(|caller| &caller.id).or(identity),
+            tls: self.is_mtls(),
+            peer: self.peer_id(),
             peer_pod: caller.and_then(|caller| caller.pod.as_deref()).or(pod),
-            service,
+            service: self.service(),
             route: self.origin().map(route_text),
             attempts: (self.attempts > 0).then_some(self.attempts),
             upstream: endpoint.map(|endpoint| endpoint.address).or(external),
@@ -68,11 +67,30 @@ impl Record {
             sampled,
         };
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+        if !wanted.fields.is_empty() {
+            self.add(&mut bytes, wanted, now);
+        }
         bytes.push(b'\n');
         bytes
     }
 
-    fn protocol(&self) -> &'static str {
+    /// Adds what more is wanted to an object that is not empty.
+    fn add(&self, bytes: &mut Vec<u8>, wanted: &Wanted, now: Instant) {
+        let ended = Ended::of(self, now);
+        let end = bytes.pop();
+        for (name, value) in ended.extras(&wanted.fields) {
+            let name = serde_json::Value::from(name);
+            let value = match value {
+                Value::Bool(truth) => truth.into(),
+                Value::Int(number) => number.into(),
+                text => serde_json::Value::from(&*shown(&text.text())),
+            };
+            bytes.extend_from_slice(format!(",{name}:{value}").as_bytes());
+        }
+        bytes.extend(end);
+    }
+
+    pub(super) fn protocol(&self) -> &'static str {
         match self.request.as_ref().map(|r| r.version) {
             None => "tcp",
             Some(Version::HTTP_10) => "http/1.0",
@@ -108,6 +126,8 @@ struct Line<'a> {
     grpc_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,7 +180,7 @@ pub(crate) fn route_text(origin: &Origin) -> String {
 }
 
 /// The beginning of what strangers sent, with a sign if there is more: a path may have 32 KiB.
-fn shown(text: &str) -> Cow<'_, str> {
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
     let start = bounded(text, MAX_TEXT);
     let shown = printable(start);
     if start.len() < text.len() { Cow::Owned(format!("{shown}…")) } else { shown }

@@ -17,7 +17,7 @@ prop_compose! {
 
 prop_compose! {
     pub(super) fn telemetry()(
-        (sampling_ppm, b3, off) in any::<(u32, bool, bool)>(),
+        (sampling_ppm, b3, off, interval_ms) in any::<(u32, bool, bool, u32)>(),
         destinations in vec(vec(otlp(), 0..2), 3),
         tags in vec(vec(tag(), 0..2), 3),
         format in prop::sample::select(vec![LogFormat::Json, LogFormat::Envoy, LogFormat::Off]),
@@ -28,7 +28,7 @@ prop_compose! {
         Telemetry {
             traces: Traces { sampling_ppm, b3, destinations: of_traces, tags },
             logs: Logs { format, filter, destinations: of_logs, fields },
-            metrics: Metrics { off, destinations: of_metrics, tags: labels },
+            metrics: Metrics { off, destinations: of_metrics, tags: labels, interval_ms },
         }
     }
 }
