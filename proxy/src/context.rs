@@ -23,7 +23,7 @@ use crate::{
         listen::ConnectionLimit,
     },
     request::mirror::Mirrors,
-    telemetry::{self, Metrics},
+    telemetry::{self, Metrics, trace::Tracing},
     tls,
     upstream::{local::LocalClusters, pool::Pool},
 };
@@ -104,8 +104,11 @@ pub struct Settings {
     /// Time to connect to the application.
     pub application_connect_timeout: Duration,
     /// Of requests and connections that ended well one in so many has a line in the access log; with
-    /// 0 none has.
     pub access_log_sample: u32,
+    /// What is done about traces.
+    pub tracing: Tracing,
+    /// Somebody is sent the access log.
+    pub logs_sent: bool,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -154,6 +157,8 @@ impl Default for Settings {
             max_idle: 64,
             application_connect_timeout: Duration::from_secs(10),
             access_log_sample: 1000,
+            tracing: Tracing::default(),
+            logs_sent: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! redirection is played by another [`Capture`](crate::net::capture::Capture).
 
 mod access;
+mod collector;
 mod defences;
 mod draining;
 mod ends;
@@ -16,3 +17,4 @@ mod opaque;
 mod resilience;
 mod settings;
 mod telemetry;
+mod traces;

@@ -4,10 +4,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tulle_xds::model::{ClientCert, Knob, Knobs, Workload};
+use tulle_xds::model::{ClientCert, Knob, Knobs, Telemetry, Workload};
 
 use super::{Connections, Settings};
-use crate::mesh::Store;
+use crate::{mesh::Store, telemetry::trace::Tracing};
 
 /// See the [module](self). Worked out when it is asked for, and again when another workload has come.
 pub struct Tuned {
@@ -39,8 +39,10 @@ impl Tuned {
             return Arc::clone(&now.settings);
         }
         let told = mesh.workload.clone();
-        let knobs = told.as_ref().map(|workload| &workload.knobs);
-        let settings = knobs.map_or_else(|| self.of_process.clone(), |k| self.of_process.told(k));
+        let settings = told.as_deref().map_or_else(
+            || self.of_process.clone(),
+            |workload| self.of_process.told(&workload.knobs).telling(&workload.telemetry),
+        );
         let settings = Arc::new(settings);
         self.connections.bound(settings.max_connections);
         self.now.store(Arc::new(Now { told, settings: Arc::clone(&settings) }));
@@ -77,6 +79,13 @@ impl Settings {
             }
         }
         settings
+    }
+
+    /// These, with what is told of traffic.
+    fn telling(mut self, telemetry: &Telemetry) -> Self {
+        self.tracing = Tracing::of(&telemetry.traces);
+        self.logs_sent = !telemetry.logs.destinations.is_empty();
+        self
     }
 }
 

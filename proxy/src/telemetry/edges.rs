@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Labels of one series.
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The series of edges. Clones share them.
 #[derive(Debug, Clone)]
@@ -69,7 +69,13 @@ impl Edges {
         }
     }
 
-    /// Everything that was counted by now.
+    /// Everything that was counted by now, and the time: milliseconds since these series began.
+    pub(super) fn shown(&self) -> (Vec<Shown>, u64) {
+        let now = self.gather();
+        (self.0.table.lock().show(now), now)
+    }
+
+    /// Everything that was counted by now, and how many series became `other`.
     fn show(&self) -> (Vec<Shown>, u64) {
         let now = self.gather();
         let mut table = self.0.table.lock();
@@ -119,21 +125,23 @@ impl Collector for Edges {
 }
 
 /// A name in the export, and the series that have a part in it.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    values: Values,
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) values: Values,
     /// The labels beside the edge's; `None` has no part.
-    labels: fn(Direction, &Kind) -> Option<Labels>,
+    pub(super) labels: fn(Direction, &Kind) -> Option<Labels>,
 }
 
-enum Values {
+/// What of a series is exported.
+pub(super) enum Values {
     Durations,
     Times,
     Bytes,
 }
 
-const FAMILIES: [Family; 9] = [
+/// All of them.
+pub(super) const FAMILIES: [Family; 9] = [
     Family {
         name: "http_client_request_duration",
         help: "Duration of requests that the application sent, as it saw them, but for gRPC's",
@@ -212,6 +220,15 @@ const FAMILIES: [Family; 9] = [
 ];
 
 impl Family {
+    /// What a counter counts, as OpenTelemetry writes units.
+    pub(super) fn counts(&self) -> &'static str {
+        match self.name {
+            "tulle_client_attempts" => "{attempt}",
+            "tulle_tcp_connections" => "{connection}",
+            _ => "{request}",
+        }
+    }
+
     fn encode(&self, shown: &[Shown], to: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (unit, kind) = match self.values {
             Values::Durations => (Some(Unit::Seconds), MetricType::Histogram),

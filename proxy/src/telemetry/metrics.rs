@@ -15,6 +15,9 @@ use super::{
     edge::OTHER,
     edges::Edges,
     report::Reporter,
+    otlp::{Counts, Signal},
+    outbox::Outboxes,
+    sent::{self, Sent},
     series::OF_REQUESTS,
     worker::{Active, Worker},
 };
@@ -27,6 +30,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     edges: Edges,
     active: Active,
+    outboxes: Outboxes,
+    sent: Sent,
     handshakes: Family<HandshakeLabels, Counter>,
     detected: Family<DetectLabels, Histogram>,
     rejected: Family<RejectedLabels, Counter>,
@@ -125,6 +130,8 @@ impl Metrics {
         let inner = Arc::new(Inner {
             edges: Edges::new(),
             active: Active::default(),
+            outboxes: Outboxes::default(),
+            sent: Sent::default(),
             handshakes: Family::default(),
             detected: Family::new_with_constructor(|| Histogram::new(OF_REQUESTS)),
             rejected: Family::default(),
@@ -135,6 +142,8 @@ impl Metrics {
         registry.register(|r| {
             r.register_collector(Box::new(inner.edges.clone()));
             r.register_collector(Box::new(inner.active.clone()));
+            let (sent, outboxes) = (inner.sent.clone(), inner.outboxes.clone());
+            r.register_collector(Box::new(sent::Shows { sent, outboxes }));
             r.register(
                 "tulle_tls_handshakes",
                 "Connections by whether mTLS was established, and with whom",
@@ -177,7 +186,22 @@ impl Metrics {
 
     /// What one more worker counts.
     pub fn worker(&self) -> Worker {
-        Worker::new(&self.0.edges, &self.0.active)
+        Worker::new(&self.0.edges, &self.0.active, &self.0.outboxes)
+    }
+
+    /// What has ended and is to be sent on.
+    pub(super) fn outboxes(&self) -> &Outboxes {
+        &self.0.outboxes
+    }
+
+    /// What became of what was sent on.
+    pub(super) fn sent(&self, signal: Signal) -> &Arc<Counts> {
+        self.0.sent.of(signal)
+    }
+
+    /// The series of edges.
+    pub(super) fn edges(&self) -> &Edges {
+        &self.0.edges
     }
 
     /// Counts one connection to or from another workload by what became of its handshake.

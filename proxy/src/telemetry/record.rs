@@ -1,7 +1,9 @@
 //! What happened to one request or one opaque connection.
 
+mod close;
 mod count;
 mod line;
+mod place;
 
 use std::{
     borrow::Cow,
@@ -17,10 +19,12 @@ use tokio::time::Instant;
 use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
 
 pub(crate) use line::route_text;
+pub(super) use place::{Attempt, Noted};
 
 use super::{
     metrics::Outcome,
     series::{Event, Kind},
+    trace::Position,
     worker::method_label,
 };
 use crate::{
@@ -72,6 +76,10 @@ pub struct Record {
     retried: u64,
     outcome: Option<Outcome>,
     rule: Option<(Arc<RouteConfiguration>, usize)>,
+    /// Where it is in a trace.
+    position: Option<Position>,
+    /// What its spans say beyond that, if it has any.
+    spans: Option<Box<place::Spans>>,
 }
 
 /// What the application called.
@@ -153,6 +161,8 @@ impl Record {
             retried: 0,
             outcome: None,
             rule: None,
+            position: None,
+            spans: None,
         }
     }
 
@@ -244,10 +254,17 @@ impl Record {
         }
     }
 
+    /// The version that the client speaks.
+    pub fn spoken(&self) -> Version {
+        self.request.as_ref().map_or(Version::HTTP_11, |request| request.version)
+    }
+
     /// An attempt at `endpoint` of `cluster` begins.
     pub fn attempt(&mut self, cluster: &Arc<Cluster>, endpoint: &EndpointState) {
         self.attempts += 1;
-        self.endpoint = Some(endpoint.told());
+        let endpoint = endpoint.told();
+        self.tries_at(&endpoint);
+        self.endpoint = Some(endpoint);
         self.towards(cluster);
     }
 
@@ -365,13 +382,14 @@ impl Drop for Record {
         }
         let now = Instant::now();
         self.count(now);
-        let one_in = self.cx.settings().access_log_sample;
+        let settings = self.cx.settings();
+        let one_in = settings.access_log_sample;
         let drawn = |many| rand::rng().random_ratio(1, many);
-        if let Some(sampled) =
-            line::written(one_in, self.is_error() || self.audited.is_some(), drawn)
-        {
+        let written = line::written(one_in, self.is_error() || self.audited.is_some(), drawn);
+        if let Some(sampled) = written {
             self.cx.lines.write(self.line(now, sampled));
         }
+        self.tell(now, written.filter(|_| settings.logs_sent));
     }
 }
 

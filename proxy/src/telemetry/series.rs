@@ -99,6 +99,8 @@ pub(super) struct Table {
     /// Series that became `other`.
     folded: u64,
     born: u64,
+    /// When it was shown last. What was counted of a new series came later, as all tallies were emptied then.
+    shown_at: u64,
 }
 
 /// What one series has counted.
@@ -133,6 +135,8 @@ struct Kept {
     series: Series,
     /// A number that no other series has: they come in this order.
     born: u64,
+    /// Nothing of it is older.
+    since: u64,
     /// What the last scrape was shown.
     shown: Cells,
 }
@@ -143,6 +147,8 @@ pub(super) struct Shown {
     pub(super) edge: Arc<EdgeName>,
     pub(super) kind: Kind,
     pub(super) born: u64,
+    /// Nothing of it is older.
+    pub(super) since: u64,
     pub(super) cells: Cells,
 }
 
@@ -198,7 +204,7 @@ fn count(all: &mut Vec<Series>, events: impl IntoIterator<Item = Event>, now: u6
 
 impl Table {
     fn new(most: usize) -> Self {
-        Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0 }
+        Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0, shown_at: 0 }
     }
 
     /// Takes in what a worker has counted.
@@ -230,12 +236,14 @@ impl Table {
         self.expire(now);
         let mut shown = Vec::with_capacity(self.kept);
         for (edge, all) in &mut self.edges {
-            for Kept { series, born, shown: last } in all {
+            for Kept { series, born, since, shown: last } in all {
                 last.clone_from(&series.cells);
                 let (edge, kind) = (Arc::clone(edge), series.kind.clone());
-                shown.push(Shown { edge, kind, born: *born, cells: last.clone() });
+                let (born, since, cells) = (*born, *since, last.clone());
+                shown.push(Shown { edge, kind, born, since, cells });
             }
         }
+        self.shown_at = now;
         shown.sort_unstable_by_key(|shown| shown.born);
         shown
     }
@@ -265,7 +273,8 @@ impl Table {
             None => {
                 self.born = born;
                 let series = Series { kind, ..series };
-                all.push(Kept { series, born, shown: Cells::default() });
+                let since = self.shown_at;
+                all.push(Kept { series, born, since, shown: Cells::default() });
             }
         }
     }

@@ -49,7 +49,7 @@ impl Record {
     }
 
     /// Namespace and name of the workload on the other side, or its class.
-    fn workload(&self) -> (&str, &str) {
+    pub(super) fn workload(&self) -> (&str, &str) {
         match (self.direction, &self.caller, &self.endpoint) {
             (Direction::Inbound, Some(caller), _) => (caller.id.namespace(), caller.workload()),
             (Direction::Inbound, None, _) => ("", self.class(self.client.ip())),

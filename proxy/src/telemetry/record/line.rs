@@ -65,6 +65,9 @@ impl Record {
             revision: revision.filter(|revision| !revision.is_empty()),
             client: self.client,
             destination: self.destination,
+            trace_id: self.position.map(|position| position.trace.to_string()),
+            span_id: self.position.map(|position| position.span.to_string()),
+            trace_sampled: self.position.is_some_and(|position| position.is_sampled()),
             sampled,
         };
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
@@ -137,6 +140,12 @@ struct Line<'a> {
     revision: Option<&'a str>,
     client: SocketAddr,
     destination: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    trace_sampled: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sampled: bool,
 }
