@@ -13,6 +13,7 @@ mod clusters;
 mod dns;
 mod edge;
 mod edges;
+mod exemplar;
 mod grpc;
 mod metrics;
 mod otlp;

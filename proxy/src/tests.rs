@@ -14,6 +14,7 @@ mod idle;
 mod mirrors;
 mod no_harm;
 mod opaque;
+mod otlp;
 mod resilience;
 mod settings;
 mod telemetry;

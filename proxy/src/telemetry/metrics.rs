@@ -139,6 +139,8 @@ impl Metrics {
             ejections: Family::default(),
             mirrored: Family::default(),
         });
+        let edges = inner.edges.clone();
+        registry.exemplify(move || edges.examples());
         registry.register(|r| {
             r.register_collector(Box::new(inner.edges.clone()));
             r.register_collector(Box::new(inner.active.clone()));

@@ -21,12 +21,7 @@ use tulle_xds::model::{Endpoint, Origin, RouteConfiguration, Rule, Setter};
 pub(crate) use line::route_text;
 pub(super) use place::{Attempt, Noted};
 
-use super::{
-    metrics::Outcome,
-    series::{Event, Kind},
-    trace::Position,
-    worker::method_label,
-};
+use super::{metrics::Outcome, series::Kind, trace::Position, worker::method_label};
 use crate::{
     context::Context,
     error::{Error, Policy, Reason},
@@ -237,8 +232,7 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        let event = Event { kind: Kind::Flow, times: 1, took: None, received: 0, sent: 0 };
-        self.cx.counts.count(&self.edge(), [event], self.started);
+        self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
         self.opened = true;
     }
 

@@ -14,7 +14,10 @@ use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use tulle_runtime::histogram::Histogram;
 
-use super::edge::{Edge, EdgeName};
+use super::{
+    edge::{Edge, EdgeName},
+    exemplar::{Exemplar, Exemplars},
+};
 
 /// Series of edges that a proxy keeps; those of `other` come on top.
 const MOST: usize = 500;
@@ -80,6 +83,8 @@ pub(super) struct Event {
     pub(super) took: Option<Duration>,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// The trace that it is in, if that is recorded.
+    pub(super) exemplar: Option<Box<Exemplar>>,
 }
 
 /// What one worker has counted since it was asked. Times are milliseconds of any one clock.
@@ -120,6 +125,7 @@ pub(super) struct Took {
     pub(super) histogram: Histogram,
     /// Nanoseconds, all together.
     pub(super) nanoseconds: u64,
+    pub(super) exemplars: Exemplars,
 }
 
 #[derive(Debug, Clone)]
@@ -379,7 +385,10 @@ impl Series {
         let cells = &mut self.cells;
         cells.times += event.times;
         if let Some(took) = event.took {
-            cells.took.observe(took, self.kind.bounds());
+            let bucket = cells.took.observe(took, self.kind.bounds());
+            if let Some(exemplar) = event.exemplar.as_deref() {
+                cells.took.exemplars.observe(bucket, *exemplar);
+            }
         }
         cells.received += event.received;
         cells.sent += event.sent;
@@ -403,6 +412,7 @@ impl Cells {
             histogram: self.took.histogram.since(&earlier.took.histogram),
             nanoseconds: self.took.nanoseconds - earlier.took.nanoseconds,
             classic: self.took.classic,
+            exemplars: Exemplars::default(),
         };
         for (more, before) in took.classic.iter_mut().zip(earlier.took.classic) {
             *more -= before;
@@ -417,11 +427,14 @@ impl Cells {
 }
 
 impl Took {
-    fn observe(&mut self, took: Duration, bounds: &[f64; BOUNDS]) {
+    /// Counts it; its bucket of the classic form.
+    fn observe(&mut self, took: Duration, bounds: &[f64; BOUNDS]) -> usize {
         let seconds = took.as_secs_f64();
-        self.classic[bounds.partition_point(|bound| *bound < seconds)] += 1;
+        let bucket = bounds.partition_point(|bound| *bound < seconds);
+        self.classic[bucket] += 1;
         self.histogram.observe(seconds);
         self.nanoseconds += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        bucket
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -430,6 +443,7 @@ impl Took {
         }
         self.histogram.merge(&other.histogram);
         self.nanoseconds += other.nanoseconds;
+        self.exemplars.merge(&other.exemplars);
     }
 }
 

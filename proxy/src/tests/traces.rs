@@ -7,11 +7,11 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::{net::TcpListener, time::sleep};
-use tulle_xds::model::{Mirror, MtlsMode, Origin, Protocol, Rule, Setter, Telemetry};
+use tulle_xds::model::{Mirror, Origin, Protocol, Rule, Setter, Telemetry};
 
 use super::{
     collector::{self, Collector, Exports, Seen, exports, texts},
-    ends::{Does, echo, full, http1, plays, raw, text},
+    ends::{Does, echo, full, http1, plays, text},
     harness::{Pair, Sidecar, Told, forward},
     resilience::twice,
     telemetry::values,
@@ -345,22 +345,82 @@ fn by_status(collector: &Collector, metric: &str) -> Vec<(String, u64)> {
 async fn what_policy_refuses_has_a_span_that_says_which() {
     let collector = Collector::new().await;
     let (application, _) = echo().await;
-    let told = Told { mtls: MtlsMode::Strict, protocol: Protocol::Http, ..Told::default() };
-    let traced = traced(&[application], told, ["a", "b"], &collector.telemetry(ALL)).await;
-    let request =
-        format!("GET / HTTP/1.1\r\nHost: a\r\nTraceParent: {CALLER}\r\nConnection: close\r\n\r\n");
-    let answer = raw(traced.pair.inbound[0], request.as_bytes()).await;
-    if answer.is_empty() {
-        // It was refused as a connection, before there was a request to be in a trace.
-        return;
-    }
-    let spans = collector.spans(1).await;
-    let event = &spans[0].span.events[0];
+    let mut traced =
+        traced(&[application], Told::default(), ["a", "b"], &collector.telemetry(ALL)).await;
+    traced.pair.server.lets_in(&["spiffe://cluster.local/ns/bank/sa/vault"]);
+    assert_eq!(get(traced.pair.outbound, &[("traceparent", CALLER)]).await, 403);
+    let spans = collector.spans(2).await;
+    let server = of(&spans, "b");
+    let event = &server.span.events[0];
+    let said = texts(&event.attributes);
+    let policy = "AccessPolicy/shop/callers";
     assert_eq!(
-        (&*event.name, &*texts(&event.attributes)["tulle.policy"]),
-        ("tulle.denied", "MeshTLS")
+        (&*event.name, &*said["tulle.policy"], &*said["tulle.reason"]),
+        ("tulle.denied", policy, "denied")
     );
-    assert_eq!(spans[0].parent, "1234567890123456");
+    assert_eq!(
+        (&*server.attributes["tulle.policy"], &*server.attributes["error.type"]),
+        (policy, "denied")
+    );
+    assert_eq!(server.parent, of(&spans, "a").id);
+    traced.pair.server.record().await;
+}
+
+#[tokio::test]
+async fn what_a_policy_s_time_ends_has_a_span_that_says_which() {
+    let collector = Collector::new().await;
+    let (application, _) = plays(|_, _| Does::Nothing).await;
+    let setters = vec![Setter {
+        field: "spec.timeouts.request".into(),
+        origin: origin("TrafficPolicy", "hurried"),
+    }];
+    let mut rule = Rule { setters, ..forward() };
+    rule.timeouts.request = Some(Duration::from_millis(50));
+    let told = Told { rules: vec![rule], protocol: Protocol::Http, ..Told::default() };
+    let traced = traced(&[application], told, ["a", "b"], &collector.telemetry(ALL)).await;
+    assert_eq!(get(traced.pair.outbound, &[]).await, 504);
+    let spans = collector.spans(2).await;
+    let event = &of(&spans, "a").span.events[0];
+    let said = texts(&event.attributes);
+    assert_eq!(
+        (&*event.name, &*said["tulle.policy"]),
+        ("tulle.timed_out", "TrafficPolicy/shop/hurried")
+    );
+    assert_eq!(of(&spans, "b").attributes["error.type"], "canceled", "its caller went away");
+}
+
+#[tokio::test]
+async fn histograms_have_recorded_traces_as_exemplars_and_no_others() {
+    let collector = Collector::new().await;
+    let (application, _) = echo().await;
+    let traced = traced(&[application], Told::default(), ["a", "b"], &collector.telemetry(1)).await;
+    let metric = "http_client_request_duration_seconds_bucket";
+    let unsampled = CALLER.replace("-01", "-00");
+    assert_eq!(get(traced.pair.outbound, &[("traceparent", &unsampled)]).await, 200);
+    assert!(!traced.pair.client.metrics().contains(" # {"));
+    assert_eq!(get(traced.pair.outbound, &[("traceparent", CALLER)]).await, 200);
+    let spans = collector.spans(2).await;
+    let client = of(&spans, "a");
+    let text = traced.pair.client.metrics();
+    let mut lines = text.lines().filter(|line| line.contains(" # {"));
+    let (line, none) = (lines.next().unwrap(), lines.next());
+    let (sample, exemplar) = line.split_once(" # ").unwrap();
+    assert!(sample.starts_with(metric) && none.is_none(), "{text}");
+    let names = format!("{{trace_id=\"{}\",span_id=\"{}\"}} ", client.trace, client.id);
+    let numbers: Vec<f64> =
+        exemplar.strip_prefix(&names).unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
+    let end = client.span.end_time_unix_nano as f64 / 1e9;
+    assert!(numbers[0] < 5.0 && (numbers[1] - end).abs() < 1.0, "{exemplar} at {end}");
+    for _ in 0..2000 {
+        let points = collector.points("http.client.request.duration");
+        if let Some(exemplar) = points.iter().flat_map(|point| &point.exemplars).next() {
+            assert_eq!(exemplar.span_id, client.span.span_id);
+            assert_eq!(points.iter().map(|point| point.count).sum::<u64>(), 2);
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no exemplar was sent");
 }
 
 #[tokio::test]

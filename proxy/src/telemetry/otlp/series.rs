@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     metrics::v1::{
-        AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Metric,
-        NumberDataPoint, Sum, exponential_histogram_data_point::Buckets, metric::Data,
+        self as sent, AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint,
+        Metric, NumberDataPoint, Sum, exponential_histogram_data_point::Buckets, metric::Data,
         number_data_point,
     },
 };
@@ -16,6 +16,7 @@ use tulle_runtime::histogram::{self, Histogram};
 use super::Attributes;
 use crate::telemetry::{
     edges::{Edges, FAMILIES, Family, Labels, Values},
+    exemplar::Exemplar,
     series::{Shown, Took},
 };
 
@@ -101,7 +102,7 @@ fn number(series: &Shown, labels: Labels, value: u64, clock: &Clock) -> NumberDa
 }
 
 fn durations(series: &Shown, labels: Labels, clock: &Clock) -> ExponentialHistogramDataPoint {
-    let Took { classic, histogram, nanoseconds, .. } = &series.cells.took;
+    let Took { classic, histogram, nanoseconds, exemplars } = &series.cells.took;
     ExponentialHistogramDataPoint {
         attributes: attributes(labels),
         start_time_unix_nano: clock.nanoseconds(series.since),
@@ -111,7 +112,19 @@ fn durations(series: &Shown, labels: Labels, clock: &Clock) -> ExponentialHistog
         scale: histogram::SCALE.into(),
         zero_count: histogram.zero(),
         positive: buckets(histogram),
+        exemplars: exemplars.all().map(example).collect(),
         ..ExponentialHistogramDataPoint::default()
+    }
+}
+
+fn example(of: &Exemplar) -> sent::Exemplar {
+    let time = of.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    sent::Exemplar {
+        time_unix_nano: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        span_id: of.span.bytes().to_vec(),
+        trace_id: of.trace.bytes().to_vec(),
+        value: Some(sent::exemplar::Value::AsDouble(of.took.as_secs_f64())),
+        ..sent::Exemplar::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
+    time::SystemTime,
 };
 
 use tokio::time::Instant;
@@ -12,15 +13,17 @@ use crate::{
     error::Reason,
     telemetry::{
         edge::{Edge, Security, Server},
+        exemplar::Exemplar,
         grpc,
         metrics::Outcome,
         series::{Event, Kind, Status},
+        trace::Position,
     },
 };
 
 /// It happened, in no time.
-fn once(kind: Kind) -> Event {
-    Event { kind, times: 1, took: None, received: 0, sent: 0 }
+pub(super) fn once(kind: Kind) -> Event {
+    Event { kind, times: 1, took: None, received: 0, sent: 0, exemplar: None }
 }
 
 impl Record {
@@ -106,7 +109,8 @@ impl Record {
                         error,
                     },
                 };
-                [Some(Event { took, ..once(kind) }), None]
+                let exemplar = self.exemplar(now);
+                [Some(Event { took, exemplar, ..once(kind) }), None]
             }
             None => {
                 let flow = Event {
@@ -119,6 +123,13 @@ impl Record {
             }
         };
         events.into_iter().flatten()
+    }
+
+    /// Its trace, if that is recorded.
+    fn exemplar(&self, now: Instant) -> Option<Box<Exemplar>> {
+        let Position { trace, span, .. } = self.position.filter(Position::is_sampled)?;
+        let took = now.duration_since(self.started);
+        Some(Box::new(Exemplar { took, trace, span, time: SystemTime::now() }))
     }
 
     /// Its attempts at endpoints of others.

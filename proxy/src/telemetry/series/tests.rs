@@ -14,7 +14,14 @@ fn edge(peer: &str) -> Edge<'_> {
 
 fn got(status: u16) -> Event {
     let kind = Kind::Http { method: "GET", status: Status::Exact(status), error: "" };
-    Event { kind, times: 1, took: Some(Duration::from_millis(3)), received: 1, sent: 2 }
+    Event {
+        kind,
+        times: 1,
+        took: Some(Duration::from_millis(3)),
+        received: 1,
+        sent: 2,
+        exemplar: None,
+    }
 }
 
 /// One worker has counted this and nothing else.
@@ -45,7 +52,7 @@ fn what_happened_is_in_one_series_with_its_sums() {
         add(&mut table, "web", Event { took, ..got(200) }, 0);
     }
     let [shown] = &table.show(0)[..] else { panic!("one series") };
-    let Cells { times, took: Took { classic, histogram, nanoseconds }, received, sent } =
+    let Cells { times, took: Took { classic, histogram, nanoseconds, .. }, received, sent } =
         &shown.cells;
     assert_eq!((classic[0], classic[2], classic[BOUNDS]), (1, 1, 1));
     assert_eq!(histogram.buckets().iter().map(|(_, times)| times).collect::<Vec<_>>(), [&1; 3]);
