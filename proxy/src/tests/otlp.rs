@@ -54,7 +54,10 @@ impl Collector {
         let (grpc, http) = (free(), free());
         let exporter = |signal: &str| {
             let path = folder.path().join(signal);
-            format!("  file/{signal}: {{path: {}, append: true, flush_interval: 50ms}}\n", path.display())
+            format!(
+                "  file/{signal}: {{path: {}, append: true, flush_interval: 50ms}}\n",
+                path.display()
+            )
         };
         let pipeline = |signal: &str| {
             format!("    {signal}: {{receivers: [otlp], exporters: [file/{signal}]}}\n")
@@ -121,7 +124,9 @@ impl Collector {
             assert_eq!(scope["scope"]["version"], env!("CARGO_PKG_VERSION"));
             assert_eq!(scope["schemaUrl"], "https://opentelemetry.io/schemas/1.44.0");
             let items = scope[items].as_array().unwrap().iter();
-            found.extend(items.map(|item| (resource["resource"]["attributes"].clone(), item.clone())));
+            found.extend(
+                items.map(|item| (resource["resource"]["attributes"].clone(), item.clone())),
+            );
         }
         found
     }
@@ -157,7 +162,9 @@ impl Drop for Collector {
 fn attribute(of: &Value, key: &str) -> String {
     let mut all = of.as_array().unwrap().iter();
     let found = all.find(|attribute| attribute["key"] == key);
-    found.map(|found| found["value"]["stringValue"].as_str().unwrap().to_owned()).unwrap_or_default()
+    found
+        .map(|found| found["value"]["stringValue"].as_str().unwrap().to_owned())
+        .unwrap_or_default()
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -170,7 +177,8 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A pair that tells the collector everything.
 async fn pair(to: Otlp) -> (Pair, Vec<Exports>) {
-    let script = |head: &Parts, _| Does::Answer(if head.uri.path() == "/again" { 503 } else { 200 });
+    let script =
+        |head: &Parts, _| Does::Answer(if head.uri.path() == "/again" { 503 } else { 200 });
     let (application, _) = plays(script).await;
     let rules = vec![Rule { retry: Some(twice()), ..forward() }];
     let told = Told { rules, protocol: Protocol::Http, ..Told::default() };
@@ -196,6 +204,7 @@ async fn ask(pair: &Pair, path: &str, times: usize, status: u16) {
     for _ in 0..times {
         let begun = Instant::now();
         let request = Request::get(path).header("host", "cart").body(full("")).unwrap();
+        client.ready().await.unwrap();
         let answer = client.send_request(request).await.unwrap();
         assert_eq!(answer.status(), status);
         text(answer).await;
@@ -221,7 +230,8 @@ async fn spans_lines_and_series_arrive_by_grpc_and_by_http() {
         assert_eq!((traces(&spans).len(), traces(&spans)), (20, traces(&lines)));
         for (resource, item) in spans.iter().chain(&lines) {
             let service = attribute(resource, "service.name");
-            let named = ["service.namespace", "k8s.deployment.name", "service.instance.id", "k8s.pod.name"];
+            let named =
+                ["service.namespace", "k8s.deployment.name", "service.instance.id", "k8s.pod.name"];
             let named = named.map(|key| attribute(resource, key));
             assert_eq!(named, ["shop", &service, "1", "pod-0"]);
             assert!(matches!(service.as_str(), "a" | "b"), "{item}");
@@ -233,10 +243,16 @@ async fn spans_lines_and_series_arrive_by_grpc_and_by_http() {
         collector.kill();
         ask(&pair, "/", 200, 200).await;
         collector.restart().await;
-        until("what waited", || collector.spans().len() == 440 && collector.lines().len() == 440).await;
+        until("what waited", || collector.spans().len() == 440 && collector.lines().len() == 440)
+            .await;
         until("series", || collector.counted("a", "http.client.request.duration") == 220).await;
         for of in [&pair.client, &pair.server] {
-            assert_eq!(values(of, "tulle_telemetry_dropped_total", &[]), [0.0; 3], "{}", of.metrics());
+            assert_eq!(
+                values(of, "tulle_telemetry_dropped_total", &[]),
+                [0.0; 3],
+                "{}",
+                of.metrics()
+            );
         }
     }
 }
@@ -256,12 +272,17 @@ async fn what_has_no_place_is_counted_and_the_rest_arrives() {
     until("drops", || of_spans("tulle_telemetry_dropped_total") > 0.0).await;
     collector.restart().await;
     let made = (times * SPANS) as f64;
-    let told = || of_spans("tulle_telemetry_sent_total") + of_spans("tulle_telemetry_dropped_total");
+    let told =
+        || of_spans("tulle_telemetry_sent_total") + of_spans("tulle_telemetry_dropped_total");
     until("the rest", || told() >= made).await;
     assert_eq!(told(), made, "each span was sent or dropped");
     let sent = of_spans("tulle_telemetry_sent_total");
-    let clients = || collector.spans().iter().filter(|(of, _)| attribute(of, "service.name") == "a").count();
+    let clients =
+        || collector.spans().iter().filter(|(of, _)| attribute(of, "service.name") == "a").count();
     until("files", || clients() as f64 >= sent).await;
-    assert!(clients() as f64 <= sent + 512.0, "at most one batch twice: its answer may have been lost");
+    assert!(
+        clients() as f64 <= sent + 512.0,
+        "at most one batch twice: its answer may have been lost"
+    );
     assert!(sent >= 2048.0, "{sent}");
 }
