@@ -24,7 +24,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
     (
         "rustls",
@@ -49,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
             "runtime/src/vouch",
         ],
     ),
+    ("opentelemetry_proto", &["proxy/src/telemetry/otlp", "proxy/src/tests"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
 ];

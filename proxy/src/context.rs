@@ -109,6 +109,8 @@ pub struct Settings {
     pub tracing: Tracing,
     /// Somebody is sent the access log.
     pub logs_sent: bool,
+    /// There are no series of edges.
+    pub uncounted: bool,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -159,6 +161,7 @@ impl Default for Settings {
             access_log_sample: 1000,
             tracing: Tracing::default(),
             logs_sent: false,
+            uncounted: false,
         }
     }
 }

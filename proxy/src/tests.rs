@@ -3,6 +3,7 @@
 
 mod access;
 mod collector;
+mod cost;
 mod defences;
 mod draining;
 mod ends;

@@ -85,6 +85,7 @@ impl Settings {
     fn telling(mut self, telemetry: &Telemetry) -> Self {
         self.tracing = Tracing::of(&telemetry.traces);
         self.logs_sent = !telemetry.logs.destinations.is_empty();
+        self.uncounted = telemetry.metrics.off;
         self
     }
 }

@@ -232,8 +232,10 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
-        self.opened = true;
+        if !self.cx.settings().uncounted {
+            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+            self.opened = true;
+        }
     }
 
     /// The rule that matched.
@@ -375,8 +377,8 @@ impl Drop for Record {
             self.note(&Error::new(Reason::Canceled, "the client went away before the end"));
         }
         let now = Instant::now();
-        self.count(now);
         let settings = self.cx.settings();
+        self.count(now, settings.uncounted);
         let one_in = settings.access_log_sample;
         let drawn = |many| rand::rng().random_ratio(1, many);
         let written = line::written(one_in, self.is_error() || self.audited.is_some(), drawn);

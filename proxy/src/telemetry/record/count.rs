@@ -78,8 +78,8 @@ impl Record {
         }
     }
 
-    /// Counts that it has ended.
-    pub(super) fn count(&self, now: Instant) {
+    /// Counts that it has ended, in series of edges unless it is `uncounted` there.
+    pub(super) fn count(&self, now: Instant, uncounted: bool) {
         let error = self.reason.map_or("", Reason::as_str);
         if self.is_own_copy() {
             if let Towards::Cluster(cluster) = &self.towards {
@@ -87,8 +87,10 @@ impl Record {
             }
             return;
         }
-        let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
-        self.cx.counts.count(&self.edge(), events, now);
+        if !uncounted {
+            let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
+            self.cx.counts.count(&self.edge(), events, now);
+        }
         if let Some(request) = &self.request
             && self.direction == Direction::Inbound
         {

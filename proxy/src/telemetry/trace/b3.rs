@@ -86,7 +86,6 @@ pub(super) fn write(headers: &mut HeaderMap, position: &Position) {
     headers.insert(TRACE, value(trace.to_string()));
     headers.insert(SPAN, value(span.to_string()));
     headers.insert(SAMPLED, HeaderValue::from_static(sampled));
-    headers.remove(FLAGS);
     match position.parent {
         Some(parent) => drop(headers.insert(PARENT, value(parent.to_string()))),
         None => drop(headers.remove(PARENT)),

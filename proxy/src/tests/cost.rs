@@ -1,0 +1,61 @@
+//! What telemetry costs of a request: instructions, which `tests/bench/telemetry` counts by callgrind.
+
+use std::net::SocketAddr;
+
+use http::Request;
+use tulle_xds::model::{Protocol, Telemetry};
+
+use super::{
+    collector::{Collector, exports},
+    ends::{echo, full, http1, text},
+    harness::{Pair, Told},
+};
+
+/// What is told while it is measured, and of how many requests.
+#[expect(clippy::disallowed_methods, reason = "what tests/bench/telemetry wants measured")]
+fn wanted() -> (String, usize) {
+    let of = |name: &str| std::env::var(name).expect("tests/bench/telemetry sets it");
+    (of("TULLE_COST"), of("TULLE_COST_REQUESTS").parse().expect("a number of requests"))
+}
+
+/// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread.
+async fn ask(to: SocketAddr, times: usize) {
+    let mut client = http1(to).await;
+    for _ in 0..times {
+        let request = Request::get("/path").header("host", "cart").body(full("")).unwrap();
+        client.ready().await.unwrap();
+        text(client.send_request(request).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "counts instructions: tests/bench/telemetry"]
+async fn so_many_requests() {
+    let (what, times) = wanted();
+    let (application, _saw) = echo().await;
+    if what == "direct" {
+        return ask(application, times).await;
+    }
+    // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
+    let collector = Collector::new().await;
+    *collector.does.lock() = super::collector::Does::Says(400);
+    let sampled = match &*what {
+        "off" | "metrics" => 0,
+        "1%" => 10_000,
+        "100%" => 1_000_000,
+        other => panic!("{other}"),
+    };
+    let mut telemetry =
+        if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
+    telemetry.metrics.off = what == "off";
+    let tune = |settings: &mut crate::context::Settings| settings.access_log_sample = 1000;
+    let told = Told { protocol: Protocol::Http, tune, ..Told::default() };
+    let mut pair = Pair::new(&[application], told).await;
+    let mut exporting = Vec::new();
+    for sidecar in [&mut pair.client, &mut pair.server] {
+        sidecar.told_otherwise(|workload| *workload.telemetry = telemetry.clone());
+        sidecar.forget_records();
+        exporting.push(exports(sidecar));
+    }
+    ask(pair.outbound, times).await;
+}
