@@ -17,6 +17,7 @@ mod no_harm;
 mod opaque;
 mod otlp;
 mod resilience;
+mod sends;
 mod settings;
 mod telemetry;
 mod traces;

@@ -10,24 +10,24 @@ use tokio::{net::TcpListener, time::sleep};
 use tulle_xds::model::{Mirror, Origin, Protocol, Rule, Setter, Telemetry};
 
 use super::{
-    collector::{self, Collector, Exports, Seen, exports, texts},
+    collector::{Collector, Exports, Seen, exports, texts},
     ends::{Does, echo, full, http1, plays, text},
     harness::{Pair, Sidecar, Told, forward},
     resilience::twice,
     telemetry::values,
 };
 
-const ALL: u32 = 1_000_000;
-const CALLER: &str = "00-12345678901234567890123456789012-1234567890123456-01";
+pub(super) const ALL: u32 = 1_000_000;
+pub(super) const CALLER: &str = "00-12345678901234567890123456789012-1234567890123456-01";
 
 /// What holds while telemetry leaves a sidecar.
-struct Traced {
-    pair: Pair,
+pub(super) struct Traced {
+    pub(super) pair: Pair,
     _exports: Vec<Exports>,
 }
 
 /// Both sidecars of a pair tell this, under the names of these workloads.
-async fn traced(
+pub(super) async fn traced(
     applications: &[SocketAddr],
     told: Told,
     names: [&str; 2],
@@ -42,14 +42,14 @@ async fn traced(
     Traced { pair, _exports: exporting }
 }
 
-fn tells(sidecar: &Sidecar, name: &str, telemetry: &Telemetry) {
+pub(super) fn tells(sidecar: &Sidecar, name: &str, telemetry: &Telemetry) {
     sidecar.told_otherwise(|workload| {
         workload.owner_name = name.to_owned();
         *workload.telemetry = telemetry.clone();
     });
 }
 
-async fn get(to: SocketAddr, headers: &[(&str, &str)]) -> u16 {
+pub(super) async fn get(to: SocketAddr, headers: &[(&str, &str)]) -> u16 {
     let mut request = Request::get("/path?secret=1").header("host", "cart");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -89,7 +89,7 @@ async fn call(
     http1(next).await.send_request(onward.body(full("")).unwrap()).await
 }
 
-fn of<'a>(spans: &'a [Seen], service: &str) -> &'a Seen {
+pub(super) fn of<'a>(spans: &'a [Seen], service: &str) -> &'a Seen {
     let mut all = spans.iter().filter(|span| span.service == service);
     let found = all.next().unwrap_or_else(|| panic!("none of {service}: {spans:#?}"));
     assert!(all.next().is_none(), "several of {service}: {spans:#?}");
@@ -390,40 +390,6 @@ async fn what_a_policy_s_time_ends_has_a_span_that_says_which() {
 }
 
 #[tokio::test]
-async fn histograms_have_recorded_traces_as_exemplars_and_no_others() {
-    let collector = Collector::new().await;
-    let (application, _) = echo().await;
-    let traced = traced(&[application], Told::default(), ["a", "b"], &collector.telemetry(1)).await;
-    let metric = "http_client_request_duration_seconds_bucket";
-    let unsampled = CALLER.replace("-01", "-00");
-    assert_eq!(get(traced.pair.outbound, &[("traceparent", &unsampled)]).await, 200);
-    assert!(!traced.pair.client.metrics().contains(" # {"));
-    assert_eq!(get(traced.pair.outbound, &[("traceparent", CALLER)]).await, 200);
-    let spans = collector.spans(2).await;
-    let client = of(&spans, "a");
-    let text = traced.pair.client.metrics();
-    let mut lines = text.lines().filter(|line| line.contains(" # {"));
-    let (line, none) = (lines.next().unwrap(), lines.next());
-    let (sample, exemplar) = line.split_once(" # ").unwrap();
-    assert!(sample.starts_with(metric) && none.is_none(), "{text}");
-    let names = format!("{{trace_id=\"{}\",span_id=\"{}\"}} ", client.trace, client.id);
-    let numbers: Vec<f64> =
-        exemplar.strip_prefix(&names).unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
-    let end = client.span.end_time_unix_nano as f64 / 1e9;
-    assert!(numbers[0] < 5.0 && (numbers[1] - end).abs() < 1.0, "{exemplar} at {end}");
-    for _ in 0..2000 {
-        let points = collector.points("http.client.request.duration");
-        if let Some(exemplar) = points.iter().flat_map(|point| &point.exemplars).next() {
-            assert_eq!(exemplar.span_id, client.span.span_id);
-            assert_eq!(points.iter().map(|point| point.count).sum::<u64>(), 2);
-            return;
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
-    panic!("no exemplar was sent");
-}
-
-#[tokio::test]
 async fn without_traces_headers_are_those_of_the_client() {
     let (application, saw) = echo().await;
     let mut pair = Pair::new(&[application], Told::default()).await;
@@ -461,91 +427,4 @@ async fn what_was_not_drawn_is_in_a_trace_that_nobody_records() {
     let parents =
         saw.lock().iter().map(|head: &Parts| head.headers.clone()).collect::<Vec<HeaderMap>>();
     assert!(parents[0]["traceparent"].to_str().unwrap().ends_with("-00"));
-}
-
-#[tokio::test]
-async fn destinations_come_and_go_while_it_runs() {
-    let (one, other) = (Collector::new().await, Collector::new().await);
-    let (application, _) = echo().await;
-    let traced = traced(&[application], Told::default(), ["a", "b"], &Telemetry::default()).await;
-    let client = &traced.pair.client;
-    assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-    tells(client, "a", &one.telemetry(ALL));
-    // Told once it is looked at.
-    assert!(client.shared.settings().tracing.spans);
-    assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-    one.spans(1).await;
-    let mut both = other.telemetry(ALL);
-    both.traces.destinations.insert(0, one.otlp());
-    tells(client, "a", &both);
-    assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-    one.spans(2).await;
-    other.spans(1).await;
-    tells(client, "a", &other.telemetry(ALL));
-    assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-    other.spans(2).await;
-    one.spans(2).await;
-    assert_eq!(other.lines().len(), 2, "of one that was a destination of logs all along");
-}
-
-#[tokio::test]
-async fn a_destination_that_is_away_costs_nothing_and_gets_what_waited() {
-    let collector = Collector::new().await;
-    let (application, _) = echo().await;
-    let mut telemetry = collector.telemetry(ALL);
-    telemetry.metrics.destinations.clear();
-    telemetry.logs.destinations.clear();
-    let traced = traced(&[application], Told::default(), ["a", "b"], &telemetry).await;
-    *collector.does.lock() = collector::Does::Says(503);
-    let begun = tokio::time::Instant::now();
-    for _ in 0..50 {
-        assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-    }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    while collector.requests() == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
-    *collector.does.lock() = collector::Does::Takes;
-    collector.spans(100).await;
-    let sent = values(&traced.pair.client, "tulle_telemetry_sent_total", &["spans"]);
-    let dropped = values(&traced.pair.client, "tulle_telemetry_dropped_total", &["spans"]);
-    assert_eq!((sent, dropped), (vec![50.0], vec![0.0]));
-    // What is refused is not sent again, and of what is taken in part the rest is counted.
-    for (does, sent, refused) in
-        [(collector::Does::Says(400), 50.0, 1.0), (collector::Does::TakesAllBut(1), 50.0, 2.0)]
-    {
-        *collector.does.lock() = does;
-        assert_eq!(get(traced.pair.outbound, &[]).await, 200);
-        let client = &traced.pair.client;
-        let mut tries = 0;
-        while values(client, "tulle_telemetry_refused_total", &["spans"]) != [refused] {
-            tries += 1;
-            assert!(tries < 2000, "{}", client.metrics());
-            sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(values(client, "tulle_telemetry_sent_total", &["spans"]), [sent]);
-    }
-}
-
-#[tokio::test]
-async fn the_last_is_sent_before_the_end_and_the_end_does_not_wait_for_long() {
-    for (does, least, most) in
-        [(collector::Does::Takes, 0, 1500), (collector::Does::Hangs, 1900, 4000)]
-    {
-        let collector = Collector::new().await;
-        *collector.does.lock() = does;
-        let (application, _) = echo().await;
-        let pair = Pair::new(&[application], Told::default()).await;
-        tells(&pair.client, "a", &collector.telemetry(ALL));
-        let (end, export) = exports(&pair.client);
-        assert_eq!(get(pair.outbound, &[]).await, 200);
-        let begun = tokio::time::Instant::now();
-        drop(end);
-        export.await.unwrap();
-        let took = begun.elapsed();
-        assert!((least..most).contains(&took.as_millis()), "{does:?}: {took:?}");
-        if does == collector::Does::Takes {
-            collector.spans(1).await;
-        }
-    }
 }
