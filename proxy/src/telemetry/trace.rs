@@ -142,24 +142,38 @@ impl SpanId {
     }
 }
 
-/// `LEN` digits of hexadecimal, in lower case alone, as a number.
+/// `LEN` digits of hexadecimal, in lower case alone, as a number. Each request has two hundred of them read and written.
 fn hex<const LEN: usize>(digits: &[u8]) -> Option<u128> {
     let digits: &[u8; LEN] = digits.try_into().ok()?;
-    digits.iter().try_fold(0, |number: u128, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
+    let (mut number, mut all) = (0_u128, 0);
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        (number, all) = (number << 4 | u128::from(value), all | value);
+    }
+    (all < 16).then_some(number)
 }
 
-/// Writes `bytes` as hexadecimal to the beginning of `to`, which has room.
-fn write_hex(bytes: &[u8], to: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, pair) in bytes.iter().zip(to.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+/// What stands for no digit.
+const NONE: u8 = 0xff;
+
+/// What each byte is as a digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[DIGITS[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    values
+};
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// `bytes` as hexadecimal, at the beginning of `to`, which has room.
+fn write_hex<const LEN: usize>(bytes: [u8; LEN], to: &mut [u8]) {
+    let (pairs, _rest) = to.as_chunks_mut::<2>();
+    for (byte, pair) in bytes.into_iter().zip(pairs) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
 }
 

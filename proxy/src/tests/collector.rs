@@ -269,6 +269,11 @@ pub(super) fn exports(of: &Sidecar) -> Exports {
         series: Duration::from_millis(20),
         last: Duration::from_secs(2),
     };
+    exports_at(of, pace)
+}
+
+/// So, at another pace.
+pub(super) fn exports_at(of: &Sidecar, pace: Pace) -> Exports {
     let (end, ended) = oneshot::channel();
     let export = Export::new(of.shared.store.clone(), of.shared.metrics.clone(), pace);
     let ended = async move { drop(ended.await) };

@@ -1,15 +1,16 @@
 //! What telemetry costs of a request: instructions, which `tests/bench/telemetry` counts by callgrind.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use http::Request;
 use tulle_xds::model::{Protocol, Telemetry};
 
 use super::{
-    collector::{Collector, exports},
+    collector::{Collector, Does, exports_at},
     ends::{echo, full, http1, text},
     harness::{Pair, Told},
 };
+use crate::{context::Settings, telemetry::Pace};
 
 /// What is told while it is measured, and of how many requests.
 #[expect(clippy::disallowed_methods, reason = "what tests/bench/telemetry wants measured")]
@@ -38,7 +39,7 @@ async fn so_many_requests() {
     }
     // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
     let collector = Collector::new().await;
-    *collector.does.lock() = super::collector::Does::Says(400);
+    *collector.does.lock() = Does::Says(400);
     let sampled = match &*what {
         "off" | "metrics" => 0,
         "1%" => 10_000,
@@ -48,14 +49,21 @@ async fn so_many_requests() {
     let mut telemetry =
         if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
     telemetry.metrics.off = what == "off";
-    let tune = |settings: &mut crate::context::Settings| settings.access_log_sample = 1000;
+    let tune = |settings: &mut Settings| settings.access_log_sample = 1000;
     let told = Told { protocol: Protocol::Http, tune, ..Told::default() };
     let mut pair = Pair::new(&[application], told).await;
+    // Under callgrind a second is fifty times as long as for requests: what is sent is sent when there is much, and at the end.
+    let hour = Duration::from_secs(3600);
+    let pace = Pace { gather: hour, series: hour, last: hour };
     let mut exporting = Vec::new();
     for sidecar in [&mut pair.client, &mut pair.server] {
         sidecar.told_otherwise(|workload| *workload.telemetry = telemetry.clone());
         sidecar.forget_records();
-        exporting.push(exports(sidecar));
+        exporting.push(exports_at(sidecar, pace));
     }
     ask(pair.outbound, times).await;
+    for (end, export) in exporting {
+        drop(end);
+        export.await.unwrap();
+    }
 }

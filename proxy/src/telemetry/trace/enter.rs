@@ -1,6 +1,6 @@
 //! A request enters a proxy.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
 use super::{
@@ -45,29 +45,34 @@ pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, rng: &mut impl Rng) -> 
         }
         Found::Parent { caller: Parent { trace, span, flags }, decided, by_w3c } => {
             let flags = flags | sampled(decided.unwrap_or_else(|| draws(trace)));
-            let state = if by_w3c { state::keep(headers) } else { None };
+            let state = if by_w3c { state::keep(headers) } else { clear(headers, &STATE) };
             let own = SpanId::draw(rng);
             (Position { trace, span: own, parent: Some(span), flags }, state)
         }
         Found::Nothing(decided) => {
-            headers.remove(PARENT);
-            headers.remove(STATE);
             if tracing.threshold.is_none() && decided != Some(true) {
-                return None;
+                headers.remove(PARENT);
+                return clear(headers, &STATE);
             }
             let trace = TraceId::draw(rng);
             let flags = RANDOM | sampled(decided.unwrap_or_else(|| draws(trace)));
             let drawn = tracing.threshold.filter(|_| flags & SAMPLED != 0 && decided.is_none());
             let state = drawn.map(super::Threshold::state);
+            match &state {
+                Some(state) => drop(headers.insert(STATE, state.clone())),
+                None => drop(headers.remove(STATE)),
+            }
             (Position { trace, span: SpanId::draw(rng), parent: None, flags }, state)
         }
     };
-    match &state {
-        Some(state) => drop(headers.insert(STATE, state.clone())),
-        None => drop(headers.remove(STATE)),
-    }
     write(headers, &position, tracing.b3);
     Some(Origin { position, state })
+}
+
+/// Nothing is left of it.
+fn clear<T>(headers: &mut HeaderMap, name: &HeaderName) -> Option<T> {
+    headers.remove(name);
+    None
 }
 
 /// Has the headers of another request of the same trace say where that is.

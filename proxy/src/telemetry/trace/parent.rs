@@ -33,11 +33,13 @@ pub(super) fn read(value: &[u8]) -> Option<Parent> {
     Some(Parent { trace: TraceId(trace), span: SpanId(span), flags })
 }
 
-/// The value that goes on.
+/// The value that goes on. HPACK's tables never see it again (RFC 7541, 7.1.3): each would push out what others share.
 pub(super) fn value(position: &Position) -> HeaderValue {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    write_hex(&position.trace.bytes(), &mut text[3..35]);
-    write_hex(&position.span.bytes(), &mut text[36..52]);
-    write_hex(&[position.flags], &mut text[53..]);
-    HeaderValue::from_bytes(&text).expect("digits and dashes are a header's value")
+    write_hex(position.trace.bytes(), &mut text[3..35]);
+    write_hex(position.span.bytes(), &mut text[36..52]);
+    write_hex([position.flags], &mut text[53..]);
+    let mut value = HeaderValue::from_bytes(&text).expect("digits and dashes are a header's value");
+    value.set_sensitive(true);
+    value
 }
