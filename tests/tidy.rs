@@ -38,7 +38,7 @@ const DIRECTIONS: [(&str, &[&str]); 10] = [
 ];
 
 /// A library, as its paths begin in code, and the rooms that may name it.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("kube", &["control-plane/src/k8s", "api/", "cli/src"]),
     (
         "rustls",
@@ -64,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("cel", &["expression/src"]),
+    ("opentelemetry_proto", &["proxy/src/telemetry/otlp", "proxy/src/tests"]),
     ("notify", &["control-plane/src/files", "cli/src/local"]),
     ("jsonwebtoken", &["control-plane/src/ca", "control-plane/tests", "cli/src/local"]),
 ];

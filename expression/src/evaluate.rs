@@ -69,6 +69,16 @@ impl Value<'_> {
 }
 
 impl<'a> Value<'a> {
+    /// The same, for longer.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Bool(truth) => Value::Bool(truth),
+            Self::Int(number) => Value::Int(number),
+            Self::Span(nanos) => Value::Span(nanos),
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+
     /// As a text: of at most [`MAX_RESULT`] bytes, cut between characters.
     pub fn text(self) -> Cow<'a, str> {
         match self {

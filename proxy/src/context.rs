@@ -23,7 +23,7 @@ use crate::{
         listen::ConnectionLimit,
     },
     request::mirror::Mirrors,
-    telemetry::{self, Metrics, Wanted},
+    telemetry::{self, Metrics, Wanted, trace::Tracing},
     tls,
     upstream::{local::LocalClusters, pool::Pool},
 };
@@ -104,10 +104,11 @@ pub struct Settings {
     /// Time to connect to the application.
     pub application_connect_timeout: Duration,
     /// Of requests and connections that ended well one in so many has a line in the access log; with
-    /// 0 none has.
     pub access_log_sample: u32,
     /// What else is told of traffic, and how.
     pub wanted: Arc<Wanted>,
+    /// What is done about traces.
+    pub tracing: Tracing,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -157,6 +158,7 @@ impl Default for Settings {
             application_connect_timeout: Duration::from_secs(10),
             access_log_sample: 1000,
             wanted: Arc::default(),
+            tracing: Tracing::default(),
         }
     }
 }

@@ -54,7 +54,7 @@ use crate::{
     net::listen::bind,
     outbound,
     probe::Application,
-    telemetry::{self, Metrics, Told},
+    telemetry::{self, Export, Metrics, Pace, Told},
     tls::{
         Certs,
         control_plane::{As, Connection, ControlPlane},
@@ -127,6 +127,9 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);
     telemetry::count_refusals(&registry, shared.connections.clone(), lines.clone());
     telemetry::register_clusters(&registry, store.clone());
+    let (told_all, tells) = oneshot::channel::<()>();
+    let export = Export::new(store.clone(), shared.metrics.clone(), Pace::default());
+    let export = tokio::spawn(Box::pin(export.run(tells.map(drop))));
     let (mut inbound, inbound_drain) = drain::channel();
     let (mut outbound, outbound_drain) = drain::channel();
     let hold = config.drain_time.or_else(|| config.probes.hold()).unwrap_or(HOLD);
@@ -172,6 +175,11 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     drop(last);
     if reports.await.is_err() {
         tracing::error!("the task that reports panicked");
+    }
+    // No request is under way any more.
+    drop(told_all);
+    if export.await.is_err() {
+        tracing::error!("the task that sends telemetry panicked");
     }
     lines.flush(LAST_LINES);
     tracing::info!("ended");

@@ -3,29 +3,37 @@
 //!
 //! ```text
 //! [ Record ] ─┬─► a line of the access log
-//!             └─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom
-//!                    [ edges ] shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
+//!             ├─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom
+//!             │      [ edges ] shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
+//!             └─► [ closed ] in its worker's [ outbox ] ─► [ otlp ]: spans, lines and series, for collectors
 //! ```
 
+mod closed;
 mod clusters;
 mod dns;
 mod edge;
 mod edges;
+mod exemplar;
 mod fault;
 mod grpc;
 mod metrics;
+mod otlp;
+mod outbox;
 mod record;
 mod refusals;
 mod report;
 mod response_flags;
+mod sent;
 mod series;
 mod told;
+pub mod trace;
 mod wanted;
 mod worker;
 
 pub use clusters::register_clusters;
 pub use dns::Dns;
 pub use metrics::{Handshake, Metrics, Outcome};
+pub use otlp::{Export, Pace};
 pub(crate) use record::route_text;
 pub use record::{Direction, Record};
 pub use refusals::count_refusals;

@@ -2,6 +2,8 @@
 //! redirection is played by another [`Capture`](crate::net::capture::Capture).
 
 mod access;
+mod collector;
+mod cost;
 mod defences;
 mod draining;
 mod ends;
@@ -14,6 +16,9 @@ mod logs;
 mod mirrors;
 mod no_harm;
 mod opaque;
+mod otlp;
 mod resilience;
+mod sends;
 mod settings;
 mod telemetry;
+mod traces;

@@ -21,6 +21,7 @@ pub mod enroll;
 pub mod expiry;
 mod roots;
 pub mod server;
+pub mod system;
 pub mod unverified;
 mod verify;
 

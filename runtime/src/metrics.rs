@@ -1,5 +1,9 @@
 //! What the process counts, as Prometheus reads it.
 
+mod examples;
+
+pub use examples::Example;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
@@ -24,13 +28,27 @@ const PROTOBUF: &str =
 /// The process's metrics. Clones share one registry.
 #[derive(Clone, Default)]
 pub struct Registry {
-    inner: Arc<Mutex<registry::Registry>>,
+    inner: Arc<Mutex<Inner>>,
 }
+
+#[derive(Default)]
+struct Inner {
+    registry: registry::Registry,
+    /// Says the exemplars of what was encoded last.
+    examples: Option<Examples>,
+}
+
+type Examples = Box<dyn Fn() -> Vec<Example> + Send>;
 
 impl Registry {
     /// Registers metrics; the doc comment of a metric is its HELP.
     pub fn register<T>(&self, with: impl FnOnce(&mut registry::Registry) -> T) -> T {
-        with(&mut self.inner.lock())
+        with(&mut self.inner.lock().registry)
+    }
+
+    /// Has histograms have exemplars. After each encoding `examples` is asked for those of what was just encoded.
+    pub fn exemplify(&self, examples: impl Fn() -> Vec<Example> + Send + 'static) {
+        self.inner.lock().examples = Some(Box::new(examples));
     }
 
     /// All metrics, in the form that the scraper likes best: Prometheus' messages, which have native histograms, OpenMetrics
@@ -38,10 +56,7 @@ impl Registry {
     pub fn scrape(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
         match preferred(accept.unwrap_or_default()) {
-            PROTOBUF => {
-                let encoded = prometheus_protobuf::encode_to_vec(&self.inner.lock());
-                answer(StatusCode::OK, PROTOBUF, encoded.expect("encoding into memory cannot fail"))
-            }
+            PROTOBUF => answer(StatusCode::OK, PROTOBUF, self.messages()),
             TEXT => answer(StatusCode::OK, TEXT, self.render()),
             plain => answer(StatusCode::OK, plain, older(&self.render())),
         }
@@ -50,8 +65,24 @@ impl Registry {
     /// All metrics as OpenMetrics text.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.inner.lock()).expect("writing to a String cannot fail");
-        out
+        let inner = self.inner.lock();
+        text::encode(&mut out, &inner.registry).expect("writing to a String cannot fail");
+        examples::into_text(out, &inner.examples())
+    }
+
+    /// All metrics as Prometheus' messages, each with its length before it.
+    fn messages(&self) -> Vec<u8> {
+        let inner = self.inner.lock();
+        let encoded = prometheus_protobuf::encode(&inner.registry);
+        let mut families = encoded.expect("encoding into memory cannot fail");
+        examples::into_messages(&mut families, inner.examples());
+        families.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect()
+    }
+}
+
+impl Inner {
+    fn examples(&self) -> Vec<Example> {
+        self.examples.as_ref().map(|examples| examples()).unwrap_or_default()
     }
 }
 
@@ -85,7 +116,7 @@ fn preferred(accept: &str) -> &'static str {
 }
 
 /// OpenMetrics text as Prometheus' older text: what is said of a counter is said of the name with `_total`, and there
-/// are neither units nor an end.
+/// are neither units nor exemplars nor an end.
 fn older(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut lines = text.lines().peekable();
@@ -102,15 +133,36 @@ fn older(text: &str) -> String {
             let what = line.get(.."# HELP ".len()).unwrap_or_default();
             out.extend([what, &name, total, rest, "\n"]);
         } else if !line.starts_with('#') {
-            out.extend([line, "\n"]);
+            out.extend([sample(line), "\n"]);
         }
     }
     out
 }
 
+/// A line without its exemplar, which begins at the first `#` that is in no label's value.
+fn sample(line: &str) -> &str {
+    let (mut quoted, mut escaped) = (false, false);
+    let at = line.find(|c| {
+        let (was, plain) = (quoted, !std::mem::take(&mut escaped));
+        match c {
+            '"' if plain => quoted = !quoted,
+            '\\' if plain => escaped = quoted,
+            _ => {}
+        }
+        c == '#' && !was
+    });
+    at.and_then(|at| line.get(..at)).map_or(line, str::trim_end)
+}
+
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+    use std::time::{Duration, SystemTime};
+
+    use prometheus_client::{
+        encoding::prometheus_protobuf::prometheus_data_model::MetricFamily,
+        metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    };
+    use prost::Message as _;
 
     use super::*;
 
@@ -138,6 +190,51 @@ mod tests {
         let expected = "# HELP tulle_io_bytes_total Bytes.\n# TYPE tulle_io_bytes_total counter\ntulle_io_bytes_total 0\n\
             # HELP tulle_open Open: # TYPE.\n# TYPE tulle_open gauge\ntulle_open 0\n";
         assert_eq!(older(&registry.render()), expected);
+    }
+
+    #[test]
+    fn in_the_older_text_there_are_no_exemplars() {
+        for (line, expected) in [
+            ("a_bucket{le=\"1\"} 2 # {trace_id=\"12\"} 0.5 17.25", "a_bucket{le=\"1\"} 2"),
+            ("a{b=\"x # {y\",c=\"\\\" # {\"} 1 # {} 1", "a{b=\"x # {y\",c=\"\\\" # {\"} 1"),
+            ("a{b=\"\\\\\"} 1 # {} 1", "a{b=\"\\\\\"} 1"),
+            ("a{b=\"#\"} 1 2", "a{b=\"#\"} 1 2"),
+        ] {
+            assert_eq!(sample(line), expected);
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_its_exemplar_in_each_form_but_the_older_text() {
+        let registry = Registry::default();
+        let took = Family::<Vec<(&str, &str)>, _>::new_with_constructor(|| Histogram::new([1.0]));
+        registry.register(|r| r.register("tulle_took", "Took", took.clone()));
+        let bare = registry.render();
+        assert!(!bare.contains(" # "));
+        // In the order of their encoding, which is not that of their names.
+        took.get_or_create(&vec![("of", "le=\"1\"")]).observe(0.5);
+        took.get_or_create(&vec![("of", "b")]).observe(0.5);
+        let example = Example {
+            family: "tulle_took",
+            series: 1,
+            bucket: 1,
+            labels: vec![("trace_id", "12".to_owned()), ("span_id", "34".to_owned())],
+            value: 1.5,
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1250),
+        };
+        registry.exemplify(move || vec![example.clone()]);
+        let text = registry.render();
+        let buckets: Vec<_> = text.lines().filter(|line| line.contains("_bucket")).collect();
+        let (sample, exemplar) = buckets[3].split_once(" # ").unwrap();
+        assert_eq!(exemplar, "{trace_id=\"12\",span_id=\"34\"} 1.5 1.25");
+        assert!(sample.contains("le=\"+Inf\"") && text.matches(" # {").count() == 1, "{text}");
+        assert!(text.ends_with("# EOF\n") && !older(&text).contains(" # {"), "{text}");
+        let messages = registry.messages();
+        let family = MetricFamily::decode_length_delimited(&*messages).unwrap();
+        let histogram = family.metric[1].histogram.as_ref().unwrap();
+        let said = histogram.bucket[1].exemplar.as_ref().unwrap();
+        assert_eq!((said.value, said.label[1].value.as_str()), (1.5, "34"));
+        assert_eq!(histogram.exemplars.len(), 1);
     }
 
     #[test]

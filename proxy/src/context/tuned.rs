@@ -7,7 +7,10 @@ use arc_swap::ArcSwap;
 use tulle_xds::model::{ClientCert, Knob, Knobs, Telemetry, Workload};
 
 use super::{Connections, Settings};
-use crate::{mesh::Store, telemetry::Wanted};
+use crate::{
+    mesh::Store,
+    telemetry::{Wanted, trace::Tracing},
+};
 
 /// See the [module](self). Worked out when it is asked for, and again when another workload has come.
 pub struct Tuned {
@@ -84,6 +87,7 @@ impl Settings {
     /// These, with what is told of traffic.
     fn telling(mut self, telemetry: &Telemetry) -> Self {
         self.wanted = Arc::new(Wanted::of(telemetry));
+        self.tracing = Tracing::of(&telemetry.traces);
         self
     }
 }

@@ -71,7 +71,10 @@ async fn forward(
     }
     record.request(&head);
     record.keep(&settings.wanted, Side::Request, &head.headers);
-    head::within(&head, &settings.http1_bounds())?;
+    // Where it is in a trace is known even if it goes no further, and what is added counts for nothing.
+    let within = head::within(&head, &settings.http1_bounds());
+    record.enter(&mut head.headers, &settings.tracing);
+    within?;
     let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;
     record.version(received.version);
@@ -101,7 +104,7 @@ async fn forward(
     let upload = Upload::new(body, record.received(), settings.max_body_bytes)?;
     let (version, upgrade) = (received.version, received.upgrade);
     if let Some(head) = mirrored {
-        mirror::start(connection, &target, &head, version, &upload);
+        mirror::start(connection, &target, &head, &upload, record);
     }
     let message = Message { head, version, upgrade: upgrade.clone(), upload, copy: received.copy };
     let answering = pin!(retry::run(&connection.cx, &target, clock.deadline(), &message, record));

@@ -21,7 +21,7 @@ pub mod tail;
 
 use std::sync::Arc;
 
-use http::{Version, request::Parts};
+use http::request::Parts;
 use http_body_util::BodyExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -88,14 +88,15 @@ fn is_drawn(millionths: u32, point: u32) -> bool {
 }
 
 /// Sends a copy of a request to each of its target's mirrors. `head` is what the original has after
-/// the rule's filters; the original's body is not read any faster for its copies.
+/// the rule's filters, `original` its record; the original's body is not read any faster for its copies.
 pub fn start(
     connection: &Arc<Connection>,
     target: &Forward,
     head: &Parts,
-    version: Version,
     upload: &Upload,
+    original: &mut Record,
 ) {
+    let version = original.spoken();
     for cluster in target.mirrors() {
         let Some(places) = admit(connection, cluster) else {
             continue;
@@ -106,11 +107,14 @@ pub fn start(
         if let Some(Chosen { route, rule, .. }) = target.chosen() {
             record.matched(route, *rule);
         }
+        let mut head = head.clone();
+        record.follow(original, &mut head.headers);
+        original.mirrored(cluster);
         let (upload, fate) = upload.tail(&connection.cx.mirrors.waiting, record.received());
         let copy = Copy {
             connection: Arc::clone(connection),
             target: Forward::to(Arc::clone(cluster)),
-            message: Message { head: head.clone(), version, upgrade: None, upload, copy: true },
+            message: Message { head, version, upgrade: None, upload, copy: true },
             deadline: target.timeout().map(|within| Instant::now() + within),
             fate,
             _places: places,

@@ -49,14 +49,16 @@ pub async fn run(
         let endpoint = cluster.pick(&tries.tried).ok_or_else(|| nothing_there(cluster))?;
         tries.tried.push(endpoint.id());
         record.attempt(cluster, &endpoint);
-        let attempt = send::once(cx, cluster, &endpoint, tries.want, message);
+        let attempt = send::once(cx, cluster, &endpoint, tries.want, message, record.place());
         let result = tries.bounded(attempt).await;
         let verdict = match &result {
             Ok(answer) => Some(answer.verdict()),
             Err(failure) => failure.verdict(),
         };
-        if let Some(verdict) = verdict {
-            eject::report(&cx.shared, cluster, &endpoint, verdict);
+        if let Some(verdict) = verdict
+            && eject::report(&cx.shared, cluster, &endpoint, verdict)
+        {
+            record.ejected(&endpoint);
         }
         let Some(pause) = tries.next(cx, cluster, message, &result) else {
             record.tried(match &result {
@@ -67,6 +69,10 @@ pub async fn run(
             return result.map_err(|failure| failure.error);
         };
         record.tried(Outcome::Retried);
+        record.retried(match &result {
+            Ok(answer) => Ok(answer.response.status()),
+            Err(failure) => Err(failure.error.reason()),
+        });
         if tries.retries > 0 {
             record.set_by(&["spec.retries"]);
         }

@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::Unit,
 };
 use tokio::time::Instant;
-use tulle_runtime::histogram::{self, Histogram};
+use tulle_runtime::{
+    histogram::{self, Histogram},
+    metrics::Example,
+};
 
 use super::{
     Direction,
@@ -23,7 +26,7 @@ use super::{
 };
 
 /// Labels of one series.
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The series of edges. Clones share them.
 #[derive(Debug, Clone)]
@@ -36,13 +39,16 @@ struct Inner {
     /// What was counted since the last report.
     unreported: Mutex<Table>,
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
+    /// Of what was encoded last.
+    examples: Mutex<Vec<Example>>,
 }
 
 impl Edges {
     pub(super) fn new() -> Self {
         let begun = Instant::now();
         let (table, unreported) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { begun, table, unreported, tallies: Mutex::default() }))
+        let (tallies, examples) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { begun, table, unreported, tallies, examples }))
     }
 
     /// Where one more worker counts.
@@ -50,6 +56,11 @@ impl Edges {
         let tally = Arc::<Mutex<Tally>>::default();
         self.0.tallies.lock().push(Arc::clone(&tally));
         tally
+    }
+
+    /// Exemplars of what was encoded last.
+    pub(super) fn examples(&self) -> Vec<Example> {
+        std::mem::take(&mut *self.0.examples.lock())
     }
 
     /// Counts what happened on an edge, in the tally of its worker.
@@ -69,7 +80,13 @@ impl Edges {
         }
     }
 
-    /// Everything that was counted by now.
+    /// Everything that was counted by now, and the time: milliseconds since these series began.
+    pub(super) fn shown(&self) -> (Vec<Shown>, u64) {
+        let now = self.gather();
+        (self.0.table.lock().show(now), now)
+    }
+
+    /// Everything that was counted by now, and how many series became `other`.
     fn show(&self) -> (Vec<Shown>, u64) {
         let now = self.gather();
         let mut table = self.0.table.lock();
@@ -108,9 +125,11 @@ impl Edges {
 impl Collector for Edges {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (shown, folded) = self.show();
+        let mut examples = Vec::new();
         for family in FAMILIES {
-            family.encode(&shown, &mut to)?;
+            family.encode(&shown, &mut to, &mut examples)?;
         }
+        *self.0.examples.lock() = examples;
         let help = "Series of edges that were counted as `other` for want of room, the ones that rested longest first";
         let name = "tulle_telemetry_dropped_series";
         let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -119,21 +138,23 @@ impl Collector for Edges {
 }
 
 /// A name in the export, and the series that have a part in it.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    values: Values,
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) values: Values,
     /// The labels beside the edge's; `None` has no part.
-    labels: fn(Direction, &Kind) -> Option<Labels>,
+    pub(super) labels: fn(Direction, &Kind) -> Option<Labels>,
 }
 
-enum Values {
+/// What of a series is exported.
+pub(super) enum Values {
     Durations,
     Times,
     Bytes,
 }
 
-const FAMILIES: [Family; 9] = [
+/// All of them.
+pub(super) const FAMILIES: [Family; 9] = [
     Family {
         name: "http_client_request_duration",
         help: "Duration of requests that the application sent, as it saw them, but for gRPC's",
@@ -212,16 +233,44 @@ const FAMILIES: [Family; 9] = [
 ];
 
 impl Family {
-    fn encode(&self, shown: &[Shown], to: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    /// Its name in a scrape, if it is one that has exemplars.
+    fn in_seconds(&self) -> &'static str {
+        match self.name {
+            "http_client_request_duration" => "http_client_request_duration_seconds",
+            "http_server_request_duration" => "http_server_request_duration_seconds",
+            "rpc_client_call_duration" => "rpc_client_call_duration_seconds",
+            "rpc_server_call_duration" => "rpc_server_call_duration_seconds",
+            other => other,
+        }
+    }
+
+    /// What a counter counts, as OpenTelemetry writes units.
+    pub(super) fn counts(&self) -> &'static str {
+        match self.name {
+            "tulle_client_attempts" => "{attempt}",
+            "tulle_tcp_connections" => "{connection}",
+            _ => "{request}",
+        }
+    }
+
+    fn encode(
+        &self,
+        shown: &[Shown],
+        to: &mut DescriptorEncoder<'_>,
+        examples: &mut Vec<Example>,
+    ) -> Result<(), fmt::Error> {
         let (unit, kind) = match self.values {
             Values::Durations => (Some(Unit::Seconds), MetricType::Histogram),
             Values::Times => (None, MetricType::Counter),
             Values::Bytes => (Some(Unit::Bytes), MetricType::Counter),
         };
         let mut family = to.encode_descriptor(self.name, self.help, unit.as_ref(), kind)?;
+        let mut nth = 0;
         for series in shown {
             let direction = series.edge.edge().direction;
             if let Some(own) = (self.labels)(direction, &series.kind) {
+                examples.extend(series.cells.took.exemplars.examples(self.in_seconds(), nth));
+                nth += 1;
                 let labels = [series.edge.labels(), own].concat();
                 self.values.encode(series, labels, &mut family)?;
             }

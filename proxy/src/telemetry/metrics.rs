@@ -14,7 +14,10 @@ use super::{
     Direction,
     edge::OTHER,
     edges::Edges,
+    otlp::{Counts, Signal},
+    outbox::Outboxes,
     report::Reporter,
+    sent::{self, Sent},
     series::OF_REQUESTS,
     worker::{Active, Worker},
 };
@@ -27,6 +30,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     edges: Edges,
     active: Active,
+    outboxes: Outboxes,
+    sent: Sent,
     handshakes: Family<HandshakeLabels, Counter>,
     detected: Family<DetectLabels, Histogram>,
     rejected: Family<RejectedLabels, Counter>,
@@ -126,6 +131,8 @@ impl Metrics {
         let inner = Arc::new(Inner {
             edges: Edges::new(),
             active: Active::default(),
+            outboxes: Outboxes::default(),
+            sent: Sent::default(),
             handshakes: Family::default(),
             detected: Family::new_with_constructor(|| Histogram::new(OF_REQUESTS)),
             rejected: Family::default(),
@@ -134,9 +141,13 @@ impl Metrics {
             mirrored: Family::default(),
             expressions: Counter::default(),
         });
+        let edges = inner.edges.clone();
+        registry.exemplify(move || edges.examples());
         registry.register(|r| {
             r.register_collector(Box::new(inner.edges.clone()));
             r.register_collector(Box::new(inner.active.clone()));
+            let (sent, outboxes) = (inner.sent.clone(), inner.outboxes.clone());
+            r.register_collector(Box::new(sent::Shows { sent, outboxes }));
             r.register(
                 "tulle_tls_handshakes",
                 "Connections by whether mTLS was established, and with whom",
@@ -184,7 +195,22 @@ impl Metrics {
 
     /// What one more worker counts.
     pub fn worker(&self) -> Worker {
-        Worker::new(&self.0.edges, &self.0.active)
+        Worker::new(&self.0.edges, &self.0.active, &self.0.outboxes)
+    }
+
+    /// What has ended and is to be sent on.
+    pub(super) fn outboxes(&self) -> &Outboxes {
+        &self.0.outboxes
+    }
+
+    /// What became of what was sent on.
+    pub(super) fn sent(&self, signal: Signal) -> &Arc<Counts> {
+        self.0.sent.of(signal)
+    }
+
+    /// The series of edges.
+    pub(super) fn edges(&self) -> &Edges {
+        &self.0.edges
     }
 
     /// Counts one connection to or from another workload by what became of its handshake.

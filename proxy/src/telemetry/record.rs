@@ -1,8 +1,10 @@
 //! What happened to one request or one opaque connection.
 
+mod close;
 mod count;
 mod facts;
 mod line;
+mod place;
 mod text;
 
 use std::{
@@ -13,25 +15,25 @@ use std::{
 };
 
 use http::{Method, StatusCode, Version};
-use rand::Rng;
 use serde::Serialize;
 use tokio::time::Instant;
-use tulle_expression::{Side, Variable};
+use tulle_expression::Side;
 use tulle_xds::model::{Endpoint, LogFormat, Origin, RouteConfiguration, Rule, Setter};
 
 pub(crate) use line::route_text;
+pub(super) use place::{Attempt, Noted};
 pub(super) use text::ENVOY_HEADERS;
 
-use self::facts::Ended;
 use super::{
     fault::Fault,
     metrics::Outcome,
-    series::{Event, Kind},
+    series::Kind,
+    trace::Position,
     wanted::{Kept, Wanted},
     worker::method_label,
 };
 use crate::{
-    context::{Context, Settings},
+    context::Context,
     error::{Error, Policy, Reason},
     request::head,
     tls::Peer,
@@ -81,6 +83,10 @@ pub struct Record {
     rule: Option<(Arc<RouteConfiguration>, usize)>,
     /// Header fields that somebody wants told.
     kept: Kept,
+    /// Where it is in a trace.
+    position: Option<Position>,
+    /// What its spans say beyond that, if it has any.
+    spans: Option<Box<place::Spans>>,
 }
 
 /// What the application called.
@@ -163,6 +169,8 @@ impl Record {
             outcome: None,
             rule: None,
             kept: Kept::default(),
+            position: None,
+            spans: None,
         }
     }
 
@@ -242,9 +250,10 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        let event = Event { kind: Kind::Flow, times: 1, took: None, received: 0, sent: 0 };
-        self.cx.counts.count(&self.edge(), [event], self.started);
-        self.opened = true;
+        if !self.cx.settings().wanted.uncounted {
+            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+            self.opened = true;
+        }
     }
 
     /// The rule that matched.
@@ -259,10 +268,17 @@ impl Record {
         }
     }
 
+    /// The version that the client speaks.
+    pub fn spoken(&self) -> Version {
+        self.request.as_ref().map_or(Version::HTTP_11, |request| request.version)
+    }
+
     /// An attempt at `endpoint` of `cluster` begins.
     pub fn attempt(&mut self, cluster: &Arc<Cluster>, endpoint: &EndpointState) {
         self.attempts += 1;
-        self.endpoint = Some(endpoint.told());
+        let endpoint = endpoint.told();
+        self.tries_at(&endpoint);
+        self.endpoint = Some(endpoint);
         self.towards(cluster);
     }
 
@@ -373,32 +389,6 @@ impl Record {
         }
     }
 
-    /// Whether it has a line in the access log, and then whether that stands for others that have none.
-    fn is_written(&self, settings: &Settings, now: Instant) -> Option<bool> {
-        let (wanted, one_in) = (&settings.wanted, settings.access_log_sample);
-        let drawn = |many| rand::rng().random_ratio(1, many);
-        if wanted.no_lines() {
-            return None;
-        }
-        let Some(filter) = &wanted.filter else {
-            return line::written(one_in, self.is_error() || self.audited.is_some(), drawn);
-        };
-        let mut ended = Ended::of(self, now);
-        let mut holds = |sampled| {
-            ended.sampled = sampled;
-            // What cannot be worked out is not kept from anybody.
-            filter.holds(&ended).unwrap_or_else(|failed| {
-                ended.failed(failed);
-                true
-            })
-        };
-        if holds(false) {
-            return Some(false);
-        }
-        let sample = filter.uses(Variable::Sampled).then(|| line::written(one_in, false, drawn));
-        sample.flatten().filter(|_| holds(true))
-    }
-
     fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref().and_then(|(route, rule)| route.rules.get(*rule))
     }
@@ -414,16 +404,17 @@ impl Drop for Record {
             self.note(&Error::new(Reason::Canceled, "the client went away before the end"));
         }
         let now = Instant::now();
-        self.count(now);
         let settings = self.cx.settings();
-        let Some(sampled) = self.is_written(&settings, now) else {
-            return;
-        };
-        match settings.wanted.format {
-            LogFormat::Json => self.cx.lines.write(self.line(now, sampled, &settings.wanted)),
-            LogFormat::Envoy => self.cx.lines.write(self.text(now)),
-            LogFormat::Off => {}
+        self.count(now, settings.wanted.uncounted);
+        let written = self.is_written(&settings, now);
+        if let Some(sampled) = written {
+            match settings.wanted.format {
+                LogFormat::Json => self.cx.lines.write(self.line(now, sampled, &settings.wanted)),
+                LogFormat::Envoy => self.cx.lines.write(self.text(now)),
+                LogFormat::Off => {}
+            }
         }
+        self.tell(now, written.filter(|_| settings.wanted.logs_sent), &settings.wanted);
     }
 }
 

@@ -14,7 +14,10 @@ use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use tulle_runtime::histogram::Histogram;
 
-use super::edge::{Edge, EdgeName};
+use super::{
+    edge::{Edge, EdgeName},
+    exemplar::{Exemplar, Exemplars},
+};
 
 /// Series of edges that a proxy keeps; those of `other` come on top.
 const MOST: usize = 500;
@@ -80,6 +83,8 @@ pub(super) struct Event {
     pub(super) took: Option<Duration>,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// The trace that it is in, if that is recorded.
+    pub(super) exemplar: Option<Box<Exemplar>>,
 }
 
 /// What one worker has counted since it was asked. Times are milliseconds of any one clock.
@@ -99,6 +104,8 @@ pub(super) struct Table {
     /// Series that became `other`.
     folded: u64,
     born: u64,
+    /// When it was shown last. What was counted of a new series came later, as all tallies were emptied then.
+    shown_at: u64,
 }
 
 /// What one series has counted.
@@ -118,6 +125,7 @@ pub(super) struct Took {
     pub(super) histogram: Histogram,
     /// Nanoseconds, all together.
     pub(super) nanoseconds: u64,
+    pub(super) exemplars: Exemplars,
 }
 
 #[derive(Debug, Clone)]
@@ -133,6 +141,8 @@ struct Kept {
     series: Series,
     /// A number that no other series has: they come in this order.
     born: u64,
+    /// Nothing of it is older.
+    since: u64,
     /// What the last scrape was shown.
     shown: Cells,
 }
@@ -143,6 +153,8 @@ pub(super) struct Shown {
     pub(super) edge: Arc<EdgeName>,
     pub(super) kind: Kind,
     pub(super) born: u64,
+    /// Nothing of it is older.
+    pub(super) since: u64,
     pub(super) cells: Cells,
 }
 
@@ -198,7 +210,7 @@ fn count(all: &mut Vec<Series>, events: impl IntoIterator<Item = Event>, now: u6
 
 impl Table {
     fn new(most: usize) -> Self {
-        Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0 }
+        Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0, shown_at: 0 }
     }
 
     /// Takes in what a worker has counted.
@@ -230,12 +242,14 @@ impl Table {
         self.expire(now);
         let mut shown = Vec::with_capacity(self.kept);
         for (edge, all) in &mut self.edges {
-            for Kept { series, born, shown: last } in all {
+            for Kept { series, born, since, shown: last } in all {
                 last.clone_from(&series.cells);
                 let (edge, kind) = (Arc::clone(edge), series.kind.clone());
-                shown.push(Shown { edge, kind, born: *born, cells: last.clone() });
+                let (born, since, cells) = (*born, *since, last.clone());
+                shown.push(Shown { edge, kind, born, since, cells });
             }
         }
+        self.shown_at = now;
         shown.sort_unstable_by_key(|shown| shown.born);
         shown
     }
@@ -265,7 +279,8 @@ impl Table {
             None => {
                 self.born = born;
                 let series = Series { kind, ..series };
-                all.push(Kept { series, born, shown: Cells::default() });
+                let since = self.shown_at;
+                all.push(Kept { series, born, since, shown: Cells::default() });
             }
         }
     }
@@ -370,7 +385,10 @@ impl Series {
         let cells = &mut self.cells;
         cells.times += event.times;
         if let Some(took) = event.took {
-            cells.took.observe(took, self.kind.bounds());
+            let bucket = cells.took.observe(took, self.kind.bounds());
+            if let Some(exemplar) = event.exemplar.as_deref() {
+                cells.took.exemplars.observe(bucket, *exemplar);
+            }
         }
         cells.received += event.received;
         cells.sent += event.sent;
@@ -394,6 +412,7 @@ impl Cells {
             histogram: self.took.histogram.since(&earlier.took.histogram),
             nanoseconds: self.took.nanoseconds - earlier.took.nanoseconds,
             classic: self.took.classic,
+            exemplars: Exemplars::default(),
         };
         for (more, before) in took.classic.iter_mut().zip(earlier.took.classic) {
             *more -= before;
@@ -408,11 +427,14 @@ impl Cells {
 }
 
 impl Took {
-    fn observe(&mut self, took: Duration, bounds: &[f64; BOUNDS]) {
+    /// Counts it; its bucket of the classic form.
+    fn observe(&mut self, took: Duration, bounds: &[f64; BOUNDS]) -> usize {
         let seconds = took.as_secs_f64();
-        self.classic[bounds.partition_point(|bound| *bound < seconds)] += 1;
+        let bucket = bounds.partition_point(|bound| *bound < seconds);
+        self.classic[bucket] += 1;
         self.histogram.observe(seconds);
         self.nanoseconds += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        bucket
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -421,6 +443,7 @@ impl Took {
         }
         self.histogram.merge(&other.histogram);
         self.nanoseconds += other.nanoseconds;
+        self.exemplars.merge(&other.exemplars);
     }
 }
 

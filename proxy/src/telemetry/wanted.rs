@@ -18,6 +18,8 @@ pub struct Wanted {
     pub(super) format: LogFormat,
     /// Somebody else gets the lines, too.
     pub(super) logs_sent: bool,
+    /// There are no series of edges.
+    pub(super) uncounted: bool,
     /// Which lines there are; `None`: failures, and the sample.
     pub(super) filter: Option<Expression>,
     /// More fields of a line.
@@ -51,6 +53,7 @@ impl Wanted {
         let mut wanted = Self {
             format: logs.format,
             logs_sent: !logs.destinations.is_empty(),
+            uncounted: telemetry.metrics.off,
             filter,
             fields,
             attributes,

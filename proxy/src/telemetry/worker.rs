@@ -18,8 +18,10 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use super::{
+    closed::Closed,
     edge::Edge,
     edges::Edges,
+    outbox::{Outbox, Outboxes},
     series::{Event, Tally},
 };
 
@@ -33,13 +35,24 @@ pub struct Worker {
     edges: Edges,
     tally: Arc<Mutex<Tally>>,
     active: Arc<Methods>,
+    outbox: Outbox,
 }
 
 impl Worker {
-    pub(super) fn new(edges: &Edges, active: &Active) -> Self {
+    pub(super) fn new(edges: &Edges, active: &Active, outboxes: &Outboxes) -> Self {
         let methods = Arc::<Methods>::default();
         active.0.lock().push(Arc::clone(&methods));
-        Self { edges: edges.clone(), tally: edges.tally(), active: methods }
+        Self {
+            edges: edges.clone(),
+            tally: edges.tally(),
+            active: methods,
+            outbox: outboxes.outbox(),
+        }
+    }
+
+    /// Has it sent on.
+    pub(super) fn tell(&self, closed: Closed) {
+        self.outbox.put(closed);
     }
 
     /// Counts what happened on an edge.

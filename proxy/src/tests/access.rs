@@ -40,7 +40,7 @@ fn policy(name: &str, mode: AccessMode, from: &[&str]) -> Access {
 }
 
 impl Sidecar {
-    fn lets_in(&self, from: &[&str]) {
+    pub(super) fn lets_in(&self, from: &[&str]) {
         let policy = policy("callers", AccessMode::Enforce, from);
         self.told_otherwise(|workload| workload.access = vec![policy]);
     }

@@ -178,6 +178,11 @@ impl Sidecar {
         self.publisher.publish(Mesh { generation, workload, listeners, ..Mesh::default() });
     }
 
+    /// Nobody reads the access log any more, however long it becomes.
+    pub(super) fn forget_records(&mut self) {
+        self.records.close();
+    }
+
     /// What Prometheus would read.
     pub(super) fn metrics(&self) -> String {
         self.registry.render()

@@ -197,7 +197,7 @@ impl ControlPlane {
 
 /// The addresses of `host`, by the system's `resolv.conf` and `hosts` as they are now. Not by the
 /// C library: a static binary has no use for its resolver.
-async fn resolve(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+pub(super) async fn resolve(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse() {
         return Ok(vec![address]);
     }

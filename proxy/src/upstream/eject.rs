@@ -247,15 +247,15 @@ fn time(told: &Ejection, times: u32) -> Duration {
     told.base_time.saturating_mul(times).min(told.max_time.max(told.base_time))
 }
 
-/// Notes what an attempt said about its endpoint. If that ejects it, sees to its return.
+/// Notes what an attempt said about its endpoint. If that ejects it, sees to its return. Whether it does.
 pub fn report(
     shared: &Shared,
     cluster: &Arc<Cluster>,
     endpoint: &Arc<EndpointState>,
     verdict: Verdict,
-) {
+) -> bool {
     let Some(out) = cluster.judge(endpoint, verdict, Instant::now()) else {
-        return;
+        return false;
     };
     shared.metrics.ejected(cluster, out.cause.as_str());
     let told = endpoint.told();
@@ -271,6 +271,7 @@ pub fn report(
     if cluster.outs().watch() {
         tokio::spawn(bring_back(Arc::downgrade(cluster)));
     }
+    true
 }
 
 /// Looks once per interval as long as anybody is out, or was until lately.

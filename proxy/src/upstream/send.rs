@@ -20,6 +20,7 @@ use crate::{
         body::{Upload, grpc_status},
         head,
     },
+    telemetry::trace::{self, Position},
 };
 
 /// An endpoint's answer, and what is held until its body ends.
@@ -80,7 +81,8 @@ pub struct Message {
     pub copy: bool,
 }
 
-/// Sends the request once to `endpoint` and waits for the head of its response.
+/// Sends the request once to `endpoint` and waits for the head of its response. `place` is where this attempt is in a
+/// trace, if its head says otherwise.
 ///
 /// # Errors
 /// [`Failure`]; also if the response says that it never reached the application.
@@ -90,6 +92,7 @@ pub async fn once(
     endpoint: &Arc<EndpointState>,
     want: Want,
     message: &Message,
+    place: Option<Position>,
 ) -> Result<Answer, Failure> {
     let active = endpoint.enter();
     let told = endpoint.told();
@@ -104,6 +107,9 @@ pub async fn once(
     let Connection { sender, reused } =
         Box::pin(connecting).await.map_err(|error| Failure { error, stale: false })?;
     let mut request = Request::from_parts(message.head.clone(), message.upload.attempt());
+    if let Some(place) = place {
+        trace::resend(request.headers_mut(), &place, &cx.settings().tracing);
+    }
     if meshed && message.copy {
         head::set_copy(request.headers_mut());
     }

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
+    time::SystemTime,
 };
 
 use tokio::time::Instant;
@@ -12,15 +13,17 @@ use crate::{
     error::Reason,
     telemetry::{
         edge::{Edge, Security, Server},
+        exemplar::Exemplar,
         grpc,
         metrics::Outcome,
         series::{Event, Kind, Status},
+        trace::Position,
     },
 };
 
 /// It happened, in no time.
-fn once(kind: Kind) -> Event {
-    Event { kind, times: 1, took: None, received: 0, sent: 0 }
+pub(super) fn once(kind: Kind) -> Event {
+    Event { kind, times: 1, took: None, received: 0, sent: 0, exemplar: None }
 }
 
 impl Record {
@@ -75,8 +78,8 @@ impl Record {
         }
     }
 
-    /// Counts that it has ended.
-    pub(super) fn count(&self, now: Instant) {
+    /// Counts that it has ended, in series of edges unless it is `uncounted` there.
+    pub(super) fn count(&self, now: Instant, uncounted: bool) {
         let error = self.reason.map_or("", Reason::as_str);
         if self.is_own_copy() {
             if let Towards::Cluster(cluster) = &self.towards {
@@ -84,8 +87,10 @@ impl Record {
             }
             return;
         }
-        let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
-        self.cx.counts.count(&self.edge(), events, now);
+        if !uncounted {
+            let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
+            self.cx.counts.count(&self.edge(), events, now);
+        }
         if let Some(request) = &self.request
             && self.direction == Direction::Inbound
         {
@@ -106,7 +111,8 @@ impl Record {
                         error,
                     },
                 };
-                [Some(Event { took, ..once(kind) }), None]
+                let exemplar = self.exemplar(now);
+                [Some(Event { took, exemplar, ..once(kind) }), None]
             }
             None => {
                 let flow = Event {
@@ -119,6 +125,13 @@ impl Record {
             }
         };
         events.into_iter().flatten()
+    }
+
+    /// Its trace, if that is recorded.
+    fn exemplar(&self, now: Instant) -> Option<Box<Exemplar>> {
+        let Position { trace, span, .. } = self.position.filter(Position::is_sampled)?;
+        let took = now.duration_since(self.started);
+        Some(Box::new(Exemplar { took, trace, span, time: SystemTime::now() }))
     }
 
     /// Its attempts at endpoints of others.

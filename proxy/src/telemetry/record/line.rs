@@ -3,10 +3,11 @@
 use std::{borrow::Cow, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use http::{Method, Version};
+use rand::Rng as _;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
-use tulle_expression::Value;
+use tulle_expression::{Value, Variable};
 use tulle_xds::{
     model::{Origin, SpiffeId},
     text::bounded,
@@ -14,6 +15,7 @@ use tulle_xds::{
 
 use super::{Direction, Record, Towards, facts::Ended};
 use crate::{
+    context::Settings,
     error::Reason,
     telemetry::{fault::Fault, wanted::Wanted},
 };
@@ -64,6 +66,9 @@ impl Record {
             revision: revision.filter(|revision| !revision.is_empty()),
             client: self.client,
             destination: self.destination,
+            trace_id: self.position.map(|position| position.trace.to_string()),
+            span_id: self.position.map(|position| position.span.to_string()),
+            trace_sampled: self.position.is_some_and(|position| position.is_sampled()),
             sampled,
         };
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
@@ -88,6 +93,32 @@ impl Record {
             bytes.extend_from_slice(format!(",{name}:{value}").as_bytes());
         }
         bytes.extend(end);
+    }
+
+    /// Whether it has a line in the access log, and then whether that stands for others that have none.
+    pub(super) fn is_written(&self, settings: &Settings, now: Instant) -> Option<bool> {
+        let (wanted, one_in) = (&settings.wanted, settings.access_log_sample);
+        let drawn = |many| rand::rng().random_ratio(1, many);
+        if wanted.no_lines() {
+            return None;
+        }
+        let Some(filter) = &wanted.filter else {
+            return written(one_in, self.is_error() || self.audited.is_some(), drawn);
+        };
+        let mut ended = Ended::of(self, now);
+        let mut holds = |sampled| {
+            ended.sampled = sampled;
+            // What cannot be worked out is not kept from anybody.
+            filter.holds(&ended).unwrap_or_else(|failed| {
+                ended.failed(failed);
+                true
+            })
+        };
+        if holds(false) {
+            return Some(false);
+        }
+        let sample = filter.uses(Variable::Sampled).then(|| written(one_in, false, drawn));
+        sample.flatten().filter(|_| holds(true))
     }
 
     pub(super) fn protocol(&self) -> &'static str {
@@ -157,6 +188,12 @@ struct Line<'a> {
     revision: Option<&'a str>,
     client: SocketAddr,
     destination: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    trace_sampled: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sampled: bool,
 }

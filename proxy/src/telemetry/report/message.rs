@@ -137,6 +137,7 @@ mod tests {
             took: took.map(Duration::from_millis),
             received: 3,
             sent: 4,
+            exemplar: None,
         };
         let http = |method, status, error| Kind::Http { method, status, error };
         let events = [

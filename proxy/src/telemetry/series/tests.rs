@@ -14,7 +14,14 @@ fn edge(peer: &str) -> Edge<'_> {
 
 fn got(status: u16) -> Event {
     let kind = Kind::Http { method: "GET", status: Status::Exact(status), error: "" };
-    Event { kind, times: 1, took: Some(Duration::from_millis(3)), received: 1, sent: 2 }
+    Event {
+        kind,
+        times: 1,
+        took: Some(Duration::from_millis(3)),
+        received: 1,
+        sent: 2,
+        exemplar: None,
+    }
 }
 
 /// One worker has counted this and nothing else.
@@ -45,7 +52,7 @@ fn what_happened_is_in_one_series_with_its_sums() {
         add(&mut table, "web", Event { took, ..got(200) }, 0);
     }
     let [shown] = &table.show(0)[..] else { panic!("one series") };
-    let Cells { times, took: Took { classic, histogram, nanoseconds }, received, sent } =
+    let Cells { times, took: Took { classic, histogram, nanoseconds, .. }, received, sent } =
         &shown.cells;
     assert_eq!((classic[0], classic[2], classic[BOUNDS]), (1, 1, 1));
     assert_eq!(histogram.buckets().iter().map(|(_, times)| times).collect::<Vec<_>>(), [&1; 3]);
@@ -75,14 +82,15 @@ fn what_workers_count_is_added_up_and_too_much_is_handed_over() {
 #[test]
 fn what_is_taken_out_can_be_put_back_and_nothing_is_counted_twice() {
     let mut table = Table::new(2);
-    for peer in ["a", "b", "c"] {
-        add(&mut table, peer, got(200), 0);
+    // At times of their own, or any of the first two makes room.
+    for (peer, now) in [("a", 0), ("b", 1), ("c", 2)] {
+        add(&mut table, peer, got(200), now);
     }
     let taken = table.drain();
-    assert_eq!((seen(&mut table, 0).len(), table.kept), (0, 0));
-    add(&mut table, "b", got(200), 1);
-    table.add(taken, 1);
-    let mut all = seen(&mut table, 1);
+    assert_eq!((seen(&mut table, 2).len(), table.kept), (0, 0));
+    add(&mut table, "b", got(200), 3);
+    table.add(taken, 3);
+    let mut all = seen(&mut table, 3);
     all.sort_by(|a, b| a.0.cmp(&b.0));
     let ok = Status::Exact(200);
     assert_eq!(all, [is("b", ok, 2), is("c", ok, 1), is("other", ok, 1)]);

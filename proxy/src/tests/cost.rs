@@ -1,0 +1,69 @@
+//! What telemetry costs of a request: instructions, which `tests/bench/telemetry` counts by callgrind.
+
+use std::{net::SocketAddr, time::Duration};
+
+use http::Request;
+use tulle_xds::model::{Protocol, Telemetry};
+
+use super::{
+    collector::{Collector, Does, exports_at},
+    ends::{echo, full, http1, text},
+    harness::{Pair, Told},
+};
+use crate::{context::Settings, telemetry::Pace};
+
+/// What is told while it is measured, and of how many requests.
+#[expect(clippy::disallowed_methods, reason = "what tests/bench/telemetry wants measured")]
+fn wanted() -> (String, usize) {
+    let of = |name: &str| std::env::var(name).expect("tests/bench/telemetry sets it");
+    (of("TULLE_COST"), of("TULLE_COST_REQUESTS").parse().expect("a number of requests"))
+}
+
+/// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread.
+async fn ask(to: SocketAddr, times: usize) {
+    let mut client = http1(to).await;
+    for _ in 0..times {
+        let request = Request::get("/path").header("host", "cart").body(full("")).unwrap();
+        client.ready().await.unwrap();
+        text(client.send_request(request).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "counts instructions: tests/bench/telemetry"]
+async fn so_many_requests() {
+    let (what, times) = wanted();
+    let (application, _saw) = echo().await;
+    if what == "direct" {
+        return ask(application, times).await;
+    }
+    // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
+    let collector = Collector::new().await;
+    *collector.does.lock() = Does::Says(400);
+    let sampled = match &*what {
+        "off" | "metrics" => 0,
+        "1%" => 10_000,
+        "100%" => 1_000_000,
+        other => panic!("{other}"),
+    };
+    let mut telemetry =
+        if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
+    telemetry.metrics.off = what == "off";
+    let tune = |settings: &mut Settings| settings.access_log_sample = 1000;
+    let told = Told { protocol: Protocol::Http, tune, ..Told::default() };
+    let mut pair = Pair::new(&[application], told).await;
+    // Under callgrind a second is fifty times as long as for requests: what is sent is sent when there is much, and at the end.
+    let hour = Duration::from_secs(3600);
+    let pace = Pace { gather: hour, series: hour, last: hour };
+    let mut exporting = Vec::new();
+    for sidecar in [&mut pair.client, &mut pair.server] {
+        sidecar.told_otherwise(|workload| *workload.telemetry = telemetry.clone());
+        sidecar.forget_records();
+        exporting.push(exports_at(sidecar, pace));
+    }
+    ask(pair.outbound, times).await;
+    for (end, export) in exporting {
+        drop(end);
+        export.await.unwrap();
+    }
+}
