@@ -34,7 +34,7 @@ pub const FIELDS: [&str; 29] = [
 ];
 
 /// Fields that come with tracing.
-pub const TRACE_FIELDS: [&str; 3] = ["trace_id", "span_id", "trace_flags"];
+pub const TRACE_FIELDS: [&str; 4] = ["trace_id", "span_id", "trace_flags", "trace_sampled"];
 
 /// Attributes of spans, by OpenTelemetry's names; beside these all that begin with [`OURS`].
 pub const ATTRIBUTES: [&str; 21] = [

@@ -137,7 +137,8 @@ async fn a_line_has_the_fields_that_are_asked_for() {
     assert_eq!((&of_server["from"], &of_server["to"]), (&json!("shop/web"), &json!("pod-0")));
     // Every name that a line can have is one that nobody else may take.
     for (name, _) in [of_client, of_server].iter().flat_map(|line| line.as_object().unwrap()) {
-        let extra = fields.iter().any(|field| field.name == *name);
+        let extra = fields.iter().any(|field| field.name == *name)
+            || tulle_expression::taken::TRACE_FIELDS.contains(&name.as_str());
         assert!(extra || tulle_expression::taken::FIELDS.contains(&name.as_str()), "{name}");
     }
 }
