@@ -109,7 +109,8 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Whether nothing is counted by who calls whom. The sidecar's own metrics stay.
+    /// Whether nothing is counted by who calls whom, but for what policy forbade. `tulle stat` then shows
+    /// nothing of these pods. The sidecar's own metrics stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
     /// Who is sent them, beside whoever scrapes.

@@ -7,7 +7,7 @@ use tulle_control_plane::telemetry::view::{EdgeView, End, Travels, View};
 
 use crate::{
     observe::{
-        Error, Look, Page, Style,
+        Error, Look, Page, Style, label,
         units::{bytes, percent, rate, time},
     },
     table::{Cell, Column, Table, Tone},
@@ -26,10 +26,10 @@ use crate::{
     tulle edges -o json | jq '.items[] | select(.security == \"plaintext\")'")]
 pub(crate) struct Args {
     /// Only those of this workload or Service; -n says of which namespace.
-    #[arg(value_name = "NAME", requires = "namespace")]
+    #[arg(value_name = "NAME", requires = "namespace", value_parser = label)]
     target: Option<String>,
     /// Only those that begin or end in this namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: Option<String>,
     /// Stay, and draw it anew every second.
     #[arg(short, long)]
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     look: Look,
 }
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 13] = [
     Column::text("FROM", 0),
     Column::text("TO", 0),
     Column::text("SERVICE", 4),
@@ -52,7 +52,6 @@ const COLUMNS: [Column; 14] = [
     Column::numbers("P95", 7),
     Column::numbers("RECEIVED", 8),
     Column::numbers("SENT", 8),
-    Column::text("ROUTES", 9),
 ];
 /// Columns from here on are for `wide`.
 const WIDE: usize = 9;
@@ -106,7 +105,7 @@ impl Page for Edges {
     }
 }
 
-fn row(item: &EdgeView) -> [Cell; 14] {
+fn row(item: &EdgeView) -> [Cell; 13] {
     let signals = &item.signals;
     let bad = |bad: bool, text: &str| Cell::new(text, if bad { Tone::Bad } else { Tone::Plain });
     let travels = match item.security {
@@ -129,7 +128,6 @@ fn row(item: &EdgeView) -> [Cell; 14] {
         time(signals.p95).into(),
         bytes(signals.received).into(),
         bytes(signals.sent).into(),
-        item.routes.join(", ").into(),
     ]
 }
 

@@ -153,6 +153,15 @@ impl Look {
     }
 }
 
+/// A name of Kubernetes, as it is typed.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    match !text.is_empty() && text.chars().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("it is no name of Kubernetes".to_owned()),
+    }
+}
+
 /// What keeps the answer from being whole.
 fn doubts(unheard: &[String], shortened: bool) -> String {
     let mut text = String::new();

@@ -7,7 +7,7 @@ use tulle_control_plane::telemetry::view::{View, WorkloadView};
 
 use crate::{
     observe::{
-        Error, Look, Page, Style,
+        Error, Look, Page, Style, label,
         units::{bytes, percent, rate, time, trend},
     },
     table::{Cell, Column, Table, Tone},
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(value_name = "WORKLOAD")]
     workload: Option<String>,
     /// Only this namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: Option<String>,
     /// Stay, and draw it anew every second.
     #[arg(short, long)]

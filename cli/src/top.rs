@@ -8,7 +8,7 @@ use tulle_control_plane::telemetry::view::{BadBy, RouteView, Signals, View};
 use crate::{
     edges::{end, service},
     observe::{
-        Error, Look, Page, Style,
+        Error, Look, Page, Style, label,
         units::{percent, rate, time},
     },
     table::{Cell, Column, Table, Tone},
@@ -26,10 +26,10 @@ use crate::{
     tulle top -n shop reviews --once    the last minutes that are over")]
 pub(crate) struct Args {
     /// The workload or Service.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = label)]
     target: Option<String>,
     /// Its namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: String,
     /// Print it once. Rules that nobody watched are known by the minute.
     #[arg(long)]
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "ROUTE               CALLER    SERVICE            RPS    OK%  P50  P99  TRIES  BAD BY",
+                "ROUTE               CALLER    SERVICE             RPS    OK%  P50  P99  TRIES  BAD BY",
                 "HTTPRoute/shop/r#0  shop/web  reviews.shop:9080  10.0  99.70    -    -   1.50  timeout 0.30%",
                 "└ shop/reviews-v1   -         -                  10.0  99.90    -    -   1.50  timeout 0.20%",
                 "└ shop/reviews-v2   -         -                  10.0  99.80    -    -   1.50  timeout 0.40%",

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 use tulle_proto::replica::v1::{
     ObserveRequest, ObserveResponse, replica_service_client::ReplicaServiceClient,
     replica_service_server::ReplicaServiceServer,
@@ -133,7 +133,10 @@ impl Replica {
         match client.observe(question).await {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => {
-                self.connections.0.lock().remove(to);
+                // A replica of an older version does not know the question.
+                if status.code() != Code::Unimplemented {
+                    self.connections.0.lock().remove(to);
+                }
                 Err(status.to_string())
             }
         }

@@ -36,8 +36,8 @@ pub use self::{
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
     query::Query,
     service::{Telemetry, service},
-    store::{Ask, Of, Reporting, Row, Store},
-    totals::{Denial, Flow, NoHistogram, Outcome, Took, Totals},
+    store::{Ask, Counted, Of, Reporting, Row, Store},
+    totals::{Denial, Flow, Outcome, Took, Totals},
 };
 use crate::world::objects::Name;
 
@@ -90,11 +90,18 @@ impl Hub {
         }
     }
 
-    /// Takes a report of a pod of `workload`, and returns the last one of its process that is in the store.
-    fn take(&self, pod: &Name, workload: &Workload, report: &ReportRequest) -> u64 {
+    /// Takes a report of a pod of `workload`, and returns the last one of its process that is in the store, and when.
+    fn take(&self, pod: &Name, workload: &Workload, report: &ReportRequest) -> (u64, Duration) {
+        let counted = Counted::read(workload, report);
         let mut store = self.0.store.lock();
-        store.take((pod, workload), report, self.now());
-        store.taken(pod, report.process)
+        let now = self.now();
+        store.take((pod, workload), counted, now);
+        (store.taken(pod, report.process), now)
+    }
+
+    /// A pod's stream has ended, on which it reported last at this time.
+    fn left(&self, pod: &Name, last: Duration) {
+        self.0.store.lock().left(pod, last);
     }
 
     /// How often the proxies of this workload report.

@@ -69,13 +69,13 @@ impl Value<'_> {
 }
 
 impl<'a> Value<'a> {
-    /// The same, for longer.
+    /// The same, for longer; a text as [`text`](Self::text) cuts it.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Self::Bool(truth) => Value::Bool(truth),
             Self::Int(number) => Value::Int(number),
             Self::Span(nanos) => Value::Span(nanos),
-            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            text @ Self::Text(_) => Value::Text(Cow::Owned(text.text().into_owned())),
         }
     }
 

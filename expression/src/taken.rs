@@ -37,7 +37,7 @@ pub const FIELDS: [&str; 29] = [
 pub const TRACE_FIELDS: [&str; 4] = ["trace_id", "span_id", "trace_flags", "trace_sampled"];
 
 /// Attributes of spans, by OpenTelemetry's names; beside these all that begin with [`OURS`].
-pub const ATTRIBUTES: [&str; 21] = [
+pub const ATTRIBUTES: [&str; 24] = [
     "client.address",
     "error.type",
     "http.request.body.size",
@@ -51,6 +51,7 @@ pub const ATTRIBUTES: [&str; 21] = [
     "network.peer.port",
     "network.protocol.name",
     "network.protocol.version",
+    "network.transport",
     "rpc.method",
     "rpc.response.status_code",
     "rpc.status_code",
@@ -59,6 +60,8 @@ pub const ATTRIBUTES: [&str; 21] = [
     "server.address",
     "server.port",
     "url.full",
+    "url.path",
+    "url.scheme",
 ];
 
 /// Labels of series; beside these all that begin with [`OURS`].

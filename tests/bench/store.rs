@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use tulle_control_plane::{
     telemetry::{
-        Ask, Known, Of, Store, Workload,
+        Ask, Counted, Known, Of, Store, Workload,
         query::Answer,
         view::{self, TREND, TREND_POINT},
     },
@@ -51,7 +51,8 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
                 edges.map(|(edge, counts)| EdgeCounts { edge: Some(edge), counts: Some(counts) });
             let report = ReportRequest { process: 1, number, edges: edges.collect() };
             let of = (&pod(workload), &named(workload));
-            store.take(of, &report, Duration::from_secs(now));
+            let counted = Counted::read(of.1, &report);
+            store.take(of, counted, Duration::from_secs(now));
             reports += 1;
         }
         store.sweep(Duration::from_secs(now));

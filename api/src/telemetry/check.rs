@@ -46,10 +46,12 @@ impl Validate for Telemetry {
 
 fn check_traces(traces: &Traces, problems: &mut Problems) {
     check_destinations("spec.traces.destinations", traces.destinations.as_deref(), problems);
-    let taken = |name: &str| {
-        taken::ATTRIBUTES.contains(&name) || taken::OURS.iter().any(|ours| name.starts_with(ours))
-    };
-    check_tags("spec.traces.tags", traces.tags.as_deref(), taken, problems);
+    check_tags("spec.traces.tags", traces.tags.as_deref(), is_attribute, problems);
+}
+
+/// Whether it is an attribute that we give.
+fn is_attribute(name: &str) -> bool {
+    taken::ATTRIBUTES.contains(&name) || taken::OURS.iter().any(|ours| name.starts_with(ours))
 }
 
 fn check_logs(logs: &Logs, problems: &mut Problems) {
@@ -58,7 +60,10 @@ fn check_logs(logs: &Logs, problems: &mut Problems) {
         problems.check(read.is_err(), "spec.logs.filter", || reason(read.err()));
     }
     check_destinations("spec.logs.destinations", logs.destinations.as_deref(), problems);
-    let taken = |name: &str| taken::FIELDS.contains(&name) || taken::TRACE_FIELDS.contains(&name);
+    // In a record that is sent on they are attributes.
+    let taken = |name: &str| {
+        taken::FIELDS.contains(&name) || taken::TRACE_FIELDS.contains(&name) || is_attribute(name)
+    };
     check_tags("spec.logs.fields", logs.fields.as_deref(), taken, problems);
 }
 

@@ -4,6 +4,7 @@ use std::{io, io::IsTerminal as _, io::Read as _, io::Write as _, time::Duration
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
@@ -15,22 +16,30 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Until somebody types `q`, or for a program that reads, until it has read enough: one answer after another.
 pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> Result<(), Error> {
+    // From here on it is told of them, and the terminal is put right before it ends.
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let drawn = matches!(look.output, Format::Table | Format::Wide) && io::stdout().is_terminal();
     let screen = drawn.then(Screen::open).transpose()?;
     let mut typed = keys(drawn);
-    let mut ticks = interval(PAUSE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    loop {
-        let text = look.text(page, source, true).await?;
-        match &screen {
-            Some(screen) => screen.draw(&text)?,
-            None => io::stdout().lock().write_all(text.as_bytes())?,
+    let mut pages = std::pin::pin!(async {
+        let mut ticks = interval(PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let text = look.text(page, source, true).await?;
+            match &screen {
+                Some(screen) => screen.draw(&text)?,
+                None => io::stdout().lock().write_all(text.as_bytes())?,
+            }
         }
+    });
+    loop {
         tokio::select! {
-            _tick = ticks.tick() => {}
+            over = &mut pages => return over,
             Some(key) = typed.recv() => if matches!(key, b'q' | b'Q') { return Ok(()) },
-            interrupt = &mut interrupted => return Ok(interrupt?),
+            _interrupt = interrupted.recv() => return Ok(()),
+            _terminate = terminated.recv() => return Ok(()),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{authorize::Pods, telemetry::Ask, world::objects::Name};
 
 /// Largest message, in bytes: a first one has every object, and a rejection some hundred; an answer of what is remembered has
 /// every edge, with some hundred bytes for each point.
-pub(super) const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 64 << 20;
 
 /// The gRPC service.
 pub(super) fn service(replica: Replica) -> ReplicaServiceServer<Listener> {

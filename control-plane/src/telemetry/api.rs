@@ -47,8 +47,10 @@ pub async fn respond(query: &Query, uri: &Uri) -> Response<Bytes> {
         "/telemetry/stat" => {
             let minutes = Duration::from_secs((TREND * TREND_POINT).into());
             let trend = Ask { window: minutes, points: TREND, durations: false, ..ask(false) };
-            let now = query.ask(&ask(false), watch).await;
-            let trend = query.ask(&trend, false).await;
+            let now = ask(false);
+            let (mut now, trend) = tokio::join!(query.ask(&now, watch), query.ask(&trend, false));
+            let unheard = trend.unheard.iter().filter(|name| !now.unheard.contains(name));
+            now.unheard.extend(unheard.cloned().collect::<Vec<_>>());
             as_json(&view::stat(&now, &trend, window))
         }
         "/telemetry/edges" => as_json(&view::edges(&query.ask(&ask(false), watch).await, window)),

@@ -74,7 +74,10 @@ impl Edge {
     /// # Errors
     /// [`NoEdge`].
     pub fn read(workload: &Workload, edge: &proto::Edge) -> Result<(Self, String), NoEdge> {
-        let text = |text: &str| bounded(text, LONGEST).to_owned();
+        // It may end on a terminal.
+        let text = |text: &str| -> String {
+            bounded(text, LONGEST).chars().filter(char::is_ascii_graphic).collect()
+        };
         let direction = match edge.direction() {
             proto::Direction::Inbound => Direction::Inbound,
             proto::Direction::Outbound => Direction::Outbound,

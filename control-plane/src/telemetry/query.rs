@@ -42,10 +42,10 @@ impl Query {
         sum.add(self.hub.ask(ask, looks));
         let mut unheard = Vec::new();
         if let Some(replica) = &self.replica {
-            let siblings = self.roster.siblings(&replica.pod);
-            let ready = siblings.into_iter().filter_map(|(name, ready)| ready.then_some(name));
+            // One that is not ready may have proxies all the same.
+            let siblings = self.roster.siblings(&replica.pod).into_iter().map(|(name, _)| name);
             let message = ask.message(looks);
-            let answers = stream::iter(ready).map(|name| async {
+            let answers = stream::iter(siblings).map(|name| async {
                 let answer = timeout(PATIENCE, replica.observe(&name, message.clone())).await;
                 (name, answer.unwrap_or_else(|_late| Err(format!("no answer within {PATIENCE:?}"))))
             });
@@ -66,13 +66,14 @@ impl Query {
     }
 }
 
-/// An edge, a rule, and how many seconds are covered.
-type Key = (Edge, String, u32);
+/// How many seconds it is of, and the points.
+type Part = (u32, Vec<Totals>);
 
 /// Several replicas' parts.
 #[derive(Debug, Default)]
 struct Sum {
-    rows: HashMap<Key, Vec<Totals>>,
+    /// With how many seconds they are of: those of the replica that has known them for longest.
+    rows: HashMap<(Edge, String), Part>,
     reporting: HashMap<Workload, usize>,
     shortened: bool,
 }
@@ -80,7 +81,8 @@ struct Sum {
 impl Sum {
     fn add(&mut self, known: Known) {
         for row in known.rows {
-            let points = self.rows.entry((row.edge, row.route, row.covers)).or_default();
+            let (covers, points) = self.rows.entry((row.edge, row.route)).or_default();
+            *covers = row.covers.max(*covers);
             if points.len() < row.points.len() {
                 points.resize_with(row.points.len(), Default::default);
             }
@@ -95,7 +97,7 @@ impl Sum {
     /// In order.
     fn known(self) -> Known {
         let rows = self.rows.into_iter();
-        let row = |((edge, route, covers), points)| Row { edge, route, points, covers };
+        let row = |((edge, route), (covers, points))| Row { edge, route, points, covers };
         let mut rows: Vec<_> = rows.map(row).collect();
         rows.sort_by(|one, other| (&one.edge, &one.route).cmp(&(&other.edge, &other.route)));
         let reporting = self.reporting.into_iter();

@@ -51,6 +51,7 @@ impl TelemetryService for Telemetry {
             said: request.into_inner(),
             looks: self.hub.0.looks.subscribe(),
             taken: 0,
+            heard: None,
             last: None,
         };
         let answers = stream::unfold(conversation, |mut conversation| async move {
@@ -76,6 +77,8 @@ struct Conversation {
     said: Streaming<ReportRequest>,
     looks: watch::Receiver<u64>,
     taken: u64,
+    /// When the store took the last report.
+    heard: Option<Duration>,
     /// When the last report came, and how often they come since it was answered.
     last: Option<(Instant, Duration)>,
 }
@@ -97,7 +100,8 @@ impl Conversation {
                 report = self.said.message() => {
                     let Some(report) = report? else { return Ok(None) };
                     sleep_until(last + SOONEST).await;
-                    self.taken = self.hub.take(&self.pod, &self.workload, &report);
+                    let (taken, heard) = self.hub.take(&self.pod, &self.workload, &report);
+                    (self.taken, self.heard) = (taken, Some(heard));
                     return Ok(Some(self.answer(Instant::now())));
                 }
             }
@@ -109,6 +113,14 @@ impl Conversation {
         self.last = Some((last, interval));
         let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
         ReportResponse { taken: self.taken, interval_ms }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        if let Some(last) = self.heard {
+            self.hub.left(&self.pod, last);
+        }
     }
 }
 

@@ -10,14 +10,18 @@
 //! **Invariants.** A report counts in the slot in which it came. Past its size the store forgets, the quietest edges' oldest
 //! slots first, and says so; it never adds up what it does not have.
 
+mod kept;
 mod reporters;
 
 use std::{collections::HashMap, time::Duration};
 
 use tulle_proto::telemetry::v1 as proto;
 
-use self::reporters::Reporters;
 pub use self::reporters::Reporting;
+use self::{
+    kept::{Kept, MINUTES, ROUTE_MINUTES, SECONDS, TENS, Tier},
+    reporters::Reporters,
+};
 use super::{
     edge::{Edge, Workload},
     slots::Slots,
@@ -25,32 +29,16 @@ use super::{
 };
 use crate::world::objects::Name;
 
-/// Slots of one width.
-#[derive(Debug, Clone, Copy)]
-struct Tier {
-    /// Seconds of a slot.
-    width: u32,
-    /// How many are kept.
-    slots: u32,
-    /// 2^this many buckets for each doubling of durations.
-    scale: i8,
-}
-
-const SECONDS: Tier = Tier { width: 1, slots: 180, scale: 3 };
-const TENS: Tier = Tier { width: 10, slots: 90, scale: 3 };
-const MINUTES: Tier = Tier { width: 60, slots: 120, scale: 2 };
-const ROUTE_MINUTES: Tier = Tier { slots: 60, ..MINUTES };
-
-/// Bytes that it may take: the bound is 128 MiB, and so much may come before it is looked at again.
-const MOST_BYTES: usize = 120 << 20;
+/// Bytes that it may take: with what comes before it is looked at again 128 MiB.
+const MOST_BYTES: usize = 112 << 20;
 /// Edges that it keeps, and those of one workload: a mesh of 1,000 workloads has 5,000 of them, seen from both ends.
 const MOST_EDGES: usize = 50_000;
 const MOST_OF_A_WORKLOAD: usize = 1000;
-/// Rules that are told apart on one edge.
-const MOST_ROUTES: usize = 64;
-/// Names and vectors of an edge, and of a rule.
-const EDGE_BYTES: usize = 700;
-const ROUTE_BYTES: usize = 300;
+/// Edges of one report: a proxy of ours has 500 series, and `other` in each direction.
+const MOST_OF_A_REPORT: usize = 600;
+/// So much may come before it is looked at again.
+const MOST_FRESH: usize = 8 << 20;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What proxies have reported.
 #[derive(Debug, Default)]
@@ -62,26 +50,31 @@ pub struct Store {
     /// Until when somebody watches.
     watched: HashMap<Workload, Duration>,
     bytes: usize,
+    /// Bytes that came since that was looked at.
+    fresh: usize,
     /// Something was forgotten before its time.
     shortened: bool,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    seconds: Slots,
-    tens: Slots,
-    minutes: Slots,
-    routes: Vec<(String, OfRoute)>,
-    /// When it began to be counted by the second.
-    by_second: Option<Duration>,
-    /// Requests and connections, those of an hour ago half as much.
-    busy: u64,
+/// A report, as far as it makes sense here. Reading it needs nothing of the store.
+#[derive(Debug)]
+pub struct Counted {
+    /// Process, and number of the report.
+    number: (u64, u64),
+    edges: Vec<(Edge, String, Totals)>,
 }
 
-#[derive(Debug, Default)]
-struct OfRoute {
-    seconds: Slots,
-    minutes: Slots,
+impl Counted {
+    /// What a proxy of `workload` says, up to a bound.
+    pub fn read(workload: &Workload, report: &proto::ReportRequest) -> Self {
+        let edges = report.edges.iter().take(MOST_OF_A_REPORT).filter_map(|counted| {
+            let (edge, route) = Edge::read(workload, counted.edge.as_ref()?).ok()?;
+            let mut totals = Totals::default();
+            totals.read(counted.counts.as_ref()?);
+            Some((edge, route, totals))
+        });
+        Self { number: (report.process, report.number), edges: edges.collect() }
+    }
 }
 
 /// What is asked.
@@ -128,23 +121,19 @@ impl Store {
     pub fn take(
         &mut self,
         (pod, workload): (&Name, &Workload),
-        report: &proto::ReportRequest,
+        report: Counted,
         now: Duration,
     ) -> bool {
-        if !self.reporters.is_new((pod, workload), (report.process, report.number), now) {
+        if !self.reporters.is_new((pod, workload), report.number, now) {
             return false;
         }
-        for counted in &report.edges {
-            let Some((edge, route)) =
-                counted.edge.as_ref().and_then(|edge| Edge::read(workload, edge).ok())
-            else {
-                continue;
-            };
-            let mut totals = Totals::default();
-            let read = counted.counts.as_ref().map_or(Ok(()), |counts| totals.read(counts));
-            if read.is_ok() {
-                self.add(edge, route, &totals, now);
-            }
+        for (edge, route, totals) in report.edges {
+            self.fresh = self.fresh.saturating_add(totals.size());
+            self.add(edge, route, &totals, now);
+        }
+        // Its bound holds whatever comes between two looks.
+        if self.fresh > MOST_FRESH {
+            self.sweep(now);
         }
         true
     }
@@ -158,11 +147,13 @@ impl Store {
         let edge = self.room_for(edge);
         let watched = self.watched.get(&edge.workload).is_some_and(|until| now < *until);
         let kept = self.edges.entry(edge).or_default();
-        kept.busy = kept.busy.saturating_add(totals.requested() + totals.flow.opened);
+        let more = totals.requested().saturating_add(totals.flow.opened);
+        kept.busy = kept.busy.saturating_add(more);
         kept.tens.add(TENS.slot(now), totals, TENS.scale);
         kept.minutes.add(MINUTES.slot(now), totals, MINUTES.scale);
         if watched {
-            kept.by_second.get_or_insert(now);
+            // The first one is still of ten seconds.
+            kept.by_second.get_or_insert(now + 2 * SECOND);
             kept.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
         }
         let of_route = kept.route(route);
@@ -191,7 +182,13 @@ impl Store {
 
     /// Somebody watches this workload until then: it is counted by the second. Whether nobody did before.
     pub fn watch(&mut self, workload: Workload, until: Duration, now: Duration) -> bool {
-        self.watched.insert(workload, until).is_none_or(|before| before <= now)
+        let new = self.watched.get(&workload).is_none_or(|before| *before <= now);
+        if new {
+            let own = self.edges.iter_mut().filter(|(edge, _)| edge.workload == workload);
+            own.for_each(|(_, kept)| kept.by_second = None);
+        }
+        self.watched.insert(workload, until);
+        new
     }
 
     /// Until when somebody watches this workload.
@@ -212,6 +209,7 @@ impl Store {
             !kept.is_empty()
         });
         self.bytes = self.edges.values().map(Kept::size).sum();
+        self.fresh = 0;
         if self.bytes > MOST_BYTES {
             self.shorten(MOST_BYTES);
         }
@@ -222,23 +220,36 @@ impl Store {
         self.of = of;
     }
 
-    /// Forgets before its time, until no more than `most` bytes are left: of the quietest edges first, and of each what is
-    /// oldest.
+    /// Forgets before its time, until no more than `most` bytes are left: of the workload that has most, so that nobody
+    /// else's are lost for what one says, the quietest edges first, and of each what is oldest.
     fn shorten(&mut self, most: usize) {
         self.shortened = true;
-        let mut quiet: Vec<_> =
-            self.edges.iter().map(|(edge, kept)| (kept.busy, edge.clone())).collect();
-        quiet.sort();
-        while self.bytes > most && !quiet.is_empty() {
-            quiet.retain(|(_, edge)| {
-                let Some(kept) = self.edges.get_mut(edge).filter(|_| self.bytes > most) else {
-                    return true;
-                };
+        /// Edges, and how busy they are.
+        type Edges = Vec<(u64, Edge)>;
+        let mut workloads: HashMap<Workload, (usize, Edges)> = HashMap::new();
+        for (edge, kept) in &self.edges {
+            let (bytes, edges) = workloads.entry(edge.workload.clone()).or_default();
+            *bytes += kept.size();
+            edges.push((kept.busy, edge.clone()));
+        }
+        workloads.values_mut().for_each(|(_, edges)| edges.sort());
+        while self.bytes > most
+            && let Some((bytes, edges)) = workloads.values_mut().max_by_key(|(bytes, _)| *bytes)
+            && *bytes > 0
+        {
+            for (_, edge) in edges.iter() {
+                let Some(kept) = self.edges.get_mut(edge) else { continue };
                 let before = kept.size();
-                let halved = kept.halve();
-                self.bytes = self.bytes - before + kept.size();
-                halved
-            });
+                let after = if kept.halve() { kept.size() } else { 0 };
+                if after == 0 {
+                    self.edges.remove(edge);
+                }
+                self.bytes = self.bytes.saturating_sub(before.saturating_sub(after));
+                *bytes = bytes.saturating_sub(before.saturating_sub(after));
+                if self.bytes <= most {
+                    return;
+                }
+            }
         }
     }
 
@@ -255,6 +266,11 @@ impl Store {
     /// Whether something was forgotten before its time.
     pub fn shortened(&self) -> bool {
         self.shortened
+    }
+
+    /// This pod's stream has ended, on which it reported last at this time.
+    pub fn left(&mut self, pod: &Name, last: Duration) {
+        self.reporters.left(pod, last);
     }
 
     /// Who reports.
@@ -281,21 +297,6 @@ impl Store {
             }
         }
         rows
-    }
-}
-
-impl Tier {
-    fn slot(self, now: Duration) -> u32 {
-        u32::try_from(now.as_secs() / u64::from(self.width)).unwrap_or(u32::MAX)
-    }
-
-    fn reaches(self, window: Duration) -> bool {
-        window.as_secs() <= u64::from(self.width * self.slots)
-    }
-
-    /// The oldest slot that is kept.
-    fn oldest(self, now: Duration) -> u32 {
-        self.slot(now).saturating_sub(self.slots)
     }
 }
 
@@ -340,7 +341,7 @@ fn row(
     let per_point = ask.window.div_f64(points.into()).as_secs().div_ceil(width.as_secs()).max(1);
     let per_point = u32::try_from(per_point).unwrap_or(u32::MAX);
     let to = tier.slot(now);
-    let from = to.saturating_sub(per_point.saturating_mul(points));
+    let from = to.saturating_sub(per_point.saturating_mul(points)).max(tier.oldest(now));
     // Before the store began nothing happened, and what would be older comes first.
     let skipped = per_point * points - (to - from);
     let covers = (to - from) * tier.width;
@@ -348,11 +349,10 @@ fn row(
     slots.each((from, to), |number, counts| {
         let row = row.get_or_insert_with(|| vec![Totals::default(); points as usize]);
         let point = (number - from + skipped) / per_point;
-        let known = match ask.durations {
+        match ask.durations {
             true => row[point as usize].read(counts),
             false => row[point as usize].read(&counts_without_durations(counts)),
-        };
-        debug_assert!(known.is_ok(), "it was read when it came");
+        }
     });
     row.map(|points| Row { edge: edge.clone(), route: route.to_owned(), points, covers })
 }
@@ -362,75 +362,6 @@ fn counts_without_durations(counts: &proto::Counts) -> proto::Counts {
     counts.took = None;
     counts.flow.iter_mut().for_each(|flow| flow.took = None);
     counts
-}
-
-impl Kept {
-    /// Where this rule is counted: under its name, as long as there is room for names.
-    fn route(&mut self, name: String) -> &mut OfRoute {
-        let at = |routes: &[(String, OfRoute)], name: &str| {
-            routes.iter().position(|(known, _)| known == name)
-        };
-        let full = self.routes.len() >= MOST_ROUTES;
-        let name = match at(&self.routes, &name) {
-            None if full => "other".to_owned(),
-            _ => name,
-        };
-        let at = at(&self.routes, &name).unwrap_or_else(|| {
-            self.routes.push((name, OfRoute::default()));
-            self.routes.len() - 1
-        });
-        &mut self.routes[at].1
-    }
-
-    /// The slots to answer from: the finest that reach so far back, and if there is more than one point the coarsest that can
-    /// tell them apart.
-    fn best(&self, ask: &Ask, by_second: bool) -> (Tier, &Slots) {
-        let step = ask.window.as_secs() / u64::from(ask.points.max(1));
-        if by_second && SECONDS.reaches(ask.window) {
-            (SECONDS, &self.seconds)
-        } else if TENS.reaches(ask.window) && (ask.points <= 1 || step < u64::from(MINUTES.width)) {
-            (TENS, &self.tens)
-        } else {
-            (MINUTES, &self.minutes)
-        }
-    }
-
-    fn sweep(&mut self, now: Duration) {
-        for (slots, tier) in
-            [(&mut self.seconds, SECONDS), (&mut self.tens, TENS), (&mut self.minutes, MINUTES)]
-        {
-            slots.close(tier.slot(now), tier.scale);
-            slots.expire(tier.oldest(now));
-        }
-        self.routes.retain_mut(|(_, of)| {
-            of.seconds.close(SECONDS.slot(now), SECONDS.scale);
-            of.seconds.expire(SECONDS.oldest(now));
-            of.minutes.close(ROUTE_MINUTES.slot(now), ROUTE_MINUTES.scale);
-            of.minutes.expire(ROUTE_MINUTES.oldest(now));
-            !of.minutes.is_empty()
-        });
-        // 360 sweeps are an hour.
-        self.busy -= self.busy / 520;
-    }
-
-    fn halve(&mut self) -> bool {
-        let mut halved = self.minutes.halve();
-        for (_, of) in &mut self.routes {
-            halved |= of.minutes.halve();
-        }
-        halved || self.tens.halve() || self.seconds.halve()
-    }
-
-    fn size(&self) -> usize {
-        let own = self.seconds.size() + self.tens.size() + self.minutes.size();
-        let route =
-            |(_, of): &(String, OfRoute)| ROUTE_BYTES + of.seconds.size() + of.minutes.size();
-        EDGE_BYTES + own + self.routes.iter().map(route).sum::<usize>()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tens.is_empty() && self.minutes.is_empty()
-    }
 }
 
 impl Row {

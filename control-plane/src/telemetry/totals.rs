@@ -7,6 +7,9 @@ use tulle_xds::text::bounded;
 /// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
 /// for one that is none.
 const MOST: usize = 64;
+/// Entries of one message that are read, and buckets of one histogram: those from a microsecond to a week are 320.
+const MOST_ENTRIES: usize = 2 * MOST;
+const MOST_BUCKETS: usize = 320;
 /// Characters of a word from a proxy, and of a policy's name.
 const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
@@ -79,17 +82,19 @@ pub struct Denial {
     pub audit: bool,
 }
 
-/// What a proxy sent is no histogram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the durations are no histogram")]
-pub struct NoHistogram;
+/// What a proxy sent is no histogram that is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NoHistogram;
 
 impl Outcome {
     /// Whether it is the server's fault, or the mesh's.
     pub fn is_bad(&self) -> bool {
         let class = if self.status < 10 { self.status } else { self.status / 100 };
         let by_server = self.grpc.is_some_and(|status| OF_THE_SERVER.contains(&status));
-        class == 5 || by_server || !OF_THE_CALLER.contains(&self.error.as_str())
+        match self.error.as_str() {
+            "" => class == 5 || by_server,
+            error => class == 5 || !OF_THE_CALLER.contains(&error),
+        }
     }
 
     /// The word that says why it did not end well: the proxy's reason, or the status.
@@ -104,32 +109,29 @@ impl Outcome {
 }
 
 impl Totals {
-    /// Adds what a message says. Of one that makes no sense nothing is added.
-    ///
-    /// # Errors
-    /// [`NoHistogram`].
-    pub fn read(&mut self, counts: &proto::Counts) -> Result<(), NoHistogram> {
-        let took = Took::read(counts.took.as_ref())?;
+    /// Adds what a message says, up to a bound. Durations that make no sense here, because a newer proxy says them in
+    /// another way, are left out.
+    pub fn read(&mut self, counts: &proto::Counts) {
+        let took = Took::read(counts.took.as_ref()).unwrap_or_default();
         let flow = counts.flow.as_ref();
-        let open = Took::read(flow.and_then(|flow| flow.took.as_ref()))?;
-        for proto::Requests { status, grpc, error, times } in &counts.requests {
-            let (grpc, error) = (grpc.checked_sub(1), bounded(error, LONGEST_WORD).to_owned());
+        let open = Took::read(flow.and_then(|flow| flow.took.as_ref())).unwrap_or_default();
+        for proto::Requests { status, grpc, error, times } in
+            counts.requests.iter().take(MOST_ENTRIES)
+        {
+            let (grpc, error) = (grpc.checked_sub(1), word(error, LONGEST_WORD));
             let other = Outcome { error: "other".to_owned(), ..Outcome::default() };
             let outcome = Outcome { status: *status, grpc, error };
             add(&mut self.requests, outcome, *times, other);
         }
-        for proto::Tries { outcome, times } in &counts.tries {
-            add(
-                &mut self.tries,
-                bounded(outcome, LONGEST_WORD).to_owned(),
-                *times,
-                "other".to_owned(),
-            );
+        for proto::Tries { outcome, times } in counts.tries.iter().take(MOST_ENTRIES) {
+            add(&mut self.tries, word(outcome, LONGEST_WORD), *times, "other".to_owned());
         }
-        for proto::Denials { policy, reason, audit, times } in &counts.denials {
+        for proto::Denials { policy, reason, audit, times } in
+            counts.denials.iter().take(MOST_ENTRIES)
+        {
             let denial = |policy: &str, reason: &str| Denial {
-                policy: bounded(policy, LONGEST_NAME).to_owned(),
-                reason: bounded(reason, LONGEST_WORD).to_owned(),
+                policy: word(policy, LONGEST_NAME),
+                reason: word(reason, LONGEST_WORD),
                 audit: *audit,
             };
             add(&mut self.denials, denial(policy, reason), *times, denial("other", ""));
@@ -139,7 +141,6 @@ impl Totals {
             let proto::Flow { opened, closed, failed, received, sent, took: _ } = *flow;
             self.flow.merge(&Flow { opened, closed, failed, received, sent, took: open });
         }
-        Ok(())
     }
 
     /// As a message.
@@ -190,6 +191,14 @@ impl Totals {
         self.flow.merge(&other.flow);
     }
 
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        let buckets =
+            self.took.histogram.buckets().len() + self.flow.took.histogram.buckets().len();
+        let entries = self.requests.len() + self.tries.len() + self.denials.len();
+        320 + 16 * buckets + 48 * entries
+    }
+
     /// Requests that ended.
     pub fn requested(&self) -> u64 {
         sum(self.requests.iter().map(|(_, times)| *times))
@@ -209,7 +218,7 @@ impl Totals {
 impl Took {
     fn read(message: Option<&proto::Histogram>) -> Result<Self, NoHistogram> {
         let Some(message) = message else { return Ok(Self::default()) };
-        if message.steps.len() != message.counts.len() {
+        if message.steps.len() != message.counts.len() || message.steps.len() > MOST_BUCKETS {
             return Err(NoHistogram);
         }
         let scale = i8::try_from(message.scale).map_err(|_beyond| NoHistogram)?;
@@ -261,6 +270,11 @@ impl Flow {
         }
         self.took.merge(&other.took);
     }
+}
+
+/// What a proxy says, which may end on a terminal.
+fn word(text: &str, longest: usize) -> String {
+    bounded(text, longest).chars().filter(char::is_ascii_graphic).collect()
 }
 
 /// Adds `times` to what is counted under `key`, or, where that would be one too many, under `other`.
@@ -318,11 +332,11 @@ pub(super) mod tests {
         #[test]
         fn there_and_back_and_added_either_way(one in totals(), other in totals()) {
             let mut back = Totals::default();
-            prop_assert_eq!(back.read(&one.message()), Ok(()));
+            back.read(&one.message());
             prop_assert_eq!(&back, &one);
             let mut merged = one.clone();
             merged.merge(&other);
-            prop_assert_eq!(back.read(&other.message()), Ok(()));
+            back.read(&other.message());
             prop_assert_eq!(&back, &merged);
             prop_assert_eq!(merged.requested(), one.requested() + other.requested());
             prop_assert_eq!(merged.bad(), one.bad() + other.bad());
@@ -330,7 +344,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_adds_nothing() {
+    fn durations_that_make_no_sense_are_left_out() {
         let histogram = |scale, steps: &[i32], counts: &[u64]| proto::Histogram {
             scale,
             steps: steps.to_vec(),
@@ -345,12 +359,13 @@ pub(super) mod tests {
             histogram(3, &[32_000, 32_000], &[1, 1]),
             histogram(3, &[1, 0], &[1, 1]),
             histogram(3, &[1], &[0]),
+            histogram(3, &[1; MOST_BUCKETS + 1], &[1; MOST_BUCKETS + 1]),
         ] {
             let requests = vec![proto::Requests { status: 200, times: 1, ..Default::default() }];
             let counts = proto::Counts { requests, took: Some(bad.clone()), ..Default::default() };
             let mut totals = Totals::default();
-            assert_eq!(totals.read(&counts), Err(NoHistogram), "{bad:?}");
-            assert_eq!(totals, Totals::default());
+            totals.read(&counts);
+            assert_eq!((totals.requested(), totals.took), (1, Took::default()), "{bad:?}");
         }
     }
 
@@ -361,7 +376,7 @@ pub(super) mod tests {
             let request =
                 proto::Requests { error: format!("e{n}"), times: 2, ..Default::default() };
             let counts = proto::Counts { requests: vec![request], ..Default::default() };
-            totals.read(&counts).unwrap();
+            totals.read(&counts);
         }
         assert_eq!((totals.requests.len(), totals.requested()), (MOST + 1, 2000));
     }
@@ -381,6 +396,8 @@ pub(super) mod tests {
             (0, Some(0), "", false),
             (0, Some(5), "", false),
             (0, Some(14), "", true),
+            (0, Some(13), "protocol", false),
+            (0, Some(14), "connect", true),
             (200, None, "tomorrow", true),
         ] {
             let outcome = Outcome { status, grpc, error: error.to_owned() };

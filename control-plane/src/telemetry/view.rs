@@ -23,7 +23,7 @@ use super::query::Answer;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View<T> {
-    /// Seconds that rates are of.
+    /// Seconds that rates are of, at most: of slots of time that are over.
     pub window: f64,
     /// What was asked for.
     pub items: Vec<T>,
@@ -36,7 +36,9 @@ pub struct View<T> {
 impl<T> View<T> {
     pub(crate) fn of(answer: &Answer, window: std::time::Duration, items: Vec<T>) -> Self {
         let (unheard, shortened) = (answer.unheard.clone(), answer.known.shortened);
-        Self { window: window.as_secs_f64(), items, unheard, shortened }
+        let covers = answer.known.rows.iter().map(|row| row.covers).max();
+        let window = covers.map_or(window.as_secs_f64(), f64::from);
+        Self { window, items, unheard, shortened }
     }
 }
 

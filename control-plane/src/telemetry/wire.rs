@@ -65,10 +65,10 @@ impl Known {
             let (edge, route) = Edge::read(&read_workload(row.workload?), &row.edge?).ok()?;
             let points = row.points.iter().map(|counts| {
                 let mut totals = Totals::default();
-                totals.read(counts).ok().map(|()| totals)
+                totals.read(counts);
+                totals
             });
-            let points = points.collect::<Option<_>>()?;
-            Some(Row { edge, route, points, covers: row.covers })
+            Some(Row { edge, route, points: points.collect(), covers: row.covers })
         });
         let reporting = message.reporting.into_iter().filter_map(|one| {
             let workload = read_workload(one.workload?);

@@ -1,6 +1,10 @@
 //! The series of edges, as workers count them, each for itself, and Prometheus reads them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -35,6 +39,8 @@ pub(super) struct Edges(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     begun: Instant,
+    /// What the clock on the wall said then.
+    began: SystemTime,
     table: Mutex<Table>,
     /// What was counted since the last report.
     unreported: Mutex<Table>,
@@ -45,10 +51,10 @@ struct Inner {
 
 impl Edges {
     pub(super) fn new() -> Self {
-        let begun = Instant::now();
+        let (begun, began) = (Instant::now(), SystemTime::now());
         let (table, unreported) = (Mutex::default(), Mutex::default());
         let (tallies, examples) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { begun, table, unreported, tallies, examples }))
+        Self(Arc::new(Inner { begun, began, table, unreported, tallies, examples }))
     }
 
     /// Where one more worker counts.
@@ -81,9 +87,14 @@ impl Edges {
     }
 
     /// Everything that was counted by now, and the time: milliseconds since these series began.
-    pub(super) fn shown(&self) -> (Vec<Shown>, u64) {
+    pub(super) fn shown(&self) -> Vec<Shown> {
         let now = self.gather();
-        (self.0.table.lock().show(now), now)
+        self.0.table.lock().show(now)
+    }
+
+    /// When time began for its series.
+    pub(super) fn began(&self) -> SystemTime {
+        self.0.began
     }
 
     /// Everything that was counted by now, and how many series became `other`.

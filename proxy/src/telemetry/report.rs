@@ -1,7 +1,7 @@
 //! What was counted since the last time, for the control plane's store, on the connection that configuration comes by.
 //!
-//! **Invariant.** What was counted reaches the store once, or is kept: a report without an answer is sent again under its
-//! number. (A control plane that took it, lost the connection before its answer, and is not the one that the proxy comes to
+//! **Invariant.** What was counted reaches the store once, or is kept for a minute: a report without an answer is sent again
+//! under its number. (A control plane that took it, lost the connection before its answer, and is not the one that the proxy comes to
 //! next, has it a second time.)
 
 mod message;
@@ -25,6 +25,8 @@ use crate::tls::control_plane::Connection;
 const PAUSE: Duration = Duration::from_secs(10);
 /// How long the answer to the last report on a connection may take.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
+/// What nobody took for so long is not reported any more: it would count as what happens now. That time is missing.
+const LATE: Duration = Duration::from_secs(60);
 /// Until the control plane says how often it wants reports.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,8 @@ pub struct Reporter {
     number: u64,
     /// It, as long as nobody has said that it is in the store.
     unanswered: Option<Tally>,
+    /// When it was made; before the first one, when the process began.
+    made: Instant,
     interval: Duration,
 }
 
@@ -54,7 +58,8 @@ enum Over {
 impl Reporter {
     pub(super) fn new(edges: Edges) -> Self {
         let process = rand::random();
-        Self { edges, process, number: 0, unanswered: None, interval: INTERVAL }
+        let made = Instant::now();
+        Self { edges, process, number: 0, unanswered: None, made, interval: INTERVAL }
     }
 
     /// Reports on whatever connection there is, until `end`; then a last time.
@@ -99,8 +104,13 @@ impl Reporter {
             _changed = connections.changed() => return Over::Moved,
             _ended = end.changed() => return Over::Ended,
         };
-        // What was said on a connection before may be in the store, or not: the first answer tells.
-        if let Err(status) = self.answer(&mut answers).await {
+        // What was said on a connection before may be in the store, or not: said again under its number it is not counted again.
+        let first = tokio::select! {
+            first = self.answer(&mut answers) => first,
+            _changed = connections.changed() => return Over::Moved,
+            _ended = end.changed() => return Over::Ended,
+        };
+        if let Err(status) = first {
             return Over::Broken(status);
         }
         let mut said = false;
@@ -144,19 +154,20 @@ impl Reporter {
         reports: &mpsc::Sender<ReportRequest>,
         answers: &mut Streaming<ReportResponse>,
     ) -> Result<(), Status> {
-        for _ in 0..2 {
-            while self.unanswered.is_some() {
-                self.answer(answers).await?;
-            }
-            self.next();
-            self.say(reports).await?;
+        while self.unanswered.is_some() {
+            self.answer(answers).await?;
         }
+        self.next();
+        self.say(reports).await?;
         self.answer(answers).await
     }
 
     /// Sends the report that nobody has answered, if there is one.
-    async fn say(&self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
-        let Some(tally) = &self.unanswered else { return Ok(()) };
+    async fn say(&mut self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
+        let Some(tally) = &mut self.unanswered else { return Ok(()) };
+        if self.made.elapsed() > LATE {
+            tally.take();
+        }
         let (process, number) = (self.process, self.number);
         let request = ReportRequest { process, number, edges: message::edges(tally) };
         let sent = reports.send(request).await;
@@ -166,7 +177,11 @@ impl Reporter {
     /// What was counted by now is the next report.
     fn next(&mut self) {
         self.number += 1;
-        self.unanswered = Some(self.edges.unreported());
+        let mut counted = self.edges.unreported();
+        if self.made.elapsed() > LATE {
+            counted.take();
+        }
+        (self.made, self.unanswered) = (Instant::now(), Some(counted));
     }
 
     /// Hears one answer.

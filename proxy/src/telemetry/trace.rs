@@ -18,7 +18,7 @@ mod parent;
 mod sampling;
 mod state;
 
-pub use enter::{Origin, enter, follow, resend};
+pub use enter::{Origin, enter, resend};
 pub use sampling::Threshold;
 
 use std::{fmt, num::NonZeroU64};

@@ -58,6 +58,13 @@ impl Reporters {
         new
     }
 
+    /// Its stream has ended, and it has not reported on another one since.
+    pub(super) fn left(&mut self, pod: &Name, last: Duration) {
+        if let Some(known) = self.0.get_mut(pod).filter(|known| known.last == last) {
+            known.silent = true;
+        }
+    }
+
     pub(super) fn taken(&self, pod: &Name, process: u64) -> u64 {
         let known = self.0.get(pod).filter(|known| known.process == process);
         known.map_or(0, |known| known.number)

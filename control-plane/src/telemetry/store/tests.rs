@@ -30,13 +30,17 @@ fn report(number: u64, of: &[(Edge, &str, u64)]) -> proto::ReportRequest {
     proto::ReportRequest { process: 7, number, edges: edges.collect() }
 }
 
+fn read_of(report: proto::ReportRequest) -> Counted {
+    Counted::read(&workload("web"), &report)
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 fn take(store: &mut Store, number: u64, of: &[(Edge, &str, u64)], at: u64) -> bool {
     let pod = Name::new("shop", "web-1");
-    store.take((&pod, &workload("web")), &report(number, of), seconds(at))
+    store.take((&pod, &workload("web")), read_of(report(number, of)), seconds(at))
 }
 
 /// Requests of each point of each row.
@@ -81,10 +85,10 @@ fn who_is_watched_is_known_by_the_second() {
     for at in 3..8 {
         take(&mut store, at, &[(cart(), "r", 2)], at);
     }
-    // For a window as long as it was watched at least; before that by the ten.
-    assert_eq!(read(&store, 4, 1, false, 8), [[8]]);
-    assert_eq!(read(&store, 4, 1, true, 8), [[8]]);
-    assert_eq!(read(&store, 6, 1, false, 10), [[8]]);
+    // For a window as long as its seconds are known, from two after the first one on; before that by the ten.
+    assert_eq!(read(&store, 4, 1, false, 8), [[0; 0]; 0]);
+    assert_eq!(read(&store, 4, 1, false, 10), [[4]]);
+    assert_eq!(read(&store, 5, 1, true, 10), [[6]]);
     assert_eq!(read(&store, 8, 1, false, 10), [[11]]);
     store.sweep(seconds(50));
     assert_eq!(store.watched(&workload("web")), None);
@@ -100,7 +104,7 @@ fn a_report_is_taken_once_and_a_new_process_begins_anew() {
     let pod = Name::new("shop", "web-1");
     assert_eq!((store.taken(&pod, 7), store.taken(&pod, 8)), (2, 0));
     let restarted = proto::ReportRequest { process: 8, ..report(1, &of) };
-    assert!(store.take((&pod, &workload("web")), &restarted, seconds(3)));
+    assert!(store.take((&pod, &workload("web")), read_of(restarted), seconds(3)));
     assert_eq!(read(&store, 10, 1, false, 10), [[3]]);
     assert_eq!(store.reporting(), [Reporting { workload: workload("web"), proxies: 1 }]);
     store.sweep(seconds(60));
@@ -125,7 +129,7 @@ fn names_are_bounded_and_nothing_is_lost() {
     let all = |routes| read(&store, 60, 1, routes, 60).iter().flatten().sum::<u64>();
     assert_eq!((all(false), all(true)), (4000, 4000));
     let rules = store.edges[&edge("web", "one")].routes.len();
-    assert_eq!(rules, MOST_ROUTES + 1);
+    assert_eq!(rules, kept::MOST_ROUTES + 1);
 }
 
 #[test]
@@ -160,7 +164,7 @@ proptest! {
             let (edge, route) = (edge("web", names[*which]).message(names[*which]), totals.message());
             let edges = vec![proto::EdgeCounts { edge: Some(edge), counts: Some(route) }];
             let report = proto::ReportRequest { process: 1, number, edges };
-            store.take((&Name::new("shop", "web-1"), &workload("web")), &report, seconds(now));
+            store.take((&Name::new("shop", "web-1"), &workload("web")), read_of(report), seconds(now));
             store.sweep(seconds(now));
             expected.merge(totals);
         }

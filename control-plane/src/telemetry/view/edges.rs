@@ -1,9 +1,6 @@
 //! Who calls whom.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +24,6 @@ pub struct EdgeView {
     /// How bytes travel; absent if nobody was reached, or it is outside of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security: Option<Travels>,
-    /// Rules that matched.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub routes: Vec<String>,
     /// What was asked and answered.
     pub signals: Signals,
 }
@@ -69,38 +63,41 @@ impl Travels {
     }
 }
 
-/// Of rows in which rules are told apart, or not.
+/// Each edge once.
 pub fn edges(answer: &Answer, window: Duration) -> View<EdgeView> {
     type Key = (End, End, Option<String>, Option<Travels>);
-    let mut all: BTreeMap<Key, (Sum, BTreeSet<String>)> = BTreeMap::new();
+    let mut all: BTreeMap<Key, Sum> = BTreeMap::new();
     for (from, to, row) in seen_once(answer) {
         let key = (from, to, service(&row.edge), Travels::of(row.edge.security));
-        let (sum, routes) = all.entry(key).or_default();
-        sum.add(row);
-        routes.extend(Some(row.route.clone()).filter(|route| !route.is_empty()));
+        all.entry(key).or_default().add(row);
     }
-    let items = all.into_iter().map(|((from, to, service, security), (sum, routes))| EdgeView {
+    let items = all.into_iter().map(|((from, to, service, security), sum)| EdgeView {
         from,
         to,
         service,
         security,
-        routes: routes.into_iter().collect(),
         signals: sum.signals(),
     });
     let items = items.collect();
     View::of(answer, window, items)
 }
 
-/// Each row with its ends; what the caller's proxy tells is not told a second time by who was called.
+/// Each row with its ends, as the caller's proxies tell it; or as those of who was called do, where they saw much more, because
+/// not all callers have a proxy that reports. (A little more they may have seen because their report came a moment earlier.)
 pub(super) fn seen_once(answer: &Answer) -> impl Iterator<Item = (End, End, &Row)> {
-    let rows = || answer.known.rows.iter();
-    let callers: BTreeSet<(End, End)> =
-        rows().filter(|row| row.edge.direction == Direction::Outbound).map(ends).collect();
-    rows().filter_map(move |row| {
+    let mut seen: BTreeMap<(End, End), [u64; 2]> = BTreeMap::new();
+    for row in &answer.known.rows {
+        let total =
+            row.points.iter().map(|point| point.requested().saturating_add(point.flow.opened));
+        let [called, caller] = seen.entry(ends(row)).or_default();
+        let side = if row.edge.direction == Direction::Inbound { called } else { caller };
+        *side = total.fold(*side, u64::saturating_add);
+    }
+    answer.known.rows.iter().filter_map(move |row| {
         let (from, to) = ends(row);
-        let told = row.edge.direction == Direction::Inbound
-            && callers.contains(&(from.clone(), to.clone()));
-        (!told).then_some((from, to, row))
+        let [called, caller] = seen.get(&(from.clone(), to.clone())).copied().unwrap_or_default();
+        let tells = if called / 3 > caller / 2 { Direction::Inbound } else { Direction::Outbound };
+        (row.edge.direction == tells).then_some((from, to, row))
     })
 }
 

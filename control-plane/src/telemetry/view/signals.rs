@@ -101,8 +101,11 @@ impl Sum {
         let all = totals.requested().saturating_add(flow.opened);
         match row.edge.security {
             Security::Unknown => {}
-            Security::Plaintext => self.mtls.1 += all,
-            Security::Mtls => self.mtls = (self.mtls.0 + all, self.mtls.1 + all),
+            Security::Plaintext => self.mtls.1 = self.mtls.1.saturating_add(all),
+            Security::Mtls => {
+                let (by_mtls, known) = self.mtls;
+                self.mtls = (by_mtls.saturating_add(all), known.saturating_add(all));
+            }
         }
         self.totals.merge(&totals);
     }
@@ -114,7 +117,7 @@ impl Sum {
         let flow = &totals.flow;
         let (ended, well) = match requests {
             0 => (flow.closed, flow.closed.saturating_sub(flow.failed)),
-            _ => (requests, requests - bad),
+            _ => (requests, requests.saturating_sub(bad)),
         };
         Signals {
             requests,
@@ -140,7 +143,8 @@ fn bad_by(totals: &Totals) -> Vec<BadBy> {
     let mut by: BTreeMap<String, u64> = BTreeMap::new();
     for (outcome, times) in &totals.requests {
         if outcome.is_bad() || !outcome.error.is_empty() {
-            *by.entry(outcome.word()).or_default() += times;
+            let sum = by.entry(outcome.word()).or_default();
+            *sum = sum.saturating_add(*times);
         }
     }
     let mut all: Vec<_> =
@@ -152,7 +156,8 @@ fn bad_by(totals: &Totals) -> Vec<BadBy> {
 fn denied_by(totals: &Totals) -> Vec<DeniedBy> {
     let mut by: BTreeMap<(&str, bool), u64> = BTreeMap::new();
     for (denial, times) in &totals.denials {
-        *by.entry((&denial.policy, denial.audit)).or_default() += times;
+        let sum = by.entry((denial.policy.as_str(), denial.audit)).or_default();
+        *sum = sum.saturating_add(*times);
     }
     let one = |((policy, audit), requests): ((&str, bool), u64)| DeniedBy {
         policy: policy.to_owned(),

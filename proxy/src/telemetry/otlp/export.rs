@@ -78,6 +78,8 @@ impl Export {
                         report = self.reports();
                     }
                 }
+                // Before the records, which under load are always there.
+                _at = report.tick(), if self.wants(Signal::Metrics) => self.series(),
                 () = outboxes.some() => {
                     tokio::select! {
                         () = sleep(self.pace.gather) => {}
@@ -86,7 +88,6 @@ impl Export {
                     }
                     self.records();
                 }
-                _at = report.tick(), if self.wants(Signal::Metrics) => self.series(),
             }
         }
         self.records();
@@ -129,9 +130,12 @@ impl Export {
     /// Sends what has ended.
     fn records(&self) {
         let all = self.metrics.outboxes().take();
-        for some in all.chunks(BATCH) {
+        let mut rest = all.as_slice();
+        while !rest.is_empty() {
+            let (some, more) = rest.split_at(batch(rest));
             self.spans(some);
             self.lines(some);
+            rest = more;
         }
     }
 
@@ -197,6 +201,15 @@ impl Export {
             lane.put(batch.clone());
         }
     }
+}
+
+/// How many of them go together: one at least, and of all others no more than a batch of spans.
+fn batch(closed: &[Closed]) -> usize {
+    let spans = closed.iter().scan(0, |sum, closed| {
+        *sum += closed.span_count().max(1);
+        Some(*sum)
+    });
+    spans.take_while(|spans| *spans <= BATCH).count().max(1)
 }
 
 /// Who gets what.

@@ -49,12 +49,13 @@ impl Queue {
         Self { newest_alone, ..Self::default() }
     }
 
-    /// Puts a batch at the end. How many items had no place.
+    /// Puts a batch at the end. How many items had no place: one batch has it, however large.
     pub(super) fn put(&mut self, batch: Batch) -> usize {
         if self.newest_alone {
             self.take_all();
-        } else if self.items + batch.items > MOST_ITEMS
-            || self.bytes + batch.bytes.len() > MOST_BYTES
+        } else if !self.batches.is_empty()
+            && (self.items + batch.items > MOST_ITEMS
+                || self.bytes + batch.bytes.len() > MOST_BYTES)
         {
             return batch.items;
         }

@@ -22,26 +22,35 @@ use crate::telemetry::{
 
 /// How many points there are, and the metrics that have any.
 pub(super) fn of(edges: &Edges, now: SystemTime) -> (usize, Vec<Metric>) {
-    let (shown, since_begin) = edges.shown();
-    let clock = Clock { now, since_begin };
+    let clock = Clock { began: edges.began(), now };
+    let shown = edges.shown();
     let all: Vec<_> = FAMILIES.iter().map(|family| metric(family, &shown, &clock)).collect();
     let points = all.iter().map(|(points, _)| *points).sum();
     let metrics = all.into_iter().filter(|(points, _)| *points > 0).map(|(_, metric)| metric);
     (points, metrics.collect())
 }
 
-/// What the clock on the wall says so many milliseconds after the series' own began.
+/// What the clock on the wall says, and said when the series' own began: whoever gets another start takes it for a series
+/// that begins anew.
 struct Clock {
+    began: SystemTime,
     now: SystemTime,
-    since_begin: u64,
 }
 
 impl Clock {
-    fn nanoseconds(&self, since_begin: u64) -> u64 {
-        let ago = Duration::from_millis(self.since_begin.saturating_sub(since_begin));
-        let then = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(then.saturating_sub(ago).as_nanos()).unwrap_or(u64::MAX)
+    /// So many milliseconds after the beginning.
+    fn start(&self, since_begin: u64) -> u64 {
+        nanoseconds(self.began + Duration::from_millis(since_begin))
     }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.now)
+    }
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A metric, and how many points it has.
@@ -94,8 +103,8 @@ fn metric(family: &Family, shown: &[Shown], clock: &Clock) -> (usize, Metric) {
 fn number(series: &Shown, labels: Labels, value: u64, clock: &Clock) -> NumberDataPoint {
     NumberDataPoint {
         attributes: attributes(labels),
-        start_time_unix_nano: clock.nanoseconds(series.since),
-        time_unix_nano: clock.nanoseconds(clock.since_begin),
+        start_time_unix_nano: clock.start(series.since),
+        time_unix_nano: clock.now(),
         value: Some(number_data_point::Value::AsInt(value.try_into().unwrap_or(i64::MAX))),
         ..NumberDataPoint::default()
     }
@@ -105,8 +114,8 @@ fn durations(series: &Shown, labels: Labels, clock: &Clock) -> ExponentialHistog
     let Took { classic, histogram, nanoseconds, exemplars } = &series.cells.took;
     ExponentialHistogramDataPoint {
         attributes: attributes(labels),
-        start_time_unix_nano: clock.nanoseconds(series.since),
-        time_unix_nano: clock.nanoseconds(clock.since_begin),
+        start_time_unix_nano: clock.start(series.since),
+        time_unix_nano: clock.now(),
         count: classic.iter().sum(),
         sum: Some(Duration::from_nanos(*nanoseconds).as_secs_f64()),
         scale: histogram::SCALE.into(),

@@ -4,12 +4,16 @@ use std::{mem, sync::atomic::Ordering, time::SystemTime};
 
 use tokio::time::Instant;
 use tulle_expression::Value;
+use tulle_xds::text::bounded;
 
 use super::{Record, Towards, facts::Ended, route_text};
 use crate::telemetry::{
     closed::{Closed, Extras, Server, SpanPart},
     wanted::{Extra, Wanted},
 };
+
+/// Bytes of a host and of a path.
+const MAX_TEXT: usize = 1 << 10;
 
 impl Record {
     /// Puts it where whoever sends it on finds it, if somebody wants its spans or its line: `Some` of whether that is drawn.
@@ -55,7 +59,12 @@ impl Record {
             }
         });
         let mut request = self.request.take();
-        let text = |of: Option<&mut String>| of.map(mem::take).unwrap_or_default();
+        // It may wait for long, and there are many.
+        let text = |of: Option<&mut String>| {
+            let mut text = of.map(mem::take).unwrap_or_default();
+            text.truncate(bounded(&text, MAX_TEXT).len());
+            text
+        };
         Closed {
             direction: self.direction,
             line,

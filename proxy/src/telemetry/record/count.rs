@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// Counts that it has ended, in series of edges unless it is `uncounted` there.
+    /// Counts that it has ended, in series of edges unless it is `uncounted` there: what policy forbade is never.
     pub(super) fn count(&self, now: Instant, uncounted: bool) {
         let error = self.reason.map_or("", Reason::as_str);
         if self.is_own_copy() {
@@ -87,8 +87,10 @@ impl Record {
             }
             return;
         }
-        if !uncounted {
-            let events = self.ended(error, now).chain(self.tries()).chain(self.denials(error));
+        let denied = self.forbidden.is_some() || self.audited.is_some();
+        if !uncounted || denied {
+            let ended = (!uncounted).then(|| self.ended(error, now).chain(self.tries()));
+            let events = ended.into_iter().flatten().chain(self.denials(error));
             self.cx.counts.count(&self.edge(), events, now);
         }
         if let Some(request) = &self.request

@@ -78,7 +78,7 @@ impl Record {
             return;
         };
         let below = position.below(&mut rand::rng());
-        trace::follow(headers, &below, &tracing);
+        trace::resend(headers, &below, &tracing);
         self.position = Some(below);
         self.spans = original
             .spans

@@ -12,8 +12,7 @@ use super::{Record, Towards, line::shown};
 use crate::telemetry::response_flags;
 
 /// The request's header fields that the format has.
-pub(crate) const ENVOY_HEADERS: [&str; 4] =
-    ["user-agent", "x-envoy-original-path", "x-forwarded-for", "x-request-id"];
+pub(crate) const ENVOY_HEADERS: [&str; 3] = ["user-agent", "x-forwarded-for", "x-request-id"];
 /// `%START_TIME%`
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -26,7 +25,6 @@ impl Record {
         let request = self.request.as_ref();
         let read = request.filter(|request| request.method.is_some());
         let header = |name| self.kept.get(Side::Request, name).map(quoted);
-        let path = header("x-envoy-original-path").or_else(|| read.map(|r| quoted(&r.path)));
         let status = request.and_then(|r| r.status).map_or(0, |status| status.as_u16());
         let served = self.reason.is_none() && self.endpoint.is_some();
         let first = request.and_then(|r| r.first_byte).filter(|_| served);
@@ -40,7 +38,7 @@ impl Record {
             line,
             "[{started}] \"{} {} {}\" {status} {} {} {} {} {} \"{forwarded}\" \"{agent}\" \"{id}\" \"{}\" \"{}\"",
             read.and_then(|r| r.method.as_ref()).map_or("-", Method::as_str),
-            or_dash(path),
+            or_dash(read.map(|r| quoted(&r.path))),
             self.http_version(),
             self.reason.map_or("-", response_flags::of),
             self.received.load(Ordering::Relaxed),

@@ -75,12 +75,7 @@ fn clear<T>(headers: &mut HeaderMap, name: &HeaderName) -> Option<T> {
     None
 }
 
-/// Has the headers of another request of the same trace say where that is.
-pub fn follow(headers: &mut HeaderMap, position: &Position, tracing: &Tracing) {
-    write(headers, position, tracing.b3);
-}
-
-/// Has the headers of another attempt say where that is, as far as they still say anything: the filters of a route may
+/// Has the headers of another attempt, or of a copy, say where that is, as far as they still say anything: the filters of a route may
 /// have removed it.
 pub fn resend(headers: &mut HeaderMap, position: &Position, tracing: &Tracing) {
     if headers.contains_key(PARENT) {
