@@ -46,12 +46,13 @@ pub struct WorkloadView {
 pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadView> {
     let now = Inbound::of(answer);
     let earlier = Inbound::of(trend);
+    let peers = Peers::of(answer);
     let reporting: BTreeMap<_, _> =
         answer.known.reporting.iter().map(|one| (&one.workload, one.proxies)).collect();
     let item = |(workload, pods): &(Workload, usize)| {
         let mut sum = Sum::default();
         now.rows(workload, reporting.contains_key(workload)).for_each(|row| sum.add(row));
-        let (callers, callees) = peers(answer, workload);
+        let (callers, callees) = peers.count(workload);
         WorkloadView {
             namespace: workload.namespace.clone(),
             kind: workload.kind.clone(),
@@ -106,25 +107,37 @@ impl<'a> Inbound<'a> {
     }
 }
 
-/// How many call it, and how many it calls.
-fn peers(answer: &Answer, workload: &Workload) -> (usize, usize) {
-    let mut callers = BTreeSet::new();
-    let mut callees = BTreeSet::new();
-    for edge in answer.known.rows.iter().map(|row| &row.edge) {
-        let own = Peer { namespace: workload.namespace.clone(), name: workload.name.clone() };
-        match edge.direction {
-            Direction::Inbound if edge.workload == *workload => callers.insert(edge.peer.clone()),
-            Direction::Outbound if edge.workload == *workload => callees.insert(edge.peer.clone()),
-            Direction::Outbound if edge.peer == own => {
-                let Workload { namespace, name, .. } = edge.workload.clone();
-                callers.insert(Peer { namespace, name })
-            }
-            Direction::Inbound if edge.peer == own => {
-                let Workload { namespace, name, .. } = edge.workload.clone();
-                callees.insert(Peer { namespace, name })
-            }
-            Direction::Inbound | Direction::Outbound => false,
-        };
+/// An end of an edge: namespace and name.
+type Name<'a> = (&'a str, &'a str);
+
+/// Whom each workload calls, and who calls it.
+#[derive(Default)]
+struct Peers<'a> {
+    callers: BTreeMap<Name<'a>, BTreeSet<Name<'a>>>,
+    callees: BTreeMap<Name<'a>, BTreeSet<Name<'a>>>,
+}
+
+impl<'a> Peers<'a> {
+    fn of(answer: &'a Answer) -> Self {
+        let mut peers = Self::default();
+        for edge in answer.known.rows.iter().map(|row| &row.edge) {
+            let own = (edge.workload.namespace.as_str(), edge.workload.name.as_str());
+            let other = (edge.peer.namespace.as_str(), edge.peer.name.as_str());
+            let (from, to) = match edge.direction {
+                Direction::Inbound => (other, own),
+                Direction::Outbound => (own, other),
+            };
+            peers.callers.entry(to).or_default().insert(from);
+            peers.callees.entry(from).or_default().insert(to);
+        }
+        peers
     }
-    (callers.len(), callees.len())
+
+    /// How many call it, and how many it calls.
+    fn count(&self, workload: &Workload) -> (usize, usize) {
+        let name = (workload.namespace.as_str(), workload.name.as_str());
+        let len =
+            |all: &BTreeMap<Name<'_>, BTreeSet<Name<'_>>>| all.get(&name).map_or(0, BTreeSet::len);
+        (len(&self.callers), len(&self.callees))
+    }
 }
