@@ -22,6 +22,11 @@ impl Percent {
     pub const fn ppm(self) -> u32 {
         self.0
     }
+
+    /// The share that this many of a million are, of which more than all are all.
+    pub fn of_ppm(ppm: u32) -> Self {
+        Self(ppm.min(100 * POINT))
+    }
 }
 
 impl FromStr for Percent {

@@ -112,7 +112,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Name {
     /// Name of the mesh; several may run side by side.
-    #[arg(long, default_value = "default", value_parser = mesh_name)]
+    #[arg(long, default_value = MESH, value_parser = mesh_name)]
     name: String,
 }
 
@@ -272,6 +272,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Container { launch } => become_container(&launch),
     }
 }
+
+/// What a mesh is called that was given no name.
+pub(crate) const MESH: &str = "default";
 
 /// Whether a mesh of this name runs.
 pub(crate) fn runs(name: &str) -> bool {

@@ -11,7 +11,7 @@ use std::{error, io, io::IsTerminal as _, io::Write as _, process::ExitCode, tim
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tulle_control_plane::telemetry::view::View;
+use tulle_control_plane::telemetry::{api::is_name, view::View};
 
 use crate::cluster::{Reach, pods};
 
@@ -155,8 +155,7 @@ impl Look {
 
 /// A name of Kubernetes, as it is typed.
 pub(crate) fn label(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    match !text.is_empty() && text.chars().all(allowed) {
+    match !text.is_empty() && is_name(text) {
         true => Ok(text.to_owned()),
         false => Err("it is no name of Kubernetes".to_owned()),
     }

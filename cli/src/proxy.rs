@@ -204,8 +204,8 @@ impl Sidecar {
         if let Some(mesh) = &args.name {
             return Ok(Self::Local(mesh.clone(), pod));
         }
-        if !args.reach.is_said() && local::runs(MESH) {
-            return Ok(Self::Local(MESH.to_owned(), pod));
+        if !args.reach.is_said() && local::runs(local::MESH) {
+            return Ok(Self::Local(local::MESH.to_owned(), pod));
         }
         let runtime = runtime()?;
         let (client, found) = runtime.block_on(async {
@@ -237,9 +237,6 @@ impl Sidecar {
         serde_json::from_str(&answer).map_err(|source| Error::Answer { pod, source })
     }
 }
-
-/// What `tulle local` calls a mesh that was given no name.
-const MESH: &str = "default";
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()

@@ -159,6 +159,12 @@ impl Histogram {
         &self.buckets
     }
 
+    /// Of the buckets, the first one's index, then how much further each is than the one before: small numbers, for messages.
+    pub fn steps(&self) -> impl Iterator<Item = i32> {
+        let indexes = || self.buckets.iter().map(|(bucket, _)| i32::from(*bucket));
+        indexes().zip([0].into_iter().chain(indexes())).map(|(at, last)| at - last)
+    }
+
     fn add(&mut self, bucket: i16, times: u64) {
         match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
             Ok(index) => self.buckets[index].1 = self.buckets[index].1.saturating_add(times),

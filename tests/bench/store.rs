@@ -116,15 +116,11 @@ fn some_counts() -> Vec<Counts> {
             let spread: f64 = (0..8).map(|_| chance.random_range(0.65..1.5)).product();
             histogram.observe(0.02 * spread);
         }
-        let before =
-            [0].into_iter().chain(histogram.buckets().iter().map(|(at, _)| i32::from(*at)));
-        let steps =
-            histogram.buckets().iter().zip(before).map(|((at, _), last)| i32::from(*at) - last);
         Counts {
             requests: vec![Requests { status: 200, times: REQUESTS.into(), ..Requests::default() }],
             took: Some(Histogram {
                 scale: histogram.scale().into(),
-                steps: steps.collect(),
+                steps: histogram.steps().collect(),
                 counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
                 ..Histogram::default()
             }),

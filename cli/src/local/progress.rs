@@ -83,7 +83,7 @@ impl<W: io::Write> Progress<W> {
 
     /// Everything is ready for the first time.
     pub(super) fn settled(&mut self, overview: &Overview, name: &str) {
-        let option = if name == "default" { String::new() } else { format!(" --name {name}") };
+        let option = if name == super::MESH { String::new() } else { format!(" --name {name}") };
         let pods = overview.pods.iter().filter(|pod| pod.namespace != super::system::NAMESPACE);
         let example = pods.clone().next().map_or("POD", |pod| pod.name.as_str());
         let text = format!(

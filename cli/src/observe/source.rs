@@ -14,9 +14,6 @@ use crate::{
     local,
 };
 
-/// The mesh of `tulle local` that is meant where nobody says which.
-const MESH: &str = "default";
-
 /// A control plane, and how it is reached.
 pub(crate) enum Source {
     /// Of `tulle local`: its admin socket.
@@ -31,8 +28,8 @@ impl Source {
         if let Some(mesh) = &look.name {
             return Ok(Self::Local(local::control_plane_socket(mesh)));
         }
-        if !look.reach.is_said() && local::runs(MESH) {
-            return Ok(Self::Local(local::control_plane_socket(MESH)));
+        if !look.reach.is_said() && local::runs(local::MESH) {
+            return Ok(Self::Local(local::control_plane_socket(local::MESH)));
         }
         let client = look.reach.client().await.map_err(pods::Error::from)?;
         let namespace = look.system_namespace.clone();

@@ -95,10 +95,14 @@ impl Question {
     }
 }
 
-/// A name of Kubernetes, which needs no escapes.
-fn label(key: &str, value: &str) -> Result<String, String> {
+/// Whether it can be a name of Kubernetes, which needs no escapes in a question.
+pub fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    match value.chars().all(allowed) && value.len() <= 253 {
+    text.chars().all(allowed) && text.len() <= 253
+}
+
+fn label(key: &str, value: &str) -> Result<String, String> {
+    match is_name(value) {
         true => Ok(value.to_owned()),
         false => Err(format!("{key}={value}: that is no name of Kubernetes")),
     }

@@ -7,8 +7,8 @@
 //!             └─ each rule that matched: seconds, minutes × 1 h
 //! ```
 //!
-//! **Invariants.** A report counts in the slot in which it came. Past its size the store forgets, the quietest edges' oldest
-//! slots first, and says so; it never adds up what it does not have.
+//! **Invariants.** A report counts in the slot in which it came. Past its size the store forgets, of the workload that has most
+//! and there the quietest edges' oldest slots first, and says so; it never adds up what it does not have.
 
 mod kept;
 mod reporters;

@@ -239,14 +239,11 @@ impl Took {
         if histogram.count() == 0 {
             return None;
         }
-        let buckets = histogram.buckets();
-        let before = [0].into_iter().chain(buckets.iter().map(|(bucket, _)| i32::from(*bucket)));
-        let steps = buckets.iter().zip(before).map(|((at, _), last)| i32::from(*at) - last);
         Some(proto::Histogram {
             scale: histogram.scale().into(),
             zero: histogram.zero(),
-            steps: steps.collect(),
-            counts: buckets.iter().map(|(_, times)| *times).collect(),
+            steps: histogram.steps().collect(),
+            counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
             nanoseconds: *nanoseconds,
         })
     }

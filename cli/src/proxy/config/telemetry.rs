@@ -11,7 +11,10 @@ pub(super) fn value(workload: &Value, field: &str) -> String {
     match field.strip_prefix("spec.").unwrap_or(field) {
         // Those who would get spans are not told of where they shall not.
         "traces.disabled" => (items(&traces["destinations"]).next().is_none()).to_string(),
-        "traces.sampling" => percent(&traces["sampling_ppm"]),
+        "traces.sampling" => {
+            let ppm = traces["sampling_ppm"].as_u64().and_then(|ppm| u32::try_from(ppm).ok());
+            tulle_api::Percent::of_ppm(ppm.unwrap_or_default()).to_string()
+        }
         "traces.propagation" => match traces["b3"] == true {
             true => "W3C, B3".to_owned(),
             false => "W3C".to_owned(),
@@ -34,15 +37,6 @@ pub(super) fn value(workload: &Value, field: &str) -> String {
         }
         "metrics.tags" => tags(&metrics["tags"]),
         _ => String::new(),
-    }
-}
-
-fn percent(ppm: &Value) -> String {
-    let ppm = ppm.as_u64().unwrap_or_default();
-    let fraction = format!("{:04}", ppm % 10_000);
-    match fraction.trim_end_matches('0') {
-        "" => format!("{}%", ppm / 10_000),
-        fraction => format!("{}.{fraction}%", ppm / 10_000),
     }
 }
 

@@ -105,20 +105,12 @@ fn add(requests: &mut Vec<proto::Requests>, (status, grpc, error): (u32, u32, &s
 
 fn took(took: &Took) -> Option<proto::Histogram> {
     let Took { histogram, nanoseconds, .. } = took;
-    (*histogram != Histogram::default()).then(|| {
-        let buckets = histogram.buckets();
-        let before = [0].into_iter().chain(buckets.iter().map(|(bucket, _)| (*bucket).into()));
-        proto::Histogram {
-            scale: histogram.scale().into(),
-            zero: histogram.zero(),
-            steps: buckets
-                .iter()
-                .zip(before)
-                .map(|((at, _), last)| i32::from(*at) - last)
-                .collect(),
-            counts: buckets.iter().map(|(_, times)| *times).collect(),
-            nanoseconds: *nanoseconds,
-        }
+    (*histogram != Histogram::default()).then(|| proto::Histogram {
+        scale: histogram.scale().into(),
+        zero: histogram.zero(),
+        steps: histogram.steps().collect(),
+        counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
+        nanoseconds: *nanoseconds,
     })
 }
 
