@@ -32,6 +32,15 @@ export function percent(value: number | undefined): string {
   return value > 99.99 ? '99.99' : value.toFixed(2);
 }
 
+/** Percent of what should not be at all: never rounded down to none, nor up to all. */
+export function few(value: number | undefined): string {
+  if (value === undefined) return UNKNOWN;
+  if (value <= 0 || value >= 100) return value.toFixed(0);
+  if (value < 0.01) return '<0.01';
+  if (value < 1) return value.toFixed(2);
+  return value < 10 ? value.toFixed(1) : Math.min(99, value).toFixed(0);
+}
+
 /** A time in seconds. */
 export function time(seconds: number | undefined): string {
   if (seconds === undefined) return UNKNOWN;
