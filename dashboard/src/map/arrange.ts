@@ -32,6 +32,10 @@ const COLUMNS = 84;
 const ROWS = 22;
 /** Calls of each box that decide where it is; all of a dense mesh would take dagre long, and be no better to read. */
 const STRONGEST = 2;
+/** So many boxes that fill less than this share of the map are moved together, to a map so many times as wide as high. */
+const CROWD = 12;
+const EMPTY = 0.14;
+const ASPECT = 1.6;
 
 /** Places of all items, of which those that are known are kept. */
 export function arrange({ key, items, calls, known }: Job): Placed {
@@ -57,6 +61,7 @@ function anew(items: readonly Item[], calls: readonly Call[]): Map<string, Point
       const { x, y } = graph.node(id) as { x: number; y: number };
       places.set(id, { x: Math.round(x - w / 2), y: Math.round(y - h / 2) });
     }
+    condense(some, places);
   }
   const bottom = Math.max(0, ...some.map((item) => (places.get(item.id)?.y ?? 0) + item.h + ROWS * 2));
   const right = Math.max(0, ...some.map((item) => (places.get(item.id)?.x ?? 0) + item.w));
@@ -64,6 +69,23 @@ function anew(items: readonly Item[], calls: readonly Call[]): Map<string, Point
   const columns = Math.max(1, Math.floor((right + ROWS) / w), Math.min(alone.length, Math.round(Math.sqrt((alone.length * h * 1.8) / w))));
   for (const [at, { id }] of alone.entries()) places.set(id, { x: (at % columns) * w, y: bottom + Math.floor(at / columns) * h });
   return places;
+}
+
+/** A map that is mostly empty, because many call many, becomes columns of about equal length, in the order that dagre found. */
+function condense(items: readonly Item[], places: Map<string, Point>): void {
+  const [right, bottom] = [Math.max(...items.map((item) => (places.get(item.id)?.x ?? 0) + item.w)), Math.max(...items.map((item) => (places.get(item.id)?.y ?? 0) + item.h))];
+  const filled = items.reduce((sum, { w, h }) => sum + w * h, 0) / (right * bottom);
+  if (items.length < CROWD || filled > EMPTY) return;
+  const [w, h] = [Math.max(...items.map((item) => item.w)) + COLUMNS * 1.5, Math.max(...items.map((item) => item.h)) + ROWS * 1.5];
+  const columns = Math.max(2, Math.round(Math.sqrt((ASPECT * items.length * h) / w)));
+  const at = (item: Item) => places.get(item.id) ?? { x: 0, y: 0 };
+  const flow = [...items].sort((a, b) => at(a).x - at(b).x || at(a).y - at(b).y || (a.id < b.id ? -1 : 1));
+  const long = Math.ceil(flow.length / columns);
+  for (let column = 0; column < columns; column += 1) {
+    const own = flow.slice(column * long, (column + 1) * long).sort((a, b) => at(a).y - at(b).y || (a.id < b.id ? -1 : 1));
+    const top = ((long - own.length) * h) / 2;
+    for (const [row, { id }] of own.entries()) places.set(id, { x: Math.round(column * w), y: Math.round(top + row * h) });
+  }
 }
 
 /** For each item the busiest calls that it makes, and that it takes. */

@@ -25,8 +25,11 @@ function sides(from: Rect, to: Rect): [Side, Side] {
   return ['right', 'right'];
 }
 
-/** Lines of one side share it, in the order of where they go, so that few cross. */
-export function curves(lines: readonly Line[], rects: ReadonlyMap<string, Rect>): Map<string, Curve> {
+/**
+ * Lines of one side share it, in the order of where they go, so that few cross. `obstacles` are boxes that lines should not go
+ * behind.
+ */
+export function curves(lines: readonly Line[], rects: ReadonlyMap<string, Rect>, obstacles: readonly string[] = []): Map<string, Curve> {
   const ports = new Map<string, { line: string; end: 'from' | 'to'; order: number }[]>();
   const drawn: { line: Line; from: Rect; to: Rect; sides: [Side, Side] }[] = [];
   for (const line of lines) {
@@ -45,8 +48,45 @@ export function curves(lines: readonly Line[], rects: ReadonlyMap<string, Rect>)
     all.sort((a, b) => a.order - b.order || (a.line < b.line ? -1 : 1));
     for (const [at, { line, end }] of all.entries()) shares.set(`${line} ${end}`, (at + 1) / (all.length + 1));
   }
-  return new Map(drawn.map(({ line, from, to, sides: [out, into] }) => [line.id, curve(port(from, out, shares.get(`${line.id} from`) ?? 0.5), out, port(to, into, shares.get(`${line.id} to`) ?? 0.5), into)]));
+  const walls = obstacles.flatMap((id) => (rects.has(id) ? [{ id, rect: rects.get(id) as Rect }] : []));
+  return new Map(
+    drawn.map(({ line, from, to, sides: [out, into] }) => {
+      const way = curve(port(from, out, shares.get(`${line.id} from`) ?? 0.5), out, port(to, into, shares.get(`${line.id} to`) ?? 0.5), into);
+      return [line.id, around(way, walls.filter(({ id }) => id !== line.from && id !== line.to).map(({ rect }) => rect), out)];
+    }),
+  );
 }
+
+/** Bends a line aside, one way or the other, until it is behind as few boxes as can be. */
+function around(way: Curve, walls: readonly Rect[], out: Side): Curve {
+  const crossed = (curve: Curve) => {
+    const reach = bounds(curve.map((point) => ({ ...point, w: 0, h: 0 })));
+    const near = walls.filter((one) => reach && one.x < reach.x + reach.w && one.x + one.w > reach.x && one.y < reach.y + reach.h && one.y + one.h > reach.y);
+    if (near.length === 0) return 0;
+    let count = 0;
+    for (let step = 1; step < STEPS; step += 1) {
+      const { x, y } = pointAt(curve, step / STEPS);
+      if (near.some((one) => x > one.x && x < one.x + one.w && y > one.y && y < one.y + one.h)) count += 1;
+    }
+    return count;
+  };
+  let [least, best] = [crossed(way), way];
+  for (let turn = 1; turn <= TURNS && least > 0; turn += 1) {
+    for (const aside of [turn * BEND, -turn * BEND]) {
+      const [a, b, c, d] = way;
+      const sideways = out === 'left' || out === 'right';
+      const move = (point: Point) => (sideways ? { x: point.x, y: point.y + aside } : { x: point.x + aside, y: point.y });
+      const tried: Curve = [a, move(b), move(c), d];
+      const count = crossed(tried);
+      if (count < least) [least, best] = [count, tried];
+    }
+  }
+  return best;
+}
+
+const STEPS = 20;
+const TURNS = 5;
+const BEND = 52;
 
 function port(rect: Rect, side: Side, share: number): Point {
   // Near corners lines would seem to be of another box.
