@@ -84,7 +84,7 @@ const OPERATORS: Record<string, (a: number, b: number) => boolean> = {
   '=': (a, b) => a === b,
 };
 const SCALES: Record<Unit, Record<string, number>> = {
-  seconds: { us: 1e-6, ms: 1e-3, s: 1, m: 60, '': 1 },
+  seconds: { us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600, '': 1 },
   percent: { '%': 1, '': 1 },
   number: { k: 1e3, m: 1e6, '': 1 },
 };

@@ -21,13 +21,16 @@ export type Value = string | number | undefined;
 /** What is not known comes last, whichever way it is sorted; equals by their key. */
 export function sorted<T>(rows: readonly T[], value: (row: T) => Value, key: (row: T) => string, descending: boolean): T[] {
   const sign = descending ? -1 : 1;
-  return [...rows].sort((one, other) => {
-    const [a, b] = [value(one), value(other)];
+  // Worked out once for each row, not for each comparison.
+  const all = rows.map((row) => ({ row, value: value(row), key: key(row) }));
+  all.sort((one, other) => {
+    const [a, b] = [one.value, other.value];
     const unknown = Number(a === undefined) - Number(b === undefined);
     if (unknown !== 0) return unknown;
     const by = typeof a === 'string' || typeof b === 'string' ? compare(String(a), String(b)) : (a ?? 0) - (b ?? 0);
-    return sign * by || compare(key(one), key(other));
+    return sign * by || compare(one.key, other.key);
   });
+  return all.map((one) => one.row);
 }
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);

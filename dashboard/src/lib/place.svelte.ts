@@ -1,32 +1,7 @@
-/** Where one is: the hash, as `#/service/shop/reviews?tab=tap`. */
-
-export interface Place {
-  page: string;
-  rest: string[];
-  query: Record<string, string>;
-}
+/** Where one is, and links to elsewhere. */
+import { hashOf, readHash, type Place } from './hash';
 
 export const WINDOWS: [seconds: number, name: string][] = [[60, '1 min'], [300, '5 min'], [900, '15 min'], [3600, '1 h']];
-
-export function readHash(hash: string): Place {
-  const [path = '', query = ''] = hash.replace(/^#?\/?/, '').split('?', 2);
-  const [page, ...rest] = path.split('/').filter(Boolean).map(decode);
-  return { page: page ?? 'now', rest, query: Object.fromEntries(new URLSearchParams(query)) };
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
-export function hashOf(page: string, rest: string[] = [], query: Record<string, string | undefined> = {}): string {
-  const said = Object.entries(query).filter((pair): pair is [string, string] => !!pair[1]);
-  const text = new URLSearchParams(said).toString();
-  return `#/${[page, ...rest].map(encodeURIComponent).join('/')}${text ? `?${text}` : ''}`;
-}
 
 class Here {
   #at = $state.raw<Place>(readHash(location.hash));

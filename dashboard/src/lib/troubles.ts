@@ -159,7 +159,7 @@ export function policies(all: readonly Policy[]): Trouble[] {
   return all.flatMap((policy) => {
     if (policy.accepted && !policy.problem) return [];
     const title = `${policy.kind} ${policy.namespace}/${policy.name} ${policy.accepted ? 'has a problem' : 'is not accepted'}`;
-    return [trouble({ key: `policy ${policy.kind}/${policy.namespace}/${policy.name}`, severity: 'warn', kind: 'policy', title, details: policy.problem ? [policy.problem] : [], query: { section: 'policies' } })];
+    return [trouble({ key: `policy ${policy.kind}/${policy.namespace}/${policy.name}`, severity: 'warn', kind: 'policy', title, details: policy.problem ? [policy.problem] : [], query: { tab: 'policies' } })];
   });
 }
 

@@ -13,6 +13,8 @@ interface Wanted {
   params: unknown;
   timer: number;
   round: number;
+  /** Of what the page has already. */
+  had: Promise<unknown>[];
 }
 
 let base = '';
@@ -45,10 +47,12 @@ async function look(id: number): Promise<void> {
   if (!one || paused) return;
   const [began, round] = [performance.now(), ++one.round];
   const view = views[one.view as keyof typeof views] as ViewOf<unknown, unknown>;
-  const answers = await Promise.all(view.asks(one.params, size).map(answer));
+  const asked = view.asks(one.params, size).map(answer);
+  const answers = await Promise.all(asked);
   // Nobody waits for it any more, or it was asked anew.
   if (wanted.get(id) !== one || one.round !== round) return;
-  post({ id, answer: view.of(answers, one.params) });
+  if (asked.some((answer, at) => answer !== one.had[at])) post({ id, answer: view.of(answers, one.params) });
+  one.had = asked;
   const took = performance.now() - began;
   clearTimeout(one.timer);
   one.timer = self.setTimeout(() => void look(id), Math.max(PAUSE - took, took * REST));
@@ -67,7 +71,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     clearTimeout(wanted.get(data.stop)?.timer);
     wanted.delete(data.stop);
   } else {
-    wanted.set(data.id, { view: data.view, params: data.params, timer: 0, round: 0 });
+    wanted.set(data.id, { view: data.view, params: data.params, timer: 0, round: 0, had: [] });
     void look(data.id);
   }
 };
