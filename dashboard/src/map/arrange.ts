@@ -28,7 +28,7 @@ export interface Placed {
 }
 
 /** Between columns, and between boxes of one. */
-const COLUMNS = 84;
+const COLUMNS = 72;
 const ROWS = 22;
 /** Calls of each box that decide where it is; all of a dense mesh would take dagre long, and be no better to read. */
 const STRONGEST = 2;

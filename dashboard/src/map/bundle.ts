@@ -10,10 +10,10 @@ export interface Bundled {
 }
 
 /**
- * `boxOf` names the box of a workload. Of more than `most` lines those are drawn that have a problem, that touch `at`, that were
- * drawn `before`, and that are busy, in this order.
+ * `boxOf` names the box of a workload. Lines are drawn that touch `at` or have a problem; then those that are `worth` it, first
+ * what was drawn `before`, then the busiest, until there are `most`.
  */
-export function bundle(links: readonly Link[], boxOf: (id: string) => string, most: number, at: string | undefined, before: ReadonlySet<string>): Bundled {
+export function bundle(links: readonly Link[], boxOf: (id: string) => string, most: number, at: string | undefined, before: ReadonlySet<string>, worth: (line: Line) => boolean = () => true): Bundled {
   const found = new Map<string, Line>();
   let inside = 0;
   for (const link of links) {
@@ -30,10 +30,11 @@ export function bundle(links: readonly Link[], boxOf: (id: string) => string, mo
   }
   const lines = [...found.values()];
   for (const line of lines) line.state = stateOf(line.figures, 'quiet');
-  const rank = (line: Line) => (line.from === at || line.to === at ? 0 : line.state === 'bad' ? 1 : line.figures.plain > 0 || line.state === 'warn' ? 2 : before.has(line.id) ? 3 : 4);
+  const rank = (line: Line) => (line.from === at || line.to === at ? 0 : line.state === 'bad' ? 1 : line.figures.plain > 0 || line.state === 'warn' ? 2 : !worth(line) ? 5 : before.has(line.id) ? 3 : 4);
   const ranked = lines.map((line) => ({ line, rank: rank(line) })).sort((a, b) => a.rank - b.rank || STATES.indexOf(a.line.state) - STATES.indexOf(b.line.state) || busy(b.line.figures) - busy(a.line.figures) || (a.line.id < b.line.id ? -1 : 1));
-  const drawn = ranked.slice(0, most).map(({ line }) => line);
-  const folded = ranked.slice(most).reduce((sum, { line }) => sum + line.links, 0);
+  const shown = Math.min(most, ranked.filter((one) => one.rank < 5).length);
+  const drawn = ranked.slice(0, shown).map(({ line }) => line);
+  const folded = ranked.slice(shown).reduce((sum, { line }) => sum + line.links, 0);
   // Always in the same order, so that what is drawn last does not change.
   return { lines: drawn.sort((a, b) => (a.id < b.id ? -1 : 1)), inside, folded };
 }

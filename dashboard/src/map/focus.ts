@@ -1,7 +1,7 @@
 /** One box, who calls it and whom it calls, from left to right. */
 import { boxOf, fold, foldedName, grouped, weighed, workloadBox } from './boxes';
 import { bundle } from './bundle';
-import { groupOf, isClass, isGroup, type Box, type Graph, type Link, type Node, type Scene } from './model';
+import { groupOf, isClass, isGroup, type Box, type Graph, type Line, type Link, type Node, type Scene } from './model';
 import { inOrder } from './scene';
 
 /** Boxes of a column by its distance, what is folded included: 1 + 2 × (24 + 20) are at most 89. */
@@ -26,7 +26,10 @@ export function focus({ nodes, links }: Graph, id: string, hops: number, before:
     return found;
   });
   const near = links.filter((link) => place.has(link.from) && place.has(link.to));
-  const bundled = bundle(near, (node) => place.get(node) ?? '', LINES, at ?? id, before);
+  // What goes on between others far away is another matter, until one comes there.
+  const hopAt = new Map(boxes.map((box) => [box.id, box.hop]));
+  const onward = (line: Line) => (hopAt.get(line.to) ?? 0) - (hopAt.get(line.from) ?? 0) === 1;
+  const bundled = bundle(near, (node) => place.get(node) ?? '', LINES, at ?? id, before, onward);
   return { boxes: inOrder(boxes), ...bundled, beyond: links.length - near.length, nodes: nodes.size, links: links.length };
 }
 

@@ -16,13 +16,17 @@ export const LARGEST = 2.5;
 
 type Side = 'left' | 'right' | 'top' | 'bottom';
 
+/** Boxes above each other that are nearer than this have nothing between them. */
+const NEXT = 48;
+
 /** Where a line leaves and comes. Callers are left; where they are not, or boxes stand above each other, it takes another side. */
 function sides(from: Rect, to: Rect): [Side, Side] {
   if (to.x >= from.x + from.w - 8) return ['right', 'left'];
   if (from.x >= to.x + to.w - 8) return ['left', 'right'];
-  if (to.y >= from.y + from.h) return ['bottom', 'top'];
-  if (from.y >= to.y + to.h) return ['top', 'bottom'];
-  return ['right', 'right'];
+  const [down, up] = [to.y - from.y - from.h, from.y - to.y - to.h];
+  if (down >= 0 && down < NEXT) return ['bottom', 'top'];
+  if (up >= 0 && up < NEXT) return ['top', 'bottom'];
+  return down >= 0 ? ['right', 'right'] : ['left', 'left'];
 }
 
 /**
@@ -96,8 +100,10 @@ function port(rect: Rect, side: Side, share: number): Point {
 }
 
 function curve(from: Point, out: Side, to: Point, into: Side): Curve {
-  const far = out === 'left' || out === 'right' ? Math.abs(to.x - from.x) : Math.abs(to.y - from.y);
-  const bend = Math.max(24, Math.min(160, far / 2));
+  const sideways = out === 'left' || out === 'right';
+  // Back to the same side: the farther, the wider around.
+  const far = out === into ? 40 + Math.abs(to.y - from.y) / 4 : sideways ? Math.abs(to.x - from.x) : Math.abs(to.y - from.y);
+  const bend = Math.max(sideways ? 24 : 8, Math.min(160, far / 2));
   const away = (point: Point, side: Side) => ({
     x: point.x + (side === 'left' ? -bend : side === 'right' ? bend : 0),
     y: point.y + (side === 'top' ? -bend : side === 'bottom' ? bend : 0),
@@ -168,7 +174,7 @@ const MARGIN = 28;
 /** Text that is smaller is not read; far away names are larger. */
 export const READABLE = 0.62;
 export const FAR = 0.58;
-const LEAST = 0.4;
+const LEAST = 0.34;
 
 /** All of it, if it can be read then; or else what is around `middle`, or the upper left. */
 export function fit(all: Rect, screen: Screen, middle?: Rect): Camera {

@@ -7,9 +7,6 @@ export type Palette = Record<Colour, string>;
 
 export const COLOURS: Colour[] = ['ground', 'panel', 'hover', 'line', 'line-strong', 'ink', 'muted', 'accent', 'accent-soft', 'warn', 'warn-soft', 'bad', 'bad-soft'];
 
-/** Lines that nobody looks at, while somebody looks at others. */
-const PALE = 0.22;
-
 export function measureOn(context: CanvasRenderingContext2D, family: string): Measure {
   const known = new Map<string, number>();
   return (text, size, weight) => {
@@ -59,7 +56,7 @@ function one(context: CanvasRenderingContext2D, shape: Shape, palette: Palette, 
       context.bezierCurveTo(b.x, b.y, c.x, c.y, d.x, d.y);
       context.strokeStyle = palette[shape.stroke];
       context.lineWidth = shape.width;
-      context.globalAlpha = shape.pale ? PALE : 1;
+      context.globalAlpha = shape.shade;
       context.setLineDash(shape.dash);
       context.stroke();
       context.globalAlpha = 1;
@@ -70,7 +67,7 @@ function one(context: CanvasRenderingContext2D, shape: Shape, palette: Palette, 
       for (const [at, { x, y }] of tip(shape).entries()) at === 0 ? context.moveTo(x, y) : context.lineTo(x, y);
       context.closePath();
       context.fillStyle = palette[shape.fill];
-      context.globalAlpha = shape.pale ? PALE : 1;
+      context.globalAlpha = shape.shade;
       context.fill();
       context.globalAlpha = 1;
       return;
@@ -133,10 +130,10 @@ function element(shape: Shape, palette: Palette): string {
     }
     case 'curve': {
       const [a, ...rest] = shape.curve.map(({ x, y }) => `${number(x)} ${number(y)}`);
-      return `<path d="M${a}C${rest.join(' ')}" fill="none" stroke="${palette[shape.stroke]}" stroke-width="${number(shape.width)}"${shape.dash.length > 0 ? ` stroke-dasharray="${shape.dash.join(' ')}"` : ''}${shape.pale ? ` opacity="${PALE}"` : ''}/>`;
+      return `<path d="M${a}C${rest.join(' ')}" fill="none" stroke="${palette[shape.stroke]}" stroke-width="${number(shape.width)}"${shape.dash.length > 0 ? ` stroke-dasharray="${shape.dash.join(' ')}"` : ''}${shape.shade < 1 ? ` opacity="${shape.shade}"` : ''}/>`;
     }
     case 'tip':
-      return `<polygon points="${tip(shape).map(({ x, y }) => `${number(x)},${number(y)}`).join(' ')}" fill="${palette[shape.fill]}"${shape.pale ? ` opacity="${PALE}"` : ''}/>`;
+      return `<polygon points="${tip(shape).map(({ x, y }) => `${number(x)},${number(y)}`).join(' ')}" fill="${palette[shape.fill]}"${shape.shade < 1 ? ` opacity="${shape.shade}"` : ''}/>`;
     case 'sign':
       return `<path transform="translate(${number(shape.at.x)} ${number(shape.at.y)}) scale(${number(shape.size / 24)})" d="${shape.path}" fill="none" stroke="${palette[shape.stroke]}" stroke-width="2.2" stroke-linecap="round" stroke-linejoin="round"/>`;
     case 'text':

@@ -4,8 +4,8 @@ import { bundle } from './bundle';
 import { groupOf, isClass, type Box, type Graph, type Node, type Scene } from './model';
 
 /** Lines, without those with a problem, that one can still follow with the eye: for each box. */
-const LINES_PER_BOX = 2;
-const LINES_AT_LEAST = 60;
+const LINES_PER_BOX = 1.25;
+const LINES_AT_LEAST = 48;
 /** So few workloads are shown at once: a box that says "8 workloads" would say less than the 8. */
 const FEW = 24;
 
@@ -25,7 +25,7 @@ export function scene(graph: Graph, asked: Asked, before: ReadonlySet<string>): 
   const place = new Map<string, string>();
   const boxes = [...outer(groups, classes, open, before, place), ...inner(groups, open, classes.length, before, place)];
   const parents = new Set(boxes.filter((box) => box.kind === 'frame').map((box) => box.id));
-  const most = Math.max(LINES_AT_LEAST, (boxes.length - parents.size) * LINES_PER_BOX);
+  const most = Math.max(LINES_AT_LEAST, Math.round((boxes.length - parents.size) * LINES_PER_BOX));
   const bundled = bundle(graph.links, (id) => place.get(id) ?? '', most, asked.at, before);
   return { boxes: inOrder(boxes), ...bundled, beyond: 0, nodes: graph.nodes.size, links: graph.links.length };
 }

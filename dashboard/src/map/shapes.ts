@@ -12,8 +12,8 @@ export type Colour = 'ground' | 'panel' | 'hover' | 'line' | 'line-strong' | 'in
 
 export type Shape =
   | { is: 'rect'; rect: Rect; round: number; fill?: Colour; stroke?: Colour; width?: number; dash?: number[] }
-  | { is: 'curve'; curve: Curve; stroke: Colour; width: number; dash: number[]; pale: boolean }
-  | { is: 'tip'; at: Point; towards: Point; size: number; fill: Colour; pale: boolean }
+  | { is: 'curve'; curve: Curve; stroke: Colour; width: number; dash: number[]; shade: number }
+  | { is: 'tip'; at: Point; towards: Point; size: number; fill: Colour; shade: number }
   | { is: 'sign'; path: string; at: Point; size: number; stroke: Colour }
   | { is: 'text'; at: Point; text: string; size: number; weight: number; fill: Colour; anchor: 'start' | 'middle' | 'end' };
 
@@ -37,6 +37,9 @@ const SIGNS: Partial<Record<State, string>> = {
   warn: 'M12 3.5L22 20.5H2L12 3.5ZM12 10v4.5M12 17.3v.2',
   bad: 'M8 2.5h8L21.5 8v8L16 21.5H8L2.5 16V8L8 2.5ZM8.8 8.8l6.4 6.4M15.2 8.8l-6.4 6.4',
 };
+/** How much is left of lines that nobody looks at, while somebody looks at others. */
+const PALE = 0.2;
+const MANY = 40;
 const OPEN = 'M9 5l7 7-7 7';
 const CLOSE = 'M5 9l7 7 7-7';
 
@@ -102,7 +105,7 @@ function big(box: Box, rect: Rect, measure: Measure): Shape[] {
   const wrong = SIGNS[box.state] !== undefined;
   const room = rect.w - 24 - (wrong ? 30 : 0);
   const name = box.kind === 'fold' ? box.name.replace(/,.*| in .*/, '') : box.name;
-  const size = Math.max(15, Math.min(rect.h * 0.42, 24, (22 * room) / Math.max(1, measure(name, 22, 600))));
+  const size = Math.max(15, Math.min(rect.h * 0.44, 29, (22 * room) / Math.max(1, measure(name, 22, 600))));
   return [
     { is: 'text', at: { x: rect.x + 12, y: rect.y + rect.h / 2 }, text: cut(name, size, 600, room, measure), size, weight: 600, fill: box.context ? 'muted' : 'ink', anchor: 'start' },
     ...sign(box.state, rect.x + rect.w - 34, rect.y + rect.h / 2 - 12, 24),
@@ -176,6 +179,8 @@ function touched({ at, pointed }: Seen, line: Line): boolean {
 }
 
 function lines(seen: Seen): Shape[] {
+  // Among many lines those must be seen first that have a problem.
+  const calm = seen.scene.lines.length > MANY ? 0.5 : 0.8;
   const some = seen.scene.lines.some((line) => touched(seen, line));
   const order = [...seen.scene.lines].sort((a, b) => Number(touched(seen, a)) - Number(touched(seen, b)) || Number(isWrong(a)) - Number(isWrong(b)));
   return order.flatMap((line): Shape[] => {
@@ -183,10 +188,10 @@ function lines(seen: Seen): Shape[] {
     if (!curve) return [];
     const [near, width] = [touched(seen, line), widthOf(line) * (seen.far ? 1.4 : 1)];
     const stroke = isWrong(line) ? strokeOf(line) : near ? 'accent' : 'line-strong';
-    const pale = some && !near;
+    const shade = some && !near ? PALE : near || isWrong(line) ? 1 : calm;
     return [
-      { is: 'curve', curve, stroke, width: near ? width + 0.6 : width, dash: dashOf(line), pale },
-      { is: 'tip', at: curve[3], towards: pointAt(curve, 0.97), size: 6 + width, fill: stroke, pale },
+      { is: 'curve', curve, stroke, width: near ? width + 0.6 : width, dash: dashOf(line), shade },
+      { is: 'tip', at: curve[3], towards: pointAt(curve, 0.97), size: 6 + width, fill: stroke, shade },
     ];
   });
 }
