@@ -174,12 +174,12 @@ const MARGIN = 28;
 /** Text that is smaller is not read; far away names are larger. */
 export const READABLE = 0.62;
 export const FAR = 0.58;
-const LEAST = 0.34;
+export const LEAST = 0.34;
 
-/** All of it, if it can be read then; or else what is around `middle`, or the upper left. */
-export function fit(all: Rect, screen: Screen, middle?: Rect): Camera {
+/** All of it, if it can be read then; or else what is around `middle`, where `least` is how small that may be, or the upper left. */
+export function fit(all: Rect, screen: Screen, middle?: Rect, least = middle ? READABLE : LEAST): Camera {
   const whole = Math.min((screen.w - 2 * MARGIN) / Math.max(1, all.w), (screen.h - 2 * MARGIN) / Math.max(1, all.h), 1.15);
-  const k = Math.max(whole, middle ? READABLE : LEAST);
+  const k = Math.max(whole, least);
   const along = (start: number, size: number, room: number, from: number, length: number) => {
     if (size * k <= room - 2 * MARGIN + 1) return room / 2 - (start + size / 2) * k;
     // Not beyond the ends of what there is.

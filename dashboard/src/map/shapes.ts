@@ -196,16 +196,16 @@ function lines(seen: Seen): Shape[] {
   });
 }
 
-/** What is wrong is said at each line; how much goes there, at those that are looked at. None lies on another, nor on a box. */
+/** What is wrong is said at each line, if there is room; how much goes there, at those that are looked at. None lies on another, nor on a box. */
 function labels(seen: Seen, measure: Measure): Shape[] {
-  if (seen.far) return [];
+  const size = seen.far ? 20 : 11.5;
   const done: Rect[] = seen.scene.boxes.flatMap((box) => (box.kind === 'frame' ? [] : (seen.rects.get(box.id) ?? [])));
   const order = [...seen.scene.lines].sort((a, b) => Number(touched(seen, b)) - Number(touched(seen, a)) || b.figures.badRate - a.figures.badRate || (a.id < b.id ? -1 : 1));
   return order.flatMap((line): Shape[] => {
     const [curve, near, wrong] = [seen.curves.get(line.id), touched(seen, line), isWrong(line)];
     if (!curve || (!near && !wrong)) return [];
     const text = lineSays(line);
-    const [w, h] = [measure(text, 11.5, 600) + 12, 18];
+    const [w, h] = [measure(text, size, 600) + size, size * 1.55];
     for (const t of [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8]) {
       const middle = pointAt(curve, t);
       const rect = { x: middle.x - w / 2, y: middle.y - h / 2, w, h };
@@ -213,8 +213,8 @@ function labels(seen: Seen, measure: Measure): Shape[] {
       done.push(rect);
       const stroke = wrong ? strokeOf(line) : 'line-strong';
       return [
-        { is: 'rect', rect, round: 9, fill: 'panel', stroke, width: 1 },
-        { is: 'text', at: { x: middle.x, y: middle.y + 0.5 }, text, size: 11.5, weight: 600, fill: wrong ? strokeOf(line) : 'ink', anchor: 'middle' },
+        { is: 'rect', rect, round: h / 2, fill: 'panel', stroke, width: 1 },
+        { is: 'text', at: { x: middle.x, y: middle.y + 0.5 }, text, size, weight: 600, fill: wrong ? strokeOf(line) : 'ink', anchor: 'middle' },
       ];
     }
     return [];
