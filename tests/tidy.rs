@@ -47,6 +47,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
             "control-plane/src/ca",
             "control-plane/src/server",
             "control-plane/tests",
+            "cli/src/cluster/tunnel",
         ],
     ),
     (

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod pods;
+pub(crate) mod tunnel;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,12 @@ impl Reach {
 
     /// A client. Nothing is sent yet.
     pub(crate) async fn client(&self) -> Result<Client, Unreachable> {
+        let config = self.config().await?;
+        Client::try_from(config).map_err(|error| Unreachable::Client(Box::new(error)))
+    }
+
+    /// How the cluster is reached, and as whom.
+    pub(crate) async fn config(&self) -> Result<Config, Unreachable> {
         let unknown = |error: &dyn std::error::Error| Unreachable::Kubeconfig(chain(error));
         let options = KubeConfigOptions { context: self.context.clone(), ..Default::default() };
         let config = match &self.kubeconfig {
@@ -54,8 +61,7 @@ impl Reach {
             }
             None => Config::from_kubeconfig(&options).await,
         };
-        let config = config.map_err(|error| unknown(&error))?;
-        Client::try_from(config).map_err(|error| Unreachable::Client(Box::new(error)))
+        config.map_err(|error| unknown(&error))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use gateway::kinds as gateway_kinds;
 pub(crate) use objects::cni::{NAME as CNI, NAMESPACE as CNI_NAMESPACE};
 #[cfg(test)]
 pub(crate) use objects::merge;
-pub(crate) use objects::{INJECTION, INJECTOR, NAME, crds as kinds, roles, service};
+pub(crate) use objects::{CONSOLE, INJECTION, INJECTOR, NAME, crds as kinds, roles, service};
 pub(crate) use once::argument;
 pub(crate) use rollout::of_pod as reasons;
 pub(crate) use uninstall::{Args as Uninstall, run as uninstall};

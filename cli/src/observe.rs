@@ -1,7 +1,7 @@
 //! What the commands that look at traffic share: whom they ask, how they print, how they stay.
 //!
-//! All of them ask the control plane's store (`/telemetry/…` of its admin socket): of `tulle local` on that socket, of a cluster
-//! by a program in the control plane's pod, for which one needs the right to `exec` there.
+//! All of them ask the control plane (`/telemetry/…`): of `tulle local` on its admin socket, of a cluster on its port for people,
+//! as whom the cluster knows the user.
 
 mod live;
 mod source;
@@ -13,9 +13,9 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tulle_control_plane::telemetry::{api::is_name, view::View};
 
-use crate::cluster::{Reach, pods};
+use crate::cluster::tunnel;
 
-pub(crate) use self::source::Source;
+pub(crate) use self::source::{Source, Where};
 
 /// What all of them can be told.
 #[derive(Debug, clap::Args)]
@@ -26,14 +26,8 @@ pub(crate) struct Look {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Ask the mesh of `tulle local` that was started under this name, and no cluster.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["kubeconfig", "context"])]
-    name: Option<String>,
-    /// Namespace of the control plane.
-    #[arg(long, value_name = "NAMESPACE", default_value = "tulle-system")]
-    system_namespace: String,
     #[command(flatten)]
-    reach: Reach,
+    place: Where,
 }
 
 /// How to print.
@@ -60,20 +54,15 @@ pub(crate) enum Error {
         /// Why.
         source: Box<dyn error::Error + Send + Sync>,
     },
-    /// There is none.
-    #[error(
-        "no pod of the control plane runs in namespace {0}; `tulle check` says more, `tulle install` installs it, --system-namespace says where else it is"
-    )]
-    NoControlPlane(String),
     /// It refused the question.
     #[error("the control plane says: {0}")]
     Refused(String),
     /// Its answer is none that we know: most likely another version.
     #[error("the control plane answered what this version of tulle does not understand: {0}")]
     Answer(#[from] serde_json::Error),
-    /// The cluster does not help.
+    /// There is no way to it.
     #[error(transparent)]
-    Cluster(#[from] pods::Error),
+    Tunnel(#[from] tunnel::Error),
     /// The YAML cannot be written.
     #[error(transparent)]
     Yaml(#[from] serde_yaml_ng::Error),
@@ -116,7 +105,7 @@ impl Look {
     pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let source = Source::find(self).await?;
+            let source = Source::find(&self.place).await?;
             match stay {
                 true => Box::pin(live::follow(self, page, &source)).await?,
                 false => {

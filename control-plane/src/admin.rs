@@ -21,9 +21,9 @@ use tulle_xds::{
 };
 
 use crate::{
+    console::{Console, Viewer, files},
     output::Report,
     status::Contributions,
-    telemetry::{self, Query},
 };
 
 /// Somebody who wants to see the world; only the task that owns it can show it.
@@ -46,8 +46,8 @@ pub struct Admin {
     pub ads: AdsService,
     /// What `/debug/status` shows.
     pub report: watch::Receiver<Report>,
-    /// What `/telemetry/` asks.
-    pub query: Query,
+    /// What `/telemetry/` shows.
+    pub console: Console,
 }
 
 impl Admin {
@@ -78,13 +78,17 @@ impl Admin {
                 as_json(&statuses.iter().map(|status| &**status).collect::<Vec<_>>())
             }
             (&Method::GET, path) if path.starts_with("/telemetry/") => {
-                telemetry::api::respond(&self.query, request.uri()).await
+                self.console.answer(request.uri(), &Viewer::local()).await
             }
             (_, "/ready" | "/metrics") => self.status(&request),
+            (&Method::GET, path) if path.starts_with("/dashboard") => {
+                let found = files::find(&request);
+                found.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "there is /dashboard/\n"))
+            }
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams, \
-                 /debug/status, /telemetry/stat, /telemetry/edges and /telemetry/routes\n",
+                 /debug/status, /telemetry/… and /dashboard/\n",
             ),
         }
     }

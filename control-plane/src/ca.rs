@@ -20,6 +20,7 @@ pub mod roots;
 pub mod server_certificate;
 pub mod service;
 pub mod signed;
+pub mod subject;
 
 /// Extension of workload certificates that names the pod, and the workload that it is of: DER
 /// UTF8String `NAMESPACE/POD/UID/WORKLOAD`.

@@ -31,6 +31,9 @@ pub struct Config {
     /// Address of the webhook's port.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15017")]
     pub webhook: SocketAddr,
+    /// Address of the port for people: HTTPS, with the dashboard and what `tulle stat` asks, by the cluster's own credentials.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15016")]
+    pub console: SocketAddr,
     /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
     /// same object in an earlier one.
     #[arg(

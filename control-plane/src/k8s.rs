@@ -9,6 +9,7 @@
 //! Invariants: only the holder of the Lease writes what others could write too; nothing is read that the mesh has no use
 //! for, no Secret but our own; what cannot be reached changes nothing, the last good state stays.
 
+mod access;
 mod authority;
 mod bare;
 mod book;
@@ -33,6 +34,7 @@ use tulle_runtime::{drain::Drain, ready::Readiness};
 
 use self::events::Events;
 pub use self::{
+    access::Reviews,
     authority::{AuthorityError, SECRET},
     bare::Bare,
     book::Book,

@@ -8,13 +8,14 @@
 //! `files` reads, `convert` understands, `world` knows, `compile` says it in the language of the
 //! proxies; `publish` is the one task that moves a change through all of them. `ca` issues the
 //! certificates by which proxies prove who they are, `inject` adds the sidecar to pods, `telemetry`
-//! remembers what proxies say of their traffic.
+//! remembers what proxies say of their traffic, `console` shows it to people.
 
 pub mod admin;
 pub mod authorize;
 pub mod ca;
 pub mod compile;
 pub mod config;
+pub mod console;
 pub mod convert;
 pub mod files;
 pub mod inject;

@@ -9,6 +9,7 @@
 mod balance;
 mod hear;
 mod others;
+mod survey;
 mod tell;
 mod wire;
 
@@ -19,24 +20,25 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tonic::{Code, transport::Channel};
-use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, replica_service_client::ReplicaServiceClient,
-    replica_service_server::ReplicaServiceServer,
-};
-use tulle_xds::server::AdsService;
-
 use self::{balance::Balance, tell::Teller};
-pub use self::{hear::Listener, others::Others};
+pub use self::{
+    hear::Listener,
+    others::Others,
+    survey::{Stream, Survey, Surveyor},
+};
 use crate::{
     ca::issue::Authority,
     roster::Roster,
     server::replica,
     status::Told,
-    telemetry::Hub,
     world::objects::{Name, ObjectRef},
+};
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tonic::{Code, Response, Status, transport::Channel};
+use tulle_proto::replica::v1::{
+    ObserveRequest, ObserveResponse, SurveyRequest, replica_service_client::ReplicaServiceClient,
+    replica_service_server::ReplicaServiceServer,
 };
 
 /// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
@@ -63,10 +65,8 @@ pub struct Replica {
     pub port: u16,
     /// The name that all prove there.
     pub name: String,
-    /// The streams of this replica's proxies.
-    pub ads: AdsService,
-    /// What they have reported.
-    pub hub: Hub,
+    /// The streams of this replica's proxies, and what they have reported.
+    pub surveyor: Surveyor,
     /// Connections on which others are asked.
     pub connections: Connections,
 }
@@ -86,8 +86,12 @@ impl Replica {
         let (leader, leads) = watch::channel(None);
         let (count, streams) = watch::channel(0);
         let (share, told) = watch::channel(None);
-        let balance =
-            Balance { ads: self.ads.clone(), others: self.others.clone(), streams: count, told };
+        let balance = Balance {
+            ads: self.surveyor.ads.clone(),
+            others: self.others.clone(),
+            streams: count,
+            told,
+        };
         tasks.spawn(balance.run());
         let teller = Teller { replica: self.clone(), own, streams, share, leader: leads };
         tasks.spawn(teller.run());
@@ -119,6 +123,20 @@ impl Replica {
         to: &Name,
         question: ObserveRequest,
     ) -> Result<ObserveResponse, String> {
+        let answer = self.client(to).await?.observe(question).await;
+        self.answered(to, answer)
+    }
+
+    /// What another replica knows of its proxies right now.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn survey(&self, to: &Name) -> Result<Survey, String> {
+        let answer = self.client(to).await?.survey(SurveyRequest {}).await;
+        self.answered(to, answer).map(Survey::read)
+    }
+
+    async fn client(&self, to: &Name) -> Result<ReplicaServiceClient<Channel>, String> {
         let known = self.connections.0.lock().get(to).cloned();
         let channel = match known {
             Some(channel) => channel,
@@ -128,18 +146,18 @@ impl Replica {
                 channel
             }
         };
-        let mut client =
-            ReplicaServiceClient::new(channel).max_decoding_message_size(hear::LARGEST);
-        match client.observe(question).await {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => {
-                // A replica of an older version does not know the question.
-                if status.code() != Code::Unimplemented {
-                    self.connections.0.lock().remove(to);
-                }
-                Err(status.to_string())
+        Ok(ReplicaServiceClient::new(channel).max_decoding_message_size(hear::LARGEST))
+    }
+
+    /// The next question goes on another connection if it was not answered on this one.
+    fn answered<T>(&self, to: &Name, answer: Result<Response<T>, Status>) -> Result<T, String> {
+        answer.map(Response::into_inner).map_err(|status| {
+            // A replica of an older version does not know the question.
+            if status.code() != Code::Unimplemented {
+                self.connections.0.lock().remove(to);
             }
-        }
+            status.to_string()
+        })
     }
 
     /// Resolves once all other replicas have said something, or have had the time to: otherwise each change of the leader

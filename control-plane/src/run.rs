@@ -38,13 +38,14 @@ use crate::{
     },
     compile::Settings,
     config::Config,
+    console::Console,
     files::{self, WatchError},
     inject::{self, BadInjection},
     k8s::{AuthorityError, Bare, Book, Cluster, NoCluster},
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
-    replicas::{Connections, Others, Replica, Tellings},
+    replicas::{Connections, Others, Replica, Surveyor, Tellings},
     roster::Roster,
     server::{self, Limits, TlsError},
     source::Batch,
@@ -152,14 +153,24 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         drain: drain.clone(),
     };
     let hub = hub(&registry, &mut tasks);
-    let of_cluster = (others, &roster, &authority, &ads, &hub);
+    let surveyor =
+        Surveyor { ads: ads.clone(), roster: roster.clone(), hub: hub.clone(), told: told.clone() };
+    let of_cluster = (others, &authority, surveyor.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
+    let console = Console {
+        query: Query { hub: hub.clone(), roster: roster.clone(), replica: replica.clone() },
+        surveyor,
+        report: statuses.clone(),
+    };
     let batches = match cluster.clone().zip(replica.clone()) {
         Some((cluster, replica)) => ends.of_cluster(cluster, (replica, told), &mut tasks)?,
         None => ends.of_directories(&config, &mut tasks)?,
     };
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
-    serve::webhook(&config, injection, certificate, (&metrics, &drain), &mut tasks).await?;
+    let served = (&metrics, &drain);
+    let people = (cluster.clone(), console.clone());
+    serve::console(&config, people, Arc::clone(&certificate), served, &mut tasks).await?;
+    serve::webhook(&config, injection, certificate, served, &mut tasks).await?;
     let services = serve::Services {
         certificates: certificates(&config, cluster.as_ref(), &roster, (authority, &metrics)),
         ads: ads.clone(),
@@ -177,7 +188,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         contributions,
         ads,
         report: statuses,
-        query: Query { hub, roster, replica },
+        console,
     });
     serve::admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
@@ -319,18 +330,17 @@ fn others(cluster: Option<&Cluster>, roster: &Roster) -> Others {
 fn replica(
     config: &Config,
     cluster: &Cluster,
-    (others, roster, authority, ads, hub): (Others, &Roster, &Authority, &AdsService, &Hub),
+    (others, authority, surveyor): (Others, &Authority, Surveyor),
 ) -> Replica {
     Replica {
         others,
-        roster: roster.clone(),
+        roster: surveyor.roster.clone(),
         pod: cluster.pod(),
         trust_domain: config.trust_domain.clone(),
         authority: authority.clone(),
         port: config.listen.port(),
         name: names(config).remove(0),
-        ads: ads.clone(),
-        hub: hub.clone(),
+        surveyor,
         connections: Connections::default(),
     }
 }

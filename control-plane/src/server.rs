@@ -5,6 +5,8 @@
 //! for each address. Those that have shown one are bounded as well, but never by the others.
 
 mod connection;
+pub mod https;
+pub mod people;
 pub mod replica;
 pub mod webhook;
 

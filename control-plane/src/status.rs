@@ -24,6 +24,7 @@ use tulle_xds::{protocol::Version, session::NameStatus};
 pub use self::{
     contributions::Contributions,
     follow::{Sources, follow},
+    json::problem,
 };
 use crate::world::{Bypassed, objects::Name};
 

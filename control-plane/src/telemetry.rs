@@ -11,6 +11,7 @@
 pub mod api;
 mod edge;
 pub mod query;
+mod scope;
 mod service;
 mod slots;
 mod store;
@@ -18,7 +19,7 @@ mod totals;
 pub mod view;
 mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -35,6 +36,7 @@ use tulle_proto::telemetry::v1::ReportRequest;
 pub use self::{
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
     query::Query,
+    scope::Scope,
     service::{Telemetry, service},
     store::{Ask, Counted, Of, Reporting, Row, Store},
     totals::{Denial, Flow, Outcome, Took, Totals},
@@ -70,6 +72,8 @@ pub struct Known {
     pub reporting: Vec<Reporting>,
     /// Something was forgotten before its time.
     pub shortened: bool,
+    /// For how long it has been taking reports: of what was before it knows nothing.
+    pub since: Duration,
 }
 
 impl Default for Hub {
@@ -127,7 +131,12 @@ impl Hub {
                 self.0.looks.send_modify(|count| *count += 1);
             }
         }
-        Known { rows, reporting, shortened: store.shortened() }
+        Known { rows, reporting, shortened: store.shortened(), since: now }
+    }
+
+    /// The pods whose proxies report to this replica.
+    pub fn reporters(&self) -> HashSet<Name> {
+        self.0.store.lock().reporters().cloned().collect()
     }
 
     fn now(&self) -> Duration {

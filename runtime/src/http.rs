@@ -1,5 +1,5 @@
 //! The small admin server: readiness, metrics, dumps. Not for traffic: bodies are read whole, a
-//! connection ends with its answer, and connections (in all and of one source), body sizes and times
+//! connection ends with its answer unless its terms say otherwise, and connections (in all and of one source), body sizes and times
 //! are bounded: strangers can reach it, and the kubelet must. Over TCP no page in a browser gets an
 //! answer ([`Names`]).
 
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::{
-    ask::{Unanswered, ask},
+    ask::{Unanswered, ask, exchange},
     browser::Names,
 };
 use crate::{drain::Drain, room::Room};
@@ -39,6 +39,23 @@ pub const TIME: Duration = Duration::from_secs(10);
 const WIRE: Duration = Duration::from_secs(5);
 /// Long enough for a file descriptor to come free, short enough for a probe not to fail.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a connection is served under.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Most bytes of a request's body.
+    pub body: usize,
+    /// For a request to come, and for its answer to leave.
+    pub wire: Duration,
+    /// Another request may follow on the connection, for as long as one may take to come.
+    pub keep_alive: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { body: BODY, wire: WIRE, keep_alive: false }
+    }
+}
 
 /// What answers a request.
 pub trait Handler: Send + Sync + 'static {
@@ -123,31 +140,31 @@ async fn serve<Io, A>(
         let (handler, names) = (Arc::clone(&handler), names.clone());
         tokio::spawn(async move {
             let _place = place;
-            connection(io, &*handler, names.as_ref(), BODY).await;
+            connection(io, &*handler, names.as_ref(), Terms::default()).await;
         });
     }
 }
 
-/// Answers one request of at most `body` bytes on a connection that somebody else has accepted.
-pub async fn serve_one<Io>(io: Io, handler: &impl Handler, body: usize)
+/// Serves a connection that somebody else has accepted.
+pub async fn serve_on<Io>(io: Io, handler: &impl Handler, terms: Terms)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    connection(io, handler, None, body).await;
+    connection(io, handler, None, terms).await;
 }
 
-async fn connection<Io>(io: Io, handler: &impl Handler, names: Option<&Names>, body: usize)
+async fn connection<Io>(io: Io, handler: &impl Handler, names: Option<&Names>, terms: Terms)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (clock, deadline) = watch::channel(Some(Instant::now() + WIRE));
+    let (clock, deadline) = watch::channel(Some(Instant::now() + terms.wire));
     let clock = &clock;
     let service = service_fn(move |request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(respond(request, handler, names, body, clock).await)
+        Ok::<_, Infallible>(respond(request, handler, names, terms, clock).await)
     });
     // The deadline of the connection is the head's as well.
     let mut http = http1::Builder::new();
-    http.keep_alive(false).header_read_timeout(None);
+    http.keep_alive(terms.keep_alive).header_read_timeout(None);
     let served: Pin<Box<_>> = Box::pin(http.serve_connection(TokioIo::new(io), service));
     tokio::select! {
         served = served => {
@@ -182,7 +199,7 @@ async fn respond(
     request: Request<Incoming>,
     handler: &impl Handler,
     names: Option<&Names>,
-    most: usize,
+    Terms { body: most, wire, .. }: Terms,
     clock: &watch::Sender<Option<Instant>>,
 ) -> Response<Full<Bytes>> {
     if let Some(refusal) = names.and_then(|names| names.refusal(&request)) {
@@ -197,7 +214,7 @@ async fn respond(
     let limit = handler.limit(&request);
     clock.send_replace(None);
     let answered = timeout(limit, handler.handle(request)).await;
-    clock.send_replace(Some(Instant::now() + WIRE));
+    clock.send_replace(Some(Instant::now() + wire));
     let late = || text(StatusCode::REQUEST_TIMEOUT, format!("took longer than {limit:?}\n"));
     answered.unwrap_or_else(|_| late()).map(Full::new)
 }
@@ -325,7 +342,7 @@ mod tests {
         let (mut client, server) = duplex(1024);
         client.write_all(said.as_bytes()).await.unwrap();
         let begun = Instant::now();
-        connection(server, &handler, None, BODY).await;
+        connection(server, &handler, None, Terms::default()).await;
         begun.elapsed()
     }
 

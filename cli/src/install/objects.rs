@@ -10,6 +10,8 @@ use super::values::{VERSION, Values};
 
 /// Name of nearly everything that belongs to the control plane.
 pub(crate) const NAME: &str = "tulle-control-plane";
+/// Port on which the control plane answers people.
+pub(crate) const CONSOLE: u16 = 15016;
 /// Name of the webhook's configuration.
 pub(crate) const INJECTOR: &str = "tulle-injector";
 /// Name of the ConfigMap with what sidecars get, and of the file in it.
@@ -17,6 +19,9 @@ pub(crate) const INJECTION: (&str, &str) = ("tulle-injection", "injection.yaml")
 
 const CLUSTER_ROLE: &str = include_str!("../../../deploy/chart/files/cluster-role.yaml");
 const ROLE: &str = include_str!("../../../deploy/chart/files/role.yaml");
+const VIEW: &str = include_str!("../../../deploy/chart/files/view.yaml");
+const TAP: &str = include_str!("../../../deploy/chart/files/tap.yaml");
+const REACH: &str = include_str!("../../../deploy/chart/files/reach.yaml");
 
 /// Everything that is installed into `namespace`, in the order in which it can be: kinds first.
 pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
@@ -41,6 +46,12 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
         json!({
             "apiVersion": RBAC_V1, "kind": "RoleBinding", "metadata": inside(NAME),
             "roleRef": role("Role"), "subjects": subjects,
+        }),
+        aggregated("tulle-view", "view", VIEW),
+        aggregated("tulle-tap", "edit", TAP),
+        json!({
+            "apiVersion": RBAC_V1, "kind": "Role", "metadata": inside("tulle-reach"),
+            "rules": rules(REACH),
         }),
         // Without webhooks: the control plane fills them in once it serves, and nothing here ever
         // takes them away.
@@ -85,6 +96,16 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
     objects
 }
 
+/// A role that is part of one of Kubernetes' own.
+fn aggregated(name: &str, of: &str, of_what: &str) -> Value {
+    let mut labels = labels();
+    labels[format!("rbac.authorization.k8s.io/aggregate-to-{of}")] = "true".into();
+    json!({
+        "apiVersion": RBAC_V1, "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": labels}, "rules": rules(of_what),
+    })
+}
+
 /// Everything that can be installed into `namespace` by whatever values.
 pub(super) fn whatever(namespace: &str) -> Vec<Value> {
     let mut values = Values::default();
@@ -99,8 +120,9 @@ const RBAC_V1: &str = "rbac.authorization.k8s.io/v1";
 type Port = (&'static str, u16, u16, &'static str);
 
 /// Ports of the control plane: name, in the Service, in the pod, protocol.
-const PORTS: [Port; 3] = [
+const PORTS: [Port; 4] = [
     ("grpc", 15010, 15010, "grpc"),
+    ("https-console", CONSOLE, CONSOLE, "https"),
     ("https-webhook", 443, 15017, "https"),
     ("http-status", 15014, 15014, "http"),
 ];

@@ -82,7 +82,7 @@ impl<W: io::Write> Progress<W> {
     }
 
     /// Everything is ready for the first time.
-    pub(super) fn settled(&mut self, overview: &Overview, name: &str) {
+    pub(super) fn settled(&mut self, overview: &Overview, name: &str, dashboard: Option<&str>) {
         let option = if name == super::MESH { String::new() } else { format!(" --name {name}") };
         let pods = overview.pods.iter().filter(|pod| pod.namespace != super::system::NAMESPACE);
         let example = pods.clone().next().map_or("POD", |pod| pod.name.as_str());
@@ -91,10 +91,15 @@ impl<W: io::Write> Progress<W> {
              \x20 tulle local status{option}\n\
              \x20 tulle local logs{option} {example} -f\n\
              \x20 tulle local exec{option} {example} -- sh\n\
-             \x20 tulle local down{option}\n\n",
+             \x20 tulle local down{option}\n\n\
+             {}\n\n",
             pods.count(),
             self.clock().trim_start(),
             overview.directory,
+            match dashboard {
+                Some(address) => format!("Dashboard: {address}"),
+                None => format!("`tulle dashboard{option}` opens the dashboard."),
+            },
         );
         say(&mut self.out, &text);
     }

@@ -21,6 +21,7 @@ use super::{
     progress::Progress,
     state::{Launch, LockError, State, write_atomically},
 };
+use crate::{dashboard::Front, observe::Source};
 
 /// Why a mesh does not come up.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +169,7 @@ impl Mesh {
             .await
             .map_err(io_error("speaking to the mesh"))?;
         let mut progress = Progress::new(self.begun, io::stdout());
+        let dashboard = if args.detach { None } else { dashboard(&args.name.name).await };
         let timeout = tokio::time::sleep_until(self.begun + Duration::from_secs(args.timeout));
         let mut timeout = std::pin::pin!(timeout);
         let mut last = Overview::default();
@@ -194,7 +196,7 @@ impl Mesh {
             }
             if last.settled && !settled {
                 settled = true;
-                progress.settled(&last, &args.name.name);
+                progress.settled(&last, &args.name.name, dashboard.as_deref());
             }
             if args.detach && (settled || !args.wait()) {
                 return Ok(ExitCode::SUCCESS);
@@ -241,6 +243,15 @@ async fn interrupted() {
         tracing::error!(%error, "no signals");
         std::future::pending::<()>().await;
     }
+}
+
+/// Serves the dashboard for as long as this process lives, and says where. The mesh does without it.
+async fn dashboard(mesh: &str) -> Option<String> {
+    let front = Front::listen(Source::Local(super::control_plane_socket(mesh)), 0).await;
+    let front = front.inspect_err(|error| tracing::warn!(%error, "no dashboard")).ok()?;
+    let address = front.address();
+    tokio::spawn(front.serve());
+    Some(address)
 }
 
 /// Who is not ready, and why.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, future, stream::BoxStream};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, TellRequest, TellResponse,
+    ObserveRequest, ObserveResponse, SurveyRequest, SurveyResponse, TellRequest, TellResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
@@ -66,7 +66,15 @@ impl ReplicaService for Listener {
     ) -> Result<Response<ObserveResponse>, Status> {
         self.caller(&request)?;
         let (ask, looks) = Ask::read(request.into_inner());
-        Ok(Response::new(self.replica.hub.ask(&ask, looks).message()))
+        Ok(Response::new(self.replica.surveyor.hub.ask(&ask, looks).message()))
+    }
+
+    async fn survey(
+        &self,
+        request: Request<SurveyRequest>,
+    ) -> Result<Response<SurveyResponse>, Status> {
+        self.caller(&request)?;
+        Ok(Response::new(self.replica.surveyor.survey().message()))
     }
 }
 

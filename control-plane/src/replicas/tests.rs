@@ -1,7 +1,7 @@
 use tokio::{net::TcpListener, time::Instant};
 use tonic::transport::Server;
 use tulle_runtime::{drain, ready::Readiness};
-use tulle_xds::cache::Cache;
+use tulle_xds::{cache::Cache, server::AdsService};
 
 use super::*;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     ca::{roots::Roots, server_certificate::ServerCertificate},
     server::{self, Limits},
     status::{Edition, Force},
+    telemetry::Hub,
     world::objects::{Kind, Pod},
 };
 
@@ -161,6 +162,12 @@ fn replica(roster: Roster) -> Replica {
     let trust_domain = "cluster.local".to_owned();
     let pods = Pods { roster: roster.clone(), trust_domain: trust_domain.clone() };
     let pod = Name::new("m", "a");
+    let surveyor = Surveyor {
+        ads: AdsService::new(Cache::new().0, Arc::new(pods)),
+        roster: roster.clone(),
+        hub: Hub::default(),
+        told: watch::channel(Arc::default()).1,
+    };
     Replica {
         others: Others::than(pod.clone(), roster.clone()),
         roster,
@@ -169,8 +176,7 @@ fn replica(roster: Roster) -> Replica {
         authority: Authority::new(roots, Duration::from_secs(3600)),
         port: 0,
         name: "m".to_owned(),
-        ads: AdsService::new(Cache::new().0, Arc::new(pods)),
-        hub: Hub::default(),
+        surveyor,
         connections: Connections::default(),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::transport::Server;
 use tulle_proto::{
     ca::v1::certificate_service_server::CertificateServiceServer,
@@ -16,6 +16,7 @@ use tulle_proto::{
 use tulle_runtime::{
     drain::Drain,
     http::{Names, serve_tcp, serve_unix},
+    room::Room,
     socket::bind_private,
 };
 use tulle_xds::server::AdsService;
@@ -28,11 +29,15 @@ use crate::{
         service::{Certificates, MAX_REQUEST},
     },
     config::Config,
+    console::{Console, Gate},
     inject,
+    k8s::Cluster,
     metrics::Metrics,
     replicas,
     server::{
         Incoming,
+        https::Https,
+        people,
         webhook::{self, Webhook},
     },
     telemetry::Telemetry,
@@ -102,9 +107,44 @@ pub(super) async fn webhook(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     let Some(injection) = injection else { return Ok(()) };
-    let webhook = Webhook { settings: injection.settings(), metrics: Arc::clone(metrics) };
     let (listener, _) = bind(config.webhook).await?;
-    tasks.spawn(webhook.serve(listener, webhook::tls(certificate)?, drain.clone()));
+    let (_, tls) = watch::channel(webhook::tls(certificate)?);
+    let port = Https {
+        name: "webhook",
+        handler: Webhook { settings: injection.settings(), metrics: Arc::clone(metrics) },
+        tls,
+        terms: webhook::terms(),
+        // The API server is one address, or a few; others have no business here, and shall not take its place.
+        room: Room::new(8192, 64),
+        metrics: Arc::clone(metrics),
+    };
+    tasks.spawn(port.serve(listener, drain.clone()));
+    Ok(())
+}
+
+/// The port for people, where a cluster says who they are.
+pub(super) async fn console(
+    config: &Config,
+    (cluster, console): (Option<Cluster>, Console),
+    certificate: Arc<ServerCertificate>,
+    (metrics, drain): (&Arc<Metrics>, &Drain),
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let Some(cluster) = cluster else { return Ok(()) };
+    let (listener, _) = bind(config.console).await?;
+    let (current, tls) = watch::channel(people::tls(Arc::clone(&certificate), &[])?);
+    let port = Https {
+        name: "console",
+        handler: Gate::new(console, Arc::new(cluster.reviews())),
+        tls,
+        terms: people::terms(),
+        room: people::room(),
+        metrics: Arc::clone(metrics),
+    };
+    let (authority, known) = watch::channel(Vec::new().into());
+    tasks.spawn(cluster.client_authority(authority));
+    tasks.spawn(people::follow(known, certificate, current));
+    tasks.spawn(port.serve(listener, drain.clone()));
     Ok(())
 }
 

@@ -6,18 +6,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 use serde_json::Value;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
-};
-use tokio_rustls::TlsAcceptor;
-use tulle_runtime::{
-    drain::Drain,
-    http::{self as exchange, Handler, answer, text},
-    room::Room,
-};
+use tulle_runtime::http::{Handler, Terms, answer, text};
 
-use super::{ACCEPT_PAUSE, FAILURES, HANDSHAKE, TlsError};
+use super::TlsError;
 use crate::{
     ca::server_certificate::ServerCertificate,
     inject::{
@@ -33,7 +24,9 @@ pub(crate) const ENABLED: &str = "/inject/enabled";
 pub(crate) const SINGLE: &str = "/inject/single";
 
 /// A pod is at most 1.5 MiB (what etcd takes), and comes once.
-const BODY: usize = 3 << 20;
+pub fn terms() -> Terms {
+    Terms { body: 3 << 20, ..Terms::default() }
+}
 
 /// The TLS side of the port: whoever asks has no certificate of ours, the API server knows us by the roots in the webhook's
 /// configuration.
@@ -60,54 +53,6 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Serves until the drain starts; what is being answered then is answered.
-    pub async fn serve(self, listener: TcpListener, tls: Arc<ServerConfig>, drain: Drain) {
-        let (webhook, acceptor) = (Arc::new(self), TlsAcceptor::from(tls));
-        // The API server is one address, or a few; others have no business here, and shall not take its place.
-        let room = Room::new(8192, 64);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = drain.started() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (tcp, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "webhook: cannot accept");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(place) = room.enter(Some(peer.ip())) else {
-                webhook.metrics.connections_refused.inc();
-                continue;
-            };
-            let (webhook, acceptor, in_flight) =
-                (Arc::clone(&webhook), acceptor.clone(), drain.clone());
-            tokio::spawn(async move {
-                Box::pin(webhook.connection(tcp, &acceptor)).await;
-                drop((place, in_flight));
-            });
-        }
-    }
-
-    async fn connection(&self, tcp: TcpStream, acceptor: &TlsAcceptor) {
-        let peer = tcp.peer_addr().ok();
-        let shaken = timeout(HANDSHAKE, acceptor.accept(tcp)).await;
-        let reason = match shaken {
-            Ok(Ok(stream)) => {
-                return exchange::serve_one(stream, self, BODY).await;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => format!("took longer than {HANDSHAKE:?}"),
-        };
-        self.metrics.handshake_failures.inc();
-        if let Some(unsaid) = FAILURES.now() {
-            tracing::info!(?peer, reason, unsaid, "webhook: TLS handshake failed");
-        }
-    }
-
     fn decide(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let enabled = match (request.method(), request.uri().path()) {
             (&Method::POST, ENABLED) => true,

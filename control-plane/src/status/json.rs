@@ -158,6 +158,12 @@ fn observe(condition: &mut Value, edition: Option<&Edition>) {
     }
 }
 
+/// What is wrong with an object, or with where it is in force; `None`: nothing is.
+pub fn problem(standing: &Standing, force: &Force) -> Option<String> {
+    let verdict = accepted(standing).or_else(|| Some(in_force(standing, force)));
+    verdict.filter(|verdict| !verdict.holds).map(|verdict| verdict.message)
+}
+
 /// The verdict on the whole object: the first bad one on any of its parents. `None` is good.
 fn accepted(standing: &Standing) -> Option<Verdict> {
     if let Some(message) = &standing.invalid {

@@ -4,13 +4,15 @@
 //! GET /telemetry/stat    how workloads do
 //! GET /telemetry/edges   who calls whom
 //! GET /telemetry/routes  by which rule a workload or Service is called
+//! GET /telemetry/chart   how a workload did over time
 //!     ?namespace=shop    only there (default: everywhere)
 //!     &name=reviews      only this workload or Service
 //!     &window=60         seconds, at most two hours
+//!     &step=10           seconds of a point of a chart: 1, 10 or 60
 //!     &watch=true        who asks goes on looking: sidecars report every second for half a minute
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
@@ -18,12 +20,16 @@ use serde::Serialize;
 use tulle_runtime::http::{answer, text};
 
 use super::{
-    Ask, Of, Query,
+    Ask, Of, Query, Scope,
     view::{self, TREND, TREND_POINT},
 };
 
 /// Longest window, in seconds.
 const LONGEST: u64 = 7200;
+/// Charts of a window up to this one are of ten seconds a point, where nothing is said, longer ones of a minute.
+const FINE: Duration = Duration::from_secs(900);
+/// Points of a chart.
+const MOST_POINTS: u32 = 720;
 /// Where nothing is said.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -32,42 +38,47 @@ const WINDOW: Duration = Duration::from_secs(60);
 struct Question {
     of: Of,
     window: Duration,
+    /// Of a chart.
+    step: Option<u32>,
     watch: bool,
 }
 
-/// Answers a `GET` below `/telemetry/`.
-pub async fn respond(query: &Query, uri: &Uri) -> Response<Bytes> {
+/// Answers a `GET` below `/telemetry/` to somebody who may see this much. `None`: it is no question of this kind.
+pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response<Bytes>> {
     let question = match Question::read(uri.query().unwrap_or_default()) {
         Ok(question) => question,
-        Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        Err(problem) => return Some(text(StatusCode::BAD_REQUEST, format!("{problem}\n"))),
     };
-    let Question { of, window, watch } = question;
+    let Question { of, window, step, watch } = question;
     let ask = |routes| Ask { of: of.clone(), window, points: 1, routes, durations: true };
-    match uri.path() {
+    let seen = async |ask: Ask| query.ask(&ask, watch).await.within(scope);
+    Some(match uri.path() {
         "/telemetry/stat" => {
             let minutes = Duration::from_secs((TREND * TREND_POINT).into());
             let trend = Ask { window: minutes, points: TREND, durations: false, ..ask(false) };
-            let now = ask(false);
-            let (mut now, trend) = tokio::join!(query.ask(&now, watch), query.ask(&trend, false));
+            let (mut now, trend) = tokio::join!(seen(ask(false)), query.ask(&trend, false));
             let unheard = trend.unheard.iter().filter(|name| !now.unheard.contains(name));
             now.unheard.extend(unheard.cloned().collect::<Vec<_>>());
-            as_json(&view::stat(&now, &trend, window))
+            as_json(&view::stat(&now, &trend.within(scope), window))
         }
-        "/telemetry/edges" => as_json(&view::edges(&query.ask(&ask(false), watch).await, window)),
-        "/telemetry/routes" => {
-            as_json(&view::routes(&query.ask(&ask(true), watch).await, &of, window))
+        "/telemetry/edges" => as_json(&view::edges(&seen(ask(false)).await, window)),
+        "/telemetry/routes" => as_json(&view::routes(&seen(ask(true)).await, &of, window)),
+        "/telemetry/chart" => {
+            let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+            let step = step.unwrap_or(if window <= FINE { 10 } else { 60 });
+            let points = (seconds / step).clamp(1, MOST_POINTS);
+            let asked =
+                Ask { points, window: Duration::from_secs((points * step).into()), ..ask(false) };
+            as_json(&view::chart(&seen(asked).await, (points, step), SystemTime::now()))
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "there are /telemetry/stat, /telemetry/edges and /telemetry/routes\n",
-        ),
-    }
+        _ => return None,
+    })
 }
 
 impl Question {
     fn read(query: &str) -> Result<Self, String> {
         let (mut namespace, mut name) = (String::new(), String::new());
-        let (mut window, mut watch) = (WINDOW, false);
+        let (mut window, mut step, mut watch) = (WINDOW, None, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
@@ -81,8 +92,17 @@ impl Question {
                     })?;
                     window = Duration::from_secs(seconds);
                 }
+                "step" => {
+                    let known = value.parse().ok().filter(|step| [1, 10, 60].contains(step));
+                    let wrong = || format!("step={value}: it is 1, 10 or 60 seconds");
+                    step = Some(known.ok_or_else(wrong)?);
+                }
                 "watch" => watch = value == "true",
-                _ => return Err(format!("{key}: there are namespace, name, window and watch")),
+                _ => {
+                    return Err(format!(
+                        "{key}: there are namespace, name, window, step and watch"
+                    ));
+                }
             }
         }
         let of = match (namespace.is_empty(), name.is_empty()) {
@@ -91,7 +111,7 @@ impl Question {
             (false, false) => Of::Named(namespace, name),
             (true, false) => return Err(format!("name={name}: its namespace is missing")),
         };
-        Ok(Self { of, window, watch })
+        Ok(Self { of, window, step, watch })
     }
 }
 
@@ -129,14 +149,18 @@ mod tests {
             ("namespace=shop&watch=true", Of::Namespace("shop".to_owned()), WINDOW, true),
             ("name=cart&namespace=shop&window=7200", named("shop", "cart"), seconds(7200), false),
         ] {
-            assert_eq!(Question::read(query), Ok(Question { of, window, watch }), "{query}");
+            assert_eq!(
+                Question::read(query),
+                Ok(Question { of, window, step: None, watch }),
+                "{query}"
+            );
         }
         for (query, problem) in [
             ("name=cart", "name=cart: its namespace is missing"),
             ("window=0", "window=0: it is a number of seconds from 1 to 7200"),
             ("window=1h", "window=1h: it is a number of seconds from 1 to 7200"),
             ("namespace=a%2Fb", "namespace=a%2Fb: that is no name of Kubernetes"),
-            ("flux=1", "flux: there are namespace, name, window and watch"),
+            ("flux=1", "flux: there are namespace, name, window, step and watch"),
         ] {
             assert_eq!(Question::read(query), Err(problem.to_owned()), "{query}");
         }

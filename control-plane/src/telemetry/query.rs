@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-use super::{Ask, Edge, Hub, Known, Reporting, Row, Totals, Workload};
+use super::{Ask, Edge, Hub, Known, Reporting, Row, Scope, Totals, Workload};
 use crate::{replicas::Replica, roster::Roster, world::objects::Name};
 
 /// How long another replica may take.
@@ -66,6 +66,20 @@ impl Query {
     }
 }
 
+impl Answer {
+    /// What somebody may see of it.
+    #[must_use]
+    pub fn within(mut self, scope: &Scope) -> Self {
+        let Known { rows, reporting, .. } = &mut self.known;
+        rows.retain(|Row { edge, .. }| {
+            scope.has(&edge.workload.namespace) || scope.has(&edge.peer.namespace)
+        });
+        reporting.retain(|one| scope.has(&one.workload.namespace));
+        self.workloads.retain(|(workload, _)| scope.has(&workload.namespace));
+        self
+    }
+}
+
 /// How many seconds it is of, and the points.
 type Part = (u32, Vec<Totals>);
 
@@ -76,6 +90,7 @@ struct Sum {
     rows: HashMap<(Edge, String), Part>,
     reporting: HashMap<Workload, usize>,
     shortened: bool,
+    since: Duration,
 }
 
 impl Sum {
@@ -92,6 +107,7 @@ impl Sum {
             *self.reporting.entry(workload).or_default() += proxies;
         }
         self.shortened |= known.shortened;
+        self.since = self.since.max(known.since);
     }
 
     /// In order.
@@ -104,6 +120,6 @@ impl Sum {
         let mut reporting: Vec<_> =
             reporting.map(|(workload, proxies)| Reporting { workload, proxies }).collect();
         reporting.sort_by(|one, other| one.workload.cmp(&other.workload));
-        Known { rows, reporting, shortened: self.shortened }
+        Known { rows, reporting, shortened: self.shortened, since: self.since }
     }
 }

@@ -278,6 +278,11 @@ impl Store {
         self.reporters.all()
     }
 
+    /// The pods of those who report.
+    pub fn reporters(&self) -> impl Iterator<Item = &Name> {
+        self.reporters.pods()
+    }
+
     /// What happened in the window, up to the slot that is not over yet.
     pub fn read(&self, ask: &Ask, now: Duration) -> Vec<Row> {
         let mut rows = Vec::new();

@@ -3,27 +3,34 @@
 //! A request is seen at both ends. A workload's own figures are those of its own proxies, or if it has none those of its
 //! callers; an edge's and a rule's are the caller's, or if that has no proxy those of the one who is called.
 
+mod chart;
 mod edges;
 mod routes;
 mod signals;
 mod stat;
 
 pub use self::{
+    chart::{Chart, Point, chart},
     edges::{EdgeView, End, Travels, edges},
     routes::{BackendView, RouteView, routes},
     signals::{BadBy, DeniedBy, Signals},
     stat::{TREND, TREND_POINT, WorkloadView, stat},
 };
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::query::Answer;
+
+/// Seconds of a slot of time where nobody watches.
+const SLOT: u64 = 10;
 
 /// Rows, and how much they can be believed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View<T> {
-    /// Seconds that rates are of, at most: of slots of time that are over.
+    /// Seconds that rates are of, at most: of slots of time that are over. 0: nothing is known yet.
     pub window: f64,
     /// What was asked for.
     pub items: Vec<T>,
@@ -34,10 +41,14 @@ pub struct View<T> {
 }
 
 impl<T> View<T> {
-    pub(crate) fn of(answer: &Answer, window: std::time::Duration, items: Vec<T>) -> Self {
+    pub(crate) fn of(answer: &Answer, window: Duration, items: Vec<T>) -> Self {
         let (unheard, shortened) = (answer.unheard.clone(), answer.known.shortened);
         let covers = answer.known.rows.iter().map(|row| row.covers).max();
-        let window = covers.map_or(window.as_secs_f64(), f64::from);
+        // Where nothing has come, nothing is known of the time before the store began either.
+        let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
+        let window =
+            covers.map_or(Duration::from_secs(known), |covers| Duration::from_secs(covers.into()));
+        let window = window.as_secs_f64();
         Self { window, items, unheard, shortened }
     }
 }

@@ -1,5 +1,7 @@
 //! What replicas ask and answer each other, as messages.
 
+use std::time::Duration;
+
 use tulle_proto::replica::v1 as proto;
 
 use super::{Ask, Edge, Known, Of, Reporting, Row, Totals, Workload};
@@ -31,7 +33,7 @@ impl Ask {
         };
         let ask = Self {
             of,
-            window: std::time::Duration::from_millis(message.window_ms),
+            window: Duration::from_millis(message.window_ms),
             points: message.points,
             routes: message.routes,
             durations: message.durations,
@@ -43,26 +45,27 @@ impl Ask {
 impl Known {
     pub(crate) fn message(&self) -> proto::ObserveResponse {
         let row = |row: &Row| proto::Row {
-            workload: Some(workload(&row.edge.workload)),
+            workload: Some(row.edge.workload.message()),
             edge: Some(row.edge.message(&row.route)),
             points: row.points.iter().map(Totals::message).collect(),
             covers: row.covers,
         };
         let reporting = self.reporting.iter().map(|one| proto::Reporting {
-            workload: Some(workload(&one.workload)),
+            workload: Some(one.workload.message()),
             proxies: u32::try_from(one.proxies).unwrap_or(u32::MAX),
         });
         proto::ObserveResponse {
             rows: self.rows.iter().map(row).collect(),
             reporting: reporting.collect(),
             shortened: self.shortened,
+            since_ms: u64::try_from(self.since.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     /// What makes no sense, because the other is of another version, is left out.
     pub(super) fn read(message: proto::ObserveResponse) -> Self {
         let rows = message.rows.into_iter().filter_map(|row| {
-            let (edge, route) = Edge::read(&read_workload(row.workload?), &row.edge?).ok()?;
+            let (edge, route) = Edge::read(&Workload::read(row.workload?), &row.edge?).ok()?;
             let points = row.points.iter().map(|counts| {
                 let mut totals = Totals::default();
                 totals.read(counts);
@@ -71,19 +74,26 @@ impl Known {
             Some(Row { edge, route, points: points.collect(), covers: row.covers })
         });
         let reporting = message.reporting.into_iter().filter_map(|one| {
-            let workload = read_workload(one.workload?);
+            let workload = Workload::read(one.workload?);
             Some(Reporting { workload, proxies: one.proxies as usize })
         });
-        Self { rows: rows.collect(), reporting: reporting.collect(), shortened: message.shortened }
+        Self {
+            rows: rows.collect(),
+            reporting: reporting.collect(),
+            shortened: message.shortened,
+            since: Duration::from_millis(message.since_ms),
+        }
     }
 }
 
-fn workload(workload: &Workload) -> proto::Workload {
-    let Workload { namespace, kind, name } = workload.clone();
-    proto::Workload { namespace, kind, name }
-}
+impl Workload {
+    pub(crate) fn message(&self) -> proto::Workload {
+        let Self { namespace, kind, name } = self.clone();
+        proto::Workload { namespace, kind, name }
+    }
 
-fn read_workload(message: proto::Workload) -> Workload {
-    let proto::Workload { namespace, kind, name } = message;
-    Workload { namespace, kind, name }
+    pub(crate) fn read(message: proto::Workload) -> Self {
+        let proto::Workload { namespace, kind, name } = message;
+        Self { namespace, kind, name }
+    }
 }

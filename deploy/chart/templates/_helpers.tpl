@@ -14,7 +14,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/name: tulle-control-plane
 {{- end }}
 
-{{- /* Metadata of an object: name and, with a namespace, that. */}}
+{{- /* Metadata of an object: name and, with a namespace, that; a label more, if there is one. */}}
 {{- define "tulle.metadata" -}}
 name: {{ .name }}
 {{- if .namespaced }}
@@ -22,6 +22,9 @@ namespace: {{ .root.Release.Namespace }}
 {{- end }}
 labels:
   {{- include "tulle.labels" .root | nindent 2 }}
+  {{- with .label }}
+  {{ . }}: "true"
+  {{- end }}
 {{- end }}
 
 {{- define "tulle.image" -}}

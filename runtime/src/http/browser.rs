@@ -5,7 +5,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, uri::Authority};
 
 use super::text;
 
@@ -16,19 +16,32 @@ const PRIVATE: [&str; 4] = ["localhost", "local", "internal", "svc"];
 /// By which names a server may be asked, beside its addresses, names of a single word, and those that
 /// end in a domain that nobody can own. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Names(Arc<[String]>);
+pub struct Names {
+    domains: Arc<[String]>,
+    pages: bool,
+}
 
 impl Names {
     /// Also by names within these domains: a namespace, a cluster's domain.
     pub fn within(domains: impl IntoIterator<Item = String>) -> Self {
-        Self(domains.into_iter().map(|domain| domain.to_ascii_lowercase()).collect())
+        let domains = domains.into_iter().map(|domain| domain.to_ascii_lowercase());
+        Self { domains: domains.collect(), pages: false }
+    }
+
+    /// Also for pages that come from here.
+    #[must_use]
+    pub fn for_pages(self) -> Self {
+        Self { pages: true, ..self }
     }
 
     /// What whoever sent this gets instead of an answer, if that may be a page in a browser.
     pub(super) fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
-        if let Some(origin) = request.headers().get(header::ORIGIN) {
-            let told =
-                format!("nothing here is for pages in a browser, and {origin:?} sent this\n");
+        if let Some(origin) = request.headers().get(header::ORIGIN)
+            && !(self.pages && is_own(origin, request.headers()))
+        {
+            let told = format!(
+                "nothing here is for pages of others in a browser, and {origin:?} sent this\n"
+            );
             return Some(text(StatusCode::FORBIDDEN, told));
         }
         let wrong = hosts(request.uri(), request.headers()).find(|host| !self.are(host))?;
@@ -51,8 +64,14 @@ impl Names {
         let address = name.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()
             || !name.contains('.')
-            || PRIVATE.into_iter().chain(self.0.iter().map(String::as_str)).any(within)
+            || PRIVATE.into_iter().chain(self.domains.iter().map(String::as_str)).any(within)
     }
+}
+
+/// Whether a page was got from the host by which this is asked.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST);
+    host.is_some_and(|host| origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes()))
 }
 
 /// Every host that a request says it is for. One of HTTP/1.0 may say none, which no browser does.
@@ -97,6 +116,26 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(names.are(host), may, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_its_own() {
+        let names = Names::default();
+        for (host, origin, own) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080", true),
+            ("localhost:8080", "http://localhost:8080", true),
+            ("127.0.0.1:8080", "http://127.0.0.1:8081", false),
+            ("127.0.0.1:8080", "https://127.0.0.1:8080", false),
+            ("127.0.0.1:8080", "http://evil.example", false),
+            ("127.0.0.1:8080", "null", false),
+            ("evil.example", "http://evil.example", false),
+        ] {
+            let request = Request::get("/").header(header::HOST, host);
+            let request = request.header(header::ORIGIN, origin).body(()).unwrap();
+            assert!(names.refusal(&request).is_some(), "{host} {origin}");
+            let refused = names.clone().for_pages().refusal(&request).is_some();
+            assert_eq!(refused, !own, "{host} {origin}");
         }
     }
 }

@@ -75,6 +75,11 @@ impl Reporters {
         self.0.values_mut().for_each(|known| known.silent = now >= known.last + SILENT);
     }
 
+    /// The pods of those that report.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().filter(|(_, known)| !known.silent).map(|(pod, _)| pod)
+    }
+
     pub(super) fn all(&self) -> Vec<Reporting> {
         let mut count: HashMap<&Workload, usize> = HashMap::new();
         for known in self.0.values().filter(|known| !known.silent) {

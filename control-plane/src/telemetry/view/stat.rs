@@ -69,13 +69,13 @@ pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadV
 }
 
 /// What came to each workload: as its own proxies saw it, and as its callers' did.
-struct Inbound<'a> {
+pub(super) struct Inbound<'a> {
     own: BTreeMap<&'a Workload, Vec<&'a Row>>,
     callers: BTreeMap<&'a Peer, Vec<&'a Row>>,
 }
 
 impl<'a> Inbound<'a> {
-    fn of(answer: &'a Answer) -> Self {
+    pub(super) fn of(answer: &'a Answer) -> Self {
         let (mut own, mut callers) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
         for row in &answer.known.rows {
             match row.edge.direction {
@@ -86,7 +86,11 @@ impl<'a> Inbound<'a> {
         Self { own, callers }
     }
 
-    fn rows(&self, workload: &Workload, reports: bool) -> impl Iterator<Item = &'a Row> + use<'a> {
+    pub(super) fn rows(
+        &self,
+        workload: &Workload,
+        reports: bool,
+    ) -> impl Iterator<Item = &'a Row> + use<'a> {
         let Workload { namespace, name, .. } = workload.clone();
         let found = match reports {
             true => self.own.get(workload),

@@ -42,7 +42,7 @@ fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
     let reporting =
         reporting.iter().map(|name| Reporting { workload: workload(name), proxies: 1 }).collect();
     Answer {
-        known: Known { rows, reporting, shortened: false },
+        known: Known { rows, reporting, shortened: false, since: Duration::from_secs(600) },
         workloads: all.iter().map(|name| (workload(name), 2)).collect(),
         unheard: vec!["tulle-system/b".to_owned()],
     }

@@ -1,0 +1,189 @@
+//! A way to the control plane's port for people: through the API server into one of its pods (port-forward), there by TLS to whom
+//! the mesh's roots vouch for, with the credentials by which the user is known to the cluster.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::{
+    Api, Client, Config,
+    api::ListParams,
+    client::{Body, ConfigExt as _},
+};
+use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+use tower::{BoxError, Layer as _, Service as _};
+
+use super::{
+    Reach, Unreachable, chain,
+    pods::{self, refused},
+};
+use crate::install::{CONSOLE, NAME};
+
+/// An open way.
+pub(crate) struct Tunnel {
+    client: Client,
+    config: Config,
+    namespace: String,
+    identity: Arc<dyn ResolvesClientCert>,
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The cluster does not help.
+    #[error(transparent)]
+    Cluster(#[from] pods::Error),
+    /// There is no control plane.
+    #[error(
+        "no pod of the control plane runs in namespace {0}; `tulle check` says more, `tulle install` installs it, --system-namespace says where else it is"
+    )]
+    NoControlPlane(String),
+    /// Nobody has vouched for it.
+    #[error("ConfigMap {0}/tulle-roots, by which the control plane is known, holds no certificate")]
+    NoRoots(String),
+    /// The way ends before the control plane.
+    #[error("no connection to the control plane in pod {pod}: {reason}")]
+    Unreached {
+        /// Which replica.
+        pod: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The user's credentials are of no use.
+    #[error("your credentials in the kubeconfig cannot be used: {0}")]
+    Credentials(String),
+}
+
+impl Tunnel {
+    /// Finds the way; nothing is opened yet.
+    pub(crate) async fn find(reach: &Reach, namespace: &str) -> Result<Self, Error> {
+        let config = reach.config().await.map_err(pods::Error::from)?;
+        let unusable = |error: kube::Error| Error::Credentials(chain(&error));
+        let identity = config.rustls_client_config().map_err(unusable)?.client_auth_cert_resolver;
+        let client = Client::try_from(config.clone())
+            .map_err(|error| pods::Error::from(Unreachable::Client(Box::new(error))))?;
+        let (namespace, connection) = (namespace.to_owned(), Mutex::default());
+        Ok(Self { client, config, namespace, identity, connection })
+    }
+
+    /// Asks the control plane, on the connection of before if it still stands.
+    pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let host = header::HeaderValue::from_static(NAME);
+        request.headers_mut().insert(header::HOST, host);
+        self.authorize(&mut request).await?;
+        let mut connection = self.connection.lock().await;
+        if let Some(open) = &mut *connection
+            && open.ready().await.is_ok()
+            && let Ok(answer) = open.send_request(request.clone().map(Full::new)).await
+            && let Ok(answer) = whole(answer).await
+        {
+            return Ok(answer);
+        }
+        let pod = self.replica().await?;
+        let unreached = |reason: String| Error::Unreached { pod: pod.clone(), reason };
+        let mut opened = self.open(&pod).await?;
+        let answer = opened.send_request(request.map(Full::new)).await;
+        let answer = whole(answer.map_err(|error| unreached(chain(&error)))?).await;
+        let answer = answer.map_err(|error| unreached(chain(&error)))?;
+        *connection = Some(opened);
+        Ok(answer)
+    }
+
+    async fn open(&self, pod: &str) -> Result<SendRequest<Full<Bytes>>, Error> {
+        let unreached = |reason: &dyn std::error::Error| {
+            let reason = format!("{}; is it of this version? `tulle check` says", chain(reason));
+            Error::Unreached { pod: pod.to_owned(), reason }
+        };
+        let tls = TlsConnector::from(Arc::new(self.tls().await?));
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut forwarded = Box::pin(pods.portforward(pod, &[CONSOLE]))
+            .await
+            .map_err(refused(&format!("port-forward to pod {}/{pod}", self.namespace)))?;
+        let io = forwarded.take_stream(CONSOLE);
+        let io = io.ok_or_else(|| unreached(&std::io::Error::other("no stream")))?;
+        let name = format!("{NAME}.{}.svc", self.namespace);
+        let name = ServerName::try_from(name).map_err(|error| unreached(&error))?;
+        let io = Box::pin(tls.connect(name, io)).await.map_err(|error| unreached(&error))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(io)).await.map_err(|error| unreached(&error))?;
+        tokio::spawn(async move {
+            let ended = connection.await;
+            tracing::debug!(?ended, "the way to the control plane");
+            drop(forwarded);
+        });
+        Ok(sender)
+    }
+
+    async fn tls(&self) -> Result<ClientConfig, Error> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let map = maps.get("tulle-roots").await;
+        let map = map.map_err(refused("the mesh's roots (ConfigMap tulle-roots)"))?;
+        let pem = map.data.unwrap_or_default().remove("roots.pem").unwrap_or_default();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(
+            CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok),
+        );
+        if roots.is_empty() {
+            return Err(Error::NoRoots(self.namespace.clone()));
+        }
+        let unusable = |error: rustls::Error| Error::Credentials(error.to_string());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(unusable)?
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::clone(&self.identity));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// Adds the token that the API server would get, be it from a file, a program or an identity provider.
+    async fn authorize(&self, request: &mut Request<Bytes>) -> Result<(), Error> {
+        let unusable = |error: &dyn std::error::Error| Error::Credentials(chain(error));
+        let Some(layer) = self.config.auth_layer().map_err(|error| unusable(&error))? else {
+            return Ok(());
+        };
+        let echo = tower::service_fn(|request: Request<Body>| async move {
+            let mut said = Response::new(());
+            *said.headers_mut() = request.headers().clone();
+            Ok::<_, BoxError>(said)
+        });
+        let said = layer.layer(echo).call(Request::new(Body::empty())).await;
+        let said = said.map_err(|error| Error::Credentials(error.to_string()))?;
+        if let Some(value) = said.headers().get(header::AUTHORIZATION) {
+            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+        }
+        Ok(())
+    }
+
+    /// A replica that is ready.
+    async fn replica(&self) -> Result<String, Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let ours = ListParams::default()
+            .labels(&format!("app.kubernetes.io/name={NAME}"))
+            .fields("status.phase=Running");
+        let pods = api.list(&ours).await.map_err(refused("the control plane's pods"))?;
+        let ready = pods.items.into_iter().filter(|pod| {
+            let conditions =
+                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let ready = |kind: &str, status: &str| kind == "Ready" && status == "True";
+            pod.metadata.deletion_timestamp.is_none()
+                && conditions.into_iter().any(|one| ready(&one.type_, &one.status))
+        });
+        let mut names = ready.filter_map(|pod| pod.metadata.name);
+        names.next().ok_or_else(|| Error::NoControlPlane(self.namespace.clone()))
+    }
+}
+
+async fn whole(answer: Response<hyper::body::Incoming>) -> Result<Response<Bytes>, hyper::Error> {
+    let (head, body) = answer.into_parts();
+    Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+}

@@ -1,0 +1,168 @@
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use tokio::sync::watch;
+use tulle_xds::{cache::Cache, server::AdsService};
+
+use super::*;
+use crate::{
+    authorize::Pods,
+    ca::subject::tests::certificate,
+    replicas::Surveyor,
+    roster::Roster,
+    telemetry::{Hub, Query},
+    world::objects::{Name, Pod},
+};
+
+/// A cluster where `admin` may everything, `alice` may see `shop`, `tapper` may tap there; counts what it is asked.
+#[derive(Default)]
+struct Cluster {
+    tokens: AtomicUsize,
+    rights: AtomicUsize,
+}
+
+#[tonic::async_trait]
+impl Access for Cluster {
+    async fn who(&self, token: &str) -> Result<User, Unproven> {
+        self.tokens.fetch_add(1, Relaxed);
+        match token.strip_prefix("of-") {
+            Some("nobody-knows") => Err(Unproven::Unavailable("connection refused".to_owned())),
+            Some(name) => Ok(User { name: name.to_owned(), ..User::default() }),
+            None => Err(Unproven::Refused("invalid bearer token".to_owned())),
+        }
+    }
+
+    async fn may(&self, user: &User, verb: Verb, namespace: Option<&str>) -> Result<bool, String> {
+        self.rights.fetch_add(1, Relaxed);
+        Ok(match (user.name.as_str(), verb, namespace) {
+            ("admin", ..) => true,
+            ("alice" | "tapper", Verb::Get, Some("shop")) => true,
+            ("tapper", Verb::Tap, Some("shop")) => true,
+            _ => user.groups.iter().any(|group| group == "system:masters"),
+        })
+    }
+}
+
+fn gate() -> (Gate, Arc<Cluster>) {
+    let roster = Roster::default();
+    for (namespace, name) in [("shop", "web"), ("bank", "vault")] {
+        let name = Name::new(namespace, name);
+        roster.set(&name, Some(&Pod::plain(name.clone(), "default", "uid")), "");
+    }
+    let pods = Pods { roster: roster.clone(), trust_domain: "cluster.local".to_owned() };
+    let hub = Hub::default();
+    let surveyor = Surveyor {
+        ads: AdsService::new(Cache::new().0, Arc::new(pods)),
+        roster: roster.clone(),
+        hub: hub.clone(),
+        told: watch::channel(Arc::default()).1,
+    };
+    let console = Console {
+        query: Query { hub, roster, replica: None },
+        surveyor,
+        report: watch::channel(crate::output::Report::default()).1,
+    };
+    let cluster = Arc::new(Cluster::default());
+    let access: Arc<dyn Access> = Arc::<Cluster>::clone(&cluster);
+    (Gate::new(console, access), cluster)
+}
+
+async fn ask(gate: &Gate, path: &str, said: Option<&str>) -> (u16, String) {
+    let mut request = Request::get(path);
+    if let Some(said) = said {
+        request = request.header(header::AUTHORIZATION, said);
+    }
+    let answer = gate.handle(request.body(Bytes::new()).unwrap()).await;
+    (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap())
+}
+
+/// The namespaces of the workloads that somebody sees.
+async fn seen(gate: &Gate, path: &str, user: &str) -> Result<Vec<String>, (u16, String)> {
+    let (status, body) = ask(gate, path, Some(&format!("Bearer of-{user}"))).await;
+    if status != 200 {
+        return Err((status, body));
+    }
+    let view: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let items = view["items"].as_array().unwrap().iter();
+    Ok(items.map(|item| item["namespace"].as_str().unwrap().to_owned()).collect())
+}
+
+#[tokio::test]
+async fn everybody_sees_what_the_cluster_lets_him_see() {
+    let (gate, _cluster) = gate();
+    let all = Ok(vec!["bank".to_owned(), "shop".to_owned()]);
+    let shop = Ok(vec!["shop".to_owned()]);
+    assert_eq!(seen(&gate, "/telemetry/stat", "admin").await, all);
+    assert_eq!(seen(&gate, "/telemetry/stat", "alice").await, shop);
+    assert_eq!(seen(&gate, "/telemetry/stat?namespace=shop", "alice").await, shop);
+    // The last of a name that is said twice does not widen what was looked at.
+    let twice = seen(&gate, "/telemetry/stat?namespace=shop&namespace=bank", "alice").await;
+    assert_eq!(twice.unwrap_or_default(), Vec::<String>::new());
+    let (status, why) = seen(&gate, "/telemetry/stat?namespace=bank", "alice").await.unwrap_err();
+    assert_eq!(status, 403);
+    assert!(
+        why.contains("alice may not get workloads.telemetry.tulle.dev in namespace bank"),
+        "{why}"
+    );
+    assert!(why.contains("ClusterRole tulle-view"), "{why}");
+    let (status, why) = seen(&gate, "/telemetry/stat", "eve").await.unwrap_err();
+    assert!(status == 403 && why.contains("in any namespace"), "{why}");
+    let (status, why) =
+        seen(&gate, "/telemetry/tap?namespace=shop&name=web", "alice").await.unwrap_err();
+    assert!(status == 403 && why.contains("tulle-tap"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shows_nothing_or_something_wrong_sees_nothing() {
+    let (gate, cluster) = gate();
+    for said in [None, Some("Basic YTpi"), Some("Bearer "), Some("Bearer"), Some("Bearer junk")] {
+        let (status, why) = ask(&gate, "/telemetry/stat", said).await;
+        assert_eq!(status, 401, "{said:?}: {why}");
+    }
+    let long = format!("Bearer {}", "x".repeat(LONGEST + 1));
+    assert_eq!(ask(&gate, "/telemetry/stat", Some(&long)).await.0, 401);
+    assert_eq!(ask(&gate, "/telemetry/stat", Some("Bearer of-nobody-knows")).await.0, 503);
+    assert_eq!(cluster.rights.load(Relaxed), 0);
+    // The page itself is everybody's.
+    assert_eq!(ask(&gate, "/", None).await.0, 302);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cluster_is_asked_once_in_ten_seconds() {
+    let (gate, cluster) = gate();
+    let asked = || (cluster.tokens.load(Relaxed), cluster.rights.load(Relaxed));
+    for _ in 0..3 {
+        seen(&gate, "/telemetry/stat?namespace=shop", "alice").await.unwrap();
+    }
+    assert_eq!(asked(), (1, 2));
+    for _ in 0..3 {
+        ask(&gate, "/telemetry/stat", Some("Bearer junk")).await;
+    }
+    assert_eq!(asked(), (2, 2));
+    tokio::time::advance(FRESH).await;
+    seen(&gate, "/telemetry/stat?namespace=shop", "alice").await.unwrap();
+    assert_eq!(asked(), (3, 4));
+}
+
+#[tokio::test]
+async fn a_client_certificate_names_user_and_groups() {
+    let (gate, cluster) = gate();
+    let ask = async |certificate| {
+        let client =
+            Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: Some(certificate) };
+        let request = Request::get("/telemetry/me").extension(client).body(Bytes::new()).unwrap();
+        let answer = gate.handle(request).await;
+        (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap())
+    };
+    let root = [("CN", "root"), ("O", "system:masters")];
+    let (status, me) = ask(certificate(&root)).await;
+    assert!(
+        status == 200 && me.contains(r#""user":"root""#) && me.contains(r#""namespaces":null"#),
+        "{me}"
+    );
+    assert_eq!(ask(certificate(&[("CN", "eve")])).await.0, 403);
+    assert_eq!(ask(certificate(&[("O", "system:masters")])).await.0, 401);
+    assert_eq!(cluster.tokens.load(Relaxed), 0);
+}
