@@ -27,6 +27,7 @@ export default defineConfig({
     // `build` does it: the folder itself stays.
     emptyOutDir: false,
     reportCompressedSize: false,
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
   test: { include: ['tests/**/*.test.ts'], environment: 'node' },
 } as Parameters<typeof defineConfig>[0]);
