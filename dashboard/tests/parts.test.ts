@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 
 import { heat, shade } from '../src/lib/heat';
 import { objectOf, serviceOf } from '../src/lib/names';
-import { ill, LISTED, listed, millis } from '../src/lib/tap';
+import { ill, LISTED, listed, millis, seconds } from '../src/lib/tap';
+import type { TapRecord } from '../src/lib/types';
 import { hashOf, readHash } from '../src/lib/hash';
 import { inForce } from '../src/views/force';
 
@@ -27,12 +28,14 @@ test('a heatmap of nothing is empty, of one value has one row; bounds may be end
 });
 
 test('records stand newest first, and not endlessly', () => {
-  const record = (time: number) => ({ time, durationSeconds: 1 });
+  const record = (at: number): TapRecord => ({ time: new Date(at * 1000).toISOString(), durationSeconds: 1, direction: 'inbound', pod: 'shop/web-1', caller: { namespace: '', name: 'internet' }, workload: { namespace: 'shop', name: 'web' }, protocol: 'http/2', failed: false, attempts: 1, bytesReceived: 0, bytesSent: 0 });
   const all = listed(listed([], [record(1), record(2)], 0), [record(3)], 2);
   expect(all.map((one) => one.id)).toEqual([2, 1, 0]);
   expect(listed(all, Array.from({ length: 500 }, (_, at) => record(at)), 3)).toHaveLength(LISTED);
-  expect([millis(2), millis('1970-01-01T00:00:02Z'), millis('soon')]).toEqual([2000, 2000, 0]);
-  expect([{ status: 200 }, { status: 404 }, { status: 503 }, { status: 403, reason: 'denied' }, { status: 200, grpcStatus: 14 }, { reason: 'timeout' }].map((one) => ill({ time: 0, durationSeconds: 0, ...one }))).toEqual(['good', 'warn', 'bad', 'warn', 'warn', 'bad']);
+  expect([millis('1970-01-01T00:00:02Z'), millis('soon')]).toEqual([2000, 0]);
+  expect([seconds('200ms'), seconds('500us'), seconds('1.5s'), seconds('1'), seconds('')]).toEqual([0.2, 0.0005, 1.5, undefined, undefined]);
+  const some = [{ status: 200, failed: false }, { status: 404, failed: false }, { status: 503, failed: true }, { status: 403, failed: true, fault: 'policy' }, { status: 200, failed: true, fault: 'upstream' }, { failed: true, fault: 'downstream' }];
+  expect(some.map(ill)).toEqual(['good', 'warn', 'bad', 'warn', 'bad', 'warn']);
 });
 
 test('names are written as people write them', () => {

@@ -53,7 +53,7 @@ test('who does not report is told of, if it is known that it should', () => {
   const partly = workload('partly', signals(1), { reporting: 1 });
   const without = workload('without', signals(0), { reporting: 0 });
   expect(find({ stat: view([partly, without]) }).map((one) => one.title)).toEqual(['1 of 2 pods of shop/partly does not report']);
-  const known = mesh([proxy('without', { reporting: false }), proxy('without', { reporting: false })]);
+  const known = mesh([proxy('without', { reporting: false }), proxy('without', { reporting: false }), proxy('without', { dataPlane: 'envoy', reporting: false })]);
   expect(find({ stat: view([without]), mesh: known }).map((one) => one.title)).toEqual(['2 of 2 pods of shop/without do not report']);
 });
 
@@ -63,7 +63,7 @@ test('certificates, replicas and policies that are not well', () => {
   expect(titles({ mesh: mesh([proxy('a', { certificateEnds: NOW - 600 })]) })).toEqual(['bad: 1 certificate not renewed: the first ended 10 min ago']);
   const replicas = [{ name: 'tulle-system/b', heard: false }];
   expect(titles({ stat: view<Workload>([], { unheard: ['tulle-system/b'] }), mesh: mesh([], { replicas }) })).toEqual(['warn: Control-plane replica tulle-system/b is not heard']);
-  expect(titles({ policies: [policy({}), policy({ accepted: false, problem: 'no such Service', inForce: 0 })] })).toEqual(['warn: HTTPRoute shop/web is not accepted']);
+  expect(titles({ policies: { items: [policy({}), policy({ accepted: false, problem: 'no such Service', inForce: 0 })], problems: ['web.yaml:3: half a file'] } })).toEqual(['warn: web.yaml:3: half a file', 'warn: HTTPRoute shop/web is not accepted']);
 });
 
 test('an audit hits nobody', () => {

@@ -17,7 +17,7 @@ const ROWS = 28;
  * finer than what was counted in.
  */
 export function heat(points: readonly (Pick<Point, 'heat'> | null)[]): Heat {
-  const uppers = [...new Set(points.flatMap((point) => point?.heat.map(([upper]) => upper) ?? []))].filter((upper) => upper > 0 && Number.isFinite(upper)).sort((a, b) => a - b);
+  const uppers = [...new Set(points.flatMap((point) => point?.heat?.map(([upper]) => upper) ?? []))].filter((upper) => upper > 0 && Number.isFinite(upper)).sort((a, b) => a - b);
   const [first, last] = [uppers[0], uppers.at(-1)];
   if (first === undefined || last === undefined) return { bounds: [], columns: points.map((point) => point && []), most: 0 };
   const finest = Math.min(...uppers.slice(1).map((upper, at) => Math.log(upper / (uppers[at] ?? upper))), Math.log(2));
@@ -29,7 +29,7 @@ export function heat(points: readonly (Pick<Point, 'heat'> | null)[]): Heat {
   const columns = points.map((point) => {
     if (!point) return null;
     const column: number[] = new Array(rows).fill(0);
-    for (const [upper, count] of point.heat) {
+    for (const [upper, count] of point.heat ?? []) {
       const row = upper > 0 && Number.isFinite(upper) ? rowOf(upper) : rows - 1;
       column[row] = (column[row] ?? 0) + count;
     }

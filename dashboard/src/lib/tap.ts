@@ -17,9 +17,9 @@ export function listed(before: readonly Shown[], records: readonly TapRecord[], 
   return [...fresh, ...before].slice(0, LISTED);
 }
 
-/** Unix seconds, or as RFC 3339 has it. */
-export function millis(time: number | string): number {
-  const found = typeof time === 'number' ? time * 1000 : Date.parse(time);
+/** Of a time as RFC 3339 has it. */
+export function millis(time: string): number {
+  const found = Date.parse(time);
   return Number.isFinite(found) ? found : 0;
 }
 
@@ -29,8 +29,16 @@ export function moment(at: number): string {
   return `${date.toLocaleTimeString('en-GB')}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
-export function ill(record: TapRecord): 'bad' | 'warn' | 'good' {
-  const grpc = record.grpcStatus !== undefined && !['0', 'OK'].includes(String(record.grpcStatus));
-  if ((record.status ?? 0) >= 500 || (record.reason !== undefined && record.reason !== '' && record.reason !== 'denied')) return 'bad';
-  return (record.status ?? 0) >= 400 || grpc || record.reason ? 'warn' : 'good';
+/** Whether it is the caller's or a policy's doing, or worse. */
+export function ill(record: Pick<TapRecord, 'status' | 'failed' | 'fault'>): 'bad' | 'warn' | 'good' {
+  const theirs = record.fault === 'policy' || record.fault === 'downstream';
+  if ((record.status ?? 0) >= 500 || (record.failed && !theirs)) return 'bad';
+  return (record.status ?? 0) >= 400 || record.failed ? 'warn' : 'good';
+}
+
+/** `200ms` in seconds, as the control plane wants it; undefined if it is no time. */
+export function seconds(text: string): number | undefined {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)(us|ms|s)$/.exec(text) ?? [];
+  const scale = { us: 1e-6, ms: 1e-3, s: 1 }[unit];
+  return scale === undefined ? undefined : Number((Number(number) * scale).toPrecision(6));
 }

@@ -1,7 +1,7 @@
 /** What is wrong, the most users hit first. Only what was said is judged: what is not known is told apart. */
 import { keyOf, objectOf, serviceOf } from './names';
 import { ended, health, type Ended } from './sums';
-import type { Edge, End, Mesh, Policy, Proxy, View, Workload } from './types';
+import type { Edge, End, Mesh, Policies, Policy, Proxy, View, Workload } from './types';
 import { count, few, rate, span } from './units';
 
 export interface Trouble {
@@ -100,7 +100,7 @@ export function silent(workloads: readonly Workload[], mesh: Mesh | undefined): 
   const mute = new Map<string, number>();
   for (const proxy of mesh?.proxies ?? []) {
     const key = `${proxy.namespace}/${proxy.workload}`;
-    if (!proxy.reporting) mute.set(key, (mute.get(key) ?? 0) + 1);
+    if (!proxy.reporting && proxy.dataPlane === 'tulle') mute.set(key, (mute.get(key) ?? 0) + 1);
   }
   return workloads.flatMap((workload) => {
     const key = keyOf(workload);
@@ -131,7 +131,7 @@ export function proxies(mesh: Mesh, now: number): Trouble[] {
     const title = `${count(behind.length, 'proxy has', 'proxies have')} not applied the newest configuration`;
     found.push(trouble({ key: 'behind', severity: 'warn', kind: 'behind', title, details: [`at ${listed(behind.map(workloadOf))}`], query: { q: 'state:behind' } }));
   }
-  const ends = mesh.proxies.filter(({ certificateEnds }) => certificateEnds !== null && certificateEnds - now < SOON);
+  const ends = mesh.proxies.filter(({ certificateEnds: ends }) => ends !== null && ends !== undefined && ends - now < SOON);
   const soonest = Math.min(...ends.map((proxy) => proxy.certificateEnds ?? Infinity));
   if (ends.length > 0) {
     const over = soonest <= now;
@@ -158,9 +158,14 @@ export function replicas(unheard: readonly string[]): Trouble[] {
 export function policies(all: readonly Policy[]): Trouble[] {
   return all.flatMap((policy) => {
     if (policy.accepted && !policy.problem) return [];
-    const title = `${policy.kind} ${policy.namespace}/${policy.name} ${policy.accepted ? 'has a problem' : 'is not accepted'}`;
+    const title = `${policy.kind} ${policy.namespace}/${policy.name} ${policy.accepted ? 'is not in force everywhere' : 'is not accepted'}`;
     return [trouble({ key: `policy ${policy.kind}/${policy.namespace}/${policy.name}`, severity: 'warn', kind: 'policy', title, details: policy.problem ? [policy.problem] : [], query: { tab: 'policies' } })];
   });
+}
+
+/** Documents that are no object: half a file, a wrong kind. */
+export function files(problems: readonly string[]): Trouble[] {
+  return problems.map((text) => trouble({ key: `file ${text}`, severity: 'warn', kind: 'policy', title: text, details: ['what was good before stays in force'], query: { tab: 'policies' } }));
 }
 
 /** Most users hit first, then what policies deny, which may be meant; then what is bad; then always in the same order. */
@@ -176,7 +181,7 @@ export interface Said {
   edges: View<Edge>;
   /** Undefined where it is not known. */
   mesh: Mesh | undefined;
-  policies: readonly Policy[] | undefined;
+  policies: Policies | undefined;
   /** Unix seconds. */
   now: number;
 }
@@ -189,6 +194,7 @@ export function troubles({ stat, edges, mesh, policies: objects, now }: Said): T
     ...silent(stat.items, mesh),
     ...(mesh ? proxies(mesh, now) : []),
     ...replicas(unheard),
-    ...policies(objects ?? []),
+    ...policies(objects?.items ?? []),
+    ...files(objects?.problems ?? []),
   ]);
 }

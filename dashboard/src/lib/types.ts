@@ -93,9 +93,8 @@ export interface Me {
   user: string | null;
   /** Null: all. */
   namespaces: string[] | null;
-  tap: boolean;
   version: string;
-  cluster: string | null;
+  cluster?: string | null;
 }
 
 export interface Chart {
@@ -117,7 +116,7 @@ export interface Point {
   p95?: number;
   p99?: number;
   /** Upper bound in seconds, and how many requests. */
-  heat: [number, number][];
+  heat?: [number, number][];
 }
 
 export interface Mesh {
@@ -142,14 +141,23 @@ export interface Proxy {
   dataPlane: string;
   version: string;
   state: ProxyState;
+  /** Resources that it uses, and those of them of which it has accepted the latest version. */
+  resources?: number;
+  accepted?: number;
   rejects: { resource: string; reason: string }[];
-  /** Unix seconds. */
-  certificateEnds: number | null;
+  /** Unix seconds; not known of a proxy that does not say. */
+  certificateEnds?: number | null;
+  /** Only Tulle's own proxies do. */
   reporting: boolean;
+  /** The replica that tells it. */
+  replica?: string;
 }
 
 export interface Policies {
   items: Policy[];
+  /** What is wrong with documents that are no object: where they come from files. */
+  problems?: string[];
+  unheard?: string[];
 }
 
 export interface Policy {
@@ -158,35 +166,65 @@ export interface Policy {
   name: string;
   targets: string[];
   accepted: boolean;
-  problem: string | null;
+  /** Why it is not accepted, or not in force everywhere. */
+  problem?: string | null;
   /** Proxies on which it is in force, of those that use it. */
   inForce: number;
   of: number;
 }
 
 export interface Tap {
+  /** The earliest first. */
   records: TapRecord[];
+  /** To be given back with the next question. */
   cursor: string;
-  /** Records that were overwritten before they could be read. */
+  /** Records that sidecars forgot before anybody asked. */
   missed: number;
+  /** Records that are not here because they were too many. */
+  leftOut?: number;
+  /** Replicas of the control plane that did not say what their sidecars know. */
   unheard: string[];
+  /** Pods of which no sidecar answered. */
+  silent?: string[];
+  asked?: number;
+  notAsked?: number;
 }
 
+/** A request or connection, as one sidecar saw it. What is not known is absent. */
 export interface TapRecord {
-  time: number | string;
+  /** When it ended, RFC 3339. */
+  time: string;
   durationSeconds: number;
-  caller?: string;
-  workload?: string;
+  direction: 'inbound' | 'outbound';
+  pod: string;
+  caller: End;
+  workload: End;
+  service?: string;
+  protocol: string;
   method?: string;
   host?: string;
+  /** Without its query. */
   path?: string;
   status?: number;
-  grpcStatus?: number | string;
+  /** The name of a gRPC call's. */
+  grpcStatus?: string;
+  /** It ended otherwise than it should, whoever is to blame. */
+  failed: boolean;
   reason?: string;
-  attempts?: number;
-  route?: string;
+  /** `downstream`, `upstream`, `policy` or `proxy`. */
+  fault?: string;
+  detail?: string;
   policy?: string;
-  security?: string;
+  policyField?: string;
+  audit?: string;
+  attempts: number;
+  route?: string;
+  security?: Security;
+  peerId?: string;
+  peerPod?: string;
+  upstream?: string;
+  bytesReceived: number;
+  bytesSent: number;
   traceId?: string;
   why?: string;
 }

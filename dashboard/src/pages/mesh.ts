@@ -28,7 +28,7 @@ export function fields(proxy: Proxy, now: number): Fields {
   return {
     name: `${namespace}/${pod}`,
     texts: { ns: namespace, workload, state, version, plane: dataPlane, report: reporting ? 'yes' : 'no' },
-    figures: { cert: certificateEnds === null ? undefined : certificateEnds - now },
+    figures: { cert: typeof certificateEnds === 'number' ? certificateEnds - now : undefined },
   };
 }
 
@@ -66,8 +66,8 @@ export function rejected(mesh: Mesh): { key: string; resource: string; reason: s
 }
 
 /** When a certificate ends, in words; it is renewed at half of its life, so that little time left is a sign. */
-export function certificate(ends: number | null, now: number): { text: string; state: 'good' | 'warn' | 'bad' | 'unknown' } {
-  if (ends === null) return { text: 'not known', state: 'unknown' };
+export function certificate(ends: number | null | undefined, now: number): { text: string; state: 'good' | 'warn' | 'bad' | 'unknown' } {
+  if (typeof ends !== 'number') return { text: '–', state: 'unknown' };
   if (ends <= now) return { text: `ended ${span(now - ends)} ago`, state: 'bad' };
   return { text: `in ${span(ends - now)}`, state: ends - now < 3600 ? 'warn' : 'good' };
 }

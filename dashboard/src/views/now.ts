@@ -41,7 +41,7 @@ export const now = view<{ window: number }, [View<Workload>, View<Edge>, Mesh, P
   ([stat, edges, mesh, policies]): Answer<Now> => {
     if ('problem' in stat) return stat;
     if ('problem' in edges) return edges;
-    const all = troubles({ stat: stat.value, edges: edges.value, mesh: known(mesh), policies: known(policies)?.items, now: Date.now() / 1000 });
+    const all = troubles({ stat: stat.value, edges: edges.value, mesh: known(mesh), policies: known(policies), now: Date.now() / 1000 });
     const unknown = [
       ['What proxies have applied, and their certificates', problemOf(mesh)?.text],
       ['Whether policies are accepted', problemOf(policies)?.text],
