@@ -158,7 +158,12 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let of_cluster = (others, &authority, surveyor.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
     let console = Console {
-        query: Query { hub: hub.clone(), roster: roster.clone(), replica: replica.clone() },
+        query: Query {
+            hub: hub.clone(),
+            roster: roster.clone(),
+            replica: replica.clone(),
+            prometheus: config.prometheus.clone(),
+        },
         surveyor,
         report: statuses.clone(),
     };

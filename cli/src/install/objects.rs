@@ -240,6 +240,9 @@ fn container(values: &Values) -> Value {
         format!("--certificate-lifetime={}", control_plane.certificate_lifetime),
         format!("--log={}", control_plane.log),
     ];
+    if !control_plane.prometheus.is_empty() {
+        args.push(format!("--prometheus={}", control_plane.prometheus));
+    }
     args.extend(values.mesh_ranges.iter().map(|range| format!("--mesh-range={range}")));
     args.extend(control_plane.extra_args.iter().cloned());
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
