@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test cluster conformance bench images check fuzz help
+.PHONY: demo test cluster conformance bench images dashboard check fuzz help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 11
@@ -33,6 +33,10 @@ bench:
 images:
 	@tests/setup
 	@deploy/images/build --profile $(or $(PROFILE),dist) $(if $(OUT),--out $(OUT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG))
+
+#   make dashboard  checks and packs the dashboard into dashboard/dist; the next build of the control plane has it
+dashboard:
+	@dashboard/build
 
 #   make check  formatting, lints, docs, unit and property tests: no root, no namespaces
 check:

@@ -125,6 +125,21 @@ fn rooms_are_not_named_after_crates_and_files_are_readable() {
 }
 
 #[test]
+fn the_dashboards_files_are_readable_and_ask_for_no_exception() {
+    let mut found = 0;
+    for (path, code) in files(&["dashboard/src", "dashboard/tests"], &["ts", "svelte"]) {
+        let lines = code.lines().count();
+        assert!(lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
+        // The Content-Security-Policy allows no inline style, and Svelte writes what is said here into the page.
+        for inline in ["{@html", " style=\""] {
+            assert!(!code.contains(inline), "{path} says {inline:?}: use a class, or set it in code");
+        }
+        found += 1;
+    }
+    assert!(found > 20, "the walk lost its way: {found} files");
+}
+
+#[test]
 fn the_lock_file_holds_one_of_each() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let lock = read(&root().join("Cargo.lock"));
@@ -162,20 +177,27 @@ fn read(path: &Path) -> String {
 
 /// Every Rust file of ours: path from the root, and text.
 fn sources() -> Vec<(String, String)> {
+    let crates = DIRECTIONS.map(|(krate, _)| krate);
+    let found = files(&crates, &["rs"]);
+    assert!(found.len() > 20, "the walk lost its way: {} files", found.len());
+    found
+}
+
+/// Every file below these folders that ends so: path from the root, and text.
+fn files(below: &[&str], endings: &[&str]) -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = DIRECTIONS.iter().map(|(krate, _)| root.join(krate)).collect();
+    let mut folders: Vec<PathBuf> = below.iter().map(|folder| root.join(folder)).collect();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a crate's folder can be read") {
-            let path = entry.expect("a crate's folder can be listed").path();
+        for entry in fs::read_dir(&folder).expect("a folder of ours can be read") {
+            let path = entry.expect("a folder of ours can be listed").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| endings.iter().any(|one| e == *one)) {
                 let name = path.strip_prefix(&root).expect("found below it").display().to_string();
                 found.push((name, read(&path)));
             }
         }
     }
-    assert!(found.len() > 20, "the walk lost its way: {} files", found.len());
     found
 }
