@@ -104,7 +104,7 @@ pub enum StartError {
 /// If the root cannot be had or a port cannot be listened on.
 pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (trigger, drain) = drain::channel();
-    let (readiness, registry) = (Readiness::new(), Registry::default());
+    let (readiness, registry) = (Readiness::new(), Registry::of_process());
     let metrics = Arc::new(Metrics::default());
     registry.register(|registry| metrics.register(registry));
     let mut tasks = JoinSet::new();

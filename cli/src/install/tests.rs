@@ -34,6 +34,8 @@ fn every_field_is_one_of_kubernetes() {
             "DaemonSet" => typed::<DaemonSet>(&object),
             "Deployment" => typed::<Deployment>(&object),
             "MutatingWebhookConfiguration" => typed::<MutatingWebhookConfiguration>(&object),
+            // Kubernetes has no type of it: tests/prometheus/run compares it with what Prometheus takes.
+            "PodMonitor" => object.clone(),
             "NetworkPolicy" => typed::<NetworkPolicy>(&object),
             "PodDisruptionBudget" => typed::<PodDisruptionBudget>(&object),
             "Role" => typed::<Role>(&object),
@@ -60,7 +62,7 @@ fn the_control_plane_reads_what_is_installed_for_it() {
 }
 
 /// Values that reach every part of the templates.
-const TABLE: [&str; 9] = [
+const TABLE: [&str; 10] = [
     "{}",
     "{image: {registry: registry.example.org/a/b/, tag: '1.2', pullPolicy: Always, envoy: 'e.example.org/envoy:1', pullSecrets: [one, two]}}",
     "{image: {digests: {controlPlane: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', \
@@ -74,6 +76,7 @@ const TABLE: [&str; 9] = [
       proxyResources: {limits: {cpu: '1', memory: 1Gi}}, redirectResources: {requests: {cpu: null, memory: null}}, \
       webhook: {failurePolicy: Ignore, timeoutSeconds: 2, excludedNamespaces: [ops, 'ci-1']}}}",
     "{networkPolicy: {enabled: true}, global: {of: Helm}}",
+    "{podMonitor: {enabled: true, labels: {release: prometheus, app.kubernetes.io/part-of: another}}}",
     "{cni: {enabled: true, binDir: /usr/lib/cni, confDir: /run/cni/net.d, log: debug, resources: {limits: {cpu: '1'}}}, \
       image: {pullSecrets: [one], digests: {cni: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}}}",
 ];

@@ -31,6 +31,8 @@ pub(crate) struct Values {
     pub(super) injection: Sidecars,
     /// A NetworkPolicy for the control plane.
     pub(super) network_policy: NetworkPolicy,
+    /// PodMonitors, by which the Prometheus of the Prometheus operator finds sidecars and control plane.
+    pub(super) pod_monitor: PodMonitor,
     /// tulle-cni, which redirects the traffic of pods in place of an init container of theirs: for
     /// namespaces whose pods may not have `NET_ADMIN` (Pod Security `baseline` and `restricted`).
     pub(super) cni: Cni,
@@ -148,6 +150,16 @@ pub(super) struct NetworkPolicy {
     pub(super) enabled: bool,
 }
 
+/// PodMonitors for the Prometheus operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PodMonitor {
+    /// Whether PodMonitors are there. The cluster must have the operator's kinds.
+    pub(super) enabled: bool,
+    /// Labels to add to them: those by which your Prometheus selects PodMonitors.
+    pub(super) labels: BTreeMap<String, String>,
+}
+
 impl Default for Values {
     fn default() -> Self {
         let injection = Injection::default();
@@ -190,6 +202,7 @@ impl Default for Values {
                 webhook: injection.webhook,
             },
             network_policy: NetworkPolicy { enabled: false },
+            pod_monitor: PodMonitor { enabled: false, labels: BTreeMap::new() },
             cni: Cni {
                 enabled: false,
                 bin_dir: "/opt/cni/bin".to_owned(),
