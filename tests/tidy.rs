@@ -132,7 +132,10 @@ fn the_dashboards_files_are_readable_and_ask_for_no_exception() {
         assert!(lines <= LONGEST, "{path} has {lines} lines: make two rooms of it");
         // The Content-Security-Policy allows no inline style, and Svelte writes what is said here into the page.
         for inline in ["{@html", " style=\""] {
-            assert!(!code.contains(inline), "{path} says {inline:?}: use a class, or set it in code");
+            assert!(
+                !code.contains(inline),
+                "{path} says {inline:?}: use a class, or set it in code"
+            );
         }
         found += 1;
     }

@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod choose;
 mod gateway;
+mod monitors;
 mod objects;
 mod once;
 mod rollout;
@@ -175,6 +176,11 @@ pub(crate) enum Error {
         "the cluster is Kubernetes {0}, and Tulle needs 1.{OLDEST} or newer: upgrade the cluster"
     )]
     TooOld(String),
+    /// The values want what the cluster has no kind for.
+    #[error(
+        "podMonitor.enabled: the cluster has no PodMonitors: install the Prometheus operator's kinds first, or leave this value out"
+    )]
+    NoMonitors,
     /// A watch ended.
     #[error("waiting for it: {0}")]
     Waiting(String),
@@ -334,6 +340,10 @@ async fn bring(
         return Err(Error::TooOld(version));
     }
     let mut out = io::stdout();
+    let monitors = monitors::known(client).await.map_err(refused("the kind PodMonitor"))?;
+    if !monitors && objects.iter().any(|object| object["kind"] == monitors::KIND) {
+        return Err(Error::NoMonitors);
+    }
     let params = PatchParams { force: how.force_conflicts, ..PatchParams::apply(MANAGER) };
     let (kinds, notes) = gateway::missing(client).await.map_err(refused("Gateway API's kinds"))?;
     let wanted = namespace(&how.namespace);
@@ -350,6 +360,9 @@ async fn bring(
         changes.push((object.clone(), change));
     }
     for object in objects::whatever(name) {
+        if !monitors && object["kind"] == monitors::KIND {
+            continue;
+        }
         let unwanted = !objects.iter().any(|other| title(other) == title(&object));
         if unwanted && changes::is_ours(client, &object).await.map_err(refused(title(&object)))? {
             changes.push((object, Change::Delete));

@@ -47,7 +47,7 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use tulle_control_plane::inject::DataPlane;
+use tulle_control_plane::{inject::DataPlane, telemetry::Prometheus};
 
 use self::{
     client::{ClientError, Ports},
@@ -142,6 +142,10 @@ struct UpArgs {
     /// How long a certificate is valid; it is renewed at half of that.
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     certificate_lifetime: tulle_api::Duration,
+    /// A Prometheus that scrapes the mesh, http://HOST:PORT as the control plane's pod reaches it: asked about what is longer ago
+    /// than the control plane remembers.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<Prometheus>,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

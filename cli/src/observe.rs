@@ -20,7 +20,7 @@ pub(crate) use self::source::{Source, Where};
 /// What all of them can be told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Look {
-    /// Seconds, minutes or hours that figures are of: 30s, 5m, 2h at most.
+    /// What time figures are of: 30s, 5m, 2h; more, up to 31d, where the control plane has a Prometheus to ask.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     window: Option<Duration>,
     /// How to print it.

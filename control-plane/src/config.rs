@@ -6,6 +6,8 @@ use clap::Parser;
 use ipnet::IpNet;
 use tulle_api::Duration;
 
+use crate::telemetry::Prometheus;
+
 /// Kubernetes YAML in; configuration and certificates out.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tulle-control-plane", version)]
@@ -34,6 +36,9 @@ pub struct Config {
     /// Address of the port for people: HTTPS, with the dashboard and what `tulle stat` asks, by the cluster's own credentials.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15016")]
     pub console: SocketAddr,
+    /// A Prometheus that scrapes the mesh, http://HOST:PORT: asked about what is longer ago than the control plane remembers.
+    #[arg(long, value_name = "URL")]
+    pub prometheus: Option<Prometheus>,
     /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
     /// same object in an earlier one.
     #[arg(

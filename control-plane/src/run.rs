@@ -104,7 +104,7 @@ pub enum StartError {
 /// If the root cannot be had or a port cannot be listened on.
 pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (trigger, drain) = drain::channel();
-    let (readiness, registry) = (Readiness::new(), Registry::default());
+    let (readiness, registry) = (Readiness::new(), Registry::of_process());
     let metrics = Arc::new(Metrics::default());
     registry.register(|registry| metrics.register(registry));
     let mut tasks = JoinSet::new();
@@ -158,7 +158,12 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let of_cluster = (others, &authority, surveyor.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
     let console = Console {
-        query: Query { hub: hub.clone(), roster: roster.clone(), replica: replica.clone() },
+        query: Query {
+            hub: hub.clone(),
+            roster: roster.clone(),
+            replica: replica.clone(),
+            prometheus: config.prometheus.clone(),
+        },
         surveyor,
         report: statuses.clone(),
     };

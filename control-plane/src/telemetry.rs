@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! proxies ──reports──► service ──► [ Store ] ◄── query ◄── stat, edges, routes ◄── terminal, dashboard
-//!         ◄─how often──                            └─ the other replicas' stores, added up
+//!         ◄─how often──                            ├─ the other replicas' stores, added up
+//!                                                  └─ beyond their reach a Prometheus, if there is one
 //! ```
 //!
 //! Each replica keeps what the proxies report whose streams it has; a question is asked of all of them. What a replica that is
@@ -10,6 +11,7 @@
 
 pub mod api;
 mod edge;
+pub mod prometheus;
 pub mod query;
 mod scope;
 mod service;
@@ -35,6 +37,7 @@ use tulle_proto::telemetry::v1::ReportRequest;
 
 pub use self::{
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
+    prometheus::Prometheus,
     query::Query,
     scope::Scope,
     service::{Telemetry, service},

@@ -45,6 +45,8 @@ test('calls that reach nobody are told at their caller', () => {
   const to = { namespace: '', name: 'unknown' };
   const [first] = find({ stat: view([workload('web', signals(60))]), edges: view([edge('web', 'exchange', signals(24, 24), { to })]) });
   expect([first?.title, first?.rest]).toEqual(['Calls to exchange.shop:80 reach nobody', ['shop', 'web']]);
+  const nowhere = { from: { namespace: 'shop', name: 'web' }, to, signals: signals(24, 24) };
+  expect(find({ edges: view([nowhere]) }).map((one) => one.title)).toEqual(['Calls from shop/web reach nobody']);
   // A few of very many are none, and neither is what nobody asked.
   expect(find({ stat: view([workload('web', signals(100_000, 50)), workload('idle', signals(0))]) })).toEqual([]);
 });

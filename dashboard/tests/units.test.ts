@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { bytes, count, few, percent, rate, span, time } from '../src/lib/units';
+import { bytes, count, few, moment, tick, percent, rate, span, time } from '../src/lib/units';
 
 test('figures are those of the terminal', () => {
   const rates = [0, 0.004, 0.5, 38.04, 412.4, 9_999.4, 12_345, 999_949, 3.2e6].map(rate);
@@ -12,6 +12,11 @@ test('figures are those of the terminal', () => {
 
 test('what failed is never rounded to none or all', () => {
   expect([undefined, 0, 0.001, 0.37, 4.26, 42.4, 99.7, 100].map(few)).toEqual(['–', '0', '<0.01', '0.37', '4.3', '42', '99', '100']);
+});
+
+test('times of more than a day have their day', () => {
+  const [at, day] = [Date.parse('2026-03-04T12:34:56'), 86_400_000];
+  expect([moment(at, day / 2), moment(at, 2 * day), tick(at, day), tick(at, 7 * day)]).toEqual(['12:34:56', '4 Mar 12:34', '12:34', '4 Mar']);
 });
 
 test('spans and counts are words', () => {

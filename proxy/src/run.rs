@@ -116,7 +116,7 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     let terminated = tokio::spawn(signal::terminate());
     let readiness = Readiness::new();
     let listening = readiness.block("listeners");
-    let registry = Registry::default();
+    let registry = Registry::of_process();
     let (store, certs, connections) = learn(&config, &readiness, Told::new(&registry));
     serve_dns(&config, &store, telemetry::Dns::new(&registry)).await?;
     let metrics = Metrics::new(&registry);

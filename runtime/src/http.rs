@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::{
-    ask::{Unanswered, ask, exchange},
+    ask::{Unanswered, Unread, ask, exchange, over},
     browser::Names,
 };
 use crate::{drain::Drain, room::Room};

@@ -1,6 +1,7 @@
 //! What the process counts, as Prometheus reads it.
 
 mod examples;
+mod process;
 
 pub use examples::Example;
 
@@ -41,6 +42,13 @@ struct Inner {
 type Examples = Box<dyn Fn() -> Vec<Example> + Send>;
 
 impl Registry {
+    /// One that says what the process takes of the machine, beside what is registered.
+    pub fn of_process() -> Self {
+        let registry = Self::default();
+        registry.register(|r| r.register_collector(Box::new(process::Process::starting())));
+        registry
+    }
+
     /// Registers metrics; the doc comment of a metric is its HELP.
     pub fn register<T>(&self, with: impl FnOnce(&mut registry::Registry) -> T) -> T {
         with(&mut self.inner.lock().registry)

@@ -109,6 +109,17 @@ refuses "upgrade: and not one that nobody has said" "write \`trustDomain: cluste
 says "upgrade: brings what is wanted now" "create  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --set networkPolicy.enabled=true --timeout 60s
 says "upgrade: removes what is wanted no more" "delete  NetworkPolicy tulle-system/tulle-control-plane" tulle upgrade -f "$W/values.yaml" --timeout 60s
 refuses "upgrade: it is gone" "NotFound" kubectl -n tulle-system get networkpolicy tulle-control-plane
+monitors="--set podMonitor.enabled=true --set podMonitor.labels.release=prometheus"
+refuses "upgrade: PodMonitors without the operator's kinds" "install the Prometheus operator's kinds first" tulle upgrade -f "$W/values.yaml" $monitors
+kubectl create -f - >/dev/null <<Y
+{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: podmonitors.monitoring.coreos.com}, spec: {group: monitoring.coreos.com, scope: Namespaced, names: {kind: PodMonitor, plural: podmonitors},
+ versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}]}}
+Y
+kubectl wait --for=condition=established crd/podmonitors.monitoring.coreos.com --timeout 20s >/dev/null
+says "upgrade: PodMonitors with them" "create  PodMonitor tulle-system/tulle-proxy" tulle upgrade -f "$W/values.yaml" $monitors --timeout 60s
+check "upgrade: with the labels that are wanted" test "$(kubectl -n tulle-system get podmonitors -l release=prometheus -o name | wc -l)" = 2
+says "upgrade: and none when they are not wanted" "delete  PodMonitor tulle-system/tulle-proxy" tulle upgrade -f "$W/values.yaml" --timeout 60s
+kubectl delete crd podmonitors.monitoring.coreos.com >/dev/null
 kubectl -n tulle-system annotate service tulle-control-plane team=mesh >/dev/null
 kubectl -n tulle-system patch deployment tulle-control-plane --field-manager=somebody -p '{"spec":{"minReadySeconds":1,"replicas":2}}' >/dev/null
 refuses "upgrade: somebody else's field is a conflict" "--force-conflicts takes such fields over" tulle upgrade -f "$W/values.yaml"

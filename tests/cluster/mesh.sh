@@ -90,6 +90,9 @@ generation() { k get trafficpolicy server -o 'jsonpath={.metadata.generation} {.
 k patch trafficpolicy server --type=merge -p '{"spec":{"timeouts":{"request":"7s"}}}' >/dev/null
 soon "an edit is in force, and the status is about it" "2 2" generation
 
+# --- who sees what of it
+. "$KT/mesh/people.sh"
+
 # --- where endpoints are
 read -r a b <<<"$(k get pod -l app=server -o 'jsonpath={.items[*].status.podIP}')"
 node=$(kubectl get node -o 'jsonpath={.items[0].metadata.name}')

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use tulle_api::Duration;
+use tulle_control_plane::telemetry::Prometheus;
 
 use super::values::Values;
 
@@ -16,6 +17,10 @@ impl Values {
             .certificate_lifetime
             .parse::<Duration>()
             .map_err(|error| format!("controlPlane.certificateLifetime: {error}"))?;
+        if !control_plane.prometheus.is_empty() {
+            let parsed = control_plane.prometheus.parse::<Prometheus>();
+            parsed.map_err(|error| format!("controlPlane.prometheus: {error}"))?;
+        }
         for (field, name) in
             [("trustDomain", &self.trust_domain), ("clusterDomain", &self.cluster_domain)]
         {

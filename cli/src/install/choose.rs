@@ -170,6 +170,7 @@ mod tests {
             ("", "meshRanges=[ten]", "meshRanges: \"ten\" is no address range"),
             ("", "image.digests.proxy=abc", "image.digests.proxy: \"abc\" is no digest"),
             ("", "injection.webhook.timeoutSeconds=9", "webhook.timeoutSeconds: it must be from"),
+            ("", "controlPlane.prometheus=p:9090", "controlPlane.prometheus: \"p:9090\""),
             ("", "controlPlane.certificateLifetime=1d", "controlPlane.certificateLifetime: \"1d\""),
             ("injection: null", "image.tag=x", "missing field `injection`"),
             ("[1]", "image.tag=x", "it must be a mapping of values"),

@@ -6,7 +6,10 @@ pub(super) mod cni;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::values::{VERSION, Values};
+use super::{
+    monitors,
+    values::{VERSION, Values},
+};
 
 /// Name of nearly everything that belongs to the control plane.
 pub(crate) const NAME: &str = "tulle-control-plane";
@@ -81,6 +84,16 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
             },
         }));
     }
+    if values.pod_monitor.enabled {
+        objects.extend(monitors::all().map(|(name, spec)| {
+            let mut metadata = json!({"labels": values.pod_monitor.labels});
+            merge(&mut metadata, &inside(&name));
+            json!({
+                "apiVersion": "monitoring.coreos.com/v1", "kind": monitors::KIND,
+                "metadata": metadata, "spec": spec,
+            })
+        }));
+    }
     if values.cni.enabled {
         objects.extend(cni::objects(values));
     }
@@ -110,6 +123,7 @@ fn aggregated(name: &str, of: &str, of_what: &str) -> Value {
 pub(super) fn whatever(namespace: &str) -> Vec<Value> {
     let mut values = Values::default();
     values.network_policy.enabled = true;
+    values.pod_monitor.enabled = true;
     values.cni.enabled = true;
     all(&values, namespace)
 }
@@ -240,6 +254,9 @@ fn container(values: &Values) -> Value {
         format!("--certificate-lifetime={}", control_plane.certificate_lifetime),
         format!("--log={}", control_plane.log),
     ];
+    if !control_plane.prometheus.is_empty() {
+        args.push(format!("--prometheus={}", control_plane.prometheus));
+    }
     args.extend(values.mesh_ranges.iter().map(|range| format!("--mesh-range={range}")));
     args.extend(control_plane.extra_args.iter().cloned());
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});

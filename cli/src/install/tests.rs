@@ -34,6 +34,8 @@ fn every_field_is_one_of_kubernetes() {
             "DaemonSet" => typed::<DaemonSet>(&object),
             "Deployment" => typed::<Deployment>(&object),
             "MutatingWebhookConfiguration" => typed::<MutatingWebhookConfiguration>(&object),
+            // Kubernetes has no type of it: tests/prometheus/run compares it with what Prometheus takes.
+            "PodMonitor" => object.clone(),
             "NetworkPolicy" => typed::<NetworkPolicy>(&object),
             "PodDisruptionBudget" => typed::<PodDisruptionBudget>(&object),
             "Role" => typed::<Role>(&object),
@@ -60,13 +62,13 @@ fn the_control_plane_reads_what_is_installed_for_it() {
 }
 
 /// Values that reach every part of the templates.
-const TABLE: [&str; 9] = [
+const TABLE: [&str; 10] = [
     "{}",
     "{image: {registry: registry.example.org/a/b/, tag: '1.2', pullPolicy: Always, envoy: 'e.example.org/envoy:1', pullSecrets: [one, two]}}",
     "{image: {digests: {controlPlane: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', \
       redirect: 'sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'}}}",
     "{trustDomain: example.org, clusterDomain: k8s.example.org, meshRanges: [10.96.0.0/12, 'fd00::/8']}",
-    "{controlPlane: {replicas: 5, certificateLifetime: 1h30m, log: 'info,tulle_xds=debug', priorityClassName: high, \
+    "{controlPlane: {replicas: 5, certificateLifetime: 1h30m, log: 'info,tulle_xds=debug', priorityClassName: high, prometheus: 'http://p.m:9090', \
       resources: {requests: {cpu: '2'}, limits: {memory: null}}}}",
     "{controlPlane: {nodeSelector: {kubernetes.io/os: linux}, tolerations: [{key: a, operator: Exists, tolerationSeconds: 5}], \
       podLabels: {team: \"a&b <c> 'd'\"}, podAnnotations: {note: 'yes: \"no\"'}, extraArgs: ['--debounce=10ms']}}",
@@ -74,6 +76,7 @@ const TABLE: [&str; 9] = [
       proxyResources: {limits: {cpu: '1', memory: 1Gi}}, redirectResources: {requests: {cpu: null, memory: null}}, \
       webhook: {failurePolicy: Ignore, timeoutSeconds: 2, excludedNamespaces: [ops, 'ci-1']}}}",
     "{networkPolicy: {enabled: true}, global: {of: Helm}}",
+    "{podMonitor: {enabled: true, labels: {release: prometheus, app.kubernetes.io/part-of: another}}}",
     "{cni: {enabled: true, binDir: /usr/lib/cni, confDir: /run/cni/net.d, log: debug, resources: {limits: {cpu: '1'}}}, \
       image: {pullSecrets: [one], digests: {cni: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}}}",
 ];

@@ -24,7 +24,7 @@ use tulle_api::Duration;
 use tulle_control_plane::inject::INJECTED;
 
 use super::{
-    Error, MANAGER, block_on, control_plane, namespace,
+    Error, MANAGER, block_on, control_plane, monitors, namespace,
     objects::{self, INJECTOR, NAME, title},
     refuse_others, refused,
 };
@@ -168,6 +168,8 @@ impl Removal<'_> {
         Box::pin(self.until_no_pod()).await?;
         let mut rest = objects::whatever(name);
         rest.retain(|object| crds || object["kind"] != "CustomResourceDefinition");
+        let monitors = monitors::known(client).await.map_err(refused("the kind PodMonitor"))?;
+        rest.retain(|object| monitors || object["kind"] != monitors::KIND);
         rest.reverse();
         for object in &rest {
             self.delete(object).await?;

@@ -31,6 +31,8 @@ pub(crate) struct Values {
     pub(super) injection: Sidecars,
     /// A NetworkPolicy for the control plane.
     pub(super) network_policy: NetworkPolicy,
+    /// PodMonitors, by which the Prometheus of the Prometheus operator finds sidecars and control plane.
+    pub(super) pod_monitor: PodMonitor,
     /// tulle-cni, which redirects the traffic of pods in place of an init container of theirs: for
     /// namespaces whose pods may not have `NET_ADMIN` (Pod Security `baseline` and `restricted`).
     pub(super) cni: Cni,
@@ -98,6 +100,9 @@ pub(super) struct ControlPlane {
     pub(super) certificate_lifetime: String,
     /// What to log: a level, or a filter such as `info,tulle_xds=debug`.
     pub(super) log: String,
+    /// A Prometheus that scrapes the mesh, as `http://prometheus.monitoring:9090`: asked about what is longer
+    /// ago than the control plane remembers. Empty for none.
+    pub(super) prometheus: String,
     /// What each pod asks for, and may use at most.
     pub(super) resources: Resources,
     /// Its PriorityClass, as `system-cluster-critical`; empty for none (some clusters admit that one only
@@ -145,6 +150,16 @@ pub(super) struct NetworkPolicy {
     pub(super) enabled: bool,
 }
 
+/// PodMonitors for the Prometheus operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PodMonitor {
+    /// Whether PodMonitors are there. The cluster must have the operator's kinds.
+    pub(super) enabled: bool,
+    /// Labels to add to them: those by which your Prometheus selects PodMonitors.
+    pub(super) labels: BTreeMap<String, String>,
+}
+
 impl Default for Values {
     fn default() -> Self {
         let injection = Injection::default();
@@ -164,6 +179,7 @@ impl Default for Values {
                 replicas: 2,
                 certificate_lifetime: "24h".to_owned(),
                 log: "info".to_owned(),
+                prometheus: String::new(),
                 // No CPU limit: throttled, it would answer late when the cluster is busy.
                 resources: Resources::new(
                     &[("cpu", "100m"), ("memory", "128Mi")],
@@ -186,6 +202,7 @@ impl Default for Values {
                 webhook: injection.webhook,
             },
             network_policy: NetworkPolicy { enabled: false },
+            pod_monitor: PodMonitor { enabled: false, labels: BTreeMap::new() },
             cni: Cni {
                 enabled: false,
                 bin_dir: "/opt/cni/bin".to_owned(),

@@ -91,8 +91,8 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
         news: Arc::clone(&news),
         state,
     });
-    let lifetime = launch.certificate_lifetime;
-    let system = system::documents(&cx.state, &launch.directory, launch.families, lifetime);
+    let settings = (launch.certificate_lifetime, launch.prometheus.as_deref());
+    let system = system::documents(&cx.state, &launch.directory, launch.families, settings);
     let out = publish::Outlets { config_maps, zone, overview };
     let publisher = publish::Publisher::new(Arc::clone(&cx), out, verdict);
     let mut cluster = Cluster::new(cx, &launch, system, publisher);

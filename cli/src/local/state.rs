@@ -48,6 +48,9 @@ pub(super) struct Launch {
     pub(super) families: Families,
     /// How long a certificate is valid.
     pub(super) certificate_lifetime: tulle_api::Duration,
+    /// Whom the control plane asks about what it has forgotten.
+    #[serde(default)]
+    pub(super) prometheus: Option<String>,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

@@ -23,14 +23,20 @@ pub(super) fn documents(
     state: &State,
     user: &Path,
     families: Families,
-    lifetime: tulle_api::Duration,
+    (lifetime, prometheus): (tulle_api::Duration, Option<&str>),
 ) -> Vec<Document> {
     // JSON strings are YAML strings, whatever is in the path.
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let addresses = families.list().iter().map(|family| dns::address(*family).to_string());
+    let prometheus = prometheus.into_iter().map(|url| {
+        let argument = serde_json::Value::from(format!("--prometheus={url}"));
+        format!("\n            - {argument}")
+    });
+    let prometheus: String = prometheus.collect();
     let mut yaml = MANIFEST
         .replace("@USER@", &quoted(user))
         .replace("@LIFETIME@", &lifetime.to_string())
+        .replace("@PROMETHEUS@", &prometheus)
         .replace("@MOUNTED@", MOUNTED)
         .replace("@OBJECTS@", &quoted(&state.objects()))
         .replace("@OUTPUT@", &quoted(&state.control_plane()))
@@ -80,7 +86,7 @@ spec:
             - --ca-directory=/tulle/ca
             - --token-keys=/tulle/token-keys.json
             - --token-issuer=@ISSUER@
-            - --certificate-lifetime=@LIFETIME@
+            - --certificate-lifetime=@LIFETIME@@PROMETHEUS@
             - --mesh-range=10.244.0.0/16
             - --mesh-range=fd00:10:244::/64
             - --mesh-range=10.96.0.0/16
@@ -154,7 +160,8 @@ mod tests {
         for families in Families::value_variants() {
             let (user, lifetime) =
                 (Path::new("/a: b/'\"#"), tulle_api::Duration::from_millis(90_500));
-            let documents = documents(&State::of("x"), user, *families, lifetime);
+            let documents =
+                documents(&State::of("x"), user, *families, (lifetime, Some("http://p:9090")));
             let objects = Objects::read(&documents, &Objects::default());
             assert_eq!(objects.problems, []);
             assert_eq!(objects.notes, []);

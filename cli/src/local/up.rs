@@ -86,6 +86,7 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
         data_plane: args.data_plane,
         families: args.ip_families,
         certificate_lifetime: args.certificate_lifetime,
+        prometheus: args.prometheus.as_ref().map(ToString::to_string),
         programs,
     };
     let mesh = start(&args, &state, &launch, lock).await;

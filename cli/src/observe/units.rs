@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-/// The longest window, which is as far as the store goes back.
-const LONGEST: Duration = Duration::from_secs(7200);
+/// The longest window: the store goes back two hours, and the control plane may have a Prometheus to ask.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
-/// `30s`, `5m`, `2h`.
+/// `30s`, `5m`, `2h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?}: write 30s, 5m or 2h, at least 1s and at most 2h");
+    let wrong = || format!("{text:?}: write 30s, 5m, 2h or 7d, at least 1s and at most 31d");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_none| wrong())?;
     let seconds = match unit {
         "s" => Some(number),
         "m" => number.checked_mul(60),
         "h" => number.checked_mul(3600),
+        "d" => number.checked_mul(86_400),
         _ => None,
     };
     let duration = seconds.map(Duration::from_secs).ok_or_else(wrong)?;
@@ -126,10 +127,12 @@ mod tests {
 
     #[test]
     fn windows_are_read() {
-        for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 300), ("2h", 7200)] {
+        for (text, seconds) in
+            [("1s", 1), ("90s", 90), ("5m", 300), ("3h", 10_800), ("31d", 31 * 86_400)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
-        for text in ["", "5", "0s", "3h", "121m", "1d", "-1s", "5 m", "é"] {
+        for text in ["", "5", "0s", "32d", "-1s", "5 m", "é", "1w"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -7,7 +7,7 @@
 //! GET /telemetry/chart   how a workload did over time
 //!     ?namespace=shop    only there (default: everywhere)
 //!     &name=reviews      only this workload or Service
-//!     &window=60         seconds, at most two hours
+//!     &window=60         seconds, at most two hours; with a Prometheus 31 days
 //!     &step=10           seconds of a point of a chart: 1, 10 or 60
 //!     &watch=true        who asks goes on looking: sidecars report every second for half a minute
 //! ```
@@ -24,8 +24,9 @@ use super::{
     view::{self, TREND, TREND_POINT},
 };
 
-/// Longest window, in seconds.
+/// Longest window, in seconds; and where a Prometheus is asked about what is older.
 const LONGEST: u64 = 7200;
+const LONGEST_WITH_PROMETHEUS: u64 = 31 * 86_400;
 /// Charts of a window up to this one are of ten seconds a point, where nothing is said, longer ones of a minute.
 const FINE: Duration = Duration::from_secs(900);
 /// Points of a chart.
@@ -45,7 +46,8 @@ struct Question {
 
 /// Answers a `GET` below `/telemetry/` to somebody who may see this much. `None`: it is no question of this kind.
 pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response<Bytes>> {
-    let question = match Question::read(uri.query().unwrap_or_default()) {
+    let longest = if query.prometheus.is_some() { LONGEST_WITH_PROMETHEUS } else { LONGEST };
+    let question = match Question::read(uri.query().unwrap_or_default(), longest) {
         Ok(question) => question,
         Err(problem) => return Some(text(StatusCode::BAD_REQUEST, format!("{problem}\n"))),
     };
@@ -66,6 +68,7 @@ pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response
         "/telemetry/chart" => {
             let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
             let step = step.unwrap_or(if window <= FINE { 10 } else { 60 });
+            let step = step.max(seconds.div_ceil(MOST_POINTS));
             let points = (seconds / step).clamp(1, MOST_POINTS);
             let asked =
                 Ask { points, window: Duration::from_secs((points * step).into()), ..ask(false) };
@@ -76,7 +79,7 @@ pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response
 }
 
 impl Question {
-    fn read(query: &str) -> Result<Self, String> {
+    fn read(query: &str, longest: u64) -> Result<Self, String> {
         let (mut namespace, mut name) = (String::new(), String::new());
         let (mut window, mut step, mut watch) = (WINDOW, None, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -86,10 +89,8 @@ impl Question {
                 "name" => name = label(key, value)?,
                 "window" => {
                     let seconds =
-                        value.parse().ok().filter(|seconds| (1..=LONGEST).contains(seconds));
-                    let seconds = seconds.ok_or_else(|| {
-                        format!("window={value}: it is a number of seconds from 1 to {LONGEST}")
-                    })?;
+                        value.parse().ok().filter(|seconds| (1..=longest).contains(seconds));
+                    let seconds = seconds.ok_or_else(|| too_long(value, longest))?;
                     window = Duration::from_secs(seconds);
                 }
                 "step" => {
@@ -113,6 +114,16 @@ impl Question {
         };
         Ok(Self { of, window, step, watch })
     }
+}
+
+fn too_long(window: &str, longest: u64) -> String {
+    let more = match longest {
+        LONGEST => {
+            "; for more the control plane needs a Prometheus (--prometheus, in the chart controlPlane.prometheus)"
+        }
+        _ => "",
+    };
+    format!("window={window}: it is a number of seconds from 1 to {longest}{more}")
 }
 
 /// Whether it can be a name of Kubernetes, which needs no escapes in a question.
@@ -150,7 +161,7 @@ mod tests {
             ("name=cart&namespace=shop&window=7200", named("shop", "cart"), seconds(7200), false),
         ] {
             assert_eq!(
-                Question::read(query),
+                Question::read(query, LONGEST),
                 Ok(Question { of, window, step: None, watch }),
                 "{query}"
             );
@@ -162,7 +173,8 @@ mod tests {
             ("namespace=a%2Fb", "namespace=a%2Fb: that is no name of Kubernetes"),
             ("flux=1", "flux: there are namespace, name, window, step and watch"),
         ] {
-            assert_eq!(Question::read(query), Err(problem.to_owned()), "{query}");
+            let refused = Question::read(query, LONGEST).unwrap_err();
+            assert!(refused.starts_with(problem), "{query}: {refused}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! One question to all replicas' stores, and what they say added up.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-use super::{Ask, Edge, Hub, Known, Reporting, Row, Scope, Totals, Workload};
+use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Workload};
 use crate::{replicas::Replica, roster::Roster, world::objects::Name};
 
 /// How long another replica may take.
@@ -22,6 +25,8 @@ pub struct Query {
     pub roster: Roster,
     /// This replica among the others, if there can be any.
     pub replica: Option<Replica>,
+    /// Who is asked about what stores have forgotten.
+    pub prometheus: Option<Prometheus>,
 }
 
 /// What all replicas know.
@@ -38,6 +43,39 @@ pub struct Answer {
 impl Query {
     /// What all replicas know. Who `looks` wants it by the second from now on, for a while.
     pub async fn ask(&self, ask: &Ask, looks: bool) -> Answer {
+        match &self.prometheus {
+            Some(prometheus) if !ask.is_within_reach() => self.beyond(prometheus, ask).await,
+            _ => self.stores(ask, looks).await,
+        }
+    }
+
+    /// What a Prometheus knows. Who reports is a matter of now.
+    async fn beyond(&self, prometheus: &Prometheus, ask: &Ask) -> Answer {
+        let brief =
+            Ask { window: Duration::from_secs(60), points: 1, durations: false, ..ask.clone() };
+        let mut answer = self.stores(&brief, false).await;
+        let kinds: HashMap<(String, String), String> = answer
+            .workloads
+            .iter()
+            .map(|(one, _)| ((one.namespace.clone(), one.name.clone()), one.kind.clone()))
+            .collect();
+        let kind = |namespace: &str, name: &str| {
+            kinds.get(&(namespace.to_owned(), name.to_owned())).cloned().unwrap_or_default()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        answer.known.rows = Vec::new();
+        answer.known.since = ask.window;
+        match prometheus.ask(ask, now, kind).await {
+            Ok(rows) => answer.known.rows = rows,
+            Err(reason) => {
+                tracing::warn!(%prometheus, reason, "Prometheus does not say what was");
+                answer.unheard.push(format!("{prometheus} ({reason})"));
+            }
+        }
+        answer
+    }
+
+    async fn stores(&self, ask: &Ask, looks: bool) -> Answer {
         let mut sum = Sum::default();
         sum.add(self.hub.ask(ask, looks));
         let mut unheard = Vec::new();

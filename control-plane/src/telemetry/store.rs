@@ -92,6 +92,13 @@ pub struct Ask {
     pub durations: bool,
 }
 
+impl Ask {
+    /// Whether stores keep what is asked for that long.
+    pub fn is_within_reach(&self) -> bool {
+        (if self.routes { ROUTE_MINUTES } else { MINUTES }).reaches(self.window)
+    }
+}
+
 /// Whose edges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Of {

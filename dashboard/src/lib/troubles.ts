@@ -62,9 +62,11 @@ export function failing(workloads: readonly Workload[], edges: readonly Edge[]):
     const [first] = callers;
     if (of.bad === 0 || (state !== 'bad' && state !== 'warn') || !first) continue;
     const nobody = edges.every((edge) => edge.to.name === 'unknown');
-    const title = nobody ? `Calls to ${serviceOf(key)} reach nobody` : `${share(of)} of calls to ${serviceOf(key)} fail`;
-    const from = `from ${[...new Set(callers.map((edge) => keyOf(edge.from)))].slice(0, 3).join(', ')}`;
-    found.push(trouble({ key: `failing ${key}`, severity: state, kind: 'failing', title, hits: of.badRate, details: [...reasons(of), from], ...ofWorkload(first.from) }));
+    const from = listed(callers.map((edge) => keyOf(edge.from)));
+    // With no Service it was a rule that led nowhere.
+    const calls = first.service ? `to ${serviceOf(key)}` : `from ${from}`;
+    const title = nobody ? `Calls ${calls} reach nobody` : `${share(of)} of calls ${calls} fail`;
+    found.push(trouble({ key: `failing ${key}`, severity: state, kind: 'failing', title, hits: of.badRate, details: [...reasons(of), ...(first.service ? [`from ${from}`] : [])], ...ofWorkload(first.from, { tab: 'calls' }) }));
   }
   return found;
 }
@@ -158,7 +160,7 @@ export function replicas(unheard: readonly string[]): Trouble[] {
 export function policies(all: readonly Policy[]): Trouble[] {
   return all.flatMap((policy) => {
     if (policy.accepted && !policy.problem) return [];
-    const title = `${policy.kind} ${policy.namespace}/${policy.name} ${policy.accepted ? 'is not in force everywhere' : 'is not accepted'}`;
+    const title = `${policy.kind} ${policy.namespace}/${policy.name} ${policy.accepted ? 'has a problem' : 'is not accepted'}`;
     return [trouble({ key: `policy ${policy.kind}/${policy.namespace}/${policy.name}`, severity: 'warn', kind: 'policy', title, details: policy.problem ? [policy.problem] : [], query: { tab: 'policies' } })];
   });
 }

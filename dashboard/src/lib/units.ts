@@ -63,6 +63,17 @@ export function count(number: number, one: string, many = `${one}s`): string {
   return `${number.toLocaleString('en')} ${number === 1 ? one : many}`;
 }
 
+/** A time of day, of more than a day with the day; times as of `Date.now()`. */
+export function moment(at: number, within: number): string {
+  const day = new Date(at).toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
+  return within > 86_400_000 ? `${day} ${clock(at).slice(0, 5)}` : clock(at);
+}
+
+/** The same for an axis, where there is less room. */
+export function tick(at: number, within: number): string {
+  return within > 2 * 86_400_000 ? moment(at, within).replace(/ \d+:\d+$/, '') : clock(at).slice(0, 5);
+}
+
 /** A time of day, by `Date.now()`. */
 export function clock(at: number): string {
   return new Date(at).toLocaleTimeString('en-GB');

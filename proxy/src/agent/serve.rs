@@ -81,7 +81,7 @@ async fn serve(config: Config, options: &Options, filter: Filter) -> Result<(), 
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod = config.pod.full_name(), "starting");
     let terminated = tokio::spawn(signal::terminate());
-    let (readiness, registry, certs) = (Readiness::new(), Registry::default(), Certs::new());
+    let (readiness, registry, certs) = (Readiness::new(), Registry::of_process(), Certs::new());
     let starting = readiness.block("start");
     let metrics = Metrics::new(&registry);
     let envoy = options.sds.as_deref().map(bootstrap::envoy_admin);

@@ -4,10 +4,19 @@ use std::{fmt, path::Path};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
+
+/// Most bytes of an answer.
+const LARGEST: usize = 64 << 20;
+
+/// Why there is no answer.
+pub type Unread = Box<dyn std::error::Error + Send + Sync>;
 
 /// Nobody has answered.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +50,21 @@ pub async fn exchange(
 ) -> Result<Response<Bytes>, Unanswered> {
     request.headers_mut().insert(header::HOST, HeaderValue::from_static("tulle"));
     let io = UnixStream::connect(socket).await.map_err(|e| unanswered(socket, &e))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(io)).await.map_err(|e| unanswered(socket, &e))?;
+    over(io, request).await.map_err(|e| unanswered(socket, &e))
+}
+
+/// Sends a request on a connection, which ends with the answer.
+///
+/// # Errors
+/// If whoever is there does not answer in HTTP/1.1, or says more than 64 MiB.
+pub async fn over<Io>(io: Io, request: Request<Bytes>) -> Result<Response<Bytes>, Unread>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request.map(Full::new)).await;
-    let (head, body) = response.map_err(|e| unanswered(socket, &e))?.into_parts();
-    let body = body.collect().await.map_err(|e| unanswered(socket, &e))?.to_bytes();
+    let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
+    let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
     connection.abort();
     Ok(Response::from_parts(head, body))
 }

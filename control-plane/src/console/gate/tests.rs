@@ -60,7 +60,7 @@ fn gate() -> (Gate, Arc<Cluster>) {
         told: watch::channel(Arc::default()).1,
     };
     let console = Console {
-        query: Query { hub, roster, replica: None },
+        query: Query { hub, roster, replica: None, prometheus: None },
         surveyor,
         report: watch::channel(crate::output::Report::default()).1,
     };

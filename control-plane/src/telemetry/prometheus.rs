@@ -1,0 +1,126 @@
+//! What the store has forgotten, asked of a Prometheus that scrapes the mesh, and answered as the store would.
+//!
+//! It asks by the metrics of `docs/metrics.md`, and by the labels `namespace` and `workload` that the scrape configuration of
+//! `deploy/prometheus` gives to targets. Its own growth between two scrapes Prometheus estimates, so figures are not to the request.
+
+mod promql;
+mod read;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
+use tokio::{net::TcpStream, time::timeout};
+use tulle_runtime::http::over;
+
+use self::promql::{Counted, Query};
+use super::{Ask, Row, Workload};
+
+/// For all of it: people wait.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A Prometheus. Clones share.
+#[derive(Debug, Clone)]
+pub struct Prometheus(Arc<Server>);
+
+#[derive(Debug)]
+struct Server {
+    /// As it was said.
+    url: String,
+    /// HOST:PORT.
+    authority: String,
+    /// In front of `/api/v1`.
+    path: String,
+}
+
+/// Why this is no Prometheus that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: write http://HOST:PORT, as in http://prometheus.monitoring:9090 (no TLS)")]
+pub struct NoUrl(String);
+
+impl std::str::FromStr for Prometheus {
+    type Err = NoUrl;
+
+    fn from_str(url: &str) -> Result<Self, NoUrl> {
+        let wrong = || NoUrl(url.to_owned());
+        let parsed: Uri = url.parse().map_err(|_malformed| wrong())?;
+        let authority = parsed.authority().filter(|_| parsed.scheme_str() == Some("http"));
+        let authority = authority.filter(|said| !said.as_str().contains('@')).ok_or_else(wrong)?;
+        if parsed.query().is_some() {
+            return Err(wrong());
+        }
+        let authority = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        let path = parsed.path().trim_end_matches('/').to_owned();
+        Ok(Self(Arc::new(Server { url: url.to_owned(), authority, path })))
+    }
+}
+
+impl std::fmt::Display for Prometheus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.url)
+    }
+}
+
+impl Prometheus {
+    /// What it knows of the window up to `now`, in seconds since 1970. `kind` says of which kind a workload of this name is:
+    /// metrics do not.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub async fn ask(
+        &self,
+        ask: &Ask,
+        now: u64,
+        kind: impl Fn(&str, &str) -> String,
+    ) -> Result<Vec<Row>, String> {
+        let queries = promql::queries(ask, now);
+        let asked = queries.iter().map(|query| self.query(query));
+        let answers = timeout(PATIENCE, futures_util::future::try_join_all(asked)).await;
+        let answers = answers.map_err(|_late| format!("no answer within {PATIENCE:?}"))??;
+        let mut rows = read::Rows::new(ask, now);
+        for (query, answer) in queries.iter().zip(&answers) {
+            rows.add(query.counts, answer)?;
+        }
+        Ok(rows.done(|namespace, name| Workload {
+            namespace: namespace.to_owned(),
+            kind: kind(namespace, name),
+            name: name.to_owned(),
+        }))
+    }
+
+    async fn query(&self, query: &Query) -> Result<Bytes, String> {
+        let Server { authority, path, .. } = &*self.0;
+        let path = format!("{path}/api/v1/{}", query.endpoint);
+        let path: PathAndQuery = path.parse().map_err(text)?;
+        let request = Request::post(path)
+            .header(header::HOST, authority)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(query.form.clone()));
+        let io = TcpStream::connect(authority).await.map_err(text)?;
+        let answer: Response<Bytes> = over(io, request.map_err(text)?).await.map_err(text)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(format!("{status}: {}", read::error(answer.body()))),
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Counted {
+    /// All that is asked.
+    const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Buckets,
+        Self::Natives,
+        Self::Tries,
+        Self::Connections,
+        Self::Bytes,
+        Self::Denials,
+    ];
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! A question in PromQL.
+
+use crate::telemetry::{Ask, Of};
+
+/// Labels of an edge; the rule comes with them where it is asked.
+const EDGE: &str = "namespace, workload, tulle_reporter, tulle_peer_namespace, tulle_peer_workload, server_address, \
+     server_port, tulle_security";
+
+/// What a series counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Requests by how they ended.
+    Requests,
+    /// Their durations, in classic buckets.
+    Buckets,
+    /// Their durations, as native histograms.
+    Natives,
+    /// Attempts by what came of them.
+    Tries,
+    /// Opaque connections, opened and closed.
+    Connections,
+    /// Their bytes.
+    Bytes,
+    /// What policy forbade.
+    Denials,
+}
+
+impl Counted {
+    /// Its metrics, and the labels beside the edge's that tell its series apart.
+    fn series(self) -> (&'static str, &'static str) {
+        const OF_REQUESTS: &str = "http_client_request_duration_seconds|http_server_request_duration_seconds|\
+             rpc_client_call_duration_seconds|rpc_server_call_duration_seconds";
+        const COUNTS: &str = "http_client_request_duration_seconds_count|http_server_request_duration_seconds_count|\
+             rpc_client_call_duration_seconds_count|rpc_server_call_duration_seconds_count";
+        const BUCKETS: &str = "http_client_request_duration_seconds_bucket|http_server_request_duration_seconds_bucket|\
+             rpc_client_call_duration_seconds_bucket|rpc_server_call_duration_seconds_bucket";
+        match self {
+            Self::Requests => (COUNTS, "http_response_status_code, rpc_status_code, error_type"),
+            Self::Buckets => (BUCKETS, "le"),
+            Self::Natives => (OF_REQUESTS, ""),
+            Self::Tries => ("tulle_client_attempts_total", "outcome"),
+            Self::Connections => {
+                ("tulle_tcp_connections_total", "tulle_connection_state, error_type")
+            }
+            Self::Bytes => ("tulle_tcp_io_bytes_total", "tulle_io_direction"),
+            Self::Denials => ("tulle_denials_total", "tulle_policy, tulle_reason, tulle_mode"),
+        }
+    }
+}
+
+/// A question, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Query {
+    pub(super) counts: Counted,
+    /// Below `/api/v1/`.
+    pub(super) endpoint: &'static str,
+    pub(super) form: String,
+}
+
+/// Everything that an answer is made of. Native histograms have their `_count` in themselves: where there are classic ones as
+/// well, these count.
+pub(super) fn queries(ask: &Ask, now: u64) -> Vec<Query> {
+    let wanted = Counted::ALL
+        .into_iter()
+        .filter(|counts| ask.durations || !matches!(counts, Counted::Buckets | Counted::Natives));
+    wanted.map(|counts| query(counts, ask, now)).collect()
+}
+
+fn query(counts: Counted, ask: &Ask, now: u64) -> Query {
+    let (step, points) = step(ask);
+    let text = text(counts, ask, step);
+    let (endpoint, time) = match points {
+        1 => ("query", format!("time={now}")),
+        points => {
+            let start = now.saturating_sub(step * u64::from(points - 1));
+            ("query_range", format!("start={start}&end={now}&step={step}"))
+        }
+    };
+    Query { counts, endpoint, form: format!("query={}&{time}", encoded(&text)) }
+}
+
+/// Seconds of a point, and points.
+pub(super) fn step(ask: &Ask) -> (u64, u32) {
+    let points = ask.points.max(1);
+    (ask.window.as_secs().div_ceil(u64::from(points)).max(1), points)
+}
+
+/// What grew in each step.
+fn text(counts: Counted, ask: &Ask, step: u64) -> String {
+    let (metrics, labels) = counts.series();
+    let mut by = EDGE.to_owned();
+    for label in [if ask.routes { "tulle_route" } else { "" }, labels] {
+        if !label.is_empty() {
+            by = format!("{by}, {label}");
+        }
+    }
+    let grown = |of: &str| {
+        format!("increase({{__name__=~\"{metrics}\", tulle_reporter!=\"\"{of}}}[{step}s])")
+    };
+    let all: Vec<_> = selectors(&ask.of).iter().map(|of| grown(of)).collect();
+    format!("sum by ({by}) ({})", all.join(" or "))
+}
+
+/// Labels that select what begins or ends there. A series that several select counts once.
+fn selectors(of: &Of) -> Vec<String> {
+    match of {
+        Of::All => vec![String::new()],
+        Of::Namespace(namespace) => vec![
+            format!(", namespace=\"{namespace}\""),
+            format!(", tulle_peer_namespace=\"{namespace}\""),
+        ],
+        Of::Named(namespace, name) => vec![
+            format!(", namespace=\"{namespace}\", workload=\"{name}\""),
+            format!(", tulle_peer_namespace=\"{namespace}\", tulle_peer_workload=\"{name}\""),
+            // In a regex a dot is any character; in a string a backslash is two.
+            format!(", server_address=~\"{}\\\\.{namespace}\\\\..*\"", name.replace('.', "\\\\.")),
+        ],
+    }
+}
+
+/// As a form has it: <https://url.spec.whatwg.org/#application/x-www-form-urlencoded>.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
+    text.bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            byte if plain(byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ask(of: Of, points: u32) -> Ask {
+        Ask { of, window: Duration::from_secs(7200), points, routes: false, durations: true }
+    }
+
+    #[test]
+    fn a_question_names_what_it_is_about() {
+        let named = Of::Named("shop".to_owned(), "cart.v1".to_owned());
+        let text = text(Counted::Tries, &Ask { routes: true, ..ask(named, 1) }, 60);
+        let of = |labels: &str| {
+            format!(
+                "increase({{__name__=~\"tulle_client_attempts_total\", tulle_reporter!=\"\", {labels}}}[60s])"
+            )
+        };
+        let expected = format!(
+            "sum by ({EDGE}, tulle_route, outcome) ({} or {} or {})",
+            of(r#"namespace="shop", workload="cart.v1""#),
+            of(r#"tulle_peer_namespace="shop", tulle_peer_workload="cart.v1""#),
+            of(r#"server_address=~"cart\\.v1\\.shop\\..*""#),
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn one_point_is_asked_at_once_and_several_as_a_range() {
+        let one = query(Counted::Bytes, &ask(Of::All, 1), 10_000);
+        assert_eq!(one.endpoint, "query");
+        assert!(
+            one.form.ends_with("&time=10000") && one.form.contains("%5B7200s%5D"),
+            "{}",
+            one.form
+        );
+        let several = query(Counted::Bytes, &ask(Of::All, 60), 10_000);
+        assert_eq!(several.endpoint, "query_range");
+        assert!(several.form.ends_with("&start=2920&end=10000&step=120"), "{}", several.form);
+        let without = Ask { durations: false, ..ask(Of::All, 1) };
+        assert_eq!((queries(&ask(Of::All, 1), 0).len(), queries(&without, 0).len()), (7, 5));
+    }
+}

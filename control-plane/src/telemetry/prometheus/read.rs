@@ -1,0 +1,279 @@
+//! An answer of Prometheus: <https://prometheus.io/docs/prometheus/latest/querying/api/>.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use tulle_runtime::histogram::{Histogram, bucket};
+
+use super::promql::{Counted, step};
+use crate::telemetry::{
+    Ask, Denial, Direction, Edge, Outcome, Peer, Row, Security, Totals, Workload,
+};
+
+/// Names of gRPC's statuses, by number: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>.
+const STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Series>,
+}
+
+/// A series: of an instant, or of a range.
+#[derive(Deserialize)]
+struct Series {
+    metric: HashMap<String, String>,
+    value: Option<(f64, String)>,
+    #[serde(default)]
+    values: Vec<(f64, String)>,
+    histogram: Option<(f64, Native)>,
+    #[serde(default)]
+    histograms: Vec<(f64, Native)>,
+}
+
+/// A native histogram.
+#[derive(Deserialize)]
+struct Native {
+    /// How its bounds are meant, from above, up to, and how many.
+    #[serde(default)]
+    buckets: Vec<(i32, String, String, String)>,
+}
+
+/// What a failure says, or the text as it is.
+pub(super) fn error(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Failure {
+        error: String,
+    }
+    let said = serde_json::from_slice(body).map(|failure: Failure| failure.error);
+    let mut said = said.unwrap_or_else(|_no_json| String::from_utf8_lossy(body).into_owned());
+    said.retain(|c| !c.is_control());
+    said.chars().take(300).collect()
+}
+
+/// A workload's name, and what it sees of whom by which rule.
+type Key = (String, String, EdgeKey, String);
+type EdgeKey = (Direction, Peer, (String, u16), Security);
+
+/// Rows, while answers come in.
+pub(super) struct Rows {
+    ask: Ask,
+    begin: u64,
+    step: u64,
+    points: u32,
+    rows: BTreeMap<Key, Vec<Part>>,
+}
+
+/// A point of a row.
+#[derive(Default, Clone)]
+struct Part {
+    totals: Totals,
+    /// Of durations: below a bound, so many. Summed over all classic series of the edge.
+    classic: BTreeMap<u64, (f64, f64)>,
+    /// By bucket.
+    native: BTreeMap<i16, f64>,
+}
+
+impl Rows {
+    pub(super) fn new(ask: &Ask, now: u64) -> Self {
+        let (step, points) = step(ask);
+        let begin = now.saturating_sub(step * u64::from(points));
+        Self { ask: ask.clone(), begin, step, points, rows: BTreeMap::new() }
+    }
+
+    /// Adds an answer.
+    pub(super) fn add(&mut self, counts: Counted, body: &[u8]) -> Result<(), String> {
+        let answer: Answer = serde_json::from_slice(body)
+            .map_err(|error| format!("its answer is none of Prometheus: {error}"))?;
+        for series in answer.data.result {
+            let Some(key) = key(&series.metric) else { continue };
+            let (begin, step, points) = (self.begin, self.step, self.points);
+            let row =
+                self.rows.entry(key).or_insert_with(|| vec![Part::default(); points as usize]);
+            let at = |time: f64| {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "`as` saturates"
+                )]
+                let end = time.round() as u64;
+                end.saturating_sub(begin).div_ceil(step).saturating_sub(1)
+            };
+            for (time, value) in series.value.iter().chain(&series.values) {
+                if let (Some(part), Ok(value)) = (row.get_mut(index(at(*time))), value.parse()) {
+                    part.count(counts, &series.metric, value);
+                }
+            }
+            for (time, native) in series.histogram.iter().chain(&series.histograms) {
+                if let Some(part) = row.get_mut(index(at(*time))) {
+                    part.durations(native);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn done(self, workload: impl Fn(&str, &str) -> Workload) -> Vec<Row> {
+        let covers = u32::try_from(self.step * u64::from(self.points)).unwrap_or(u32::MAX);
+        let rows = self.rows.into_iter().map(|((namespace, name, edge, route), parts)| {
+            let (direction, peer, server, security) = edge;
+            let workload = workload(&namespace, &name);
+            Row {
+                edge: Edge { workload, direction, peer, server, security },
+                route: if self.ask.routes { route } else { String::new() },
+                points: parts.into_iter().map(Part::done).collect(),
+                covers,
+            }
+        });
+        rows.filter(|row| row.points.iter().any(|point| *point != Totals::default())).collect()
+    }
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+/// `None`: it is no series of an edge.
+fn key(labels: &HashMap<String, String>) -> Option<Key> {
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let direction = match label("tulle_reporter").as_str() {
+        "source" => Direction::Outbound,
+        "destination" => Direction::Inbound,
+        _ => return None,
+    };
+    let security = match label("tulle_security").as_str() {
+        "mtls" => Security::Mtls,
+        "plaintext" => Security::Plaintext,
+        _ => Security::Unknown,
+    };
+    let peer =
+        Peer { namespace: label("tulle_peer_namespace"), name: label("tulle_peer_workload") };
+    let server = (label("server_address"), label("server_port").parse().unwrap_or(0));
+    let edge = (direction, peer, server, security);
+    Some((label("namespace"), label("workload"), edge, label("tulle_route")))
+}
+
+impl Part {
+    fn count(&mut self, counts: Counted, labels: &HashMap<String, String>, value: f64) {
+        let label = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
+        let Self { totals, .. } = self;
+        let times = whole(value);
+        if times == 0 && counts != Counted::Buckets {
+            return;
+        }
+        match counts {
+            Counted::Requests => totals.requests.push((outcome(labels), times)),
+            Counted::Buckets => {
+                let bound: f64 = label("le").parse().unwrap_or(f64::INFINITY);
+                let (_, below) = self.classic.entry(bound.to_bits()).or_insert((bound, 0.0));
+                *below += value;
+            }
+            // Their durations alone: they come as histograms.
+            Counted::Natives => {}
+            Counted::Tries => totals.tries.push((label("outcome").to_owned(), times)),
+            Counted::Connections => {
+                let flow = &mut totals.flow;
+                match (label("tulle_connection_state"), label("error_type")) {
+                    ("opened", _) => flow.opened += times,
+                    (_, "") => flow.closed += times,
+                    _ => (flow.closed, flow.failed) = (flow.closed + times, flow.failed + times),
+                }
+            }
+            Counted::Bytes => match label("tulle_io_direction") {
+                "received" => totals.flow.received += times,
+                _ => totals.flow.sent += times,
+            },
+            Counted::Denials => {
+                let denial = Denial {
+                    policy: label("tulle_policy").to_owned(),
+                    reason: label("tulle_reason").to_owned(),
+                    audit: label("tulle_mode") == "audit",
+                };
+                totals.denials.push((denial, times));
+            }
+        }
+    }
+
+    fn durations(&mut self, native: &Native) {
+        for (_, low, high, times) in &native.buckets {
+            if let (Ok(low), Ok(high), Ok(times)) =
+                (low.parse(), high.parse(), times.parse::<f64>())
+            {
+                *self.native.entry(bucket(middle(low, high))).or_default() += times;
+            }
+        }
+    }
+
+    fn done(mut self) -> Totals {
+        // Classic buckets count what is below as well, and are in order: positive numbers are, by their bits.
+        let (mut low, mut counted) = (0.0, 0.0);
+        let mut by_bucket: BTreeMap<i16, f64> = BTreeMap::new();
+        for (bound, below) in self.classic.into_values() {
+            let here = (below - counted).max(0.0);
+            *by_bucket.entry(bucket(middle(low, bound))).or_default() += here;
+            (low, counted) = (bound, below.max(counted));
+        }
+        if by_bucket.is_empty() {
+            by_bucket = self.native;
+        }
+        let buckets = by_bucket.into_iter().map(|(bucket, times)| (bucket, whole(times)));
+        let buckets = buckets.filter(|(_, times)| *times > 0).collect();
+        let scale = Histogram::default().scale();
+        // What comes in order and is above 0 is a histogram.
+        self.totals.took.histogram = Histogram::from_parts(scale, 0, buckets).unwrap_or_default();
+        self.totals
+    }
+}
+
+/// A duration for all in a bucket: in its middle by the logarithm.
+fn middle(low: f64, high: f64) -> f64 {
+    match (low > 0.0, high.is_finite()) {
+        (true, true) => (low * high).sqrt(),
+        (true, false) => low,
+        (false, true) => high / 2.0,
+        (false, false) => 0.0,
+    }
+}
+
+fn outcome(labels: &HashMap<String, String>) -> Outcome {
+    let label = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
+    let status = label("http_response_status_code").trim_end_matches("xx").parse().unwrap_or(0);
+    let grpc = STATUSES.iter().position(|name| *name == label("rpc_status_code"));
+    let grpc = grpc.and_then(|number| u32::try_from(number).ok());
+    // The status itself is no reason of the proxy's.
+    let error = label("error_type");
+    let by_status = error.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());
+    Outcome { status, grpc, error: if by_status { String::new() } else { error.to_owned() } }
+}
+
+/// What grew is estimated by Prometheus, and so seldom whole.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and makes 0 of what is no number"
+)]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
+}
