@@ -18,10 +18,10 @@ export async function large(browser, server) {
   for (const one of figures) {
     console.log(`  ${one.name.padEnd(10)} ${one.paint.toFixed(0).padStart(15)} ${one.drawn.toFixed(0).padStart(12)} ${one.update.toFixed(1).padStart(23)} ${one.longest.toFixed(1).padStart(17)} ${one.shift.toFixed(4).padStart(14)} ${`${one.heap.page.toFixed(1)} + ${one.heap.workers.toFixed(1)}`.padStart(18)}`);
   }
-  console.log(`  targets    ${String(TARGETS.paint).padStart(15)} ${'-'.padStart(12)} ${String(TARGETS.task).padStart(23)} ${'-'.padStart(17)} ${'0'.padStart(14)} ${String(TARGETS.heap).padStart(18)}\n`);
+  console.log(`  targets    ${String(TARGETS.paint).padStart(15)} ${'-'.padStart(12)} ${String(TARGETS.task).padStart(23)} ${String(TARGETS.task).padStart(17)} ${'0'.padStart(14)} ${String(TARGETS.heap).padStart(18)}\n`);
   for (const one of figures) {
     const over = (what, is, most) => (is > most ? `${what} ${is.toFixed(1)}, at most ${most}` : '');
-    check(`${one.name}: first paint, work for each update`, [over('first paint', one.paint, TARGETS.paint * SLACK), over('main thread', one.update, TARGETS.task * SLACK)].filter(Boolean).join('; '));
+    check(`${one.name}: first paint, work for each update`, [over('first paint', one.paint, TARGETS.paint * SLACK), over('main thread for each update', one.update, TARGETS.task * SLACK), over('longest task', one.longest, TARGETS.task * SLACK)].filter(Boolean).join('; '));
     check(`${one.name}: nothing moves from update to update`, one.shift > TARGETS.shift ? `layout shift ${one.shift} ${one.shifted}` : '');
     check(`${one.name}: nobody complains on the console`, one.complaints);
   }
