@@ -10,7 +10,7 @@ import { goTo } from './pages.mjs';
 import { serveFile } from './server.mjs';
 
 /** Which are in documents: all, with ALL=1. */
-const KEPT = new Set(['now-1440-light', 'now-1440-dark', 'now-360-light', 'map-1440-light', 'map-open-1440-light', 'map-focus-1440-dark', 'map-focus-360-dark', 'workloads-1440-light', 'service-1440-light', 'service-360-light', 'mesh-1440-light']);
+const KEPT = new Set(['now-1440-light', 'now-360-light', 'map-1440-light', 'map-open-1440-light', 'map-focus-1440-dark', 'map-focus-360-dark', 'service-1440-light', 'service-360-light']);
 
 /** Pages of the small mesh that has something of everything, and of the large one. */
 const SMALL = { now: '#/now', workloads: '#/workloads', service: '#/service/identity/catalog', 'service-calls': '#/service/identity/catalog?tab=calls', 'service-tap': '#/service/identity/catalog?tab=tap', mesh: '#/mesh' };
@@ -45,13 +45,14 @@ export async function screenshots(browser, server, folder) {
       }
       for (const name of LARGE) {
         await goTo(page, server.base, name);
-        if (name === 'map-focus' && width > 800) {
+        const wanted = { 'map-focus': 'Workload search/checkout', 'map-open': 'Namespace search:' }[name];
+        if (wanted && width > 800) {
           await page.locator('.stage').focus();
           await page.keyboard.press('Home');
           await until('what is in focus', async () => {
             await page.keyboard.press('PageDown');
             return page.locator('#map-at').getAttribute('aria-label');
-          }, (label) => label.startsWith('Workload search/checkout'));
+          }, (label) => label.startsWith(wanted));
           await page.locator('h1').click();
         }
         if (name !== 'map-table') await page.locator('[data-still="true"]').waitFor();

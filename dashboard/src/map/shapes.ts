@@ -178,15 +178,23 @@ function touched({ at, pointed }: Seen, line: Line): boolean {
   return [at, pointed].some((id) => id !== undefined && (line.from === id || line.to === id || line.id === id));
 }
 
+/** Lines from and to what is in the frame that is looked at. */
+function within({ scene, at }: Seen): (line: Line) => boolean {
+  const own = new Set(scene.boxes.filter((box) => box.parent !== '' && box.parent === at).map((box) => box.id));
+  return (line) => own.has(line.from) || own.has(line.to);
+}
+
 function lines(seen: Seen): Shape[] {
   // Among many lines those must be seen first that have a problem.
   const calm = seen.scene.lines.length > MANY ? 0.5 : 0.8;
-  const some = seen.scene.lines.some((line) => touched(seen, line));
-  const order = [...seen.scene.lines].sort((a, b) => Number(touched(seen, a)) - Number(touched(seen, b)) || Number(isWrong(a)) - Number(isWrong(b)));
+  const inside = within(seen);
+  const close = (line: Line) => touched(seen, line) || inside(line);
+  const some = seen.scene.lines.some(close);
+  const order = [...seen.scene.lines].sort((a, b) => Number(close(a)) - Number(close(b)) || Number(isWrong(a)) - Number(isWrong(b)));
   return order.flatMap((line): Shape[] => {
     const curve = seen.curves.get(line.id);
     if (!curve) return [];
-    const [near, width] = [touched(seen, line), widthOf(line) * (seen.far ? 1.4 : 1)];
+    const [near, width] = [close(line), widthOf(line) * (seen.far ? 1.4 : 1)];
     const stroke = isWrong(line) ? strokeOf(line) : near ? 'accent' : 'line-strong';
     const shade = some && !near ? PALE : near || isWrong(line) ? 1 : calm;
     return [
@@ -196,14 +204,19 @@ function lines(seen: Seen): Shape[] {
   });
 }
 
-/** What is wrong is said at each line, if there is room; how much goes there, at those that are looked at. None lies on another, nor on a box. */
+/**
+ * What is wrong is said at each line, if there is room; how much goes there, at those that are looked at, and then only there.
+ * None lies on another, nor on a box.
+ */
 function labels(seen: Seen, measure: Measure): Shape[] {
   const size = seen.far ? 20 : 11.5;
   const done: Rect[] = seen.scene.boxes.flatMap((box) => (box.kind === 'frame' ? [] : (seen.rects.get(box.id) ?? [])));
+  const inside = within(seen);
+  const chosen = seen.scene.lines.some((line) => inside(line) || line.from === seen.at || line.to === seen.at);
   const order = [...seen.scene.lines].sort((a, b) => Number(touched(seen, b)) - Number(touched(seen, a)) || b.figures.badRate - a.figures.badRate || (a.id < b.id ? -1 : 1));
   return order.flatMap((line): Shape[] => {
     const [curve, near, wrong] = [seen.curves.get(line.id), touched(seen, line), isWrong(line)];
-    if (!curve || (!near && !wrong)) return [];
+    if (!curve || (!near && !(wrong && (!chosen || inside(line))))) return [];
     const text = lineSays(line);
     const [w, h] = [measure(text, size, 600) + size, size * 1.55];
     for (const t of [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8]) {
