@@ -161,8 +161,12 @@ fn edges_of(workload: u64, workloads: u64) -> impl Iterator<Item = Edge> {
 }
 
 fn answer(store: &Store, now: Duration, ask: &Ask) -> Answer {
-    let known =
-        Known { rows: store.read(ask, now), reporting: store.reporting(), shortened: false };
+    let known = Known {
+        rows: store.read(ask, now),
+        reporting: store.reporting(),
+        shortened: false,
+        since: now,
+    };
     let workloads = known.reporting.iter().map(|one| (one.workload.clone(), one.proxies)).collect();
     Answer { known, workloads, unheard: Vec::new() }
 }
