@@ -8,7 +8,6 @@
 //! another site gets an answer.
 
 use std::{
-    future::pending,
     io::{self, Write as _},
     net::Ipv4Addr,
     process::{Command, ExitCode, Stdio},
@@ -91,7 +90,6 @@ impl Front {
         let Self { listener, key, source, .. } = self;
         let (_never, drain) = drain::channel();
         serve_tcp(listener, Door { key, source }, Names::default().for_pages(), drain).await;
-        pending().await
     }
 }
 
@@ -177,7 +175,8 @@ mod tests {
         let source = Source::Local(nowhere.path().join("admin.sock"));
         let door = Door { key: "k".to_owned(), source: Arc::new(source) };
         let answer =
-            door.handle(Request::get("/k/telemetry/stat").body(Bytes::new()).unwrap()).await;
+            Box::pin(door.handle(Request::get("/k/telemetry/stat").body(Bytes::new()).unwrap()))
+                .await;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
         let told = String::from_utf8_lossy(answer.body());
         assert!(

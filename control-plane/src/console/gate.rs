@@ -104,12 +104,16 @@ pub struct Gate {
     console: Console,
     access: Arc<dyn Access>,
     tokens: Recent<Vec<u8>, Result<User, Unproven>>,
-    decisions: Recent<(User, Verb, Option<String>), bool>,
+    decisions: Recent<Wish, bool>,
     turns: Semaphore,
 }
 
-/// Answers of the last few seconds.
-struct Recent<K, V>(Mutex<HashMap<K, (V, Instant)>>);
+/// Who wants to do what where.
+type Wish = (User, Verb, Option<String>);
+
+/// Answers of the last few seconds, and when they came.
+struct Recent<K, V>(Mutex<Answers<K, V>>);
+type Answers<K, V> = HashMap<K, (V, Instant)>;
 
 impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     fn get(&self, key: &K) -> Option<V> {

@@ -41,14 +41,10 @@ impl Cluster {
                 Ok(map) => {
                     let pem = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
                     let read = CertificateDer::pem_slice_iter(pem.as_bytes());
-                    let read: Vec<_> = read.filter_map(Result::ok).collect();
-                    current.send_if_modified(|known| {
-                        let new = **known != *read;
-                        if new {
-                            *known = read.into();
-                        }
-                        new
-                    });
+                    let read: Arc<[_]> = read.filter_map(Result::ok).collect();
+                    if *current.borrow() != read {
+                        current.send_replace(read);
+                    }
                 }
                 Err(error) => tracing::warn!(
                     %error,
