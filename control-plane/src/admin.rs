@@ -84,7 +84,7 @@ impl Admin {
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams, \
-                 /debug/status, /telemetry/stat, /telemetry/edges and /telemetry/routes\n",
+                 /debug/status, /telemetry/stat, /telemetry/edges, /telemetry/routes and /telemetry/tap\n",
             ),
         }
     }

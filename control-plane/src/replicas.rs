@@ -21,10 +21,10 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, replica_service_client::ReplicaServiceClient,
-    replica_service_server::ReplicaServiceServer,
+    ObserveRequest, ObserveResponse, TapRequest, TapResponse,
+    replica_service_client::ReplicaServiceClient, replica_service_server::ReplicaServiceServer,
 };
 use tulle_xds::server::AdsService;
 
@@ -119,6 +119,20 @@ impl Replica {
         to: &Name,
         question: ObserveRequest,
     ) -> Result<ObserveResponse, String> {
+        let mut client = self.client(to).await?;
+        self.said(to, client.observe(question).await)
+    }
+
+    /// What the proxies say that have their streams at another replica.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn tap(&self, to: &Name, question: TapRequest) -> Result<TapResponse, String> {
+        let mut client = self.client(to).await?;
+        self.said(to, client.tap(question).await)
+    }
+
+    async fn client(&self, to: &Name) -> Result<ReplicaServiceClient<Channel>, String> {
         let known = self.connections.0.lock().get(to).cloned();
         let channel = match known {
             Some(channel) => channel,
@@ -128,18 +142,17 @@ impl Replica {
                 channel
             }
         };
-        let mut client =
-            ReplicaServiceClient::new(channel).max_decoding_message_size(hear::LARGEST);
-        match client.observe(question).await {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => {
-                // A replica of an older version does not know the question.
-                if status.code() != Code::Unimplemented {
-                    self.connections.0.lock().remove(to);
-                }
-                Err(status.to_string())
+        Ok(ReplicaServiceClient::new(channel).max_decoding_message_size(hear::LARGEST))
+    }
+
+    fn said<T>(&self, to: &Name, answer: Result<Response<T>, Status>) -> Result<T, String> {
+        answer.map(Response::into_inner).map_err(|status| {
+            // A replica of an older version does not know the question.
+            if status.code() != Code::Unimplemented {
+                self.connections.0.lock().remove(to);
             }
-        }
+            status.to_string()
+        })
     }
 
     /// Resolves once all other replicas have said something, or have had the time to: otherwise each change of the leader

@@ -8,6 +8,7 @@
 //!     &name=reviews      only this workload or Service
 //!     &window=60         seconds, at most two hours
 //!     &watch=true        who asks goes on looking: sidecars report every second for half a minute
+//! GET /telemetry/tap     what ended lately: docs/tap.md has its words
 //! ```
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use serde::Serialize;
 use tulle_runtime::http::{answer, text};
 
 use super::{
-    Ask, Of, Query,
+    Ask, Of, Query, tap,
     view::{self, TREND, TREND_POINT},
 };
 
@@ -37,6 +38,12 @@ struct Question {
 
 /// Answers a `GET` below `/telemetry/`.
 pub async fn respond(query: &Query, uri: &Uri) -> Response<Bytes> {
+    if uri.path() == "/telemetry/tap" {
+        return match tap::Question::read(uri.query().unwrap_or_default()) {
+            Ok(question) => tapped(query, &question).await,
+            Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        };
+    }
     let question = match Question::read(uri.query().unwrap_or_default()) {
         Ok(question) => question,
         Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
@@ -59,8 +66,16 @@ pub async fn respond(query: &Query, uri: &Uri) -> Response<Bytes> {
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /telemetry/stat, /telemetry/edges and /telemetry/routes\n",
+            "there are /telemetry/stat, /telemetry/edges, /telemetry/routes and /telemetry/tap\n",
         ),
+    }
+}
+
+/// What proxies say to this question, which is about one namespace: whoever asks may read that.
+pub async fn tapped(query: &Query, question: &tap::Question) -> Response<Bytes> {
+    match query.tap(question).await {
+        Ok(page) => as_json(&page),
+        Err(refused) => text(StatusCode::NOT_FOUND, format!("{refused}\n")),
     }
 }
 

@@ -7,12 +7,15 @@ mod edges;
 mod routes;
 mod signals;
 mod stat;
+pub(super) mod tap;
+mod why;
 
 pub use self::{
     edges::{EdgeView, End, Travels, edges},
     routes::{BackendView, RouteView, routes},
     signals::{BadBy, DeniedBy, Signals},
     stat::{TREND, TREND_POINT, WorkloadView, stat},
+    tap::{HeaderView, RecordView, TapView},
 };
 
 use serde::{Deserialize, Serialize};
