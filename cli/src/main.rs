@@ -15,6 +15,7 @@ mod observe;
 mod proxy;
 mod stat;
 mod table;
+mod tap;
 mod top;
 mod wait;
 
@@ -39,6 +40,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle stat                                 how all workloads do\n  \
+        tulle tap -n shop payments --failed        what just failed, and why\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
 )]
 struct Cli {
@@ -68,6 +70,8 @@ enum Command {
     Edges(edges::Args),
     /// By which rules a workload or Service is called, as it happens.
     Top(top::Args),
+    /// What just happened and what happens: requests and connections, one by one.
+    Tap(Box<tap::Args>),
     /// Look into a sidecar.
     Proxy(proxy::Args),
     /// Print the script by which a shell completes commands and options.
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => stat::run(&args).map_err(Into::into),
         Command::Edges(args) => edges::run(&args).map_err(Into::into),
         Command::Top(args) => top::run(&args).map_err(Into::into),
+        Command::Tap(args) => tap::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Completion(args) => completion::run(&args, Cli::command()).map_err(Into::into),
         Command::Version => version().map_err(Into::into),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use tulle_runtime::http::ask;
 
-use super::{Error, Look};
+use super::{Error, Whom};
 use crate::{
     cluster::pods::{self, exec, refused},
     install::NAME,
@@ -24,7 +24,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// The one that is meant.
-    pub(super) async fn find(look: &Look) -> Result<Self, Error> {
+    pub(crate) async fn find(look: &Whom) -> Result<Self, Error> {
         if let Some(mesh) = &look.name {
             return Ok(Self::Local(local::control_plane_socket(mesh)));
         }
@@ -38,7 +38,7 @@ impl Source {
     }
 
     /// The answer to `GET` of this path.
-    pub(super) async fn get(&self, path: &str) -> Result<String, Error> {
+    pub(crate) async fn get(&self, path: &str) -> Result<String, Error> {
         match self {
             Self::Local(socket) => {
                 let failed = |source| Error::Local { socket: socket.display().to_string(), source };
