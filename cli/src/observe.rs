@@ -23,6 +23,13 @@ pub(crate) struct Look {
     /// What time figures are of: 30s, 5m, 2h; more, up to 31d, where the control plane has a Prometheus to ask.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     window: Option<Duration>,
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Whom to ask, and how to print what is said.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Whom {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -100,6 +107,21 @@ pub(crate) struct Style {
     pub(crate) colored: bool,
 }
 
+impl std::ops::Deref for Look {
+    type Target = Whom;
+
+    fn deref(&self) -> &Whom {
+        &self.whom
+    }
+}
+
+impl Whom {
+    /// How to print.
+    pub(crate) fn format(&self) -> Format {
+        self.output
+    }
+}
+
 impl Look {
     /// Prints the page once, or until somebody has seen enough.
     pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
@@ -164,7 +186,7 @@ fn doubts(unheard: &[String], shortened: bool) -> String {
 }
 
 /// Whether colors are wanted: <https://no-color.org>.
-fn colored() -> bool {
+pub(crate) fn colored() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !refused
 }

@@ -1,7 +1,7 @@
 //! What people look at: the answers behind the terminal's commands and the dashboard, and the dashboard itself.
 //!
 //! ```text
-//!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart
+//!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart, tap
 //!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, me
 //!        └─► files: the dashboard, which anybody may have: there is nothing of the mesh in it
 //! ```
@@ -34,7 +34,7 @@ use crate::{
 };
 
 const NOTHING: &str =
-    "below /telemetry/ there are me, stat, edges, routes, chart, mesh and policies\n";
+    "below /telemetry/ there are me, stat, edges, routes, chart, tap, mesh and policies\n";
 /// How long another replica may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Replicas that are asked at once.

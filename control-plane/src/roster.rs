@@ -100,6 +100,13 @@ impl Roster {
         all
     }
 
+    /// The pods of a namespace, and the workload that each is of.
+    pub fn pods(&self, namespace: &str) -> BTreeMap<Name, Workload> {
+        let members = self.0.members.read();
+        let those = members.iter().filter(|(name, _)| &*name.namespace == namespace);
+        those.map(|(name, member)| (name.clone(), member.workload(namespace))).collect()
+    }
+
     /// Notes what became of a pod, and the zone of its node. One that has ended has no identity any more.
     pub fn set(&self, name: &Name, pod: Option<&Pod>, zone: &str) {
         let member = pod.filter(|pod| !pod.ended).map(|pod| Member {

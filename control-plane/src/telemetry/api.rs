@@ -10,6 +10,7 @@
 //!     &window=60         seconds, at most two hours; with a Prometheus 31 days
 //!     &step=10           seconds of a point of a chart: 1, 10 or 60
 //!     &watch=true        who asks goes on looking: sidecars report every second for half a minute
+//! GET /telemetry/tap     what ended lately: docs/tap.md has its words
 //! ```
 
 use std::time::{Duration, SystemTime};
@@ -20,7 +21,7 @@ use serde::Serialize;
 use tulle_runtime::http::{answer, text};
 
 use super::{
-    Ask, Of, Query, Scope,
+    Ask, Of, Query, Scope, tap,
     view::{self, TREND, TREND_POINT},
 };
 
@@ -46,6 +47,12 @@ struct Question {
 
 /// Answers a `GET` below `/telemetry/` to somebody who may see this much. `None`: it is no question of this kind.
 pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response<Bytes>> {
+    if uri.path() == "/telemetry/tap" {
+        return Some(match tap::Question::read(uri.query().unwrap_or_default()) {
+            Ok(question) => tapped(query, &question, scope).await,
+            Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        });
+    }
     let longest = if query.prometheus.is_some() { LONGEST_WITH_PROMETHEUS } else { LONGEST };
     let question = match Question::read(uri.query().unwrap_or_default(), longest) {
         Ok(question) => question,
@@ -76,6 +83,19 @@ pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response
         }
         _ => return None,
     })
+}
+
+/// What proxies say to this question, which is about one namespace.
+async fn tapped(query: &Query, question: &tap::Question, scope: &Scope) -> Response<Bytes> {
+    let namespace = &question.namespace;
+    if !scope.has(namespace) {
+        let told = format!("you may not tap workloads of namespace {namespace}\n");
+        return text(StatusCode::FORBIDDEN, told);
+    }
+    match query.tap(question).await {
+        Ok(page) => as_json(&page),
+        Err(refused) => text(StatusCode::NOT_FOUND, format!("{refused}\n")),
+    }
 }
 
 impl Question {

@@ -12,7 +12,7 @@ use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Wo
 use crate::{replicas::Replica, roster::Roster, world::objects::Name};
 
 /// How long another replica may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Replicas that are asked at once.
 const AT_ONCE: usize = 16;
 

@@ -8,6 +8,8 @@ mod edges;
 mod routes;
 mod signals;
 mod stat;
+pub(super) mod tap;
+mod why;
 
 pub use self::{
     chart::{Chart, Point, chart},
@@ -15,6 +17,7 @@ pub use self::{
     routes::{BackendView, RouteView, routes},
     signals::{BadBy, DeniedBy, Signals},
     stat::{TREND, TREND_POINT, WorkloadView, stat},
+    tap::{HeaderView, RecordView, TapView},
 };
 
 use std::time::Duration;
