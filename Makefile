@@ -1,10 +1,10 @@
 # Two commands do everything on a fresh machine, and install what they need:
 #   make demo   runs the mesh for real on this machine, scene by scene
 #   make test   passes all the tests
-.PHONY: demo test cluster conformance bench images dashboard check fuzz help
+.PHONY: demo test cluster conformance bench images dashboard screenshots check fuzz help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 11
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 13
 
 #   SCENES=1,2  only these     JSON=FILE  results as JSON     CONTROL=1  each without the mesh's part: must fail
 demo:
@@ -46,3 +46,7 @@ check:
 fuzz:
 	@tests/setup fuzz
 	@tests/fuzz/run $(or $(SECONDS),600)
+
+#   make screenshots  pictures of the dashboard's pages, into docs/images    ALL=1  in both themes, wide and narrow
+screenshots:
+	@tests/dashboard/run screenshots $(or $(OUT),docs/images)
