@@ -34,7 +34,7 @@ pub(crate) struct Whom {
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
     #[command(flatten)]
-    place: Where,
+    pub(crate) place: Where,
 }
 
 /// How to print.
