@@ -126,6 +126,11 @@ impl Look {
     /// Prints the page once, or until somebody has seen enough.
     pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let longest = Duration::from_secs(7200);
+        if stay && self.window.is_some_and(|window| window > longest) {
+            let told = "--window: what took longer than two hours is not drawn anew each second; leave -w out, or top has --once";
+            return Err(Error::Usage(told.to_owned()));
+        }
         runtime.block_on(async {
             let source = Source::find(&self.place).await?;
             match stay {
@@ -151,7 +156,7 @@ impl Look {
             Format::Yaml => serde_yaml_ng::to_string(&view)?,
             Format::Table | Format::Wide => {
                 let style = Style { wide: self.output == Format::Wide, colored: colored() };
-                page.table(&view, style) + &doubts(&view.unheard, view.shortened)
+                page.table(&view, style) + &doubts(&view.unheard, view.shortened, view.window)
             }
         };
         Ok(text)
@@ -173,8 +178,11 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
 }
 
 /// What keeps the answer from being whole.
-fn doubts(unheard: &[String], shortened: bool) -> String {
+fn doubts(unheard: &[String], shortened: bool, window: f64) -> String {
     let mut text = String::new();
+    if window < 1.0 {
+        text += "nothing is known of that time: sidecars report within ten seconds of the control plane's start\n";
+    }
     if !unheard.is_empty() {
         let who = unheard.join(", ");
         text += &format!("incomplete: {who} did not say what it knows\n");

@@ -91,6 +91,11 @@ impl Roster {
         found
     }
 
+    /// Whether there is a pod in this namespace.
+    pub fn has(&self, namespace: &str) -> bool {
+        self.0.members.read().keys().any(|pod| *pod.namespace == *namespace)
+    }
+
     /// How many pods each workload has.
     pub fn workloads(&self) -> BTreeMap<Workload, usize> {
         let mut all = BTreeMap::new();

@@ -38,7 +38,7 @@ use crate::{
     },
     compile::Settings,
     config::Config,
-    console::Console,
+    console::{Console, Surveyed},
     files::{self, WatchError},
     inject::{self, BadInjection},
     k8s::{AuthorityError, Bare, Book, Cluster, NoCluster},
@@ -204,7 +204,7 @@ fn console(
         replica: replica.clone(),
         prometheus: config.prometheus.clone(),
     };
-    Console { query, surveyor, report: report.clone() }
+    Console { query, surveyor, report: report.clone(), surveyed: Surveyed::default() }
 }
 
 /// Adds statuses to reports; also yields what other replicas are told.
