@@ -92,9 +92,12 @@ async function still(browser, server) {
   const { page, context } = await open(browser);
   await goTo(page, server.base, 'map-open');
   await page.locator('.stage').focus();
-  await page.keyboard.press('End');
+  await page.keyboard.press('Home');
   const at = page.locator('#map-at');
-  await at.waitFor();
+  await until('a workload that is asked something', async () => {
+    await page.keyboard.press('PageDown');
+    return at.getAttribute('aria-label');
+  }, (label) => /^Workload .* req\/s/.test(label ?? ''));
   const look = async () => [JSON.stringify(await at.boundingBox()), await at.getAttribute('aria-label')];
   await updates(server, 2);
   const [place, says] = await look();

@@ -12,8 +12,8 @@ export const SIZES: Record<Box['kind'], { w: number; h: number }> = {
 /** A frame's head, and the room around what is in it. */
 export const HEAD = 34;
 export const PAD = 16;
-/** Of so many arrangements places are remembered. */
-const REMEMBERED = 40;
+/** Of so many arrangements places are remembered: several times as many as one map can have frames. */
+const REMEMBERED = 200;
 
 /** Places by arrangement and name. */
 export class Memory {

@@ -96,6 +96,17 @@ describe('places', () => {
     }
   });
 
+  test('with as many frames as there can be all have a place at once', () => {
+    const names = Array.from({ length: 70 }, (_, i) => `n-${i}`);
+    const many = names.flatMap((name) => Array.from({ length: 20 }, (_, i) => workload(`${name}/w-${i}`)));
+    const value = mapOf(seen(many), seen([]), { window: 60, q: '', hops: 2, open: names }, { of: '', shown: new Set() }).value;
+    const memory = new Memory();
+    const all = place(value.scene, value.of, memory);
+    expect(jobs(value.scene, value.of, memory)).toEqual([]);
+    expect(all.size).toBe(value.scene.boxes.length);
+    expect(value.scene.boxes.filter((box) => box.kind === 'frame').length).toBeGreaterThan(40);
+  });
+
   test('places outlive the page, and what is no memory is none', () => {
     const memory = new Memory();
     const scene = sceneOf(5, {});
