@@ -8,11 +8,15 @@
 //! another site gets an answer.
 
 use std::{
-    future::pending,
+    env,
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -54,9 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         source.get("/telemetry/me").await?;
         let front = Front::listen(source, args.port).await?;
         writeln!(io::stdout(), "{}\nctrl-C ends it", front.address())?;
-        if !args.no_open {
-            open(&front.address());
-        }
+        // For as long as this runs.
+        let _page = if args.no_open { None } else { open(&front.address())? };
         tokio::select! {
             () = front.serve() => {}
             interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -91,7 +94,6 @@ impl Front {
         let Self { listener, key, source, .. } = self;
         let (_never, drain) = drain::channel();
         serve_tcp(listener, Door { key, source }, Names::default().for_pages(), drain).await;
-        pending().await
     }
 }
 
@@ -116,6 +118,11 @@ impl Handler for Door {
             Err(error) => text(StatusCode::BAD_GATEWAY, format!("{}\n", chain(&error))),
         }
     }
+
+    fn limit(&self, _request: &Request<Bytes>) -> Duration {
+        // The way there has its own.
+        Duration::from_secs(30)
+    }
 }
 
 /// What is asked of the control plane; `None` for whoever does not know the key.
@@ -136,14 +143,37 @@ fn key() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// In the user's browser, if there is one. Whoever has none has the address.
-fn open(address: &str) {
+/// In the user's browser, if there is one; whoever has none has the address. A program's arguments are everybody's to see: so
+/// the browser is sent to a file that only this user can read, and from there to the address.
+fn open(address: &str) -> io::Result<Option<Page>> {
+    let page = Page::write(address)?;
     let opened = ["xdg-open", "open"].into_iter().any(|program| {
         let mut command = Command::new(program);
-        command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(&page.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().is_ok()
     });
-    tracing::debug!(opened, "a browser");
+    Ok(opened.then_some(page))
+}
+
+/// A file that is gone when it is dropped.
+struct Page(PathBuf);
+
+impl Page {
+    fn write(address: &str) -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("tulle-dashboard-{}.html", key()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let page = Self(path);
+        write!(file, "<!doctype html><meta http-equiv=refresh content=\"0;url={address}\">")?;
+        Ok(page)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, path = %self.0.display(), "left behind");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,13 +201,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_file_that_leads_there_is_the_users_own_and_goes_away() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let page = Page::write("http://127.0.0.1:1/k/dashboard/").unwrap();
+        let path = page.0.clone();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(&path).unwrap().contains("url=http://127.0.0.1:1/k/dashboard/"));
+        drop(page);
+        assert!(!path.exists());
+    }
+
     #[tokio::test]
     async fn a_control_plane_that_is_away_is_said_so() {
         let nowhere = tempfile::tempdir().unwrap();
         let source = Source::Local(nowhere.path().join("admin.sock"));
         let door = Door { key: "k".to_owned(), source: Arc::new(source) };
         let answer =
-            door.handle(Request::get("/k/telemetry/stat").body(Bytes::new()).unwrap()).await;
+            Box::pin(door.handle(Request::get("/k/telemetry/stat").body(Bytes::new()).unwrap()))
+                .await;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
         let told = String::from_utf8_lossy(answer.body());
         assert!(

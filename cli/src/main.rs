@@ -16,6 +16,7 @@ mod observe;
 mod proxy;
 mod stat;
 mod table;
+mod tap;
 mod top;
 mod wait;
 
@@ -41,6 +42,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle stat                                 how all workloads do\n  \
         tulle dashboard                            the same and more, in a browser\n  \
+        tulle tap -n shop payments --failed        what just failed, and why\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
 )]
 struct Cli {
@@ -72,6 +74,8 @@ enum Command {
     Top(top::Args),
     /// Open the dashboard in a browser.
     Dashboard(dashboard::Args),
+    /// What just happened and what happens: requests and connections, one by one.
+    Tap(Box<tap::Args>),
     /// Look into a sidecar.
     Proxy(proxy::Args),
     /// Print the script by which a shell completes commands and options.
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Edges(args) => edges::run(&args).map_err(Into::into),
         Command::Top(args) => top::run(&args).map_err(Into::into),
         Command::Dashboard(args) => dashboard::run(&args).map_err(Into::into),
+        Command::Tap(args) => tap::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),
         Command::Completion(args) => completion::run(&args, Cli::command()).map_err(Into::into),
         Command::Version => version().map_err(Into::into),

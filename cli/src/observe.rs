@@ -23,11 +23,18 @@ pub(crate) struct Look {
     /// What time figures are of: 30s, 5m, 2h; more, up to 31d, where the control plane has a Prometheus to ask.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     window: Option<Duration>,
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Whom to ask, and how to print what is said.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Whom {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
     #[command(flatten)]
-    place: Where,
+    pub(crate) place: Where,
 }
 
 /// How to print.
@@ -100,10 +107,30 @@ pub(crate) struct Style {
     pub(crate) colored: bool,
 }
 
+impl std::ops::Deref for Look {
+    type Target = Whom;
+
+    fn deref(&self) -> &Whom {
+        &self.whom
+    }
+}
+
+impl Whom {
+    /// How to print.
+    pub(crate) fn format(&self) -> Format {
+        self.output
+    }
+}
+
 impl Look {
     /// Prints the page once, or until somebody has seen enough.
     pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let longest = Duration::from_secs(7200);
+        if stay && self.window.is_some_and(|window| window > longest) {
+            let told = "--window: what took longer than two hours is not drawn anew each second; leave -w out, or top has --once";
+            return Err(Error::Usage(told.to_owned()));
+        }
         runtime.block_on(async {
             let source = Source::find(&self.place).await?;
             match stay {
@@ -129,7 +156,7 @@ impl Look {
             Format::Yaml => serde_yaml_ng::to_string(&view)?,
             Format::Table | Format::Wide => {
                 let style = Style { wide: self.output == Format::Wide, colored: colored() };
-                page.table(&view, style) + &doubts(&view.unheard, view.shortened)
+                page.table(&view, style) + &doubts(&view.unheard, view.shortened, view.window)
             }
         };
         Ok(text)
@@ -151,8 +178,11 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
 }
 
 /// What keeps the answer from being whole.
-fn doubts(unheard: &[String], shortened: bool) -> String {
+fn doubts(unheard: &[String], shortened: bool, window: f64) -> String {
     let mut text = String::new();
+    if window < 1.0 {
+        text += "nothing is known of that time: sidecars report within ten seconds of the control plane's start\n";
+    }
     if !unheard.is_empty() {
         let who = unheard.join(", ");
         text += &format!("incomplete: {who} did not say what it knows\n");
@@ -164,7 +194,7 @@ fn doubts(unheard: &[String], shortened: bool) -> String {
 }
 
 /// Whether colors are wanted: <https://no-color.org>.
-fn colored() -> bool {
+pub(crate) fn colored() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !refused
 }

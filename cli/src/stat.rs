@@ -87,10 +87,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
 impl Stat {
     /// A kind, a name, or both.
     fn named(text: &str) -> Result<Self, Error> {
-        let kind = |text: &str| {
-            let text = text.to_lowercase();
-            KINDS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(kind, _)| *kind)
-        };
         let (kind, name) = match text.split_once('/') {
             Some((wanted, name)) => {
                 let wrong = || {
@@ -135,6 +131,12 @@ impl Page for Stat {
         }
         if table.is_empty() { "no such workload\n".to_owned() } else { table.to_string() }
     }
+}
+
+/// The kind that people mean by this name.
+pub(crate) fn kind(text: &str) -> Option<&'static str> {
+    let text = text.to_lowercase();
+    KINDS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(kind, _)| *kind)
 }
 
 fn row(item: &WorkloadView) -> [Cell; 15] {

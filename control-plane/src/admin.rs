@@ -9,20 +9,16 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tulle_runtime::{
     http::{answer, text},
     metrics::Registry,
     ready::Readiness,
 };
-use tulle_xds::{
-    cache::{Cache, View},
-    server::AdsService,
-};
+use tulle_xds::cache::{Cache, View};
 
 use crate::{
     console::{Console, Viewer, files},
-    output::Report,
     status::Contributions,
 };
 
@@ -42,11 +38,7 @@ pub struct Admin {
     pub cache: Cache,
     /// Which objects are behind it.
     pub contributions: Contributions,
-    /// What `/debug/streams` shows.
-    pub ads: AdsService,
-    /// What `/debug/status` shows.
-    pub report: watch::Receiver<Report>,
-    /// What `/telemetry/` shows.
+    /// What `/telemetry/` shows, and `/debug/{streams,status}`.
     pub console: Console,
 }
 
@@ -72,9 +64,9 @@ impl Admin {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/debug/world") => self.world().await,
             (&Method::GET, "/debug/cache") => as_json(&self.cache()),
-            (&Method::GET, "/debug/streams") => as_json(&self.ads.sessions()),
+            (&Method::GET, "/debug/streams") => as_json(&self.console.surveyor.ads.sessions()),
             (&Method::GET, "/debug/status") => {
-                let statuses = self.report.borrow().statuses.clone();
+                let statuses = self.console.report.borrow().statuses.clone();
                 as_json(&statuses.iter().map(|status| &**status).collect::<Vec<_>>())
             }
             (&Method::GET, path) if path.starts_with("/telemetry/") => {

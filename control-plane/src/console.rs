@@ -1,7 +1,7 @@
 //! What people look at: the answers behind the terminal's commands and the dashboard, and the dashboard itself.
 //!
 //! ```text
-//!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart
+//!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart, tap
 //!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, me
 //!        └─► files: the dashboard, which anybody may have: there is nothing of the mesh in it
 //! ```
@@ -12,13 +12,16 @@ mod mesh;
 mod policies;
 mod viewer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Response, StatusCode, Uri};
 use serde::Serialize;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
+};
 use tulle_runtime::http::{answer, text};
 
 pub use self::{
@@ -34,11 +37,13 @@ use crate::{
 };
 
 const NOTHING: &str =
-    "below /telemetry/ there are me, stat, edges, routes, chart, mesh and policies\n";
+    "below /telemetry/ there are me, stat, edges, routes, chart, tap, mesh and policies\n";
 /// How long another replica may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Replicas that are asked at once.
 const AT_ONCE: usize = 16;
+/// For so long it is what it was.
+const SURVEY: Duration = Duration::from_secs(1);
 
 /// Everything that can be looked at. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,20 +54,32 @@ pub struct Console {
     pub surveyor: Surveyor,
     /// What the world makes of each object.
     pub report: watch::Receiver<Report>,
+    /// What all replicas said last, for those who look at the same time.
+    pub surveyed: Surveyed,
 }
+
+/// What was found out within the last second. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct Surveyed(Arc<Mutex<Option<Last>>>);
+
+/// When, and what.
+type Last = (Instant, Arc<Surveys>);
 
 impl Console {
     /// Answers a `GET` of this address.
     pub async fn answer(&self, uri: &Uri, viewer: &Viewer) -> Response<Bytes> {
         match uri.path() {
             "/telemetry/me" => as_json(&viewer.me()),
-            "/telemetry/mesh" => as_json(&mesh::view(&self.surveys().await, &viewer.scope)),
+            "/telemetry/mesh" => {
+                let surveys = self.surveys().await;
+                as_json(&mesh::view(&surveys, &viewer.scope))
+            }
             "/telemetry/policies" => {
                 let surveys = self.surveys().await;
                 let report = self.report.borrow().clone();
                 as_json(&policies::view(&report, &surveys, &viewer.scope))
             }
-            _ => match telemetry::api::respond(&self.query, uri, &viewer.scope).await {
+            _ => match Box::pin(telemetry::api::respond(&self.query, uri, &viewer.scope)).await {
                 Some(answer) => answer,
                 None => text(StatusCode::NOT_FOUND, NOTHING),
             },
@@ -72,7 +89,7 @@ impl Console {
 
 /// What all replicas know of their proxies.
 #[derive(Debug, Default)]
-struct Surveys {
+pub struct Surveys {
     /// This replica's first.
     heard: Vec<(String, Survey)>,
     /// Those that did not answer.
@@ -80,7 +97,19 @@ struct Surveys {
 }
 
 impl Console {
-    async fn surveys(&self) -> Surveys {
+    async fn surveys(&self) -> Arc<Surveys> {
+        let mut last = self.surveyed.0.lock().await;
+        if let Some((at, known)) = &*last
+            && at.elapsed() < SURVEY
+        {
+            return Arc::clone(known);
+        }
+        let all = Arc::new(self.survey().await);
+        *last = Some((Instant::now(), Arc::clone(&all)));
+        all
+    }
+
+    async fn survey(&self) -> Surveys {
         let own = self.query.replica.as_ref().map(|replica| replica.pod.to_string());
         let own = own.unwrap_or_else(|| "tulle-control-plane".to_owned());
         let mut all = Surveys { heard: vec![(own, self.surveyor.survey())], unheard: Vec::new() };

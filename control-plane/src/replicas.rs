@@ -37,8 +37,8 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tonic::{Code, Response, Status, transport::Channel};
 use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, SurveyRequest, replica_service_client::ReplicaServiceClient,
-    replica_service_server::ReplicaServiceServer,
+    ObserveRequest, ObserveResponse, SurveyRequest, TapRequest, TapResponse,
+    replica_service_client::ReplicaServiceClient, replica_service_server::ReplicaServiceServer,
 };
 
 /// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
@@ -134,6 +134,15 @@ impl Replica {
     pub async fn survey(&self, to: &Name) -> Result<Survey, String> {
         let answer = self.client(to).await?.survey(SurveyRequest {}).await;
         self.answered(to, answer).map(Survey::read)
+    }
+
+    /// What the proxies say that have their streams at another replica.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn tap(&self, to: &Name, question: TapRequest) -> Result<TapResponse, String> {
+        let answer = self.client(to).await?.tap(question).await;
+        self.answered(to, answer)
     }
 
     async fn client(&self, to: &Name) -> Result<ReplicaServiceClient<Channel>, String> {

@@ -91,6 +91,11 @@ impl Roster {
         found
     }
 
+    /// Whether there is a pod in this namespace.
+    pub fn has(&self, namespace: &str) -> bool {
+        self.0.members.read().keys().any(|pod| *pod.namespace == *namespace)
+    }
+
     /// How many pods each workload has.
     pub fn workloads(&self) -> BTreeMap<Workload, usize> {
         let mut all = BTreeMap::new();
@@ -98,6 +103,13 @@ impl Roster {
             *all.entry(member.workload(&name.namespace)).or_default() += 1;
         }
         all
+    }
+
+    /// The pods of a namespace, and the workload that each is of.
+    pub fn pods(&self, namespace: &str) -> BTreeMap<Name, Workload> {
+        let members = self.0.members.read();
+        let those = members.iter().filter(|(name, _)| &*name.namespace == namespace);
+        those.map(|(name, member)| (name.clone(), member.workload(namespace))).collect()
     }
 
     /// Notes what became of a pod, and the zone of its node. One that has ended has no identity any more.

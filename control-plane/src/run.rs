@@ -38,7 +38,7 @@ use crate::{
     },
     compile::Settings,
     config::Config,
-    console::Console,
+    console::{Console, Surveyed},
     files::{self, WatchError},
     inject::{self, BadInjection},
     k8s::{AuthorityError, Bare, Book, Cluster, NoCluster},
@@ -104,9 +104,7 @@ pub enum StartError {
 /// If the root cannot be had or a port cannot be listened on.
 pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let (trigger, drain) = drain::channel();
-    let (readiness, registry) = (Readiness::new(), Registry::of_process());
-    let metrics = Arc::new(Metrics::default());
-    registry.register(|registry| metrics.register(registry));
+    let (readiness, (registry, metrics)) = (Readiness::new(), registry());
     let mut tasks = JoinSet::new();
 
     let cluster = cluster(&config).await?;
@@ -157,29 +155,18 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         Surveyor { ads: ads.clone(), roster: roster.clone(), hub: hub.clone(), told: told.clone() };
     let of_cluster = (others, &authority, surveyor.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
-    let console = Console {
-        query: Query {
-            hub: hub.clone(),
-            roster: roster.clone(),
-            replica: replica.clone(),
-            prometheus: config.prometheus.clone(),
-        },
-        surveyor,
-        report: statuses.clone(),
-    };
+    let console = console(&config, surveyor, (&replica, &statuses));
     let batches = match cluster.clone().zip(replica.clone()) {
         Some((cluster, replica)) => ends.of_cluster(cluster, (replica, told), &mut tasks)?,
         None => ends.of_directories(&config, &mut tasks)?,
     };
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
-    let served = (&metrics, &drain);
-    let people = (cluster.clone(), console.clone());
-    serve::console(&config, people, Arc::clone(&certificate), served, &mut tasks).await?;
-    serve::webhook(&config, injection, certificate, served, &mut tasks).await?;
+    let asked = (injection, cluster.clone().zip(Some(console.clone())));
+    serve::https(&config, asked, certificate, (&metrics, &drain), &mut tasks).await?;
     let services = serve::Services {
         certificates: certificates(&config, cluster.as_ref(), &roster, (authority, &metrics)),
-        ads: ads.clone(),
-        telemetry: telemetry::service(hub.clone(), pods, drain.clone()),
+        ads,
+        telemetry: telemetry::service(hub, pods, drain.clone()),
         replicas: replica.as_ref().map(Replica::service),
     };
     let stages = (readiness.clone(), drain.clone());
@@ -191,13 +178,33 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         world,
         cache,
         contributions,
-        ads,
-        report: statuses,
         console,
     });
     serve::admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
     Ok(ControlPlane { listen, status, readiness, tasks, trigger, linger: linger(&config) })
+}
+
+/// What is counted, and where it is shown.
+fn registry() -> (Registry, Arc<Metrics>) {
+    let (registry, metrics) = (Registry::of_process(), Arc::new(Metrics::default()));
+    registry.register(|registry| metrics.register(registry));
+    (registry, metrics)
+}
+
+/// What people look at.
+fn console(
+    config: &Config,
+    surveyor: Surveyor,
+    (replica, report): (&Option<Replica>, &watch::Receiver<Report>),
+) -> Console {
+    let query = Query {
+        hub: surveyor.hub.clone(),
+        roster: surveyor.roster.clone(),
+        replica: replica.clone(),
+        prometheus: config.prometheus.clone(),
+    };
+    Console { query, surveyor, report: report.clone(), surveyed: Surveyed::default() }
 }
 
 /// Adds statuses to reports; also yields what other replicas are told.

@@ -4,6 +4,7 @@
 //! proxies ──reports──► service ──► [ Store ] ◄── query ◄── stat, edges, routes ◄── terminal, dashboard
 //!         ◄─how often──                            ├─ the other replicas' stores, added up
 //!                                                  └─ beyond their reach a Prometheus, if there is one
+//!         ◄─questions─►         [ tap ] ◄───────── what ended lately: not kept here, but asked of the proxies
 //! ```
 //!
 //! Each replica keeps what the proxies report whose streams it has; a question is asked of all of them. What a replica that is
@@ -17,6 +18,7 @@ mod scope;
 mod service;
 mod slots;
 mod store;
+pub mod tap;
 mod totals;
 pub mod view;
 mod wire;
@@ -64,6 +66,8 @@ struct Inner {
     store: Mutex<Store>,
     /// Counts when somebody began to look at something.
     looks: watch::Sender<u64>,
+    /// On which proxies can be asked.
+    lines: tap::Lines,
 }
 
 /// What this replica has.
@@ -82,7 +86,12 @@ pub struct Known {
 impl Default for Hub {
     fn default() -> Self {
         let (begun, looks) = (Instant::now(), watch::Sender::new(0));
-        Self(Arc::new(Inner { begun, store: Mutex::default(), looks }))
+        Self(Arc::new(Inner {
+            begun,
+            store: Mutex::default(),
+            looks,
+            lines: tap::Lines::default(),
+        }))
     }
 }
 

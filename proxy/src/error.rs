@@ -129,6 +129,8 @@ pub enum Policy {
     Forbids(Arc<str>),
     /// One of these fields of whatever object set it: `limits.requests`.
     Set(&'static [&'static str]),
+    /// This route has nothing for it: `KIND/NAMESPACE/NAME`.
+    Lacks(String),
 }
 
 impl Error {
@@ -164,6 +166,13 @@ impl Error {
     #[must_use]
     pub fn set_by(mut self, fields: &'static [&'static str]) -> Self {
         self.policy = Some(Policy::Set(fields));
+        self
+    }
+
+    /// The same error, of which the cause is that this route has no rule for it.
+    #[must_use]
+    pub fn lacking(mut self, route: Option<String>) -> Self {
+        self.policy = route.map(Policy::Lacks);
         self
     }
 

@@ -5,6 +5,7 @@
 //! [ Record ] ─┬─► a line of the access log
 //!             ├─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom
 //!             │      [ edges ] shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
+//!             ├─► [ tap ]: what ended lately, for whoever asks, by [ report ]
 //!             └─► [ closed ] in its worker's [ outbox ] ─► [ otlp ]: spans, lines and series, for collectors
 //! ```
 
@@ -25,6 +26,7 @@ mod report;
 mod response_flags;
 mod sent;
 mod series;
+mod tap;
 mod told;
 pub mod trace;
 mod wanted;

@@ -20,5 +20,6 @@ mod otlp;
 mod resilience;
 mod sends;
 mod settings;
+mod tap;
 mod telemetry;
 mod traces;

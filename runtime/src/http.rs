@@ -33,6 +33,8 @@ const CONNECTIONS: usize = 256;
 /// Of one address: a node's kubelet asks for all containers of a pod at once.
 const OF_ONE: usize = 32;
 const BODY: usize = 64 << 10;
+/// Bytes of a request's head. (The codec's own bound is 400 KiB, for each stranger.)
+const HEAD: usize = 32 << 10;
 /// For an answer to be found, unless the handler says otherwise.
 pub const TIME: Duration = Duration::from_secs(10);
 /// For a request to come, and for its answer to leave: each is some kilobytes.
@@ -164,7 +166,7 @@ where
     });
     // The deadline of the connection is the head's as well.
     let mut http = http1::Builder::new();
-    http.keep_alive(terms.keep_alive).header_read_timeout(None);
+    http.keep_alive(terms.keep_alive).header_read_timeout(None).max_buf_size(HEAD);
     let served: Pin<Box<_>> = Box::pin(http.serve_connection(TokioIo::new(io), service));
     tokio::select! {
         served = served => {

@@ -49,7 +49,8 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
             let edges = edges_of(workload, workloads).zip(&mut counts);
             let edges =
                 edges.map(|(edge, counts)| EdgeCounts { edge: Some(edge), counts: Some(counts) });
-            let report = ReportRequest { process: 1, number, edges: edges.collect() };
+            let report =
+                ReportRequest { process: 1, number, edges: edges.collect(), records: None };
             let of = (&pod(workload), &named(workload));
             let counted = Counted::read(of.1, &report);
             store.take(of, counted, Duration::from_secs(now));
@@ -161,8 +162,12 @@ fn edges_of(workload: u64, workloads: u64) -> impl Iterator<Item = Edge> {
 }
 
 fn answer(store: &Store, now: Duration, ask: &Ask) -> Answer {
-    let known =
-        Known { rows: store.read(ask, now), reporting: store.reporting(), shortened: false };
+    let known = Known {
+        rows: store.read(ask, now),
+        reporting: store.reporting(),
+        shortened: false,
+        since: now,
+    };
     let workloads = known.reporting.iter().map(|one| (one.workload.clone(), one.proxies)).collect();
     Answer { known, workloads, unheard: Vec::new() }
 }

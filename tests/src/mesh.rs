@@ -280,6 +280,16 @@ impl Mesh {
         serde_json::from_str(&text).map_err(|e| Failure(format!("config is no JSON: {e}\n{text}")))
     }
 
+    /// What `tulle` says to these words about its traffic.
+    pub async fn ask(&self, words: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new(binaries().join("tulle"));
+        command.args(words).stdin(Stdio::null());
+        if self.place == Place::Machine {
+            command.args(["--name", &self.name]);
+        }
+        output_of(command).await
+    }
+
     /// Takes it down.
     pub async fn down(&self) -> Result<(), Failure> {
         match self.place {

@@ -13,6 +13,7 @@ mod orders;
 mod protocols;
 mod retries;
 mod rollout;
+mod see;
 mod split;
 mod stock;
 mod wire;
@@ -145,6 +146,18 @@ pub(crate) const ALL: &[Scene] = &[
             symptom: "not named",
         },
         run: |s| Box::pin(bad_yaml::run(s)),
+    },
+    Scene {
+        number: 11,
+        name: "see",
+        does: "`tulle stat` counts what a load generator sends, to the request. Then five mistakes: of a request that meets one \
+               `tulle tap` says why it ended so, and which object wants that.",
+        part: Part {
+            name: "timeouts, limits and ejection",
+            without: Without::Kind("TrafficPolicy"),
+            symptom: "does not name",
+        },
+        run: |s| Box::pin(see::run(s)),
     },
 ];
 

@@ -1,7 +1,7 @@
 //! A way to the control plane's port for people: through the API server into one of its pods (port-forward), there by TLS to whom
 //! the mesh's roots vouch for, with the credentials by which the user is known to the cluster.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -14,9 +14,10 @@ use kube::{
     api::ListParams,
     client::{Body, ConfigExt as _},
 };
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::{BoxError, Layer as _, Service as _};
 
@@ -26,13 +27,20 @@ use super::{
 };
 use crate::install::{CONSOLE, NAME};
 
+/// For an answer, by whatever way: the control plane takes ten seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// An open way.
+type Connection = SendRequest<Full<Bytes>>;
+
+/// The ways to a control plane.
 pub(crate) struct Tunnel {
     client: Client,
     config: Config,
     namespace: String,
     identity: Arc<dyn ResolvesClientCert>,
-    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    /// Those that nobody uses at the moment.
+    connections: Mutex<Vec<Connection>>,
 }
 
 /// Why there is none.
@@ -70,34 +78,53 @@ impl Tunnel {
         let identity = config.rustls_client_config().map_err(unusable)?.client_auth_cert_resolver;
         let client = Client::try_from(config.clone())
             .map_err(|error| pods::Error::from(Unreachable::Client(Box::new(error))))?;
-        let (namespace, connection) = (namespace.to_owned(), Mutex::default());
-        Ok(Self { client, config, namespace, identity, connection })
+        let (namespace, connections) = (namespace.to_owned(), Mutex::default());
+        Ok(Self { client, config, namespace, identity, connections })
     }
 
-    /// Asks the control plane, on the connection of before if it still stands.
+    /// Asks the control plane, on a connection of before if one still stands.
     pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let host = header::HeaderValue::from_static(NAME);
         request.headers_mut().insert(header::HOST, host);
         self.authorize(&mut request).await?;
-        let mut connection = self.connection.lock().await;
-        if let Some(open) = &mut *connection
+        let late = |_elapsed| Error::Unreached {
+            pod: self.namespace.clone(),
+            reason: format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        timeout(PATIENCE, Box::pin(self.answer(request))).await.map_err(late)?
+    }
+
+    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let kept = self.connections.lock().pop();
+        if let Some(mut open) = kept
             && open.ready().await.is_ok()
             && let Ok(answer) = open.send_request(request.clone().map(Full::new)).await
             && let Ok(answer) = whole(answer).await
         {
+            self.connections.lock().push(open);
             return Ok(answer);
         }
-        let pod = self.replica().await?;
-        let unreached = |reason: String| Error::Unreached { pod: pod.clone(), reason };
-        let mut opened = self.open(&pod).await?;
+        let (pod, mut opened) = self.connect().await?;
+        let unreached = |error| Error::Unreached { pod: pod.clone(), reason: chain(&error) };
         let answer = opened.send_request(request.map(Full::new)).await;
-        let answer = whole(answer.map_err(|error| unreached(chain(&error)))?).await;
-        let answer = answer.map_err(|error| unreached(chain(&error)))?;
-        *connection = Some(opened);
+        let answer = whole(answer.map_err(unreached)?).await.map_err(unreached)?;
+        self.connections.lock().push(opened);
         Ok(answer)
     }
 
-    async fn open(&self, pod: &str) -> Result<SendRequest<Full<Bytes>>, Error> {
+    /// To the first replica that answers: another one may be of an older version, or on its way out.
+    async fn connect(&self) -> Result<(String, Connection), Error> {
+        let mut failure = Error::NoControlPlane(self.namespace.clone());
+        for pod in self.replicas().await? {
+            match self.open(&pod).await {
+                Ok(opened) => return Ok((pod, opened)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn open(&self, pod: &str) -> Result<Connection, Error> {
         let unreached = |reason: &dyn std::error::Error| {
             let reason = format!("{}; is it of this version? `tulle check` says", chain(reason));
             Error::Unreached { pod: pod.to_owned(), reason }
@@ -164,8 +191,8 @@ impl Tunnel {
         Ok(())
     }
 
-    /// A replica that is ready.
-    async fn replica(&self) -> Result<String, Error> {
+    /// The replicas that are ready.
+    async fn replicas(&self) -> Result<Vec<String>, Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let ours = ListParams::default()
             .labels(&format!("app.kubernetes.io/name={NAME}"))
@@ -178,8 +205,7 @@ impl Tunnel {
             pod.metadata.deletion_timestamp.is_none()
                 && conditions.into_iter().any(|one| ready(&one.type_, &one.status))
         });
-        let mut names = ready.filter_map(|pod| pod.metadata.name);
-        names.next().ok_or_else(|| Error::NoControlPlane(self.namespace.clone()))
+        Ok(ready.filter_map(|pod| pod.metadata.name).collect())
     }
 }
 

@@ -8,19 +8,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
-use tulle_runtime::http::{Handler, text};
+use tulle_runtime::{
+    http::{Handler, text},
+    room::Room,
+};
 
 use super::{Console, Viewer, files};
 use crate::{
@@ -33,11 +38,14 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(10);
 /// Decisions that are remembered.
 const MOST: usize = 10_000;
-/// Tokens about which the API server is asked at once.
-const AT_ONCE: usize = 8;
+/// Questions to the API server at once.
+const AT_ONCE: usize = 16;
+/// Unknown tokens at once from one address; and from our own, which is whoever comes by way of the API server.
+const TOKENS: usize = 2;
+const TOKENS_FORWARDED: usize = 64;
 /// Longest token.
 const LONGEST: usize = 16 << 10;
-/// Strangers' junk is asked about no faster than this, for each of those at once.
+/// So long the token of before counts as one of those at once, if it was junk.
 const PENALTY: Duration = Duration::from_millis(250);
 
 /// The group of the resource that rights are given on.
@@ -104,12 +112,21 @@ pub struct Gate {
     console: Console,
     access: Arc<dyn Access>,
     tokens: Recent<Vec<u8>, Result<User, Unproven>>,
-    decisions: Recent<(User, Verb, Option<String>), bool>,
+    decisions: Recent<Wish, bool>,
+    /// What somebody may see if he does not say where.
+    scopes: Recent<(User, Verb), BTreeSet<String>>,
     turns: Semaphore,
+    /// Where unknown tokens come from: strangers, and by way of the API server.
+    strangers: Room,
+    forwarded: Room,
 }
 
-/// Answers of the last few seconds.
-struct Recent<K, V>(Mutex<HashMap<K, (V, Instant)>>);
+/// Who wants to do what where.
+type Wish = (User, Verb, Option<String>);
+
+/// Answers of the last few seconds, and when they came.
+struct Recent<K, V>(Mutex<Answers<K, V>>);
+type Answers<K, V> = HashMap<K, (V, Instant)>;
 
 impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     fn get(&self, key: &K) -> Option<V> {
@@ -132,9 +149,16 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 impl Gate {
     /// Opens to whom `access` knows.
     pub fn new(console: Console, access: Arc<dyn Access>) -> Self {
-        let turns = Semaphore::new(AT_ONCE);
-        let (tokens, decisions) = (Recent(Mutex::default()), Recent(Mutex::default()));
-        Self { console, access, tokens, decisions, turns }
+        Self {
+            console,
+            access,
+            tokens: Recent(Mutex::default()),
+            decisions: Recent(Mutex::default()),
+            scopes: Recent(Mutex::default()),
+            turns: Semaphore::new(AT_ONCE),
+            strangers: Room::new(1024, TOKENS),
+            forwarded: Room::new(TOKENS_FORWARDED, TOKENS_FORWARDED),
+        }
     }
 
     async fn answer(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Response<Bytes>> {
@@ -145,8 +169,8 @@ impl Gate {
     }
 
     async fn user(&self, request: &Request<Bytes>) -> Result<User, Response<Bytes>> {
-        let shown =
-            request.extensions().get::<Client>().and_then(|client| client.certificate.as_ref());
+        let client = request.extensions().get::<Client>();
+        let shown = client.and_then(|client| client.certificate.as_ref());
         if let Some(certificate) = shown {
             let (name, mut groups) = subject::read(certificate)
                 .ok_or_else(|| unknown("your client certificate names no user (its CN)"))?;
@@ -161,7 +185,7 @@ impl Gate {
         let known = match self.tokens.get(&key) {
             Some(known) => known,
             None => {
-                let asked = self.review(token).await;
+                let asked = self.review(token, client.map(|client| client.address)).await?;
                 if !matches!(asked, Err(Unproven::Unavailable(_))) {
                     self.tokens.put(key, asked.clone());
                 }
@@ -176,15 +200,31 @@ impl Gate {
         })
     }
 
-    async fn review(&self, token: &str) -> Result<User, Unproven> {
-        let unavailable =
-            |error: tokio::sync::AcquireError| Unproven::Unavailable(error.to_string());
-        let _turn = self.turns.acquire().await.map_err(unavailable)?;
-        let asked = self.access.who(token).await;
+    /// Asks about a token that is not known. One address has few at once, so that a stranger's junk keeps nobody waiting.
+    async fn review(
+        &self,
+        token: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Result<User, Unproven>, Response<Bytes>> {
+        let forwarded = from.is_none_or(|address| address.to_canonical().is_loopback());
+        let room = if forwarded { &self.forwarded } else { &self.strangers };
+        let place = room.enter(from).ok_or_else(|| {
+            let told = "too many tokens at once from this address; ask again in a second\n";
+            text(StatusCode::TOO_MANY_REQUESTS, told)
+        })?;
+        let asked = {
+            let _turn = self.turn().await?;
+            self.access.who(token).await
+        };
         if asked.is_err() {
             sleep(PENALTY).await;
         }
-        asked
+        drop(place);
+        Ok(asked)
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Response<Bytes>> {
+        self.turns.acquire().await.map_err(|closed| away(&closed.to_string()))
     }
 
     /// What a user may see of what he asks for.
@@ -193,28 +233,44 @@ impl Gate {
         if self.may(user, verb, None).await? {
             return Ok(Scope::All);
         }
-        let mut namespaces = BTreeSet::new();
-        match namespace(uri) {
-            Some(namespace) => {
-                if self.may(user, verb, Some(namespace)).await? {
-                    namespaces.insert(namespace.to_owned());
-                }
+        let asked = namespace(uri);
+        let namespaces = match asked {
+            Some(namespace) if self.may(user, verb, Some(namespace)).await? => {
+                BTreeSet::from([namespace.to_owned()])
             }
-            None => {
-                let workloads = self.console.query.roster.workloads();
-                let all: BTreeSet<String> =
-                    workloads.into_keys().map(|workload| workload.namespace).collect();
-                for namespace in all {
-                    if self.may(user, verb, Some(&namespace)).await? {
-                        namespaces.insert(namespace);
-                    }
-                }
-            }
-        }
-        match namespaces.is_empty() {
-            true => Err(forbidden(user, verb, namespace(uri))),
+            Some(_forbidden) => BTreeSet::new(),
+            None => self.namespaces(user, verb).await?,
+        };
+        // A page asks first of all what its reader may see: that may be nothing.
+        match namespaces.is_empty() && uri.path() != "/telemetry/me" {
+            true => Err(forbidden(user, verb, asked)),
             false => Ok(Scope::Namespaces(namespaces)),
         }
+    }
+
+    /// Of the namespaces that have pods those that he may see.
+    async fn namespaces(
+        &self,
+        user: &User,
+        verb: Verb,
+    ) -> Result<BTreeSet<String>, Response<Bytes>> {
+        let key = (user.clone(), verb);
+        if let Some(known) = self.scopes.get(&key) {
+            return Ok(known);
+        }
+        let all = self.all_namespaces().into_iter().map(async |namespace| {
+            let may = self.may(user, verb, Some(&namespace)).await?;
+            Ok(may.then_some(namespace))
+        });
+        let seen: Vec<Option<String>> = stream::iter(all).buffered(AT_ONCE).try_collect().await?;
+        let seen: BTreeSet<_> = seen.into_iter().flatten().collect();
+        self.scopes.put(key, seen.clone());
+        Ok(seen)
+    }
+
+    fn all_namespaces(&self) -> BTreeSet<String> {
+        let workloads = self.console.query.roster.workloads();
+        workloads.into_keys().map(|workload| workload.namespace).collect()
     }
 
     async fn may(
@@ -227,8 +283,14 @@ impl Gate {
         if let Some(known) = self.decisions.get(&key) {
             return Ok(known);
         }
-        let may = self.access.may(user, verb, namespace).await.map_err(|why| away(&why))?;
-        self.decisions.put(key, may);
+        let may = {
+            let _turn = self.turn().await?;
+            self.access.may(user, verb, namespace).await.map_err(|why| away(&why))?
+        };
+        // Names that somebody makes up shall not take the place of others.
+        if namespace.is_none_or(|namespace| self.console.query.roster.has(namespace)) {
+            self.decisions.put(key, may);
+        }
         Ok(may)
     }
 }

@@ -45,14 +45,14 @@ pub struct PolicyView {
     pub of: usize,
 }
 
-/// What somebody may see of them: those of his namespaces, and those of none.
+/// What somebody may see of them: those of his namespaces, and of their proxies those that are there.
 pub(super) fn view(report: &Report, surveys: &Surveys, scope: &Scope) -> PoliciesView {
     let told = totals(surveys);
     let seen = report.standings.iter().filter(|(object, _)| {
-        let namespace = &*object.name.namespace;
-        namespace.is_empty() || scope.has(namespace)
+        // Of a scope the empty one is no part.
+        scope.has(&object.name.namespace)
     });
-    let items = seen.map(|(object, standing)| policy(object, standing, told.get(object)));
+    let items = seen.map(|(object, standing)| policy(object, standing, told.get(object), scope));
     let files = report.problems.iter().filter(|problem| problem.about.is_none());
     let files = files.filter(|_| *scope == Scope::All);
     PoliciesView {
@@ -76,8 +76,16 @@ fn totals(surveys: &Surveys) -> Tellings {
     all
 }
 
-fn policy(object: &ObjectRef, standing: &Standing, told: Option<&Told>) -> PolicyView {
-    let force = told.map(|told| told.force.clone()).unwrap_or_default();
+fn policy(
+    object: &ObjectRef,
+    standing: &Standing,
+    told: Option<&Told>,
+    scope: &Scope,
+) -> PolicyView {
+    let mut force = told.map(|told| told.force.clone()).unwrap_or_default();
+    let has = |pod: &str| scope.has(pod.split('/').next().unwrap_or_default());
+    force.rejections.retain(|rejection| has(&rejection.proxy));
+    force.laggards.retain(|pod| has(pod));
     let parents = standing.parents.iter();
     PolicyView {
         kind: object.kind.as_str().to_owned(),

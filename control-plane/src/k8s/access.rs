@@ -1,7 +1,7 @@
 //! Who somebody is and what he may do, as the API server says: TokenReview and SubjectAccessReview,
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authorization/>.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
@@ -20,7 +20,9 @@ const NAMESPACE: &str = "kube-system";
 const CONFIG_MAP: &str = "extension-apiserver-authentication";
 const KEY: &str = "client-ca-file";
 /// It changes seldom, and nobody is told.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(60);
+/// Until then nobody can come with a certificate.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Asks the API server.
 #[derive(Clone)]
@@ -37,25 +39,25 @@ impl Cluster {
     pub async fn client_authority(self, current: watch::Sender<Arc<[CertificateDer<'static>]>>) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
         while !current.is_closed() {
-            match api.get(CONFIG_MAP).await {
+            let pause = match api.get(CONFIG_MAP).await {
                 Ok(map) => {
                     let pem = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
                     let read = CertificateDer::pem_slice_iter(pem.as_bytes());
-                    let read: Vec<_> = read.filter_map(Result::ok).collect();
-                    current.send_if_modified(|known| {
-                        let new = **known != *read;
-                        if new {
-                            *known = read.into();
-                        }
-                        new
-                    });
+                    let read: Arc<[_]> = read.filter_map(Result::ok).collect();
+                    if *current.borrow() != read {
+                        current.send_replace(read);
+                    }
+                    AGAIN
                 }
-                Err(error) => tracing::warn!(
-                    %error,
-                    "ConfigMap {NAMESPACE}/{CONFIG_MAP} cannot be read: client certificates open nothing new"
-                ),
-            }
-            sleep(AGAIN).await;
+                Err(error) => {
+                    tracing::warn!(
+                        %error,
+                        "ConfigMap {NAMESPACE}/{CONFIG_MAP} cannot be read: client certificates open nothing new"
+                    );
+                    if current.borrow().is_empty() { SOON } else { AGAIN }
+                }
+            };
+            sleep(pause).await;
         }
     }
 }

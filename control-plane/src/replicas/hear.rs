@@ -9,12 +9,17 @@ use futures_util::{StreamExt as _, future, stream::BoxStream};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, SurveyRequest, SurveyResponse, TellRequest, TellResponse,
+    Heard, ObserveRequest, ObserveResponse, SurveyRequest, SurveyResponse, TapRequest, TapResponse,
+    TellRequest, TellResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
 use super::{Others, Replica, wire};
-use crate::{authorize::Pods, telemetry::Ask, world::objects::Name};
+use crate::{
+    authorize::Pods,
+    telemetry::{Ask, tap::MOST_PODS},
+    world::objects::Name,
+};
 
 /// Largest message, in bytes: a first one has every object, and a rejection some hundred; an answer of what is remembered has
 /// every edge, with some hundred bytes for each point.
@@ -75,6 +80,20 @@ impl ReplicaService for Listener {
     ) -> Result<Response<SurveyResponse>, Status> {
         self.caller(&request)?;
         Ok(Response::new(self.replica.surveyor.survey().message()))
+    }
+
+    async fn tap(&self, request: Request<TapRequest>) -> Result<Response<TapResponse>, Status> {
+        self.caller(&request)?;
+        let pods = request.into_inner().pods.into_iter().take(MOST_PODS);
+        let asked =
+            pods.filter_map(|pod| Some((Name::new(pod.namespace, pod.name), pod.question?)));
+        let heard = self.replica.surveyor.hub.tap(asked.collect()).await;
+        let pods = heard.into_iter().map(|(pod, records)| Heard {
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            records,
+        });
+        Ok(Response::new(TapResponse { pods: pods.collect() }))
     }
 }
 

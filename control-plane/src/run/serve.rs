@@ -98,15 +98,34 @@ impl Services {
     }
 }
 
-/// The port that the API server asks about pods, if there are settings for them.
-pub(super) async fn webhook(
+/// The port that the API server asks about pods, if there are settings for them; and the one for people, where a cluster says who
+/// they are.
+pub(super) async fn https(
     config: &Config,
-    injection: Option<inject::Injection>,
+    (injection, console): (Option<inject::Injection>, Option<People>),
+    certificate: Arc<ServerCertificate>,
+    counted: (&Arc<Metrics>, &Drain),
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    if let Some(console) = console {
+        people(config, console, Arc::clone(&certificate), counted, tasks).await?;
+    }
+    match injection {
+        Some(injection) => webhook(config, injection, certificate, counted, tasks).await,
+        None => Ok(()),
+    }
+}
+
+/// Who says who they are, and what they look at.
+type People = (Cluster, Console);
+
+async fn webhook(
+    config: &Config,
+    injection: inject::Injection,
     certificate: Arc<ServerCertificate>,
     (metrics, drain): (&Arc<Metrics>, &Drain),
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
-    let Some(injection) = injection else { return Ok(()) };
     let (listener, _) = bind(config.webhook).await?;
     let (_, tls) = watch::channel(webhook::tls(certificate)?);
     let port = Https {
@@ -122,15 +141,13 @@ pub(super) async fn webhook(
     Ok(())
 }
 
-/// The port for people, where a cluster says who they are.
-pub(super) async fn console(
+async fn people(
     config: &Config,
-    (cluster, console): (Option<Cluster>, Console),
+    (cluster, console): People,
     certificate: Arc<ServerCertificate>,
     (metrics, drain): (&Arc<Metrics>, &Drain),
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
-    let Some(cluster) = cluster else { return Ok(()) };
     let (listener, _) = bind(config.console).await?;
     let (current, tls) = watch::channel(people::tls(Arc::clone(&certificate), &[])?);
     let port = Https {

@@ -1,6 +1,6 @@
 //! HTTPS, as the webhook and people are served: whoever can connect may ask, so what a connection costs is bounded.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -18,6 +18,11 @@ use tulle_runtime::{
 
 use super::{ACCEPT_PAUSE, FAILURES, HANDSHAKE, Tls};
 use crate::metrics::Metrics;
+
+/// For so long a certificate is believed that was shown once.
+const LONGEST: Duration = Duration::from_secs(600);
+/// For what is being answered when the drain starts.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Who asks: an extension of each request.
 #[derive(Debug, Clone)]
@@ -98,11 +103,14 @@ impl<H: Handler> Https<H> {
     }
 }
 
-/// A connection that is kept would hold the drain up: it is cut, and whoever asks comes again elsewhere.
+/// A connection that is kept would hold the drain up, and outlive who it is of: it is cut, and whoever asks comes again.
 async fn ends_with(drain: &Drain, kept: bool) {
-    match kept {
-        true => drain.started().await,
-        false => std::future::pending().await,
+    if !kept {
+        return std::future::pending().await;
+    }
+    tokio::select! {
+        () = drain.started() => sleep(LAST_ANSWER).await,
+        () = sleep(LONGEST) => {}
     }
 }
 

@@ -33,13 +33,14 @@ pub fn tls(
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?;
-    let builder = if authority.is_empty() {
+    let mut roots = RootCertStore::empty();
+    let (_added, odd) = roots.add_parsable_certificates(authority.iter().cloned());
+    if odd > 0 {
+        tracing::warn!(odd, "some certificates of the cluster's authority cannot be used");
+    }
+    let builder = if roots.is_empty() {
         builder.with_no_client_auth()
     } else {
-        let mut roots = RootCertStore::empty();
-        for trusted in authority {
-            roots.add(trusted.clone())?;
-        }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
     };

@@ -8,8 +8,8 @@
 //!     ?namespace=shop    only there (default: everywhere)
 //!     &name=reviews      only this workload or Service
 //!     &window=60         seconds, at most two hours; with a Prometheus 31 days
-//!     &step=10           seconds of a point of a chart: 1, 10 or 60
 //!     &watch=true        who asks goes on looking: sidecars report every second for half a minute
+//! GET /telemetry/tap     what ended lately: docs/tap.md has its words
 //! ```
 
 use std::time::{Duration, SystemTime};
@@ -20,17 +20,17 @@ use serde::Serialize;
 use tulle_runtime::http::{answer, text};
 
 use super::{
-    Ask, Of, Query, Scope,
+    Ask, Of, Query, Scope, tap,
     view::{self, TREND, TREND_POINT},
 };
 
 /// Longest window, in seconds; and where a Prometheus is asked about what is older.
 const LONGEST: u64 = 7200;
 const LONGEST_WITH_PROMETHEUS: u64 = 31 * 86_400;
-/// Charts of a window up to this one are of ten seconds a point, where nothing is said, longer ones of a minute.
+/// So far back there are slots of ten seconds.
 const FINE: Duration = Duration::from_secs(900);
 /// Points of a chart.
-const MOST_POINTS: u32 = 720;
+const MOST_POINTS: u32 = 120;
 /// Where nothing is said.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -39,19 +39,25 @@ const WINDOW: Duration = Duration::from_secs(60);
 struct Question {
     of: Of,
     window: Duration,
-    /// Of a chart.
-    step: Option<u32>,
     watch: bool,
 }
 
 /// Answers a `GET` below `/telemetry/` to somebody who may see this much. `None`: it is no question of this kind.
 pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response<Bytes>> {
+    if uri.path() == "/telemetry/tap" {
+        return Some(match tap::Question::read(uri.query().unwrap_or_default()) {
+            Ok(question) => tapped(query, &question, scope).await,
+            Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        });
+    }
     let longest = if query.prometheus.is_some() { LONGEST_WITH_PROMETHEUS } else { LONGEST };
     let question = match Question::read(uri.query().unwrap_or_default(), longest) {
         Ok(question) => question,
         Err(problem) => return Some(text(StatusCode::BAD_REQUEST, format!("{problem}\n"))),
     };
-    let Question { of, window, step, watch } = question;
+    let Question { of, window, watch } = question;
+    // Whoever may not see a workload may not make its sidecars report more often either.
+    let watch = watch && of.is_within(scope);
     let ask = |routes| Ask { of: of.clone(), window, points: 1, routes, durations: true };
     let seen = async |ask: Ask| query.ask(&ask, watch).await.within(scope);
     Some(match uri.path() {
@@ -65,23 +71,45 @@ pub async fn respond(query: &Query, uri: &Uri, scope: &Scope) -> Option<Response
         }
         "/telemetry/edges" => as_json(&view::edges(&seen(ask(false)).await, window)),
         "/telemetry/routes" => as_json(&view::routes(&seen(ask(true)).await, &of, window)),
+        "/telemetry/chart" if !matches!(of, Of::Named(..)) => {
+            let told = "a chart is of one workload: namespace=…&name=…\n";
+            text(StatusCode::BAD_REQUEST, told)
+        }
         "/telemetry/chart" => {
-            let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
-            let step = step.unwrap_or(if window <= FINE { 10 } else { 60 });
-            let step = step.max(seconds.div_ceil(MOST_POINTS));
-            let points = (seconds / step).clamp(1, MOST_POINTS);
-            let asked =
-                Ask { points, window: Duration::from_secs((points * step).into()), ..ask(false) };
+            let (points, step) = points(window);
+            let window = Duration::from_secs((points * step).into());
+            let asked = Ask { points, window, ..ask(false) };
             as_json(&view::chart(&seen(asked).await, (points, step), SystemTime::now()))
         }
         _ => return None,
     })
 }
 
+/// What proxies say to this question, which is about one namespace.
+async fn tapped(query: &Query, question: &tap::Question, scope: &Scope) -> Response<Bytes> {
+    let namespace = &question.namespace;
+    if !scope.has(namespace) {
+        let told = format!("you may not tap workloads of namespace {namespace}\n");
+        return text(StatusCode::FORBIDDEN, told);
+    }
+    match query.tap(question).await {
+        Ok(page) => as_json(&page),
+        Err(refused) => text(StatusCode::NOT_FOUND, format!("{refused}\n")),
+    }
+}
+
+/// Points of a chart, and seconds of each: as much as slots of time tell apart that go back so far.
+fn points(window: Duration) -> (u32, u32) {
+    let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+    let slot = if window <= FINE { 10 } else { 60 };
+    let step = seconds.div_ceil(MOST_POINTS).next_multiple_of(slot);
+    ((seconds / step).max(1), step)
+}
+
 impl Question {
     fn read(query: &str, longest: u64) -> Result<Self, String> {
         let (mut namespace, mut name) = (String::new(), String::new());
-        let (mut window, mut step, mut watch) = (WINDOW, None, false);
+        let (mut window, mut watch) = (WINDOW, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
@@ -93,16 +121,9 @@ impl Question {
                     let seconds = seconds.ok_or_else(|| too_long(value, longest))?;
                     window = Duration::from_secs(seconds);
                 }
-                "step" => {
-                    let known = value.parse().ok().filter(|step| [1, 10, 60].contains(step));
-                    let wrong = || format!("step={value}: it is 1, 10 or 60 seconds");
-                    step = Some(known.ok_or_else(wrong)?);
-                }
                 "watch" => watch = value == "true",
                 _ => {
-                    return Err(format!(
-                        "{key}: there are namespace, name, window, step and watch"
-                    ));
+                    return Err(format!("{key}: there are namespace, name, window and watch"));
                 }
             }
         }
@@ -112,7 +133,7 @@ impl Question {
             (false, false) => Of::Named(namespace, name),
             (true, false) => return Err(format!("name={name}: its namespace is missing")),
         };
-        Ok(Self { of, window, step, watch })
+        Ok(Self { of, window, watch })
     }
 }
 
@@ -162,16 +183,19 @@ mod tests {
         ] {
             assert_eq!(
                 Question::read(query, LONGEST),
-                Ok(Question { of, window, step: None, watch }),
+                Ok(Question { of, window, watch }),
                 "{query}"
             );
         }
+        let minutes = |count: u64| points(Duration::from_secs(60 * count));
+        let charts = [minutes(1), minutes(15), minutes(16), minutes(120), minutes(1440)];
+        assert_eq!(charts, [(6, 10), (90, 10), (16, 60), (120, 60), (120, 720)]);
         for (query, problem) in [
             ("name=cart", "name=cart: its namespace is missing"),
             ("window=0", "window=0: it is a number of seconds from 1 to 7200"),
             ("window=1h", "window=1h: it is a number of seconds from 1 to 7200"),
             ("namespace=a%2Fb", "namespace=a%2Fb: that is no name of Kubernetes"),
-            ("flux=1", "flux: there are namespace, name, window, step and watch"),
+            ("flux=1", "flux: there are namespace, name, window and watch"),
         ] {
             let refused = Question::read(query, LONGEST).unwrap_err();
             assert!(refused.starts_with(problem), "{query}: {refused}");

@@ -10,14 +10,16 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tulle_runtime::http::over;
 
 use self::promql::{Counted, Query};
 use super::{Ask, Row, Workload};
 
 /// For all of it: people wait.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Questions of people at once: each is eight of PromQL.
+const AT_ONCE: usize = 2;
 
 /// A Prometheus. Clones share.
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ struct Server {
     authority: String,
     /// In front of `/api/v1`.
     path: String,
+    turns: Semaphore,
 }
 
 /// Why this is no Prometheus that can be asked.
@@ -51,7 +54,8 @@ impl std::str::FromStr for Prometheus {
         }
         let authority = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let path = parsed.path().trim_end_matches('/').to_owned();
-        Ok(Self(Arc::new(Server { url: url.to_owned(), authority, path })))
+        let turns = Semaphore::new(AT_ONCE);
+        Ok(Self(Arc::new(Server { url: url.to_owned(), authority, path, turns })))
     }
 }
 
@@ -62,7 +66,7 @@ impl std::fmt::Display for Prometheus {
 }
 
 impl Prometheus {
-    /// What it knows of the window up to `now`, in seconds since 1970. `kind` says of which kind a workload of this name is:
+    /// What it knows of the window up to `now`, in seconds since 1970, and for how long it has known anything. `kind` says of which kind a workload of this name is:
     /// metrics do not.
     ///
     /// # Errors
@@ -72,20 +76,30 @@ impl Prometheus {
         ask: &Ask,
         now: u64,
         kind: impl Fn(&str, &str) -> String,
-    ) -> Result<Vec<Row>, String> {
-        let queries = promql::queries(ask, now);
-        let asked = queries.iter().map(|query| self.query(query));
-        let answers = timeout(PATIENCE, futures_util::future::try_join_all(asked)).await;
-        let answers = answers.map_err(|_late| format!("no answer within {PATIENCE:?}"))??;
-        let mut rows = read::Rows::new(ask, now);
-        for (query, answer) in queries.iter().zip(&answers) {
-            rows.add(query.counts, answer)?;
-        }
-        Ok(rows.done(|namespace, name| Workload {
+    ) -> Result<(Vec<Row>, Duration), String> {
+        let asked = timeout(PATIENCE, self.rows(ask, now)).await;
+        let (rows, begins) = asked.map_err(|_late| format!("no answer within {PATIENCE:?}"))??;
+        let rows = rows.done(begins, |namespace, name| Workload {
             namespace: namespace.to_owned(),
             kind: kind(namespace, name),
             name: name.to_owned(),
-        }))
+        });
+        let known = Duration::from_secs(now.saturating_sub(begins));
+        Ok((rows, known.min(ask.window)))
+    }
+
+    async fn rows(&self, ask: &Ask, now: u64) -> Result<(read::Rows, u64), String> {
+        let _turn = self.0.turns.acquire().await.map_err(text)?;
+        let begins = read::first(&self.query(&promql::begin(ask, now)).await?)?.unwrap_or(now);
+        let mut rows = read::Rows::new(ask, now);
+        // One after the other: all at once would be as many large answers.
+        for query in promql::queries(ask, now) {
+            let answer = self.query(&query).await?;
+            if let Some(counts) = query.counts {
+                rows.add(counts, &answer)?;
+            }
+        }
+        Ok((rows, begins))
     }
 
     async fn query(&self, query: &Query) -> Result<Bytes, String> {

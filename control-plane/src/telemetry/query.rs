@@ -12,7 +12,7 @@ use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Wo
 use crate::{replicas::Replica, roster::Roster, world::objects::Name};
 
 /// How long another replica may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Replicas that are asked at once.
 const AT_ONCE: usize = 16;
 
@@ -44,7 +44,9 @@ impl Query {
     /// What all replicas know. Who `looks` wants it by the second from now on, for a while.
     pub async fn ask(&self, ask: &Ask, looks: bool) -> Answer {
         match &self.prometheus {
-            Some(prometheus) if !ask.is_within_reach() => self.beyond(prometheus, ask).await,
+            Some(prometheus) if !ask.is_within_reach() => {
+                Box::pin(self.beyond(prometheus, ask)).await
+            }
             _ => self.stores(ask, looks).await,
         }
     }
@@ -63,10 +65,10 @@ impl Query {
             kinds.get(&(namespace.to_owned(), name.to_owned())).cloned().unwrap_or_default()
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        answer.known.rows = Vec::new();
-        answer.known.since = ask.window;
+        // Of the time that is asked for the stores' short window says nothing.
+        (answer.known.rows, answer.known.since) = (Vec::new(), Duration::ZERO);
         match prometheus.ask(ask, now, kind).await {
-            Ok(rows) => answer.known.rows = rows,
+            Ok(known) => (answer.known.rows, answer.known.since) = known,
             Err(reason) => {
                 tracing::warn!(%prometheus, reason, "Prometheus does not say what was");
                 answer.unheard.push(format!("{prometheus} ({reason})"));

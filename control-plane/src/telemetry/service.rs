@@ -14,7 +14,10 @@ use tulle_proto::telemetry::v1::{
 };
 use tulle_runtime::drain::Drain;
 
-use super::{Hub, Workload};
+use super::{
+    Hub, Workload,
+    tap::{Line, Unasked},
+};
 use crate::{authorize::Pods, roster::Left, world::objects::Name};
 
 /// Largest report, in bytes: a proxy's 500 series are a tenth of that.
@@ -45,6 +48,7 @@ impl TelemetryService for Telemetry {
     ) -> Result<Response<Self::ReportStream>, Status> {
         let (pod, workload, left) = self.pods.reporter(request.extensions())?;
         let conversation = Conversation {
+            line: self.hub.0.lines.open(&pod),
             hub: self.hub.clone(),
             pod,
             workload,
@@ -76,6 +80,8 @@ struct Conversation {
     workload: Workload,
     said: Streaming<ReportRequest>,
     looks: watch::Receiver<u64>,
+    /// By which people ask what its proxy remembers.
+    line: Line,
     taken: u64,
     /// When the store took the last report.
     heard: Option<Duration>,
@@ -84,7 +90,8 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// The next answer: the first at once, then one for each report, or when reports shall come more often.
+    /// The next answer: the first at once, then one for each report, or when reports shall come more often, or somebody asks
+    /// something.
     async fn next(&mut self) -> Result<Option<ReportResponse>, Status> {
         let Some((last, told)) = self.last else {
             return Ok(Some(self.answer(Instant::now() - SOONEST)));
@@ -97,8 +104,16 @@ impl Conversation {
                         return Ok(Some(self.answer(last)));
                     }
                 }
+                question = self.line.question() => {
+                    return Ok(Some(ReportResponse { question: Some(question), ..self.answer(last) }));
+                }
                 report = self.said.message() => {
-                    let Some(report) = report? else { return Ok(None) };
+                    let Some(mut report) = report? else { return Ok(None) };
+                    if let Some(records) = report.records.take() {
+                        let unasked = |no: Unasked| Status::invalid_argument(no.to_string());
+                        self.line.heard(records).map_err(unasked)?;
+                        continue;
+                    }
                     sleep_until(last + SOONEST).await;
                     let (taken, heard) = self.hub.take(&self.pod, &self.workload, &report);
                     (self.taken, self.heard) = (taken, Some(heard));
@@ -112,7 +127,7 @@ impl Conversation {
         let interval = self.hub.interval(&self.workload);
         self.last = Some((last, interval));
         let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
-        ReportResponse { taken: self.taken, interval_ms }
+        ReportResponse { taken: self.taken, interval_ms, question: None }
     }
 }
 

@@ -24,6 +24,7 @@ use self::{
 };
 use super::{
     edge::{Edge, Workload},
+    scope::Scope,
     slots::Slots,
     totals::Totals,
 };
@@ -325,6 +326,14 @@ impl Of {
                         || (host.next(), host.next()) == (Some(name), Some(namespace))
                 }
             }
+    }
+
+    /// Whether whoever may see this much may see all of it.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        match self {
+            Self::All => *scope == Scope::All,
+            Self::Namespace(namespace) | Self::Named(namespace, _) => scope.has(namespace),
+        }
     }
 
     /// Whether it is this workload, or in that namespace.

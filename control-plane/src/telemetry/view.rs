@@ -8,6 +8,8 @@ mod edges;
 mod routes;
 mod signals;
 mod stat;
+pub(super) mod tap;
+mod why;
 
 pub use self::{
     chart::{Chart, Point, chart},
@@ -15,6 +17,7 @@ pub use self::{
     routes::{BackendView, RouteView, routes},
     signals::{BadBy, DeniedBy, Signals},
     stat::{TREND, TREND_POINT, WorkloadView, stat},
+    tap::{HeaderView, RecordView, TapView},
 };
 
 use std::time::Duration;
@@ -46,8 +49,7 @@ impl<T> View<T> {
         let covers = answer.known.rows.iter().map(|row| row.covers).max();
         // Where nothing has come, nothing is known of the time before the store began either.
         let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
-        let window =
-            covers.map_or(Duration::from_secs(known), |covers| Duration::from_secs(covers.into()));
+        let window = Duration::from_secs(covers.map_or(known, u64::from));
         let window = window.as_secs_f64();
         Self { window, items, unheard, shortened }
     }

@@ -4,6 +4,7 @@
 
 mod mesh;
 mod reports;
+mod taps;
 mod versions;
 
 use std::{fs, time::Duration};

@@ -196,14 +196,20 @@ impl Mesh {
         self.status(kind, name).unwrap()
     }
 
-    /// An answer of the admin socket.
+    /// A good answer of the admin socket.
     pub(crate) async fn dump(&self, path: &str) -> String {
+        let answer = self.asked(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
+    /// An answer of the admin socket.
+    pub(crate) async fn asked(&self, path: &str) -> String {
         let mut stream = UnixStream::connect(self.path("admin.sock")).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
     }
 

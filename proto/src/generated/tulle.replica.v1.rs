@@ -38,6 +38,37 @@ pub struct Stream {
     #[prost(bool, tag = "8")]
     pub reports: bool,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TapRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub pods: ::prost::alloc::vec::Vec<Asked>,
+}
+/// A pod, and what its proxy is asked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Asked {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub question: ::core::option::Option<super::super::telemetry::v1::Question>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TapResponse {
+    /// Those that have their streams at this replica.
+    #[prost(message, repeated, tag = "1")]
+    pub pods: ::prost::alloc::vec::Vec<Heard>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Heard {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Unset: none came in time.
+    #[prost(message, optional, tag = "3")]
+    pub records: ::core::option::Option<super::super::telemetry::v1::Records>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveRequest {
     /// Whose edges: of this namespace, of this workload or Service of it; empty: all.
@@ -104,6 +135,20 @@ pub struct Reporting {
     pub workload: ::core::option::Option<Workload>,
     #[prost(uint32, tag = "2")]
     pub proxies: u32,
+}
+/// How much a client was told of what each proxy remembers: a word of ours, which the client gives back as it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cursors {
+    #[prost(message, repeated, tag = "1")]
+    pub pods: ::prost::alloc::vec::Vec<PodCursor>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PodCursor {
+    /// A hash of the pod's name.
+    #[prost(fixed64, tag = "1")]
+    pub pod: u64,
+    #[prost(message, optional, tag = "2")]
+    pub cursor: ::core::option::Option<super::super::telemetry::v1::Cursor>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TellRequest {
@@ -338,6 +383,29 @@ pub mod replica_service_client {
                 .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Survey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks those of these pods' proxies that have their streams at this replica. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none.
+        pub async fn tap(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TapRequest>,
+        ) -> std::result::Result<tonic::Response<super::TapResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tulle.replica.v1.ReplicaService/Tap",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Tap"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -380,6 +448,12 @@ pub mod replica_service_server {
             &self,
             request: tonic::Request<super::SurveyRequest>,
         ) -> std::result::Result<tonic::Response<super::SurveyResponse>, tonic::Status>;
+        /// Asks those of these pods' proxies that have their streams at this replica. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none.
+        async fn tap(
+            &self,
+            request: tonic::Request<super::TapRequest>,
+        ) -> std::result::Result<tonic::Response<super::TapResponse>, tonic::Status>;
     }
     /// Served by every replica, asked of the one that writes statuses: each proxy has its stream at one replica, and only all
     /// of them together know on how many proxies an object is in force.
@@ -580,6 +654,50 @@ pub mod replica_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SurveySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tulle.replica.v1.ReplicaService/Tap" => {
+                    #[allow(non_camel_case_types)]
+                    struct TapSvc<T: ReplicaService>(pub Arc<T>);
+                    impl<
+                        T: ReplicaService,
+                    > tonic::server::UnaryService<super::TapRequest> for TapSvc<T> {
+                        type Response = super::TapResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TapRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReplicaService>::tap(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TapSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

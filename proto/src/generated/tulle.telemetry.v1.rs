@@ -9,8 +9,11 @@ pub struct ReportRequest {
     pub number: u64,
     #[prost(message, repeated, tag = "3")]
     pub edges: ::prost::alloc::vec::Vec<EdgeCounts>,
+    /// If set, this is no report, and nothing else is: it answers a question, and has no answer itself.
+    #[prost(message, optional, tag = "4")]
+    pub records: ::core::option::Option<Records>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportResponse {
     /// The last report that is in the store; 0: none of this process.
     #[prost(uint64, tag = "1")]
@@ -18,6 +21,9 @@ pub struct ReportResponse {
     /// Until the next report, in milliseconds.
     #[prost(uint32, tag = "2")]
     pub interval_ms: u32,
+    /// What somebody wants to know of what ended lately. A proxy of an older version does not see it, and says nothing.
+    #[prost(message, optional, tag = "3")]
+    pub question: ::core::option::Option<Question>,
 }
 /// What was counted on an edge since the last report.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -135,6 +141,203 @@ pub struct Histogram {
     pub counts: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, tag = "5")]
     pub nanoseconds: u64,
+}
+/// A question about requests and connections that ended lately, which the proxy answers from memory.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Question {
+    /// Goes up by one with each question of a stream.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Only what ended since that was said; unset, or of another process: all that is remembered.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<Cursor>,
+    /// Only what all of this holds for.
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<Filter>,
+    /// Records, at most: the latest ones.
+    #[prost(uint32, tag = "4")]
+    pub most: u32,
+    /// Header fields to tell of each record, in lower case. They are kept from the first such question on, for some seconds after the
+    /// last.
+    #[prost(string, repeated, tag = "5")]
+    pub headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The workload whose proxy is asked: who calls, of what goes out.
+    #[prost(string, tag = "6")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub workload: ::prost::alloc::string::String,
+}
+/// How much was told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cursor {
+    /// Of this process of the proxy.
+    #[prost(fixed64, tag = "1")]
+    pub process: u64,
+    /// Records that each of its workers had ended.
+    #[prost(uint64, repeated, tag = "2")]
+    pub ended: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Filter {
+    #[prost(enumeration = "Direction", tag = "1")]
+    pub direction: i32,
+    /// HTTP statuses, any of these; empty: whatever it was, also none.
+    #[prost(message, repeated, tag = "2")]
+    pub statuses: ::prost::alloc::vec::Vec<Statuses>,
+    /// The name of a gRPC status: `UNAVAILABLE`.
+    #[prost(string, tag = "3")]
+    pub grpc: ::prost::alloc::string::String,
+    /// It took at least so long.
+    #[prost(uint64, tag = "4")]
+    pub slower_us: u64,
+    /// Why the proxy ended it: `timeout`.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who called: a workload; empty: anybody.
+    #[prost(string, tag = "6")]
+    pub from_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub from: ::prost::alloc::string::String,
+    /// Who was called: a workload, or a Service by its first label; empty: anybody.
+    #[prost(string, tag = "8")]
+    pub to_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub path_prefix: ::prost::alloc::string::String,
+    /// Fields of the request or of its answer, all of these.
+    #[prost(message, repeated, tag = "12")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    /// It ended at most so long ago; 0: whenever.
+    #[prost(uint64, tag = "13")]
+    pub within_ms: u64,
+    /// It ended otherwise than it should, whoever is to blame.
+    #[prost(bool, tag = "14")]
+    pub failed: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Statuses {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    /// In lower case.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Of a filter: exactly that; empty: any.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// It is the answer's.
+    #[prost(bool, tag = "3")]
+    pub response: bool,
+}
+/// What a proxy says to a question.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Records {
+    /// The question's.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub cursor: ::core::option::Option<Cursor>,
+    /// The earliest first.
+    #[prost(message, repeated, tag = "3")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+    /// Records that the filter let through, of which those are the latest.
+    #[prost(uint64, tag = "4")]
+    pub matched: u64,
+    /// Records that were forgotten before anybody asked, since the question's cursor.
+    #[prost(uint64, tag = "5")]
+    pub missed: u64,
+}
+/// A request, or an opaque connection, that has ended. What is not known is empty or 0. Its texts are what strangers sent: neither
+/// short nor printable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Record {
+    /// When it ended, nanoseconds since 1970 by the proxy's clock.
+    #[prost(fixed64, tag = "1")]
+    pub time: u64,
+    #[prost(uint64, tag = "2")]
+    pub took_ns: u64,
+    /// From its arrival to the head of the answer.
+    #[prost(uint64, tag = "3")]
+    pub first_byte_ns: u64,
+    /// Who called whom.
+    #[prost(message, optional, tag = "4")]
+    pub edge: ::core::option::Option<Edge>,
+    /// `tcp`, `http/1.1`, `http/2`, …
+    #[prost(string, tag = "5")]
+    pub protocol: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub host: ::prost::alloc::string::String,
+    /// Without its query.
+    #[prost(string, tag = "8")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "9")]
+    pub status: u32,
+    /// The name of a gRPC call's status.
+    #[prost(string, tag = "10")]
+    pub grpc: ::prost::alloc::string::String,
+    /// Why the proxy ended it, whose fault that is, and the story, in the words of its log.
+    #[prost(string, tag = "11")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub fault: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub detail: ::prost::alloc::string::String,
+    /// The object that decided, as `Edge.route`, and its field.
+    #[prost(string, tag = "14")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, tag = "15")]
+    pub policy_field: ::prost::alloc::string::String,
+    /// The policy that would have refused it, were it not only audited.
+    #[prost(string, tag = "16")]
+    pub audit: ::prost::alloc::string::String,
+    /// The endpoint that is left out for a while because of it: NAMESPACE/POD, or its address; and the object and its field that want
+    /// this.
+    #[prost(string, tag = "17")]
+    pub ejected: ::prost::alloc::string::String,
+    #[prost(string, tag = "18")]
+    pub ejected_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "19")]
+    pub ejected_field: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "20")]
+    pub attempts: u32,
+    #[prost(uint64, tag = "21")]
+    pub received: u64,
+    #[prost(uint64, tag = "22")]
+    pub sent: u64,
+    /// It is a copy, whose answer nobody waits for.
+    #[prost(bool, tag = "23")]
+    pub mirror: bool,
+    /// It ended otherwise than it should.
+    #[prost(bool, tag = "24")]
+    pub failed: bool,
+    /// The other side's SPIFFE id, which it has proven, and its pod.
+    #[prost(string, tag = "25")]
+    pub peer_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "26")]
+    pub peer_pod: ::prost::alloc::string::String,
+    /// Addresses, with ports: the endpoint's, and the connection's that it came on.
+    #[prost(string, tag = "27")]
+    pub upstream: ::prost::alloc::string::String,
+    #[prost(string, tag = "28")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(string, tag = "29")]
+    pub destination: ::prost::alloc::string::String,
+    #[prost(string, tag = "30")]
+    pub trace_id: ::prost::alloc::string::String,
+    /// Its spans are recorded.
+    #[prost(bool, tag = "31")]
+    pub sampled: bool,
+    #[prost(message, repeated, tag = "32")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

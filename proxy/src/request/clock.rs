@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -18,6 +19,7 @@ use crate::{
 /// Runs from a request's arrival to its response's end.
 #[derive(Debug)]
 pub struct Clock {
+    within: Option<Duration>,
     deadline: Option<Instant>,
     ends: Option<Pin<Box<Sleep>>>,
     idle: Option<Idle>,
@@ -29,6 +31,7 @@ impl Clock {
         let timeouts = target.rule().map(|rule| rule.timeouts).unwrap_or_default();
         let counters = || [record.received(), record.sent()];
         Self {
+            within: timeouts.request,
             deadline: timeouts.request.map(|within| Instant::now() + within),
             ends: None,
             idle: timeouts.idle.map(|within| Idle::new(within, counters())),
@@ -66,7 +69,9 @@ impl Clock {
         if let Some(deadline) = self.deadline {
             let ends = self.ends.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             if ends.as_mut().poll(cx).is_ready() {
-                let detail = "the request's time ran out in its response";
+                let within = self.within.unwrap_or_default();
+                let detail =
+                    format!("no whole answer within {within:?}, the rule's time for the request");
                 return Poll::Ready(
                     Error::new(Reason::Timeout, detail).set_by(&["timeouts.request"]),
                 );

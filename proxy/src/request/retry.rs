@@ -108,11 +108,15 @@ impl Tries<'_> {
             return attempt.await;
         };
         timeout_at(ends, attempt).await.unwrap_or_else(|_elapsed| {
+            let timeouts = self.rule.map(|rule| rule.timeouts).unwrap_or_default();
+            let within = |time: Option<Duration>| time.unwrap_or_default();
             let (detail, fields): (_, &[&str]) = if self.deadline == Some(ends) {
-                let detail = "the rule's time for the request ran out before its response began";
+                let time = within(timeouts.request);
+                let detail = format!("no answer within {time:?}, the rule's time for the request");
                 (detail, &["timeouts.request"])
             } else {
-                let detail = "no answer within the rule's time for one try";
+                let time = within(timeouts.per_try);
+                let detail = format!("no answer within {time:?}, the rule's time for one try");
                 (detail, &["retries.perTryTimeout", "timeouts.backendRequest"])
             };
             let error = Error::new(Reason::Timeout, detail).set_by(fields);

@@ -4,16 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, request::Parts};
 use rand::Rng;
-use tulle_xds::model::{Action, Backend, Filter, PathMatch, RouteConfiguration, Rule};
+use tulle_xds::model::{Action, Backend, Filter, Origin, PathMatch, RouteConfiguration, Rule};
 
 use super::{Connection, Side, admit, filter, head, mirror, route};
 use crate::{
     error::{Error, Reason},
     mesh::{Destination, Resolution},
-    telemetry::Record,
+    telemetry::{Record, route_text},
     tls::Peer,
     upstream::Cluster,
 };
+
+/// Objects that are named where a route has no rule for a request.
+const MOST_NAMED: usize = 3;
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -156,8 +159,12 @@ fn outbound(
         return Ok(Target::Forward(Forward::to(cluster)));
     };
     let Some(index) = route::find(route, head) else {
-        let detail = format!("no rule of {} matches", route.name);
-        return Err(Error::new(Reason::RouteNotFound, detail));
+        let routes = routes(route);
+        let detail = match routes.as_slice() {
+            [] => format!("no rule of {} matches", route.name),
+            routes => format!("no rule of {} matches", routes.join(", ")),
+        };
+        return Err(Error::new(Reason::RouteNotFound, detail).lacking(routes.into_iter().next()));
     };
     record.matched(route, index);
     let rule = &route.rules[index];
@@ -178,6 +185,21 @@ fn outbound(
             Err(Error::new(Reason::InvalidBackend, detail).with_status(*status))
         }
     }
+}
+
+/// The objects that its rules come from, some of them if they are many.
+fn routes(route: &RouteConfiguration) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for origin in route.rules.iter().map(|rule| &rule.origin) {
+        let object = route_text(&Origin { rule: String::new(), ..origin.clone() });
+        if !found.contains(&object) {
+            found.push(object);
+        }
+        if found.len() == MOST_NAMED {
+            break;
+        }
+    }
+    found
 }
 
 /// The backend at `point` with its index, and its cluster.

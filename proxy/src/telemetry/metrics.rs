@@ -19,6 +19,7 @@ use super::{
     report::Reporter,
     sent::{self, Sent},
     series::OF_REQUESTS,
+    tap::Tap,
     worker::{Active, Worker},
 };
 use crate::{error::Reason, upstream::Cluster};
@@ -32,6 +33,7 @@ struct Inner {
     active: Active,
     outboxes: Outboxes,
     sent: Sent,
+    tap: Tap,
     handshakes: Family<HandshakeLabels, Counter>,
     detected: Family<DetectLabels, Histogram>,
     rejected: Family<RejectedLabels, Counter>,
@@ -133,6 +135,7 @@ impl Metrics {
             active: Active::default(),
             outboxes: Outboxes::default(),
             sent: Sent::default(),
+            tap: Tap::default(),
             handshakes: Family::default(),
             detected: Family::new_with_constructor(|| Histogram::new(OF_REQUESTS)),
             rejected: Family::default(),
@@ -190,12 +193,12 @@ impl Metrics {
 
     /// Says what the data path counts to the control plane.
     pub fn reporter(&self) -> Reporter {
-        Reporter::new(self.0.edges.clone())
+        Reporter::new(self.0.edges.clone(), self.0.tap.clone())
     }
 
     /// What one more worker counts.
     pub fn worker(&self) -> Worker {
-        Worker::new(&self.0.edges, &self.0.active, &self.0.outboxes)
+        Worker::new(&self.0.edges, &self.0.active, &self.0.outboxes, &self.0.tap)
     }
 
     /// What has ended and is to be sent on.
@@ -206,6 +209,11 @@ impl Metrics {
     /// What became of what was sent on.
     pub(super) fn sent(&self, signal: Signal) -> &Arc<Counts> {
         self.0.sent.of(signal)
+    }
+
+    /// What ended lately.
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.0.tap
     }
 
     /// The series of edges.

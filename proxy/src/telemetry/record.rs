@@ -4,6 +4,7 @@ mod close;
 mod count;
 mod facts;
 mod line;
+mod past;
 mod place;
 mod text;
 
@@ -28,6 +29,7 @@ use super::{
     fault::Fault,
     metrics::Outcome,
     series::Kind,
+    tap::Field,
     trace::Position,
     wanted::{Kept, Wanted},
     worker::method_label,
@@ -62,6 +64,10 @@ pub struct Record {
     reason: Option<Reason>,
     detail: Cow<'static, str>,
     policy: Option<Cow<'static, str>>,
+    /// The field of it that decided.
+    policy_field: Option<String>,
+    /// What became of an endpoint because of it.
+    ejected: Option<Box<past::Ejected>>,
     /// The policy that forbade it.
     forbidden: Option<Arc<str>>,
     /// The policy that would have, were it not only audited.
@@ -83,6 +89,8 @@ pub struct Record {
     rule: Option<(Arc<RouteConfiguration>, usize)>,
     /// Header fields that somebody wants told.
     kept: Kept,
+    /// Those that somebody who looks asks for.
+    tapped: Vec<Field>,
     /// Where it is in a trace.
     position: Option<Position>,
     /// What its spans say beyond that, if it has any.
@@ -155,6 +163,8 @@ impl Record {
             reason: None,
             detail: Cow::Borrowed(""),
             policy: None,
+            policy_field: None,
+            ejected: None,
             forbidden: None,
             audited: None,
             request: None,
@@ -169,6 +179,7 @@ impl Record {
             outcome: None,
             rule: None,
             kept: Kept::default(),
+            tapped: Vec::new(),
             position: None,
             spans: None,
         }
@@ -209,6 +220,7 @@ impl Record {
     /// Keeps what is wanted of a head.
     pub fn keep(&mut self, wanted: &Wanted, side: Side, headers: &http::HeaderMap) {
         self.kept.keep(wanted, side, headers);
+        self.cx.metrics.tap().keep(side, headers, &mut self.tapped);
     }
 
     /// It is for an endpoint of this cluster.
@@ -342,6 +354,7 @@ impl Record {
                     self.forbidden = Some(Arc::clone(policy));
                 }
                 Some(Policy::Set(fields)) => self.set_by(fields),
+                Some(Policy::Lacks(route)) => self.policy = Some(Cow::Owned(route.clone())),
                 None => {}
             }
         }
@@ -354,19 +367,24 @@ impl Record {
 
     /// What becomes of it is for one of these fields of whatever object set it.
     pub fn set_by(&mut self, fields: &[&str]) {
+        if let Some((policy, field)) = self.setter(fields) {
+            (self.policy, self.policy_field) = (Some(Cow::Owned(policy)), Some(field));
+        }
+    }
+
+    /// The object that set one of these fields, and which.
+    fn setter(&self, fields: &[&str]) -> Option<(String, String)> {
         let of = |setters: &[Setter]| {
             let is_one = |setter: &&Setter| fields.iter().any(|field| setter.field.contains(field));
             let setter = setters.iter().find(is_one);
-            setter.map(|setter| Cow::Owned(route_text(&setter.origin)))
+            setter.map(|setter| (route_text(&setter.origin), setter.field.clone()))
         };
         let by_rule = self.rule().and_then(|rule| of(&rule.setters));
         let by_cluster = || match &self.towards {
             Towards::Cluster(cluster) => of(&cluster.settings().setters),
             Towards::Nothing | Towards::External => None,
         };
-        if let Some(policy) = by_rule.or_else(by_cluster) {
-            self.policy = Some(policy);
-        }
+        by_rule.or_else(by_cluster)
     }
 
     /// It ended as it should, or as was noted.
@@ -406,6 +424,7 @@ impl Drop for Record {
         let now = Instant::now();
         let settings = self.cx.settings();
         self.count(now, settings.wanted.uncounted);
+        self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {
             match settings.wanted.format {

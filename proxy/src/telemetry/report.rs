@@ -1,4 +1,5 @@
-//! What was counted since the last time, for the control plane's store, on the connection that configuration comes by.
+//! What was counted since the last time, for the control plane's store, on the connection that configuration comes by. Questions
+//! about what ended lately come and are answered on the way.
 //!
 //! **Invariant.** What was counted reaches the store once, or is kept for a minute: a report without an answer is sent again
 //! under its number. (A control plane that took it, lost the connection before its answer, and is not the one that the proxy comes to
@@ -6,7 +7,7 @@
 
 mod message;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::stream;
 use tokio::{
@@ -15,10 +16,10 @@ use tokio::{
 };
 use tonic::{Status, Streaming, transport::Channel};
 use tulle_proto::telemetry::v1::{
-    ReportRequest, ReportResponse, telemetry_service_client::TelemetryServiceClient,
+    Question, ReportRequest, ReportResponse, telemetry_service_client::TelemetryServiceClient,
 };
 
-use super::{edges::Edges, series::Tally};
+use super::{edges::Edges, series::Tally, tap::Tap};
 use crate::tls::control_plane::Connection;
 
 /// Between a stream that ended and the next one on the same connection: a control plane of an older version serves no reports.
@@ -29,6 +30,10 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(60);
 /// Until the control plane says how often it wants reports.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How long an answer to a question may take until it is on its way.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions that wait for their answers; more at once are not answered.
+const MOST_QUESTIONS: usize = 16;
 
 /// Reports what the data path counts.
 #[derive(Debug)]
@@ -43,6 +48,9 @@ pub struct Reporter {
     /// When it was made; before the first one, when the process began.
     made: Instant,
     interval: Duration,
+    tap: Tap,
+    /// Not answered yet.
+    questions: VecDeque<Question>,
 }
 
 /// Why a conversation ended.
@@ -56,10 +64,19 @@ enum Over {
 }
 
 impl Reporter {
-    pub(super) fn new(edges: Edges) -> Self {
+    pub(super) fn new(edges: Edges, tap: Tap) -> Self {
         let process = rand::random();
         let made = Instant::now();
-        Self { edges, process, number: 0, unanswered: None, made, interval: INTERVAL }
+        Self {
+            edges,
+            process,
+            number: 0,
+            unanswered: None,
+            made,
+            interval: INTERVAL,
+            tap,
+            questions: VecDeque::new(),
+        }
     }
 
     /// Reports on whatever connection there is, until `end`; then a last time.
@@ -96,6 +113,8 @@ impl Reporter {
         let (reports, mut sent) = mpsc::channel(1);
         let sent = stream::poll_fn(move |cx| sent.poll_recv(cx));
         let mut client = TelemetryServiceClient::new(channel);
+        // Whoever asked on another connection does not listen any more.
+        self.questions.clear();
         let mut answers = tokio::select! {
             answers = client.report(sent) => match answers {
                 Ok(answers) => answers.into_inner(),
@@ -120,6 +139,9 @@ impl Reporter {
                 return Over::Broken(status);
             }
             said = true;
+            if let Err(status) = self.tell(&reports).await {
+                return Over::Broken(status);
+            }
             let idle = self.unanswered.is_none();
             tokio::select! {
                 biased;
@@ -169,9 +191,20 @@ impl Reporter {
             tally.take();
         }
         let (process, number) = (self.process, self.number);
-        let request = ReportRequest { process, number, edges: message::edges(tally) };
-        let sent = reports.send(request).await;
-        sent.map_err(|_closed| Status::unavailable("the connection has ended"))
+        let edges = message::edges(tally);
+        send(reports, ReportRequest { process, number, edges, records: None }).await
+    }
+
+    /// Answers what was asked.
+    async fn tell(&mut self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
+        while let Some(question) = self.questions.pop_front() {
+            let records = Some(self.tap.answer(&question));
+            let answer = send(reports, ReportRequest { records, ..ReportRequest::default() });
+            // As long as this waits, nothing is heard: where neither end reads, the stream has to go.
+            let late = |_| Err(Status::deadline_exceeded("the control plane takes no answers"));
+            timeout(PATIENCE, answer).await.unwrap_or_else(late)?;
+        }
+        Ok(())
     }
 
     /// What was counted by now is the next report.
@@ -194,6 +227,14 @@ impl Reporter {
         if answer.interval_ms > 0 {
             self.interval = Duration::from_millis(answer.interval_ms.into());
         }
+        if self.questions.len() < MOST_QUESTIONS {
+            self.questions.extend(answer.question);
+        }
         Ok(())
     }
+}
+
+async fn send(reports: &mpsc::Sender<ReportRequest>, request: ReportRequest) -> Result<(), Status> {
+    let sent = reports.send(request).await;
+    sent.map_err(|_closed| Status::unavailable("the connection has ended"))
 }

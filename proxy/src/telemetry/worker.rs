@@ -23,6 +23,7 @@ use super::{
     edges::Edges,
     outbox::{Outbox, Outboxes},
     series::{Event, Tally},
+    tap::{self, Past, Tap, Texts},
 };
 
 /// Methods that labels tell apart. What a client makes up is one of them, too.
@@ -36,10 +37,11 @@ pub struct Worker {
     tally: Arc<Mutex<Tally>>,
     active: Arc<Methods>,
     outbox: Outbox,
+    ring: tap::Own,
 }
 
 impl Worker {
-    pub(super) fn new(edges: &Edges, active: &Active, outboxes: &Outboxes) -> Self {
+    pub(super) fn new(edges: &Edges, active: &Active, outboxes: &Outboxes, tap: &Tap) -> Self {
         let methods = Arc::<Methods>::default();
         active.0.lock().push(Arc::clone(&methods));
         Self {
@@ -47,12 +49,18 @@ impl Worker {
             tally: edges.tally(),
             active: methods,
             outbox: outboxes.outbox(),
+            ring: tap.ring(),
         }
     }
 
     /// Has it sent on.
     pub(super) fn tell(&self, closed: Closed) {
         self.outbox.put(closed);
+    }
+
+    /// Remembers it for a while. `make` gets memory that there is.
+    pub(super) fn remember(&self, make: impl FnOnce(Texts) -> Past) {
+        self.ring.lock().push(make);
     }
 
     /// Counts what happened on an edge.

@@ -51,7 +51,8 @@ impl Counted {
 /// A question, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query {
-    pub(super) counts: Counted,
+    /// What its series count, if they count.
+    pub(super) counts: Option<Counted>,
     /// Below `/api/v1/`.
     pub(super) endpoint: &'static str,
     pub(super) form: String,
@@ -67,8 +68,18 @@ pub(super) fn queries(ask: &Ask, now: u64) -> Vec<Query> {
 }
 
 fn query(counts: Counted, ask: &Ask, now: u64) -> Query {
-    let (step, points) = step(ask);
-    let text = text(counts, ask, step);
+    let (_, points) = step(ask);
+    let text = text(counts, ask);
+    Query { counts: Some(counts), ..asked(&text, (ask, points), now) }
+}
+
+/// Since when there is anything: the mesh's own gauge, that each sidecar has, at a hundred points of the window.
+pub(super) fn begin(ask: &Ask, now: u64) -> Query {
+    asked("count(tulle_config_generation)", (ask, 100), now)
+}
+
+fn asked(text: &str, (ask, points): (&Ask, u32), now: u64) -> Query {
+    let (step, _) = step(&Ask { points, ..ask.clone() });
     let (endpoint, time) = match points {
         1 => ("query", format!("time={now}")),
         points => {
@@ -76,7 +87,7 @@ fn query(counts: Counted, ask: &Ask, now: u64) -> Query {
             ("query_range", format!("start={start}&end={now}&step={step}"))
         }
     };
-    Query { counts, endpoint, form: format!("query={}&{time}", encoded(&text)) }
+    Query { counts: None, endpoint, form: format!("query={}&{time}", encoded(text)) }
 }
 
 /// Seconds of a point, and points.
@@ -85,8 +96,17 @@ pub(super) fn step(ask: &Ask) -> (u64, u32) {
     (ask.window.as_secs().div_ceil(u64::from(points)).max(1), points)
 }
 
-/// What grew in each step.
-fn text(counts: Counted, ask: &Ask, step: u64) -> String {
+/// Seconds in which something grows that is estimated: in less there may be one sample alone, by which nothing can be told.
+pub(super) fn range(ask: &Ask) -> u64 {
+    step(ask).0.max(LEAST)
+}
+
+/// Five scrapes, where they are a minute apart.
+const LEAST: u64 = 300;
+
+/// What grew in each [`range`].
+fn text(counts: Counted, ask: &Ask) -> String {
+    let range = range(ask);
     let (metrics, labels) = counts.series();
     let mut by = EDGE.to_owned();
     for label in [if ask.routes { "tulle_route" } else { "" }, labels] {
@@ -94,11 +114,22 @@ fn text(counts: Counted, ask: &Ask, step: u64) -> String {
             by = format!("{by}, {label}");
         }
     }
-    let grown = |of: &str| {
-        format!("increase({{__name__=~\"{metrics}\", tulle_reporter!=\"\"{of}}}[{step}s])")
+    let sum = |metrics: &str| {
+        // The labels that targets have: the same metrics by another way would count twice.
+        let ours = r#"tulle_reporter!="", namespace!="", workload!="""#;
+        let grown =
+            |of: &String| format!("increase({{__name__=~\"{metrics}\", {ours}{of}}}[{range}s])");
+        let all: Vec<_> = selectors(&ask.of).iter().map(grown).collect();
+        format!("sum by ({by}) ({})", all.join(" or "))
     };
-    let all: Vec<_> = selectors(&ask.of).iter().map(|of| grown(of)).collect();
-    format!("sum by ({by}) ({})", all.join(" or "))
+    match counts {
+        // Where there are native histograms alone, these count.
+        Counted::Requests => {
+            let (natives, _) = Counted::Natives.series();
+            format!("{} or histogram_count({})", sum(metrics), sum(natives))
+        }
+        _ => sum(metrics),
+    }
 }
 
 /// Labels that select what begins or ends there. A series that several select counts once.
@@ -143,11 +174,11 @@ mod tests {
     #[test]
     fn a_question_names_what_it_is_about() {
         let named = Of::Named("shop".to_owned(), "cart.v1".to_owned());
-        let text = text(Counted::Tries, &Ask { routes: true, ..ask(named, 1) }, 60);
+        let text = text(Counted::Tries, &Ask { routes: true, ..ask(named, 120) });
         let of = |labels: &str| {
-            format!(
-                "increase({{__name__=~\"tulle_client_attempts_total\", tulle_reporter!=\"\", {labels}}}[60s])"
-            )
+            let ours = r#"tulle_reporter!="", namespace!="", workload!="""#;
+            let metric = "tulle_client_attempts_total";
+            format!("increase({{__name__=~\"{metric}\", {ours}, {labels}}}[300s])")
         };
         let expected = format!(
             "sum by ({EDGE}, tulle_route, outcome) ({} or {} or {})",
@@ -162,14 +193,13 @@ mod tests {
     fn one_point_is_asked_at_once_and_several_as_a_range() {
         let one = query(Counted::Bytes, &ask(Of::All, 1), 10_000);
         assert_eq!(one.endpoint, "query");
-        assert!(
-            one.form.ends_with("&time=10000") && one.form.contains("%5B7200s%5D"),
-            "{}",
-            one.form
-        );
+        let form = &one.form;
+        assert!(form.ends_with("&time=10000") && form.contains("%5B7200s%5D"), "{form}");
         let several = query(Counted::Bytes, &ask(Of::All, 60), 10_000);
         assert_eq!(several.endpoint, "query_range");
         assert!(several.form.ends_with("&start=2920&end=10000&step=120"), "{}", several.form);
+        let begin = begin(&ask(Of::All, 1), 10_000);
+        assert!(begin.form.ends_with("&start=2872&end=10000&step=72"), "{}", begin.form);
         let without = Ask { durations: false, ..ask(Of::All, 1) };
         assert_eq!((queries(&ask(Of::All, 1), 0).len(), queries(&without, 0).len()), (7, 5));
     }

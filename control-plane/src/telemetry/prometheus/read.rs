@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use tulle_runtime::histogram::{Histogram, bucket};
 
-use super::promql::{Counted, step};
+use super::promql::{Counted, range, step};
 use crate::telemetry::{
     Ask, Denial, Direction, Edge, Outcome, Peer, Row, Security, Totals, Workload,
 };
+
+/// Points of all edges together: of each are some hundred bytes.
+const MOST_POINTS: usize = 200_000;
 
 /// Names of gRPC's statuses, by number: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>.
 const STATUSES: [&str; 17] = [
@@ -61,6 +64,24 @@ struct Native {
     buckets: Vec<(i32, String, String, String)>,
 }
 
+/// When the first sample was, in seconds since 1970. `None`: there is none.
+pub(super) fn first(body: &[u8]) -> Result<Option<u64>, String> {
+    let answer = answer(body)?;
+    let times =
+        answer.data.result.iter().flat_map(|series| series.values.iter().chain(&series.value));
+    Ok(times.map(|(time, _)| seconds(*time)).min())
+}
+
+fn answer(body: &[u8]) -> Result<Answer, String> {
+    serde_json::from_slice(body)
+        .map_err(|error| format!("its answer is none of Prometheus: {error}"))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn seconds(time: f64) -> u64 {
+    time.round() as u64
+}
+
 /// What a failure says, or the text as it is.
 pub(super) fn error(body: &[u8]) -> String {
     #[derive(Deserialize)]
@@ -83,6 +104,8 @@ pub(super) struct Rows {
     begin: u64,
     step: u64,
     points: u32,
+    /// What grew in a range, for a step.
+    part: f64,
     rows: BTreeMap<Key, Vec<Part>>,
 }
 
@@ -100,43 +123,42 @@ impl Rows {
     pub(super) fn new(ask: &Ask, now: u64) -> Self {
         let (step, points) = step(ask);
         let begin = now.saturating_sub(step * u64::from(points));
-        Self { ask: ask.clone(), begin, step, points, rows: BTreeMap::new() }
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a month are exact")]
+        let part = step as f64 / range(ask) as f64;
+        Self { ask: ask.clone(), begin, step, points, part, rows: BTreeMap::new() }
     }
 
     /// Adds an answer.
     pub(super) fn add(&mut self, counts: Counted, body: &[u8]) -> Result<(), String> {
-        let answer: Answer = serde_json::from_slice(body)
-            .map_err(|error| format!("its answer is none of Prometheus: {error}"))?;
-        for series in answer.data.result {
+        for series in answer(body)?.data.result {
             let Some(key) = key(&series.metric) else { continue };
-            let (begin, step, points) = (self.begin, self.step, self.points);
+            let (begin, step, points, share) = (self.begin, self.step, self.points, self.part);
+            if self.rows.len() * points as usize >= MOST_POINTS && !self.rows.contains_key(&key) {
+                return Err("more edges than can be shown at once; ask for a namespace".to_owned());
+            }
             let row =
                 self.rows.entry(key).or_insert_with(|| vec![Part::default(); points as usize]);
-            let at = |time: f64| {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "`as` saturates"
-                )]
-                let end = time.round() as u64;
-                end.saturating_sub(begin).div_ceil(step).saturating_sub(1)
-            };
+            let at =
+                |time: f64| seconds(time).saturating_sub(begin).div_ceil(step).saturating_sub(1);
             for (time, value) in series.value.iter().chain(&series.values) {
-                if let (Some(part), Ok(value)) = (row.get_mut(index(at(*time))), value.parse()) {
+                let value = value.parse().unwrap_or(0.0) * share;
+                if let Some(part) = row.get_mut(index(at(*time))).filter(|_| value.is_finite()) {
                     part.count(counts, &series.metric, value);
                 }
             }
             for (time, native) in series.histogram.iter().chain(&series.histograms) {
                 if let Some(part) = row.get_mut(index(at(*time))) {
-                    part.durations(native);
+                    part.durations(native, share);
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn done(self, workload: impl Fn(&str, &str) -> Workload) -> Vec<Row> {
-        let covers = u32::try_from(self.step * u64::from(self.points)).unwrap_or(u32::MAX);
+    /// What there is since `begins`.
+    pub(super) fn done(self, begins: u64, workload: impl Fn(&str, &str) -> Workload) -> Vec<Row> {
+        let known = self.step * u64::from(self.points) - begins.saturating_sub(self.begin);
+        let covers = u32::try_from(known).unwrap_or(u32::MAX);
         let rows = self.rows.into_iter().map(|((namespace, name, edge, route), parts)| {
             let (direction, peer, server, security) = edge;
             let workload = workload(&namespace, &name);
@@ -196,14 +218,17 @@ impl Part {
             Counted::Connections => {
                 let flow = &mut totals.flow;
                 match (label("tulle_connection_state"), label("error_type")) {
-                    ("opened", _) => flow.opened += times,
-                    (_, "") => flow.closed += times,
-                    _ => (flow.closed, flow.failed) = (flow.closed + times, flow.failed + times),
+                    ("opened", _) => add(&mut flow.opened, times),
+                    (_, "") => add(&mut flow.closed, times),
+                    _ => {
+                        add(&mut flow.closed, times);
+                        add(&mut flow.failed, times);
+                    }
                 }
             }
             Counted::Bytes => match label("tulle_io_direction") {
-                "received" => totals.flow.received += times,
-                _ => totals.flow.sent += times,
+                "received" => add(&mut totals.flow.received, times),
+                _ => add(&mut totals.flow.sent, times),
             },
             Counted::Denials => {
                 let denial = Denial {
@@ -216,12 +241,12 @@ impl Part {
         }
     }
 
-    fn durations(&mut self, native: &Native) {
+    fn durations(&mut self, native: &Native, share: f64) {
         for (_, low, high, times) in &native.buckets {
             if let (Ok(low), Ok(high), Ok(times)) =
                 (low.parse(), high.parse(), times.parse::<f64>())
             {
-                *self.native.entry(bucket(middle(low, high))).or_default() += times;
+                *self.native.entry(bucket(middle(low, high))).or_default() += times * share;
             }
         }
     }
@@ -245,6 +270,10 @@ impl Part {
         self.totals.took.histogram = Histogram::from_parts(scale, 0, buckets).unwrap_or_default();
         self.totals
     }
+}
+
+fn add(sum: &mut u64, times: u64) {
+    *sum = sum.saturating_add(times);
 }
 
 /// A duration for all in a bucket: in its middle by the logarithm.

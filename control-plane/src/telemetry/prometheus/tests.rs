@@ -90,7 +90,7 @@ fn an_answer_is_a_row_as_the_store_has_it() {
     add(Counted::Bytes, &[(json!({"tulle_io_direction": "sent"}), "700")]);
     let denied = json!({"tulle_policy": "AccessPolicy/shop/p", "tulle_mode": "audit"});
     add(Counted::Denials, &[(denied, "2")]);
-    let rows = rows.done(workload);
+    let rows = rows.done(0, workload);
     let [row] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((row.covers, row.route.as_str()), (7200, "HTTPRoute/shop/cart#0"));
     assert_eq!(row.edge.workload, workload("shop", "web"));
@@ -121,7 +121,8 @@ fn a_range_is_points_and_gaps_are_empty() {
     let native = json!({"count": "5", "sum": "1", "buckets": [[0, "0.5", "1", "5"]]});
     let histograms = json!({"metric": labels(&json!({})), "histograms": [[7200, native]]});
     rows.add(Counted::Natives, &answer(&[histograms])).unwrap();
-    let rows = rows.done(workload);
+    let rows = rows.done(0, workload);
+    assert_eq!(rows[0].covers, 7200);
     let requested: Vec<_> = rows[0].points.iter().map(Totals::requested).collect();
     assert_eq!(requested, [1, 0, 3, 4]);
     let median = rows[0].points[3].took.histogram.quantile(0.5).unwrap();
@@ -132,6 +133,9 @@ fn a_range_is_points_and_gaps_are_empty() {
 #[test]
 fn what_is_no_answer_is_an_error_and_no_number() {
     let mut rows = read::Rows::new(&ask(1), 7200);
+    assert_eq!(read::first(br#"{"data": {"result": []}}"#), Ok(None));
+    let begun = json!({"metric": {}, "values": [[5000, "2"], [6000, "2"]]});
+    assert_eq!(read::first(&answer(&[begun])), Ok(Some(5000)));
     for body in [&b"<html>"[..], b"{}", b"", br#"{"data": {"result": [{"metric": 7}]}}"#] {
         assert!(rows.add(Counted::Requests, body).is_err());
     }
@@ -140,7 +144,7 @@ fn what_is_no_answer_is_an_error_and_no_number() {
     let no_number = at(7200, &labels(&json!({})), "NaN");
     let far = at(99_999_999, &labels(&json!({})), "7");
     rows.add(Counted::Requests, &answer(&[strange, no_number, far])).unwrap();
-    assert_eq!(rows.done(workload), []);
+    assert_eq!(rows.done(0, workload), []);
     assert_eq!(read::error(br#"{"status": "error", "error": "bad \u001bquery"}"#), "bad query");
     assert_eq!(read::error(b"gone"), "gone");
 }

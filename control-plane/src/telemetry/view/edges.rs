@@ -29,7 +29,7 @@ pub struct EdgeView {
 }
 
 /// An end of an edge.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct End {
     /// Empty for a class.
     pub namespace: String,

@@ -134,8 +134,9 @@ impl Record {
 
     /// For what came of the attempt its endpoint is left out for a while.
     pub fn ejected(&mut self, endpoint: &EndpointState) {
-        let Some(spans) = &mut self.spans else { return };
         let told = endpoint.told();
+        self.remember_ejected(&told);
+        let Some(spans) = &mut self.spans else { return };
         let attributes = vec![
             ("tulle.peer.pod", told.pod.clone()),
             ("network.peer.address", told.address.ip().to_string()),
