@@ -23,7 +23,7 @@ mod totals;
 pub mod view;
 mod wire;
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -146,9 +146,10 @@ impl Hub {
         Known { rows, reporting, shortened: store.shortened(), since: now }
     }
 
-    /// The pods whose proxies report to this replica.
-    pub fn reporters(&self) -> HashSet<Name> {
-        self.0.store.lock().reporters().cloned().collect()
+    /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.
+    pub fn reporters(&self) -> HashMap<Name, i64> {
+        let store = self.0.store.lock();
+        store.reporters().map(|(pod, ends)| (pod.clone(), ends)).collect()
     }
 
     fn now(&self) -> Duration {

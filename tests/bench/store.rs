@@ -49,8 +49,13 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
             let edges = edges_of(workload, workloads).zip(&mut counts);
             let edges =
                 edges.map(|(edge, counts)| EdgeCounts { edge: Some(edge), counts: Some(counts) });
-            let report =
-                ReportRequest { process: 1, number, edges: edges.collect(), records: None };
+            let report = ReportRequest {
+                process: 1,
+                number,
+                edges: edges.collect(),
+                records: None,
+                certificate_ends: 0,
+            };
             let of = (&pod(workload), &named(workload));
             let counted = Counted::read(of.1, &report);
             store.take(of, counted, Duration::from_secs(now));

@@ -55,6 +55,9 @@ pub struct ProxyView {
     pub rejects: Vec<Rejected>,
     /// It reports what it carries. Only our own proxies do.
     pub reporting: bool,
+    /// When its certificate ends, in seconds since 1970, as it reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<i64>,
     /// The replica that tells it.
     pub replica: String,
 }
@@ -124,6 +127,7 @@ fn proxy(replica: &str, stream: &Stream) -> ProxyView {
         accepted: stream.accepted,
         rejects,
         reporting: stream.reports,
+        certificate_ends: (stream.certificate_ends > 0).then_some(stream.certificate_ends),
         replica: replica.to_owned(),
     }
 }

@@ -18,6 +18,7 @@ fn stream(pod: (&str, &str), (resources, accepted): (usize, usize)) -> Stream {
         accepted,
         rejections: Vec::new(),
         reports: true,
+        certificate_ends: 1_800_000_000,
     }
 }
 
@@ -70,6 +71,7 @@ fn the_mesh_is_what_all_replicas_say_as_far_as_one_may_see_it() {
             ("web-2", State::Behind, false)
         ]
     );
+    assert_eq!(all.proxies[0].certificate_ends, Some(1_800_000_000));
     let replicas: Vec<_> = all.replicas.iter().map(|one| (one.heard, one.proxies)).collect();
     assert_eq!(replicas, [(true, Some(2)), (true, Some(1)), (false, None)]);
     let part = mesh::view(&surveys(), &shop());

@@ -64,6 +64,8 @@ pub struct Stream {
     pub rejections: Vec<(String, String)>,
     /// It reports what it carries.
     pub reports: bool,
+    /// When its certificate ends, in seconds since 1970, as it reports; 0: not known.
+    pub certificate_ends: i64,
 }
 
 impl Surveyor {
@@ -74,7 +76,7 @@ impl Surveyor {
             let (namespace, pod) = status.caller.pod.split_once('/')?;
             let pod = Name::new(namespace, pod);
             let workload = self.roster.get(&pod).map(|member| member.workload(namespace));
-            let reports = reporting.contains(&pod);
+            let reports = reporting.get(&pod).copied();
             Some(Stream::of(&status, pod, workload, reports))
         };
         let mut streams: Vec<_> = self.ads.sessions().into_iter().filter_map(stream).collect();
@@ -85,7 +87,12 @@ impl Surveyor {
 }
 
 impl Stream {
-    fn of(status: &SessionStatus, pod: Name, workload: Option<Workload>, reports: bool) -> Self {
+    fn of(
+        status: &SessionStatus,
+        pod: Name,
+        workload: Option<Workload>,
+        reports: Option<i64>,
+    ) -> Self {
         let names = || status.kinds.iter().flat_map(|kind| &kind.names);
         let rejected = names().filter_map(|name| {
             let reason = name.rejected.as_ref()?.chars().take(MOST_REASON).collect();
@@ -104,7 +111,8 @@ impl Stream {
             resources: names().count(),
             accepted: names().filter(|name| name.sent == name.accepted).count(),
             rejections: rejected.take(MOST_REJECTIONS).collect(),
-            reports,
+            reports: reports.is_some(),
+            certificate_ends: reports.unwrap_or(0),
         }
     }
 }
@@ -120,6 +128,7 @@ impl Survey {
             accepted: wire::count(stream.accepted),
             rejections: stream.rejections.iter().map(rejection).collect(),
             reports: stream.reports,
+            certificate_ends: stream.certificate_ends,
         };
         proto::SurveyResponse {
             version: self.version.clone(),
@@ -142,6 +151,7 @@ impl Survey {
                 accepted: stream.accepted as usize,
                 rejections: rejections.map(|one| (one.resource, one.reason)).collect(),
                 reports: stream.reports,
+                certificate_ends: stream.certificate_ends,
             })
         });
         Self {

@@ -62,6 +62,7 @@ pub struct Store {
 pub struct Counted {
     /// Process, and number of the report.
     number: (u64, u64),
+    certificate_ends: i64,
     edges: Vec<(Edge, String, Totals)>,
 }
 
@@ -74,7 +75,8 @@ impl Counted {
             totals.read(counted.counts.as_ref()?);
             Some((edge, route, totals))
         });
-        Self { number: (report.process, report.number), edges: edges.collect() }
+        let (number, certificate_ends) = ((report.process, report.number), report.certificate_ends);
+        Self { number, certificate_ends, edges: edges.collect() }
     }
 }
 
@@ -135,6 +137,7 @@ impl Store {
         if !self.reporters.is_new((pod, workload), report.number, now) {
             return false;
         }
+        self.reporters.certificate(pod, report.certificate_ends);
         for (edge, route, totals) in report.edges {
             self.fresh = self.fresh.saturating_add(totals.size());
             self.add(edge, route, &totals, now);
@@ -286,8 +289,8 @@ impl Store {
         self.reporters.all()
     }
 
-    /// The pods of those who report.
-    pub fn reporters(&self) -> impl Iterator<Item = &Name> {
+    /// The pods of those who report, and when their certificates end, in seconds since 1970; 0: not known.
+    pub fn reporters(&self) -> impl Iterator<Item = (&Name, i64)> {
         self.reporters.pods()
     }
 

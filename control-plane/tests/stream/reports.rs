@@ -22,7 +22,7 @@ fn report(number: u64, times: u64) -> ReportRequest {
     };
     let counts = Counts { requests, ..Counts::default() };
     let edges = vec![EdgeCounts { edge: Some(edge), counts: Some(counts) }];
-    ReportRequest { process: 7, number, edges, records: None }
+    ReportRequest { process: 7, number, edges, records: None, certificate_ends: 0 }
 }
 
 async fn answer(answers: &mut Streaming<ReportResponse>) -> (u64, u32) {

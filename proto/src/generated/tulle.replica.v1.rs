@@ -37,6 +37,9 @@ pub struct Stream {
     /// It reports what it carries.
     #[prost(bool, tag = "8")]
     pub reports: bool,
+    /// When its certificate ends, in seconds since 1970, as it reports; 0: not known.
+    #[prost(int64, tag = "9")]
+    pub certificate_ends: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TapRequest {

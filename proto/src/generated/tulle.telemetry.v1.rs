@@ -12,6 +12,9 @@ pub struct ReportRequest {
     /// If set, this is no report, and nothing else is: it answers a question, and has no answer itself.
     #[prost(message, optional, tag = "4")]
     pub records: ::core::option::Option<Records>,
+    /// When the proxy's certificate ends, in seconds since 1970; 0: it has none, or is of an older version.
+    #[prost(int64, tag = "5")]
+    pub certificate_ends: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportResponse {

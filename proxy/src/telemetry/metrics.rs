@@ -22,7 +22,7 @@ use super::{
     tap::Tap,
     worker::{Active, Worker},
 };
-use crate::{error::Reason, upstream::Cluster};
+use crate::{error::Reason, tls::Certs, upstream::Cluster};
 
 /// The data path's metrics. Clones share them.
 #[derive(Clone)]
@@ -191,9 +191,9 @@ impl Metrics {
         Self(inner)
     }
 
-    /// Says what the data path counts to the control plane.
-    pub fn reporter(&self) -> Reporter {
-        Reporter::new(self.0.edges.clone(), self.0.tap.clone())
+    /// Says what the data path counts to the control plane, and when the certificate ends.
+    pub fn reporter(&self, certs: Certs) -> Reporter {
+        Reporter::new(self.0.edges.clone(), self.0.tap.clone(), certs)
     }
 
     /// What one more worker counts.

@@ -20,7 +20,7 @@ use tulle_proto::telemetry::v1::{
 };
 
 use super::{edges::Edges, series::Tally, tap::Tap};
-use crate::tls::control_plane::Connection;
+use crate::tls::{Certs, control_plane::Connection};
 
 /// Between a stream that ended and the next one on the same connection: a control plane of an older version serves no reports.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -49,6 +49,7 @@ pub struct Reporter {
     made: Instant,
     interval: Duration,
     tap: Tap,
+    certs: Certs,
     /// Not answered yet.
     questions: VecDeque<Question>,
 }
@@ -64,7 +65,7 @@ enum Over {
 }
 
 impl Reporter {
-    pub(super) fn new(edges: Edges, tap: Tap) -> Self {
+    pub(super) fn new(edges: Edges, tap: Tap, certs: Certs) -> Self {
         let process = rand::random();
         let made = Instant::now();
         Self {
@@ -75,6 +76,7 @@ impl Reporter {
             made,
             interval: INTERVAL,
             tap,
+            certs,
             questions: VecDeque::new(),
         }
     }
@@ -192,7 +194,9 @@ impl Reporter {
         }
         let (process, number) = (self.process, self.number);
         let edges = message::edges(tally);
-        send(reports, ReportRequest { process, number, edges, records: None }).await
+        let certificate_ends = self.certs.info().map_or(0, |certificate| certificate.not_after);
+        let report = ReportRequest { process, number, edges, records: None, certificate_ends };
+        send(reports, report).await
     }
 
     /// Answers what was asked.

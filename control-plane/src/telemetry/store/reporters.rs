@@ -22,6 +22,7 @@ struct Reporter {
     number: u64,
     last: Duration,
     silent: bool,
+    certificate_ends: i64,
 }
 
 /// Proxies of a workload that have reported within the last 35 seconds.
@@ -47,6 +48,7 @@ impl Reporters {
             number: 0,
             last: now,
             silent: false,
+            certificate_ends: 0,
         };
         let known = self.0.entry(pod.clone()).or_insert_with(begin);
         if known.process != process {
@@ -75,9 +77,15 @@ impl Reporters {
         self.0.values_mut().for_each(|known| known.silent = now >= known.last + SILENT);
     }
 
-    /// The pods of those that report.
-    pub(super) fn pods(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter().filter(|(_, known)| !known.silent).map(|(pod, _)| pod)
+    /// This pod's certificate ends then, in seconds since 1970.
+    pub(super) fn certificate(&mut self, pod: &Name, ends: i64) {
+        self.0.entry(pod.clone()).and_modify(|known| known.certificate_ends = ends);
+    }
+
+    /// The pods of those that report, and when their certificates end, in seconds since 1970; 0: not known.
+    pub(super) fn pods(&self) -> impl Iterator<Item = (&Name, i64)> {
+        let all = self.0.iter().filter(|(_, known)| !known.silent);
+        all.map(|(pod, known)| (pod, known.certificate_ends))
     }
 
     pub(super) fn all(&self) -> Vec<Reporting> {

@@ -27,7 +27,13 @@ fn report(number: u64, of: &[(Edge, &str, u64)]) -> proto::ReportRequest {
         edge: Some(edge.message(route)),
         counts: Some(requests(*times)),
     });
-    proto::ReportRequest { process: 7, number, edges: edges.collect(), records: None }
+    proto::ReportRequest {
+        process: 7,
+        number,
+        edges: edges.collect(),
+        records: None,
+        certificate_ends: 0,
+    }
 }
 
 fn read_of(report: proto::ReportRequest) -> Counted {
@@ -163,7 +169,7 @@ proptest! {
             now += later;
             let (edge, route) = (edge("web", names[*which]).message(names[*which]), totals.message());
             let edges = vec![proto::EdgeCounts { edge: Some(edge), counts: Some(route) }];
-            let report = proto::ReportRequest { process: 1, number, edges, records: None };
+            let report = proto::ReportRequest { process: 1, number, edges, records: None, certificate_ends: 0 };
             store.take((&Name::new("shop", "web-1"), &workload("web")), read_of(report), seconds(now));
             store.sweep(seconds(now));
             expected.merge(totals);
