@@ -104,7 +104,7 @@ breaks "no roots in a namespace" "roots-missing ConfigMap shop/tulle-roots" 'sav
 # --- the way to the control plane
 SERVICE="Service tulle-system/tulle-control-plane"
 breaks "the Service selects nobody" "service-wrong $SERVICE" 'saved service tulle-control-plane -n tulle-system; system patch service tulle-control-plane -p "{\"spec\":{\"selector\":{\"app.kubernetes.io/name\":\"tulle\"}}}"' 'kubectl apply --server-side --force-conflicts -f "$W/saved"'
-breaks "the Service leads to the wrong port" "service-wrong $SERVICE" 'patch "[{\"op\":\"replace\",\"path\":\"/spec/ports/1/targetPort\",\"value\":15010}]" service tulle-control-plane -n tulle-system' 'patch "[{\"op\":\"replace\",\"path\":\"/spec/ports/1/targetPort\",\"value\":\"https-webhook\"}]" service tulle-control-plane -n tulle-system'
+breaks "the Service leads to the wrong port" "service-wrong $SERVICE" 'patch "[{\"op\":\"replace\",\"path\":\"/spec/ports/2/targetPort\",\"value\":15010}]" service tulle-control-plane -n tulle-system' 'patch "[{\"op\":\"replace\",\"path\":\"/spec/ports/2/targetPort\",\"value\":\"https-webhook\"}]" service tulle-control-plane -n tulle-system'
 node() { "$KT/in" "$NAME" 1 "$@"; }
 POD="Pod tulle-system/$(system get pod -l app.kubernetes.io/name=tulle-control-plane -o jsonpath='{.items[0].metadata.name}')"
 block() { node nft "add table inet blocked; add chain inet blocked out { type filter hook output priority 0; }; add rule inet blocked out tcp dport $1 reject with tcp reset"; }
