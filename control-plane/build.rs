@@ -16,13 +16,15 @@ fn main() -> io::Result<()> {
     let mut out = fs::File::create(out)?;
     writeln!(out, "const FILES: &[File] = &[")?;
     for file in files {
-        let zipped = PathBuf::from(format!("{}.gz", file.display()));
         let path = file.strip_prefix(dist).map_err(io::Error::other)?.display().to_string();
-        let (plain, zipped) = (fs::canonicalize(&file)?, fs::canonicalize(zipped)?);
-        writeln!(
-            out,
-            "File {{ path: {path:?}, plain: include_bytes!({plain:?}), zipped: include_bytes!({zipped:?}) }},"
-        )?;
+        // Where this crate is: clones that share a target directory find each its own.
+        let bytes = |end: &str| {
+            format!(
+                "include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../dashboard/dist/{path}{end}\"))"
+            )
+        };
+        let (plain, zipped) = (bytes(""), bytes(".gz"));
+        writeln!(out, "File {{ path: {path:?}, plain: {plain}, zipped: {zipped} }},")?;
     }
     writeln!(out, "];")
 }

@@ -32,7 +32,7 @@ pub(crate) struct Look {
 pub(crate) struct Whom {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    pub(crate) output: Format,
     #[command(flatten)]
     pub(crate) place: Where,
 }
@@ -107,21 +107,6 @@ pub(crate) struct Style {
     pub(crate) colored: bool,
 }
 
-impl std::ops::Deref for Look {
-    type Target = Whom;
-
-    fn deref(&self) -> &Whom {
-        &self.whom
-    }
-}
-
-impl Whom {
-    /// How to print.
-    pub(crate) fn format(&self) -> Format {
-        self.output
-    }
-}
-
 impl Look {
     /// Prints the page once, or until somebody has seen enough.
     pub(crate) fn print<P: Page>(&self, page: &P, stay: bool) -> Result<ExitCode, Error> {
@@ -132,7 +117,7 @@ impl Look {
             return Err(Error::Usage(told.to_owned()));
         }
         runtime.block_on(async {
-            let source = Source::find(&self.place).await?;
+            let source = Source::find(&self.whom.place).await?;
             match stay {
                 true => Box::pin(live::follow(self, page, &source)).await?,
                 false => {
@@ -151,11 +136,11 @@ impl Look {
         let asked = source.get(&format!("{path}{join}window={window}&watch={watch}")).await?;
         let mut view: View<P::Item> = serde_json::from_str(&asked)?;
         view.items.retain(|item| page.keep(item));
-        let text = match self.output {
+        let text = match self.whom.output {
             Format::Json => serde_json::to_string_pretty(&view)? + "\n",
             Format::Yaml => serde_yaml_ng::to_string(&view)?,
             Format::Table | Format::Wide => {
-                let style = Style { wide: self.output == Format::Wide, colored: colored() };
+                let style = Style { wide: self.whom.output == Format::Wide, colored: colored() };
                 page.table(&view, style) + &doubts(&view.unheard, view.shortened, view.window)
             }
         };

@@ -195,7 +195,7 @@ struct Printer {
 
 impl Printer {
     fn of(args: &Args) -> Self {
-        let format = args.whom.format();
+        let format = args.whom.output;
         let style = Style { wide: format == Format::Wide, colored: colored() };
         let lines = Lines::new(&args.namespace, style, terminal_width());
         Self { format, lines, noted: Vec::new(), new: Vec::new() }

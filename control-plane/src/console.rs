@@ -15,14 +15,12 @@ mod viewer;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 use http::{Response, StatusCode, Uri};
-use serde::Serialize;
 use tokio::{
     sync::{Mutex, watch},
-    time::{Instant, timeout},
+    time::Instant,
 };
-use tulle_runtime::http::{answer, text};
+use tulle_runtime::http::text;
 
 pub use self::{
     gate::Gate,
@@ -32,16 +30,12 @@ pub use self::{
 };
 use crate::{
     output::Report,
-    replicas::{Survey, Surveyor},
-    telemetry::{self, Query},
+    replicas::{Replica, Survey, Surveyor},
+    telemetry::{self, Query, api::as_json},
 };
 
 const NOTHING: &str =
     "below /telemetry/ there are me, stat, edges, routes, chart, tap, mesh and policies\n";
-/// How long another replica may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Replicas that are asked at once.
-const AT_ONCE: usize = 16;
 /// For so long it is what it was.
 const SURVEY: Duration = Duration::from_secs(1);
 
@@ -114,30 +108,12 @@ impl Console {
         let own = own.unwrap_or_else(|| "tulle-control-plane".to_owned());
         let mut all = Surveys { heard: vec![(own, self.surveyor.survey())], unheard: Vec::new() };
         let Some(replica) = &self.query.replica else { return all };
-        let siblings = self.query.roster.siblings(&replica.pod).into_iter();
-        let answers = stream::iter(siblings.map(|(name, _ready)| name)).map(|name| async {
-            let answer = timeout(PATIENCE, replica.survey(&name)).await;
-            (name, answer.unwrap_or_else(|_late| Err(format!("no answer within {PATIENCE:?}"))))
-        });
-        let mut answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
-        answers.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (name, answer) in answers {
-            match answer {
-                Ok(survey) => all.heard.push((name.to_string(), survey)),
-                Err(reason) => {
-                    tracing::warn!(replica = %name, reason, "a replica does not say how its proxies stand");
-                    all.unheard.push(name.to_string());
-                }
-            }
-        }
+        let lacks = "a replica does not say how its proxies stand";
+        let ask = |replica: Replica, name| async move { replica.survey(&name).await };
+        let (heard, unheard) = replica.ask_others(lacks, ask).await;
+        all.heard.extend(heard.into_iter().map(|(name, survey)| (name.to_string(), survey)));
+        all.unheard = unheard;
         all
-    }
-}
-
-fn as_json(value: &impl Serialize) -> Response<Bytes> {
-    match serde_json::to_vec(value) {
-        Ok(json) => answer(StatusCode::OK, "application/json", json),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     status::Told,
     world::objects::{Name, ObjectRef},
 };
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tonic::{Code, Response, Status, transport::Channel};
@@ -43,6 +44,10 @@ use tulle_proto::replica::v1::{
 
 /// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
 const GATHER: Duration = Duration::from_secs(5);
+/// How long another replica may take to answer somebody's question.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Replicas that are asked at once.
+const AT_ONCE: usize = 16;
 
 /// What a replica says of each object, also of those that none of its proxies uses: otherwise nobody could tell it from one
 /// that it does not know yet.
@@ -112,6 +117,36 @@ impl Replica {
         let (address, own) = (SocketAddr::new(*ip, *port), own.attested(pod, trust_domain));
         let connected = replica::connect(address, name, authority, &own).await;
         connected.map_err(|error| error.to_string())
+    }
+
+    /// What all other replicas answer, in the order of their names; and those that did not, for want of which `lacks` is so. One
+    /// that is not ready is asked too: it may have proxies all the same.
+    pub async fn ask_others<T, F: Future<Output = Result<T, String>>>(
+        &self,
+        lacks: &'static str,
+        ask: impl Fn(Self, Name) -> F,
+    ) -> (Vec<(Name, T)>, Vec<String>) {
+        let others = self.roster.siblings(&self.pod).into_iter();
+        let questions = others.map(|(name, _ready)| {
+            let answer = timeout(PATIENCE, ask(self.clone(), name.clone()));
+            async move {
+                let late = |_| Err(format!("no answer within {PATIENCE:?}"));
+                (name, answer.await.unwrap_or_else(late))
+            }
+        });
+        let questions: Vec<_> = questions.collect();
+        let answers: Vec<_> = stream::iter(questions).buffered(AT_ONCE).collect().await;
+        let (mut heard, mut unheard) = (Vec::new(), Vec::new());
+        for (name, answer) in answers {
+            match answer {
+                Ok(answer) => heard.push((name, answer)),
+                Err(reason) => {
+                    tracing::warn!(replica = %name, reason, "{lacks}");
+                    unheard.push(name.to_string());
+                }
+            }
+        }
+        (heard, unheard)
     }
 
     /// What another replica remembers of the mesh's traffic.

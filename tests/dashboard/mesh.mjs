@@ -2,19 +2,11 @@
  * A mesh that does not exist: 1,000 workloads in 40 namespaces, 5,000 calls; the same each time, with figures that change each
  * second. Shapes as of control-plane/src/telemetry/view.
  */
+import { dice } from '../../dashboard/fixtures/shop.mjs';
+
 const [SPACES, EACH, CALLS] = [40, 25, 5000];
 const TEAMS = ['shop', 'pay', 'search', 'identity', 'data', 'media', 'mail', 'ops'];
 const ROLES = ['gateway', 'web', 'cart', 'catalog', 'checkout', 'reviews', 'prices', 'stock', 'orders', 'events', 'images', 'session', 'audit', 'ledger', 'notify', 'index', 'rules', 'quotes', 'export', 'import', 'users', 'cache', 'jobs', 'archive', 'store'];
-
-/** mulberry32. */
-function dice(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 export function make() {
   const roll = dice(42);

@@ -19,7 +19,8 @@ pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> R
     // From here on it is told of them, and the terminal is put right before it ends.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let drawn = matches!(look.output, Format::Table | Format::Wide) && io::stdout().is_terminal();
+    let drawn =
+        matches!(look.whom.output, Format::Table | Format::Wide) && io::stdout().is_terminal();
     let screen = drawn.then(Screen::open).transpose()?;
     let mut typed = keys(drawn);
     let mut pages = std::pin::pin!(async {

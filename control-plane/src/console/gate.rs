@@ -331,8 +331,11 @@ fn unknown(why: &str) -> Response<Bytes> {
 }
 
 fn forbidden(user: &User, verb: Verb, namespace: Option<&str>) -> Response<Bytes> {
+    let role = match verb {
+        Verb::Get => "tulle-view",
+        Verb::Tap => "tulle-tap",
+    };
     let (name, verb) = (&user.name, verb.as_str());
-    let role = if verb == Verb::Tap.as_str() { "tulle-tap" } else { "tulle-view" };
     let place = match namespace {
         Some(namespace) => format!("in namespace {namespace}"),
         None => "in any namespace".to_owned(),

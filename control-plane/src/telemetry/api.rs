@@ -160,7 +160,7 @@ fn label(key: &str, value: &str) -> Result<String, String> {
     }
 }
 
-fn as_json(value: &impl Serialize) -> Response<Bytes> {
+pub(crate) fn as_json(value: &impl Serialize) -> Response<Bytes> {
     match serde_json::to_vec(value) {
         Ok(json) => answer(StatusCode::OK, "application/json", json),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -93,11 +93,8 @@ impl Prometheus {
         let begins = read::first(&self.query(&promql::begin(ask, now)).await?)?.unwrap_or(now);
         let mut rows = read::Rows::new(ask, now);
         // One after the other: all at once would be as many large answers.
-        for query in promql::queries(ask, now) {
-            let answer = self.query(&query).await?;
-            if let Some(counts) = query.counts {
-                rows.add(counts, &answer)?;
-            }
+        for (counts, query) in promql::queries(ask, now) {
+            rows.add(counts, &self.query(&query).await?)?;
         }
         Ok((rows, begins))
     }

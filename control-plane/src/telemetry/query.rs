@@ -5,16 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt as _, stream};
-use tokio::time::timeout;
-
 use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Workload};
-use crate::{replicas::Replica, roster::Roster, world::objects::Name};
-
-/// How long another replica may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// Replicas that are asked at once.
-const AT_ONCE: usize = 16;
+use crate::{replicas::Replica, roster::Roster};
 
 /// Asks all replicas. Clones share.
 #[derive(Debug, Clone)]
@@ -82,23 +74,15 @@ impl Query {
         sum.add(self.hub.ask(ask, looks));
         let mut unheard = Vec::new();
         if let Some(replica) = &self.replica {
-            // One that is not ready may have proxies all the same.
-            let siblings = self.roster.siblings(&replica.pod).into_iter().map(|(name, _)| name);
             let message = ask.message(looks);
-            let answers = stream::iter(siblings).map(|name| async {
-                let answer = timeout(PATIENCE, replica.observe(&name, message.clone())).await;
-                (name, answer.unwrap_or_else(|_late| Err(format!("no answer within {PATIENCE:?}"))))
-            });
-            let answers: Vec<(Name, _)> = answers.buffer_unordered(AT_ONCE).collect().await;
-            for (name, answer) in answers {
-                match answer {
-                    Ok(answer) => sum.add(Known::read(answer)),
-                    Err(reason) => {
-                        tracing::warn!(replica = %name, reason, "a replica does not say what it remembers");
-                        unheard.push(name.to_string());
-                    }
-                }
-            }
+            let lacks = "a replica does not say what it remembers";
+            let ask = |replica: Replica, name| {
+                let message = message.clone();
+                async move { replica.observe(&name, message).await }
+            };
+            let heard;
+            (heard, unheard) = replica.ask_others(lacks, ask).await;
+            heard.into_iter().for_each(|(_, answer)| sum.add(Known::read(answer)));
         }
         let all = self.roster.workloads().into_iter();
         let workloads = all.filter(|(workload, _)| ask.of.is_of(workload)).collect();

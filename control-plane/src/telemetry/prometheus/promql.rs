@@ -51,8 +51,6 @@ impl Counted {
 /// A question, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query {
-    /// What its series count, if they count.
-    pub(super) counts: Option<Counted>,
     /// Below `/api/v1/`.
     pub(super) endpoint: &'static str,
     pub(super) form: String,
@@ -60,17 +58,13 @@ pub(super) struct Query {
 
 /// Everything that an answer is made of. Native histograms have their `_count` in themselves: where there are classic ones as
 /// well, these count.
-pub(super) fn queries(ask: &Ask, now: u64) -> Vec<Query> {
+pub(super) fn queries(ask: &Ask, now: u64) -> Vec<(Counted, Query)> {
     let wanted = Counted::ALL
         .into_iter()
         .filter(|counts| ask.durations || !matches!(counts, Counted::Buckets | Counted::Natives));
-    wanted.map(|counts| query(counts, ask, now)).collect()
-}
-
-fn query(counts: Counted, ask: &Ask, now: u64) -> Query {
     let (_, points) = step(ask);
-    let text = text(counts, ask);
-    Query { counts: Some(counts), ..asked(&text, (ask, points), now) }
+    let query = |counts| (counts, asked(&text(counts, ask), (ask, points), now));
+    wanted.map(query).collect()
 }
 
 /// Since when there is anything: the mesh's own gauge, that each sidecar has, at a hundred points of the window.
@@ -87,7 +81,7 @@ fn asked(text: &str, (ask, points): (&Ask, u32), now: u64) -> Query {
             ("query_range", format!("start={start}&end={now}&step={step}"))
         }
     };
-    Query { counts: None, endpoint, form: format!("query={}&{time}", encoded(text)) }
+    Query { endpoint, form: format!("query={}&{time}", encoded(text)) }
 }
 
 /// Seconds of a point, and points.
@@ -171,6 +165,11 @@ mod tests {
         Ask { of, window: Duration::from_secs(7200), points, routes: false, durations: true }
     }
 
+    fn bytes(ask: &Ask, now: u64) -> Query {
+        let of_bytes = |(counts, query)| matches!(counts, Counted::Bytes).then_some(query);
+        queries(ask, now).into_iter().find_map(of_bytes).unwrap()
+    }
+
     #[test]
     fn a_question_names_what_it_is_about() {
         let named = Of::Named("shop".to_owned(), "cart.v1".to_owned());
@@ -191,11 +190,11 @@ mod tests {
 
     #[test]
     fn one_point_is_asked_at_once_and_several_as_a_range() {
-        let one = query(Counted::Bytes, &ask(Of::All, 1), 10_000);
+        let one = bytes(&ask(Of::All, 1), 10_000);
         assert_eq!(one.endpoint, "query");
         let form = &one.form;
         assert!(form.ends_with("&time=10000") && form.contains("%5B7200s%5D"), "{form}");
-        let several = query(Counted::Bytes, &ask(Of::All, 60), 10_000);
+        let several = bytes(&ask(Of::All, 60), 10_000);
         assert_eq!(several.endpoint, "query_range");
         assert!(several.form.ends_with("&start=2920&end=10000&step=120"), "{}", several.form);
         let begin = begin(&ask(Of::All, 1), 10_000);

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tokio::time::timeout;
 use tulle_proto::{replica::v1 as replica, telemetry::v1 as proto};
 
 use super::{Question, Target, cursor::Cursors};
 use crate::{
+    replicas::Replica,
     telemetry::{
         Ask, Direction, Of, Query, Workload,
-        query::PATIENCE,
         view::{TapView, tap},
     },
     world::objects::Name,
@@ -73,9 +72,6 @@ impl Query {
 
     /// Asks them on this replica's streams, and the other replicas for the rest.
     async fn hear(&self, asked: Vec<(Name, proto::Question)>) -> Heard {
-        let others = self.replica.as_ref().map_or_else(Vec::new, |replica| {
-            self.roster.siblings(&replica.pod).into_iter().map(|(name, _)| name).collect()
-        });
         let elsewhere = asked.iter().filter(|(pod, _)| !self.hub.has_line(pod));
         let pods: Vec<_> = elsewhere
             .map(|(pod, question)| replica::Asked {
@@ -85,37 +81,19 @@ impl Query {
             })
             .collect();
         let wanted: BTreeSet<_> = asked.iter().map(|(pod, _)| pod.clone()).collect();
-        let siblings = async {
+        let others = async {
             let Some(replica) = self.replica.as_ref().filter(|_| !pods.is_empty()) else {
-                return Vec::new();
+                return (Vec::new(), Vec::new());
             };
-            let one = |name: Name| {
+            let ask = |replica: Replica, name| {
                 let request = replica::TapRequest { pods: pods.clone() };
-                async move {
-                    let answer = timeout(PATIENCE, replica.tap(&name, request)).await;
-                    let late = |_| Err(format!("no answer within {PATIENCE:?}"));
-                    (name, answer.unwrap_or_else(late))
-                }
+                async move { replica.tap(&name, request).await }
             };
-            futures_util::future::join_all(others.into_iter().map(one)).await
+            replica.ask_others("a replica does not ask its proxies", ask).await
         };
-        let (own, siblings) = tokio::join!(self.hub.tap(asked), siblings);
-        let mut unheard = Vec::new();
-        let mut said: Vec<_> = own;
-        for (name, answer) in siblings {
-            match answer {
-                Ok(answer) => said.extend(
-                    answer
-                        .pods
-                        .into_iter()
-                        .map(|pod| (Name::new(pod.namespace, pod.name), pod.records)),
-                ),
-                Err(reason) => {
-                    tracing::warn!(replica = %name, reason, "a replica does not ask its proxies");
-                    unheard.push(name.to_string());
-                }
-            }
-        }
+        let (mut said, (others, unheard)) = tokio::join!(self.hub.tap(asked), others);
+        let pods = others.into_iter().flat_map(|(_, answer)| answer.pods);
+        said.extend(pods.map(|pod| (Name::new(pod.namespace, pod.name), pod.records)));
         // Of a pod with two streams, the one that said something.
         let mut heard: HashMap<Name, Option<proto::Records>> = HashMap::new();
         for (pod, records) in said.into_iter().filter(|(pod, _)| wanted.contains(pod)) {
