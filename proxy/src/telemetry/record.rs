@@ -93,6 +93,8 @@ pub struct Record {
     tapped: Vec<Field>,
     /// Where it is in a trace.
     position: Option<Position>,
+    /// It is in a trace that is not recorded, whose ids are made when they are needed.
+    undrawn: bool,
     /// What its spans say beyond that, if it has any.
     spans: Option<Box<place::Spans>>,
 }
@@ -181,6 +183,7 @@ impl Record {
             kept: Kept::default(),
             tapped: Vec::new(),
             position: None,
+            undrawn: false,
             spans: None,
         }
     }

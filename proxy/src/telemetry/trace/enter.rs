@@ -4,10 +4,21 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
 use super::{
-    PARENT, Position, RANDOM, SAMPLED, STATE, SpanId, TraceId, Tracing, b3,
+    PARENT, Position, RANDOM, SAMPLED, STATE, SpanId, TraceId, Tracing, UNDRAWN, Way, b3,
     parent::{self, Parent},
     state,
 };
+
+/// Where a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// In no trace.
+    Nowhere,
+    /// In one that is not recorded. It has no ids yet: its headers say [`UNDRAWN`], which only a sidecar may get.
+    Undrawn,
+    /// In a trace.
+    At(Origin),
+}
 
 /// What a request brought along.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,46 +38,82 @@ enum Found {
 }
 
 /// Finds where a request is, and has its headers say so to the next hop: below its caller's span, or at the root of a
-/// new trace. A `traceparent` that cannot be read is as good as none, and then no `tracestate` goes on. `None`: it is in no
-/// trace.
+/// new trace. A `traceparent` that cannot be read is as good as none, and then no `tracestate` goes on.
 ///
-/// Who makes no spans leaves a caller's headers alone, so that what is below finds its parent.
-pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, rng: &mut impl Rng) -> Option<Origin> {
-    if tracing.is_off() {
-        return None;
+/// Who makes no span leaves a caller's headers alone, so that what is below finds its parent.
+pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, way: Way, rng: &mut impl Rng) -> Entered {
+    // Whether spans are made here or not: its application must know that the decision was no.
+    if way == Way::FromSidecar && headers.get(PARENT).is_some_and(|parent| parent == UNDRAWN) {
+        let position = begin_undrawn(rng);
+        write(headers, &position, tracing.b3);
+        let entered = tracing.spans.then_some(Origin { position, state: None });
+        return entered.map_or(Entered::Nowhere, Entered::At);
     }
-    let draws = |trace| tracing.threshold.is_some_and(|threshold| threshold.draws(trace));
-    let sampled = |yes| if yes { SAMPLED } else { 0 };
-    let (position, state) = match find(headers, tracing.b3) {
-        Found::Parent { caller: Parent { trace, span, flags }, decided, .. } if !tracing.spans => {
-            let flags = flags | sampled(decided == Some(true));
-            let position = Position { trace, span, parent: None, flags };
-            return Some(Origin { position, state: None });
-        }
-        Found::Parent { caller: Parent { trace, span, flags }, decided, by_w3c } => {
-            let flags = flags | sampled(decided.unwrap_or_else(|| draws(trace)));
+    if !tracing.spans {
+        return Entered::Nowhere;
+    }
+    match find(headers, tracing.b3) {
+        Found::Parent { caller, decided, by_w3c } => {
+            let yes = decided.unwrap_or_else(|| tracing.draws(caller.trace));
+            let flags = caller.flags | if yes { SAMPLED } else { 0 };
             let state = if by_w3c { state::keep(headers) } else { clear(headers, &STATE) };
+            let Parent { trace, span, as_it_is, .. } = caller;
+            if as_it_is && !yes && !tracing.b3 && keep(headers) {
+                let position = Position { trace, span, parent: None, flags };
+                return Entered::At(Origin { position, state });
+            }
             let own = SpanId::draw(rng);
-            (Position { trace, span: own, parent: Some(span), flags }, state)
+            let position = Position { trace, span: own, parent: Some(span), flags };
+            write(headers, &position, tracing.b3);
+            Entered::At(Origin { position, state })
         }
-        Found::Nothing(decided) => {
-            if tracing.threshold.is_none() && decided != Some(true) {
-                headers.remove(PARENT);
-                return clear(headers, &STATE);
-            }
-            let trace = TraceId::draw(rng);
-            let flags = RANDOM | sampled(decided.unwrap_or_else(|| draws(trace)));
-            let drawn = tracing.threshold.filter(|_| flags & SAMPLED != 0 && decided.is_none());
-            let state = drawn.map(super::Threshold::state);
-            match &state {
-                Some(state) => drop(headers.insert(STATE, state.clone())),
-                None => drop(headers.remove(STATE)),
-            }
-            (Position { trace, span: SpanId::draw(rng), parent: None, flags }, state)
-        }
-    };
+        Found::Nothing(decided) => begin(headers, tracing, way, decided, rng),
+    }
+}
+
+/// A request without a trace. `decided`: somebody said whether it is to be recorded.
+fn begin(
+    headers: &mut HeaderMap,
+    tracing: &Tracing,
+    way: Way,
+    decided: Option<bool>,
+    rng: &mut impl Rng,
+) -> Entered {
+    if tracing.threshold.is_none() && decided != Some(true) {
+        headers.remove(PARENT);
+        headers.remove(STATE);
+        return Entered::Nowhere;
+    }
+    let trace = TraceId::draw(rng);
+    let yes = decided.unwrap_or_else(|| tracing.draws(trace));
+    if !yes && way == Way::FromApplication && !tracing.b3 {
+        headers.insert(PARENT, UNDRAWN);
+        headers.remove(STATE);
+        return Entered::Undrawn;
+    }
+    let flags = RANDOM | if yes { SAMPLED } else { 0 };
+    let drawn = tracing.threshold.filter(|_| yes && decided.is_none());
+    let state = drawn.map(super::Threshold::state);
+    match &state {
+        Some(state) => drop(headers.insert(STATE, state.clone())),
+        None => drop(headers.remove(STATE)),
+    }
+    let position = Position { trace, span: SpanId::draw(rng), parent: None, flags };
     write(headers, &position, tracing.b3);
-    Some(Origin { position, state })
+    Entered::At(Origin { position, state })
+}
+
+/// The place of a request that was not drawn, once somebody other than a sidecar gets it.
+pub fn begin_undrawn(rng: &mut impl Rng) -> Position {
+    let (trace, span) = (TraceId::draw(rng), SpanId::draw(rng));
+    Position { trace, span, parent: None, flags: RANDOM }
+}
+
+/// Lets the caller's `traceparent` go on. It is random, and HPACK's tables must not see it, as those that are written here.
+fn keep(headers: &mut HeaderMap) -> bool {
+    let Some(value) = headers.get_mut(PARENT) else { return false };
+    value.set_sensitive(true);
+    true
 }
 
 /// Nothing is left of it.
@@ -76,9 +123,9 @@ fn clear<T>(headers: &mut HeaderMap, name: &HeaderName) -> Option<T> {
 }
 
 /// Has the headers of another attempt, or of a copy, say where that is, as far as they still say anything: the filters of a route may
-/// have removed it.
+/// have removed it. What is not recorded has one place for all attempts, which filters may have written over.
 pub fn resend(headers: &mut HeaderMap, position: &Position, tracing: &Tracing) {
-    if headers.contains_key(PARENT) {
+    if headers.get(PARENT).is_some_and(|parent| position.is_sampled() || parent == UNDRAWN) {
         write(headers, position, tracing.b3);
     }
 }
@@ -99,7 +146,7 @@ fn find(headers: &HeaderMap, b3: bool) -> Found {
     }
     match if b3 { b3::read(headers) } else { None } {
         Some(b3::Said { ids: Some((trace, span)), sampled }) => {
-            let caller = Parent { trace, span, flags: 0 };
+            let caller = Parent { trace, span, flags: 0, as_it_is: false };
             Found::Parent { caller, decided: sampled, by_w3c: false }
         }
         Some(b3::Said { ids: None, sampled }) => Found::Nothing(sampled),

@@ -16,6 +16,8 @@ pub(super) struct Parent {
     pub(super) span: SpanId,
     /// [`SAMPLED`] and [`RANDOM`]. What else there may be is not known here, and must not be sent on.
     pub(super) flags: u8,
+    /// It says nothing else, in the version that is written here.
+    pub(super) as_it_is: bool,
 }
 
 /// Reads a value; of a version that is not known yet its first four fields. `None` if it is none.
@@ -29,8 +31,10 @@ pub(super) fn read(value: &[u8]) -> Option<Parent> {
     }
     let trace = hex::<32>(&known[3..35]).filter(|trace| *trace != 0)?;
     let span = u64::try_from(hex::<16>(&known[36..52])?).ok().and_then(NonZeroU64::new)?;
-    let flags = u8::try_from(hex::<2>(&known[53..])?).ok()? & (SAMPLED | RANDOM);
-    Some(Parent { trace: TraceId(trace), span: SpanId(span), flags })
+    let said = u8::try_from(hex::<2>(&known[53..])?).ok()?;
+    let flags = said & (SAMPLED | RANDOM);
+    let as_it_is = version == 0 && said == flags;
+    Some(Parent { trace: TraceId(trace), span: SpanId(span), flags, as_it_is })
 }
 
 /// The value that goes on. HPACK's tables never see it again (RFC 7541, 7.1.3): each would push out what others share.
