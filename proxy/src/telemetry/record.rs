@@ -266,7 +266,8 @@ impl Record {
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
         if !self.cx.settings().wanted.uncounted {
-            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+            let opened = count::once(Kind::Flow);
+            self.cx.counts.count(&self.edge(), self.started, |counter| counter.count(&opened));
             self.opened = true;
         }
     }

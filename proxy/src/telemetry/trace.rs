@@ -188,11 +188,22 @@ const VALUES: [u8; 256] = {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// The two digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// `bytes` as hexadecimal, at the beginning of `to`, which has room.
 fn write_hex<const LEN: usize>(bytes: [u8; LEN], to: &mut [u8]) {
     let (pairs, _rest) = to.as_chunks_mut::<2>();
     for (byte, pair) in bytes.into_iter().zip(pairs) {
-        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        *pair = PAIRS[usize::from(byte)];
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     edge::Edge,
     edges::Edges,
     outbox::{Outbox, Outboxes},
-    series::{Event, Tally},
+    series::{Counter, Tally},
     tap::{self, Past, Tap, Texts},
 };
 
@@ -67,10 +67,10 @@ impl Worker {
     pub(super) fn count(
         &self,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: Instant,
+        events: impl FnOnce(&mut Counter<'_>),
     ) {
-        self.edges.count(&self.tally, edge, events, now);
+        self.edges.count(&self.tally, edge, now, events);
     }
 
     /// A request for the application with this method begins.

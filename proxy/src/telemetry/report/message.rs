@@ -155,7 +155,7 @@ mod tests {
             route: None,
             security: Some(Security::Mtls),
         };
-        tally.count(&name, events, 0);
+        tally.count(&name, 0, |counter| events.iter().for_each(|event| counter.count(event)));
         let [proto::EdgeCounts { edge: Some(edge), counts: Some(counts) }] = &edges(&tally)[..]
         else {
             panic!("one edge");

@@ -1,10 +1,11 @@
 //! A request enters a proxy.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 use rand::Rng;
 
 use super::{
-    PARENT, Position, RANDOM, SAMPLED, STATE, SpanId, TraceId, Tracing, UNDRAWN, Way, b3,
+    PARENT, Position, RANDOM, SAMPLED, STATE, SpanId, Threshold, TraceId, Tracing, UNDRAWN, Way,
+    b3,
     parent::{self, Parent},
     state,
 };
@@ -43,14 +44,31 @@ enum Found {
 /// Who makes no span leaves a caller's headers alone, so that what is below finds its parent.
 pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, way: Way, rng: &mut impl Rng) -> Entered {
     // Whether spans are made here or not: its application must know that the decision was no.
-    if way == Way::FromSidecar && headers.get(PARENT).is_some_and(|parent| parent == UNDRAWN) {
+    let parent = headers.get_mut(PARENT).filter(|_| way == Way::FromSidecar);
+    if let Some(parent) = parent.filter(|parent| **parent == UNDRAWN) {
         let position = begin_undrawn(rng);
-        write(headers, &position, tracing.b3);
+        *parent = parent::value(&position);
+        if tracing.b3 {
+            b3::write(headers, &position);
+        }
         let entered = tracing.spans.then_some(Origin { position, state: None });
         return entered.map_or(Entered::Nowhere, Entered::At);
     }
     if !tracing.spans {
         return Entered::Nowhere;
+    }
+    // Of nearly all requests that begin a trace this is all that is done.
+    if let (Way::FromApplication, Some(threshold), false) = (way, tracing.threshold, tracing.b3)
+        && let Entry::Vacant(parent) = headers.entry(PARENT)
+    {
+        let trace = TraceId::draw(rng);
+        if threshold.draws(trace) {
+            drop(parent);
+            return root(headers, tracing, trace, Decided::Drawn(threshold), rng);
+        }
+        parent.insert(UNDRAWN);
+        headers.remove(STATE);
+        return Entered::Undrawn;
     }
     match find(headers, tracing.b3) {
         Found::Parent { caller, decided, by_w3c } => {
@@ -79,25 +97,52 @@ fn begin(
     decided: Option<bool>,
     rng: &mut impl Rng,
 ) -> Entered {
-    if tracing.threshold.is_none() && decided != Some(true) {
-        headers.remove(PARENT);
-        headers.remove(STATE);
-        return Entered::Nowhere;
-    }
     let trace = TraceId::draw(rng);
-    let yes = decided.unwrap_or_else(|| tracing.draws(trace));
-    if !yes && way == Way::FromApplication && !tracing.b3 {
+    let decided = match (decided, tracing.threshold) {
+        (Some(true), _) => Decided::Yes,
+        (None, Some(threshold)) if threshold.draws(trace) => Decided::Drawn(threshold),
+        (_, Some(_)) => Decided::No,
+        (_, None) => {
+            headers.remove(PARENT);
+            headers.remove(STATE);
+            return Entered::Nowhere;
+        }
+    };
+    if decided == Decided::No && way == Way::FromApplication && !tracing.b3 {
         headers.insert(PARENT, UNDRAWN);
         headers.remove(STATE);
         return Entered::Undrawn;
     }
-    let flags = RANDOM | if yes { SAMPLED } else { 0 };
-    let drawn = tracing.threshold.filter(|_| yes && decided.is_none());
-    let state = drawn.map(super::Threshold::state);
+    root(headers, tracing, trace, decided, rng)
+}
+
+/// Whether a trace that begins here is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decided {
+    No,
+    /// Somebody wants it.
+    Yes,
+    /// It was drawn, and stands for others.
+    Drawn(Threshold),
+}
+
+/// The root of a trace.
+fn root(
+    headers: &mut HeaderMap,
+    tracing: &Tracing,
+    trace: TraceId,
+    decided: Decided,
+    rng: &mut impl Rng,
+) -> Entered {
+    let state = match decided {
+        Decided::Drawn(threshold) => Some(threshold.state()),
+        Decided::Yes | Decided::No => None,
+    };
     match &state {
         Some(state) => drop(headers.insert(STATE, state.clone())),
         None => drop(headers.remove(STATE)),
     }
+    let flags = RANDOM | if decided == Decided::No { 0 } else { SAMPLED };
     let position = Position { trace, span: SpanId::draw(rng), parent: None, flags };
     write(headers, &position, tracing.b3);
     Entered::At(Origin { position, state })

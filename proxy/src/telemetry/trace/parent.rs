@@ -1,7 +1,8 @@
 //! `traceparent`: <https://www.w3.org/TR/trace-context-2/#traceparent-header>.
 
-use std::num::NonZeroU64;
+use std::{cell::RefCell, num::NonZeroU64};
 
+use bytes::BytesMut;
 use http::HeaderValue;
 
 use super::{Position, RANDOM, SAMPLED, SpanId, TraceId, hex, write_hex};
@@ -43,7 +44,24 @@ pub(super) fn value(position: &Position) -> HeaderValue {
     write_hex(position.trace.bytes(), &mut text[3..35]);
     write_hex(position.span.bytes(), &mut text[36..52]);
     write_hex([position.flags], &mut text[53..]);
-    let mut value = HeaderValue::from_bytes(&text).expect("digits and dashes are a header's value");
+    let text = SHEET.with_borrow_mut(|sheet| {
+        if sheet.capacity() < LEN {
+            *sheet = BytesMut::with_capacity(LEN * VALUES_OF_A_SHEET);
+        }
+        sheet.extend_from_slice(&text);
+        sheet.split().freeze()
+    });
+    let mut value =
+        HeaderValue::from_maybe_shared(text).expect("digits and dashes are a header's value");
     value.set_sensitive(true);
     value
+}
+
+/// So many values have one piece of memory. It is given back when the last of them is gone.
+const VALUES_OF_A_SHEET: usize = 18;
+
+thread_local! {
+    /// What is left of the piece from which values are cut: each alone would be allocated and, as requests are copied, made
+    /// shared.
+    static SHEET: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
