@@ -64,7 +64,9 @@ pub(in super::super) struct Noted {
 impl Record {
     /// Finds where it is in a trace; its headers then say so to the next hop.
     pub fn enter(&mut self, headers: &mut HeaderMap, tracing: &Tracing, way: Way) {
-        match trace::enter(headers, tracing, way, &mut rand::rng()) {
+        let stranger = way == Way::FromStranger && self.caller.is_none();
+        let admits = || !stranger || self.cx.counts.admits_stranger(self.started);
+        match trace::enter(headers, tracing, way, &mut rand::rng(), admits) {
             Entered::Nowhere => {}
             Entered::Undrawn => self.undrawn = true,
             Entered::At(Origin { position, state }) => {

@@ -41,8 +41,15 @@ enum Found {
 /// Finds where a request is, and has its headers say so to the next hop: below its caller's span, or at the root of a
 /// new trace. A `traceparent` that cannot be read is as good as none, and then no `tracestate` goes on.
 ///
-/// Who makes no span leaves a caller's headers alone, so that what is below finds its parent.
-pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, way: Way, rng: &mut impl Rng) -> Entered {
+/// Who makes no span leaves a caller's headers alone, so that what is below finds its parent. So it is with what a caller wants
+/// recorded if `admits`, which is asked only then, says no.
+pub fn enter(
+    headers: &mut HeaderMap,
+    tracing: &Tracing,
+    way: Way,
+    rng: &mut impl Rng,
+    admits: impl FnOnce() -> bool,
+) -> Entered {
     // Whether spans are made here or not: its application must know that the decision was no.
     let parent = headers.get_mut(PARENT).filter(|_| way == Way::FromSidecar);
     if let Some(parent) = parent.filter(|parent| **parent == UNDRAWN) {
@@ -70,7 +77,14 @@ pub fn enter(headers: &mut HeaderMap, tracing: &Tracing, way: Way, rng: &mut imp
         headers.remove(STATE);
         return Entered::Undrawn;
     }
-    match find(headers, tracing.b3) {
+    let found = find(headers, tracing.b3);
+    let wanted = match found {
+        Found::Parent { decided, .. } | Found::Nothing(decided) => decided == Some(true),
+    };
+    if wanted && !admits() {
+        return Entered::Nowhere;
+    }
+    match found {
         Found::Parent { caller, decided, by_w3c } => {
             let yes = decided.unwrap_or_else(|| tracing.draws(caller.trace));
             let flags = caller.flags | if yes { SAMPLED } else { 0 };

@@ -32,7 +32,8 @@ fn headers(of: &[(&str, &str)]) -> HeaderMap {
 /// What goes on to an application, and where the request is.
 fn enters(of: &[(&str, &str)], tracing: &Tracing) -> (HeaderMap, Option<Position>) {
     let mut headers = headers(of);
-    let entered = enter(&mut headers, tracing, Way::FromStranger, &mut StdRng::seed_from_u64(7));
+    let entered =
+        enter(&mut headers, tracing, Way::FromStranger, &mut StdRng::seed_from_u64(7), || true);
     (headers, origin(entered).map(|origin| origin.position))
 }
 
@@ -47,7 +48,8 @@ fn origin(entered: Entered) -> Option<Origin> {
 /// What goes on from this application by its sidecar.
 fn leaves(of: &[(&str, &str)], tracing: &Tracing) -> (HeaderMap, Entered) {
     let mut headers = headers(of);
-    let entered = enter(&mut headers, tracing, Way::FromApplication, &mut StdRng::seed_from_u64(7));
+    let entered =
+        enter(&mut headers, tracing, Way::FromApplication, &mut StdRng::seed_from_u64(7), || true);
     (headers, entered)
 }
 
@@ -127,22 +129,22 @@ fn the_suite_of_w3c_traceparent() {
         let (headers, _) = enters(&[(name, &same)], &all());
         assert!(!text(&headers, "traceparent").unwrap().contains(TRACE));
     }
+}
+
+#[test]
+fn each_request_that_is_recorded_has_a_span_of_its_own() {
+    let same = format!("00-{TRACE}-{CALLER}-01");
     let (mut sent, mut rng) = (Vec::new(), StdRng::seed_from_u64(1));
     for value in [&*same, "", "00-00-00-00"] {
         for _ in 0..3 {
-            let mut headers = self::headers(&[("traceparent", value)]);
-            sent.push(
-                origin(enter(&mut headers, &all(), Way::FromStranger, &mut rng))
-                    .unwrap()
-                    .position
-                    .span
-                    .to_string(),
-            );
+            let mut headers = headers(&[("traceparent", value)]);
+            let entered = enter(&mut headers, &all(), Way::FromStranger, &mut rng, || true);
+            sent.push(origin(entered).unwrap().position.span.to_string());
         }
     }
     sent.sort_unstable();
     sent.dedup();
-    assert_eq!(sent.len(), 9, "each has an id of its own");
+    assert_eq!(sent.len(), 9);
 }
 
 #[test]
@@ -245,6 +247,22 @@ fn without_tracing_headers_pass_and_none_come() {
 }
 
 #[test]
+fn what_is_not_admitted_goes_on_as_it_came() {
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let brought = headers(&[("traceparent", &parent), ("tracestate", "foo=1")]);
+    let mut rng = StdRng::seed_from_u64(17);
+    let mut sent = brought.clone();
+    let entered = enter(&mut sent, &all(), Way::FromStranger, &mut rng, || false);
+    assert_eq!((entered, sent), (Entered::Nowhere, brought));
+    // Nobody asks where nobody wants it.
+    for parent in [&[][..], &[("traceparent", &*parent.replace("-01", "-00"))]] {
+        let mut sent = headers(parent);
+        let asked = || -> bool { panic!("asked") };
+        enter(&mut sent, &all(), Way::FromStranger, &mut rng, asked);
+    }
+}
+
+#[test]
 fn what_is_not_recorded_goes_on_as_it_came() {
     for (version, flags, kept) in
         [("00", "00", true), ("00", "02", true), ("00", "04", false), ("cc", "00", false)]
@@ -281,7 +299,7 @@ fn what_is_not_drawn_is_the_same_for_all_between_sidecars_and_in_a_trace_of_its_
     let mut traces = Vec::new();
     for tracing in [all(), none(), few, off, Tracing { b3: true, ..all() }] {
         let (mut headers, _) = leaves(&[], &few);
-        let entered = enter(&mut headers, &tracing, Way::FromSidecar, &mut rng);
+        let entered = enter(&mut headers, &tracing, Way::FromSidecar, &mut rng, || true);
         let read = parent::read(headers["traceparent"].as_bytes()).unwrap();
         assert_eq!(read.flags, RANDOM, "{tracing:?}");
         let position = origin(entered).map(|origin| origin.position);
@@ -291,8 +309,13 @@ fn what_is_not_drawn_is_the_same_for_all_between_sidecars_and_in_a_trace_of_its_
         );
         // Its application passes it on, and nobody draws again.
         let passed = headers.clone();
-        let entered =
-            enter(&mut headers, &Tracing { b3: false, ..tracing }, Way::FromApplication, &mut rng);
+        let entered = enter(
+            &mut headers,
+            &Tracing { b3: false, ..tracing },
+            Way::FromApplication,
+            &mut rng,
+            || true,
+        );
         assert_eq!(headers, passed);
         assert!(origin(entered).is_none_or(|origin| !origin.position.is_sampled()));
         traces.push(read.trace.to_string());
@@ -351,8 +374,9 @@ fn a_root_says_how_it_was_drawn_and_one_that_was_not_says_nothing() {
     let mut drawn = 0;
     for _ in 0..2000 {
         let mut headers = HeaderMap::new();
-        let position =
-            origin(enter(&mut headers, &half, Way::FromStranger, &mut rng)).unwrap().position;
+        let position = origin(enter(&mut headers, &half, Way::FromStranger, &mut rng, || true))
+            .unwrap()
+            .position;
         let (flags, state) =
             if position.is_sampled() { ("-03", Some("ot=th:8")) } else { ("-02", None) };
         assert!(text(&headers, "traceparent").unwrap().ends_with(flags));
@@ -417,7 +441,8 @@ fn b3_is_read_and_written_in_the_form_in_which_it_came() {
 fn another_attempt_is_said_where_the_first_still_was() {
     let mut rng = StdRng::seed_from_u64(5);
     let mut sent = HeaderMap::new();
-    let first = origin(enter(&mut sent, &all(), Way::FromStranger, &mut rng)).unwrap().position;
+    let first =
+        origin(enter(&mut sent, &all(), Way::FromStranger, &mut rng, || true)).unwrap().position;
     let second = first.beside(&mut rng);
     resend(&mut sent, &second, &all());
     assert!(text(&sent, "traceparent").unwrap().contains(&second.span.to_string()));
@@ -448,7 +473,7 @@ proptest! {
         let tracing = Tracing { threshold: Threshold::of_ppm(ppm), b3: on, spans: true };
         let mut rng = StdRng::seed_from_u64(u64::from(ppm));
         let mut first = brought.clone();
-        let entered = origin(enter(&mut first, &tracing, Way::FromStranger, &mut rng));
+        let entered = origin(enter(&mut first, &tracing, Way::FromStranger, &mut rng, || true));
         let sampled = brought.get_all("traceparent").iter().count() == 1
             && parent::read(brought["traceparent"].as_bytes().trim_ascii()).is_some_and(|p| p.flags & SAMPLED != 0);
         match entered {
@@ -459,7 +484,7 @@ proptest! {
                 prop_assert_eq!((sent.trace, sent.span, sent.flags), (position.trace, position.span, position.flags));
                 prop_assert_eq!(first.get("tracestate"), state.as_ref());
                 let mut next = first.clone();
-                let second = origin(enter(&mut next, &tracing, Way::FromStranger, &mut rng)).unwrap().position;
+                let second = origin(enter(&mut next, &tracing, Way::FromStranger, &mut rng, || true)).unwrap().position;
                 let left_alone = !position.is_sampled() && !on;
                 prop_assert_eq!(second.parent, (!left_alone).then_some(position.span));
                 prop_assert!(!left_alone || next == first);
