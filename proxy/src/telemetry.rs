@@ -30,6 +30,7 @@ mod tap;
 mod told;
 pub mod trace;
 mod wanted;
+mod words;
 mod worker;
 
 pub use clusters::register_clusters;

@@ -26,7 +26,7 @@ use super::{
     Direction,
     edge::Edge,
     grpc,
-    series::{BOUNDS, Event, Kind, Shown, Status, Table, Tally, Took},
+    series::{BOUNDS, Counter, Kind, Shown, Status, Table, Tally, Took},
 };
 
 /// Labels of one series.
@@ -74,12 +74,12 @@ impl Edges {
         &self,
         tally: &Mutex<Tally>,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: Instant,
+        events: impl FnOnce(&mut Counter<'_>),
     ) {
         let now = self.since_begin(now);
         let mut tally = tally.lock();
-        if tally.count(edge, events, now) {
+        if tally.count(edge, now, events) {
             let counted = tally.take();
             drop(tally);
             self.take_in(counted, now);

@@ -93,6 +93,8 @@ pub struct Record {
     tapped: Vec<Field>,
     /// Where it is in a trace.
     position: Option<Position>,
+    /// It is in a trace that is not recorded, whose ids are made when they are needed.
+    undrawn: bool,
     /// What its spans say beyond that, if it has any.
     spans: Option<Box<place::Spans>>,
 }
@@ -181,6 +183,7 @@ impl Record {
             kept: Kept::default(),
             tapped: Vec::new(),
             position: None,
+            undrawn: false,
             spans: None,
         }
     }
@@ -263,7 +266,8 @@ impl Record {
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
         if !self.cx.settings().wanted.uncounted {
-            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+            let opened = count::once(Kind::Flow);
+            self.cx.counts.count(&self.edge(), self.started, |counter| counter.count(&opened));
             self.opened = true;
         }
     }

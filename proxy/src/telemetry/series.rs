@@ -9,7 +9,11 @@
 //! **Invariants.** Every event is counted once, in its own series or in one of `other`. What a scrape has
 //! seen is not shown a second time under `other`: sums over all series would jump.
 
-use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
+mod bounds;
+
+pub(super) use bounds::{BOUNDS, OF_CONNECTIONS, OF_REQUESTS};
+
+use std::{mem, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 use tulle_runtime::histogram::Histogram;
@@ -27,19 +31,6 @@ const LIFE: Duration = Duration::from_secs(600);
 
 /// HTTP statuses that are told apart on one edge; what comes beyond is counted by its class.
 const MOST_STATUSES: usize = 12;
-
-/// How many upper bounds of durations there are.
-pub(super) const BOUNDS: usize = 14;
-
-/// Upper bounds of durations of requests, in seconds.
-pub(super) const OF_REQUESTS: [f64; BOUNDS] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-
-/// Those of opaque connections, which may last for days.
-pub(super) const OF_CONNECTIONS: [f64; BOUNDS] = [
-    0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0,
-    604_800.0,
-];
 
 /// What happened, as far as it makes a series of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,14 +81,21 @@ pub(super) struct Event {
 /// What one worker has counted since it was asked. Times are milliseconds of any one clock.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
-    edges: HashMap<Arc<EdgeName>, Vec<Series>, RandomState>,
+    edges: HashMap<Arc<EdgeName>, Vec<Series>>,
     len: usize,
+}
+
+/// Where a worker counts what happened on one edge.
+#[derive(Debug)]
+pub(super) struct Counter<'a> {
+    all: &'a mut Vec<Series>,
+    now: u64,
 }
 
 /// All series.
 #[derive(Debug)]
 pub(super) struct Table {
-    edges: HashMap<Arc<EdgeName>, Vec<Kept>, RandomState>,
+    edges: HashMap<Arc<EdgeName>, Vec<Kept>>,
     most: usize,
     /// Series that are no `other`'s.
     kept: usize,
@@ -165,20 +163,23 @@ impl Default for Table {
 }
 
 impl Tally {
-    /// Counts what happened on an edge. Whether it is time to be asked: there is much in it.
+    /// Counts what happened on an edge, which `events` says one by one. Whether it is time to be asked: there is much in it.
     pub(super) fn count(
         &mut self,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: u64,
+        events: impl FnOnce(&mut Counter<'_>),
     ) -> bool {
         // Nearly always it is there: looked for once.
-        if let Some(all) = self.edges.get_mut(edge) {
-            self.len += count(all, events, now);
-        } else {
-            let mut all = Vec::new();
-            self.len += count(&mut all, events, now);
-            self.edges.insert(Arc::new(edge.name()), all);
+        let mut new = Vec::new();
+        let known = self.edges.get_mut(edge);
+        let is_new = known.is_none();
+        let all = known.unwrap_or(&mut new);
+        let before = all.len();
+        events(&mut Counter { all, now });
+        self.len += all.len() - before;
+        if is_new {
+            self.edges.insert(Arc::new(edge.name()), new);
         }
         self.len >= MOST
     }
@@ -194,18 +195,16 @@ impl Tally {
     }
 }
 
-/// Counts events of one edge; how many series are new.
-fn count(all: &mut Vec<Series>, events: impl IntoIterator<Item = Event>, now: u64) -> usize {
-    let before = all.len();
-    for event in events {
-        let index = all.iter().position(|series| series.kind == event.kind);
+impl Counter<'_> {
+    /// This happened.
+    pub(super) fn count(&mut self, event: &Event) {
+        let index = self.all.iter().position(|series| series.kind == event.kind);
         let index = index.unwrap_or_else(|| {
-            all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
-            all.len() - 1
+            self.all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
+            self.all.len() - 1
         });
-        all[index].count(&event, now);
+        self.all[index].count(event, self.now);
     }
-    all.len() - before
 }
 
 impl Table {

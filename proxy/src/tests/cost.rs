@@ -2,12 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use http::Request;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tulle_xds::model::{Protocol, Telemetry};
 
 use super::{
     collector::{Collector, Does, exports_at},
-    ends::{echo, full, http1, text},
+    ends::echo,
     harness::{Pair, Told},
 };
 use crate::{context::Settings, telemetry::Pace};
@@ -19,23 +22,35 @@ fn wanted() -> (String, usize) {
     (of("TULLE_COST"), of("TULLE_COST_REQUESTS").parse().expect("a number of requests"))
 }
 
-/// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread.
-async fn ask(to: SocketAddr, times: usize) {
-    let mut client = http1(to).await;
+/// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread. Whoever asks
+/// costs next to nothing.
+async fn ask(to: SocketAddr, request: &str, times: usize) {
+    let mut server = TcpStream::connect(to).await.unwrap();
+    let mut answer = Vec::with_capacity(1024);
     for _ in 0..times {
-        let request = Request::get("/path").header("host", "cart").body(full("")).unwrap();
-        client.ready().await.unwrap();
-        text(client.send_request(request).await.unwrap()).await;
+        server.write_all(request.as_bytes()).await.unwrap();
+        answer.clear();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(server.read_buf(&mut answer).await.unwrap() > 0, "closed");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", answer.escape_ascii());
     }
 }
+
+const GET: &str = "GET /path HTTP/1.1\r\nhost: cart\r\n\r\n";
+/// As it comes to an application where there are traces.
+const TRACED: &str = "GET /path HTTP/1.1\r\nhost: cart\r\n\
+    traceparent: 00-12345678901234567890123456789012-1234567890123456-00\r\n\r\n";
 
 #[tokio::test]
 #[ignore = "counts instructions: tests/bench/telemetry"]
 async fn so_many_requests() {
     let (what, times) = wanted();
     let (application, _saw) = echo().await;
-    if what == "direct" {
-        return ask(application, times).await;
+    match &*what {
+        "direct" => return ask(application, GET, times).await,
+        "direct-traced" => return ask(application, TRACED, times).await,
+        _ => {}
     }
     // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
     let collector = Collector::new().await;
@@ -61,7 +76,7 @@ async fn so_many_requests() {
         sidecar.forget_records();
         exporting.push(exports_at(sidecar, pace));
     }
-    ask(pair.outbound, times).await;
+    ask(pair.outbound, GET, times).await;
     for (end, export) in exporting {
         drop(end);
         export.await.unwrap();

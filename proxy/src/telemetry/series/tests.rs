@@ -27,7 +27,7 @@ fn got(status: u16) -> Event {
 /// One worker has counted this and nothing else.
 fn add(table: &mut Table, peer: &str, event: Event, now: u64) {
     let mut tally = Tally::default();
-    tally.count(&edge(peer), [event], now);
+    tally.count(&edge(peer), now, |counter| counter.count(&event));
     table.add(tally, now);
 }
 
@@ -64,7 +64,7 @@ fn what_workers_count_is_added_up_and_too_much_is_handed_over() {
     let (mut table, mut tallies) = (Table::default(), [Tally::default(), Tally::default()]);
     for tally in &mut tallies {
         for peer in ["a", "b", "a"] {
-            assert!(!tally.count(&edge(peer), [got(200)], 0));
+            assert!(!tally.count(&edge(peer), 0, |counter| counter.count(&got(200))));
         }
     }
     tallies.iter_mut().for_each(|tally| table.add(tally.take(), 0));
@@ -75,7 +75,9 @@ fn what_workers_count_is_added_up_and_too_much_is_handed_over() {
     tallies.iter_mut().for_each(|tally| table.add(tally.take(), 0));
     assert_eq!(seen(&mut table, 0).iter().map(|(_, _, times)| times).sum::<u64>(), 6);
     let mut tally = Tally::default();
-    let full = (0..).take_while(|n| !tally.count(&edge(&n.to_string()), [got(200)], 0)).count();
+    let full = (0..)
+        .take_while(|n| !tally.count(&edge(&n.to_string()), 0, |counter| counter.count(&got(200))))
+        .count();
     assert_eq!(full, MOST - 1);
 }
 
