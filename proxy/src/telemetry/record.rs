@@ -262,8 +262,9 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        if !self.cx.settings().wanted.uncounted {
-            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+        let settings = self.cx.settings();
+        if !settings.wanted.uncounted {
+            self.count_events([count::once(Kind::Flow)], self.started, &settings.wanted);
             self.opened = true;
         }
     }
@@ -423,7 +424,7 @@ impl Drop for Record {
         }
         let now = Instant::now();
         let settings = self.cx.settings();
-        self.count(now, settings.wanted.uncounted);
+        self.count(now, &settings.wanted);
         self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {

@@ -154,6 +154,7 @@ mod tests {
             server: Server::Service("cart.shop", 80),
             route: None,
             security: Some(Security::Mtls),
+            tags: &[],
         };
         tally.count(&name, events, 0);
         let [proto::EdgeCounts { edge: Some(edge), counts: Some(counts) }] = &edges(&tally)[..]
