@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use http::Request;
-use tulle_xds::model::{Protocol, Telemetry};
+use tulle_xds::model::{Protocol, Tag, Telemetry};
 
 use super::{
     collector::{Collector, Does, exports_at},
@@ -20,10 +20,14 @@ fn wanted() -> (String, usize) {
 }
 
 /// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread.
-async fn ask(to: SocketAddr, times: usize) {
+async fn ask(to: SocketAddr, times: usize, tenant: bool) {
     let mut client = http1(to).await;
     for _ in 0..times {
-        let request = Request::get("/path").header("host", "cart").body(full("")).unwrap();
+        let mut request = Request::get("/path").header("host", "cart");
+        if tenant {
+            request = request.header("x-tenant", "blue");
+        }
+        let request = request.body(full("")).unwrap();
         client.ready().await.unwrap();
         text(client.send_request(request).await.unwrap()).await;
     }
@@ -35,13 +39,14 @@ async fn so_many_requests() {
     let (what, times) = wanted();
     let (application, _saw) = echo().await;
     if what == "direct" {
-        return ask(application, times).await;
+        return ask(application, times, false).await;
     }
+    let tenant = matches!(&*what, "header" | "tag");
     // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
     let collector = Collector::new().await;
     *collector.does.lock() = Does::Says(400);
     let sampled = match &*what {
-        "off" | "metrics" => 0,
+        "off" | "metrics" | "header" | "tag" => 0,
         "1%" => 10_000,
         "100%" => 1_000_000,
         other => panic!("{other}"),
@@ -49,6 +54,10 @@ async fn so_many_requests() {
     let mut telemetry =
         if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
     telemetry.metrics.off = what == "off";
+    if what == "tag" {
+        let (name, expression) = ("tenant".to_owned(), "request.headers['x-tenant']".to_owned());
+        telemetry.metrics.tags = vec![Tag { name, expression, max_values: 10 }];
+    }
     let tune = |settings: &mut Settings| settings.access_log_sample = 1000;
     let told = Told { protocol: Protocol::Http, tune, ..Told::default() };
     let mut pair = Pair::new(&[application], told).await;
@@ -61,7 +70,7 @@ async fn so_many_requests() {
         sidecar.forget_records();
         exporting.push(exports_at(sidecar, pace));
     }
-    ask(pair.outbound, times).await;
+    ask(pair.outbound, times, tenant).await;
     for (end, export) in exporting {
         drop(end);
         export.await.unwrap();
