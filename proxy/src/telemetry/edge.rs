@@ -132,14 +132,6 @@ impl EdgeName {
         Self { direction: *direction, peer, server, route, security: *security, tags }
     }
 
-    /// The same edge, whatever it is told apart by.
-    pub(super) fn untagged(self: &Arc<Self>) -> Arc<Self> {
-        match self.tags.is_empty() {
-            true => Arc::clone(self),
-            false => Arc::new(self.tagged(Box::default())),
-        }
-    }
-
     /// Its labels but for tags; what is not known has none.
     pub(super) fn labels(&self) -> Vec<(&'static str, String)> {
         let port = self.server.1.map(|port| port.to_string());
@@ -236,7 +228,7 @@ mod tests {
             let hasher = RandomState::new();
             prop_assert_eq!(hasher.hash_one(&name), hasher.hash_one(edge));
             let untagged = Edge { tags: &[], ..edge };
-            let same = name.untagged();
+            let same = name.tagged(Box::default());
             prop_assert_eq!(same.edge(), untagged);
             prop_assert_eq!(untagged == edge, tags.is_empty());
         }

@@ -149,22 +149,40 @@ impl Tally {
         self.edges.keys().any(|name| !name.tags().is_empty())
     }
 
-    /// The same, whatever the tags. Of an edge there may be several series of a kind then.
+    /// The same, whatever the tags.
     pub(super) fn untagged(&self) -> Self {
         if !self.has_tags() {
             return self.clone();
         }
-        let mut edges = HashMap::<_, Vec<Series>, _>::default();
+        let mut sums = Self::default();
         for (name, all) in &self.edges {
-            edges.entry(EdgeName::untagged(name)).or_default().extend(all.iter().cloned());
+            let edge = Edge { tags: &[], ..name.edge() };
+            if let Some(known) = sums.edges.get_mut(&edge) {
+                sums.len += merge(known, all);
+            } else {
+                sums.len += all.len();
+                sums.edges.insert(Arc::new(edge.name()), all.clone());
+            }
         }
-        Self { edges, len: self.len }
+        sums
     }
 
     /// Each edge, with its series.
     pub(super) fn edges(&self) -> impl Iterator<Item = (&EdgeName, &[Series])> {
         self.edges.iter().map(|(name, all)| (&**name, &**all))
     }
+}
+
+/// Adds these up; how many series are new.
+fn merge(all: &mut Vec<Series>, more: &[Series]) -> usize {
+    let before = all.len();
+    for series in more {
+        match all.iter_mut().find(|known| known.kind == series.kind) {
+            Some(known) => known.merge(series),
+            None => all.push(series.clone()),
+        }
+    }
+    all.len() - before
 }
 
 /// Counts events of one edge; how many series are new.

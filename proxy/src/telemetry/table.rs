@@ -1,6 +1,6 @@
 //! All series of a proxy, as workers' tallies come in and scrapes are shown them. Time is an argument.
 
-use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 
@@ -84,11 +84,15 @@ impl Table {
 
     /// Takes in what a worker has counted.
     pub(super) fn add(&mut self, tally: Tally, now: u64) {
-        if tally.has_tags() {
-            // What is over is in no value's way.
+        let has_tags = tally.has_tags();
+        let mut edges: Vec<_> = tally.edges.into_iter().collect();
+        if has_tags {
+            // What is over is in no value's way, and neither are strangers in that of what comes often.
             self.expire(now);
+            let times = |all: &[Series]| all.iter().map(|series| series.cells.times).sum::<u64>();
+            edges.sort_by_cached_key(|(_, all)| Reverse(times(all)));
         }
-        for (name, all) in tally.edges {
+        for (name, all) in edges {
             let name = self.bounded(name);
             for series in all {
                 self.merge(&name, series, now);

@@ -20,12 +20,14 @@ fn wanted() -> (String, usize) {
 }
 
 /// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread.
-async fn ask(to: SocketAddr, times: usize, tenant: bool) {
+async fn ask(to: SocketAddr, times: usize, what: &str) {
     let mut client = http1(to).await;
-    for _ in 0..times {
+    for n in 0..times {
         let mut request = Request::get("/path").header("host", "cart");
-        if tenant {
-            request = request.header("x-tenant", "blue");
+        match what {
+            "header" | "tag" => request = request.header("x-tenant", "blue"),
+            "new" => request = request.header("x-tenant", 1000 + n),
+            _ => {}
         }
         let request = request.body(full("")).unwrap();
         client.ready().await.unwrap();
@@ -39,14 +41,13 @@ async fn so_many_requests() {
     let (what, times) = wanted();
     let (application, _saw) = echo().await;
     if what == "direct" {
-        return ask(application, times, false).await;
+        return ask(application, times, &what).await;
     }
-    let tenant = matches!(&*what, "header" | "tag");
     // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
     let collector = Collector::new().await;
     *collector.does.lock() = Does::Says(400);
     let sampled = match &*what {
-        "off" | "metrics" | "header" | "tag" => 0,
+        "off" | "metrics" | "header" | "tag" | "new" => 0,
         "1%" => 10_000,
         "100%" => 1_000_000,
         other => panic!("{other}"),
@@ -54,7 +55,7 @@ async fn so_many_requests() {
     let mut telemetry =
         if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
     telemetry.metrics.off = what == "off";
-    if what == "tag" {
+    if matches!(&*what, "tag" | "new") {
         let (name, expression) = ("tenant".to_owned(), "request.headers['x-tenant']".to_owned());
         telemetry.metrics.tags = vec![Tag { name, expression, max_values: 10 }];
     }
@@ -70,7 +71,7 @@ async fn so_many_requests() {
         sidecar.forget_records();
         exporting.push(exports_at(sidecar, pace));
     }
-    ask(pair.outbound, times, tenant).await;
+    ask(pair.outbound, times, &what).await;
     for (end, export) in exporting {
         drop(end);
         export.await.unwrap();

@@ -222,6 +222,13 @@ fn a_value_too_many_is_other_and_one_that_rested_makes_room() {
     let expected =
         are(&[("app", "other", 1), ("web", "green", 1), ("web", "other", 3), ("web", "red", 1)]);
     assert_eq!(tenants(&mut table, 12 * MINUTE), expected);
+    // Of what comes at once the most frequent is first.
+    let often =
+        [("web", "a"), ("app", "b"), ("web", "c"), ("app", "c"), ("web", "d"), ("app", "c")];
+    let mut fresh = Table::default();
+    fresh.add(by_tenant(1, &often, 0), 0);
+    assert!(tenants(&mut fresh, 0).contains(&are(&[("app", "c", 2)])[0]));
+    assert_eq!(fresh.lost().values, 3);
     // More are told apart as soon as that is said.
     table.add(by_tenant(3, &[("web", "gold")], 13 * MINUTE), 13 * MINUTE);
     assert!(tenants(&mut table, 13 * MINUTE).contains(&are(&[("web", "gold", 1)])[0]));
