@@ -125,13 +125,6 @@ impl EdgeName {
         &self.tags
     }
 
-    /// The same edge, told apart by these.
-    pub(super) fn tagged(&self, tags: Box<[Tag<'static>]>) -> Self {
-        let Self { direction, peer, server, route, security, .. } = self;
-        let (peer, server, route) = (peer.clone(), server.clone(), route.clone());
-        Self { direction: *direction, peer, server, route, security: *security, tags }
-    }
-
     /// Its labels but for tags; what is not known has none.
     pub(super) fn labels(&self) -> Vec<(&'static str, String)> {
         let port = self.server.1.map(|port| port.to_string());
@@ -228,8 +221,6 @@ mod tests {
             let hasher = RandomState::new();
             prop_assert_eq!(hasher.hash_one(&name), hasher.hash_one(edge));
             let untagged = Edge { tags: &[], ..edge };
-            let same = name.tagged(Box::default());
-            prop_assert_eq!(same.edge(), untagged);
             prop_assert_eq!(untagged == edge, tags.is_empty());
         }
     }

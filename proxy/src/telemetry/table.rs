@@ -102,9 +102,11 @@ impl Table {
 
     /// The edge, of which values of tags are `other` that are too many.
     fn bounded(&mut self, name: Arc<EdgeName>) -> Arc<EdgeName> {
-        let Some((name, values)) = self.values.bounded(&name) else { return name };
+        let Some((tags, values)) = self.values.bounded(name.tags()) else { return name };
         self.lost.values += values;
-        Arc::new(name)
+        let edge = Edge { tags: &tags, ..name.edge() };
+        let known = self.edges.get_key_value(&edge).map(|(known, _)| Arc::clone(known));
+        known.unwrap_or_else(|| Arc::new(edge.name()))
     }
 
     fn merge(&mut self, name: &Arc<EdgeName>, series: Series, now: u64) {

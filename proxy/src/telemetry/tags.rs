@@ -12,7 +12,7 @@ use std::{
 
 use tulle_xds::{model, text};
 
-use super::edge::{EdgeName, OTHER};
+use super::edge::OTHER;
 
 /// Bytes of a value.
 const MAX_VALUE: usize = 128;
@@ -90,18 +90,17 @@ impl Hash for Tag<'_> {
 }
 
 impl Values {
-    /// The edge with `other` in place of values for which there is no room, and how many these are, if there are any.
-    pub(super) fn bounded(&self, edge: &EdgeName) -> Option<(EdgeName, u64)> {
-        let tags = edge.tags();
+    /// These with `other` in place of values for which there is no room, and how many these are, if there are any.
+    pub(super) fn bounded<'a>(&self, tags: &'a [Tag<'static>]) -> Option<(Vec<Tag<'a>>, u64)> {
         let many = tags.iter().filter(|tag| !self.has_room(tag)).count();
         if many == 0 {
             return None;
         }
-        let other = |tag: &Tag<'static>| match self.has_room(tag) {
-            true => tag.clone(),
-            false => Tag { value: Cow::Borrowed(OTHER), ..tag.clone() },
+        let other = |tag: &'a Tag<'static>| Tag {
+            label: Cow::Borrowed(&*tag.label),
+            value: Cow::Borrowed(if self.has_room(tag) { &*tag.value } else { OTHER }),
         };
-        Some((edge.tagged(tags.iter().map(other).collect()), many as u64))
+        Some((tags.iter().map(other).collect(), many as u64))
     }
 
     fn has_room(&self, tag: &Tag<'_>) -> bool {
