@@ -26,10 +26,11 @@ use super::{
     Direction,
     edge::Edge,
     grpc,
-    series::{BOUNDS, Counter, Kind, Shown, Status, Table, Tally, Took},
+    series::{BOUNDS, Counter, Kind, Status, Tally, Took},
+    table::{Lost, Shown, Table},
 };
 
-/// Labels of one series.
+/// Labels of one series, but for tags.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The series of edges. Clones share them.
@@ -42,7 +43,7 @@ struct Inner {
     /// What the clock on the wall said then.
     began: SystemTime,
     table: Mutex<Table>,
-    /// What was counted since the last report.
+    /// What was counted since the last report, whatever the tags.
     unreported: Mutex<Table>,
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
     /// Of what was encoded last.
@@ -97,11 +98,11 @@ impl Edges {
         self.0.began
     }
 
-    /// Everything that was counted by now, and how many series became `other`.
-    fn show(&self) -> (Vec<Shown>, u64) {
+    /// Everything that was counted by now, and what became `other`.
+    fn show(&self) -> (Vec<Shown>, Lost) {
         let now = self.gather();
         let mut table = self.0.table.lock();
-        (table.show(now), table.folded())
+        (table.show(now), table.lost())
     }
 
     /// What was counted since this was asked last.
@@ -123,7 +124,7 @@ impl Edges {
     }
 
     fn take_in(&self, counted: Tally, now: u64) {
-        self.0.unreported.lock().add(counted.clone(), now);
+        self.0.unreported.lock().add(counted.untagged(), now);
         self.0.table.lock().add(counted, now);
     }
 
@@ -135,16 +136,28 @@ impl Edges {
 
 impl Collector for Edges {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (shown, folded) = self.show();
+        let (shown, lost) = self.show();
         let mut examples = Vec::new();
         for family in FAMILIES {
             family.encode(&shown, &mut to, &mut examples)?;
         }
         *self.0.examples.lock() = examples;
-        let help = "Series of edges that were counted as `other` for want of room, the ones that rested longest first";
-        let name = "tulle_telemetry_dropped_series";
-        let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(folded).encode(family)
+        for (name, help, lost) in [
+            (
+                "tulle_telemetry_dropped_series",
+                "Series of edges that were counted as `other` for want of room, the ones that rested longest first",
+                lost.series,
+            ),
+            (
+                "tulle_telemetry_dropped_values",
+                "Values of metrics' tags that were counted as `other` because there were maxValues of them",
+                lost.values,
+            ),
+        ] {
+            let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(lost).encode(family)?;
+        }
+        Ok(())
     }
 }
 
@@ -282,7 +295,9 @@ impl Family {
             if let Some(own) = (self.labels)(direction, &series.kind) {
                 examples.extend(series.cells.took.exemplars.examples(self.in_seconds(), nth));
                 nth += 1;
-                let labels = [series.edge.labels(), own].concat();
+                let tags = series.edge.tags().iter();
+                let tags = tags.map(|tag| (&*tag.label.name, tag.value.clone().into_owned()));
+                let labels = series.edge.labels().into_iter().chain(own).chain(tags).collect();
                 self.values.encode(series, labels, &mut family)?;
             }
         }
@@ -294,7 +309,7 @@ impl Values {
     fn encode(
         &self,
         Shown { kind, cells, .. }: &Shown,
-        mut labels: Labels,
+        mut labels: Vec<(&str, String)>,
         family: &mut MetricEncoder<'_>,
     ) -> Result<(), fmt::Error> {
         match self {
@@ -404,7 +419,37 @@ fn state(state: &str) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
+    use tulle_expression::taken;
+
     use super::*;
+
+    /// A tag of that name would be there twice.
+    #[test]
+    fn no_tag_has_the_name_of_a_label() {
+        let error = "timeout";
+        let kinds = [
+            Kind::Http { method: "GET", status: Status::Exact(504), error },
+            Kind::Rpc { status: "OK", error },
+            Kind::Flow,
+            Kind::Closed { error },
+            Kind::Tried { outcome: "ok" },
+            Kind::Denied { policy: "p".into(), reason: error, mode: "audit" },
+        ];
+        let (mut labels, directions) = (Labels::new(), [Direction::Inbound, Direction::Outbound]);
+        for family in FAMILIES {
+            let of =
+                |kind| directions.into_iter().filter_map(move |end| (family.labels)(end, kind));
+            let of_family: Vec<_> = kinds.iter().flat_map(of).collect();
+            assert!(!of_family.is_empty(), "{} counts something", family.name);
+            labels.extend(of_family.into_iter().flatten());
+        }
+        labels.extend(Edge::other(Direction::Inbound).name().labels());
+        labels.push(("server_port", String::new()));
+        for (name, _) in labels {
+            let ours = taken::OURS.iter().any(|ours| name.starts_with(ours));
+            assert!(ours || taken::LABELS.contains(&name), "{name} is not in taken::LABELS");
+        }
+    }
 
     #[test]
     fn buckets_are_runs_of_neighbours_each_the_difference_to_the_one_before() {

@@ -265,9 +265,10 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        if !self.cx.settings().wanted.uncounted {
+        let settings = self.cx.settings();
+        if !settings.wanted.uncounted {
             let opened = count::once(Kind::Flow);
-            self.cx.counts.count(&self.edge(), self.started, |counter| counter.count(&opened));
+            self.count_events(self.started, &settings.wanted, |counter| counter.count(&opened));
             self.opened = true;
         }
     }
@@ -427,7 +428,7 @@ impl Drop for Record {
         }
         let now = Instant::now();
         let settings = self.cx.settings();
-        self.count(now, settings.wanted.uncounted);
+        self.count(now, &settings.wanted);
         self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {

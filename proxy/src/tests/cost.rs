@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tulle_xds::model::{Protocol, Telemetry};
+use tulle_xds::model::{Protocol, Tag, Telemetry};
 
 use super::{
     collector::{Collector, Does, exports_at},
@@ -24,10 +24,17 @@ fn wanted() -> (String, usize) {
 
 /// GETs of a few bytes, one after the other on one connection, through two sidecars that share this thread. Whoever asks
 /// costs next to nothing.
-async fn ask(to: SocketAddr, request: &str, times: usize) {
+async fn ask(to: SocketAddr, what: &str, times: usize) {
     let mut server = TcpStream::connect(to).await.unwrap();
     let mut answer = Vec::with_capacity(1024);
-    for _ in 0..times {
+    for n in 0..times {
+        let field = match what {
+            "header" | "tag" => "x-tenant: blue\r\n".to_owned(),
+            "new" => format!("x-tenant: {}\r\n", 1000 + n),
+            "direct-traced" => TRACED.to_owned(),
+            _ => String::new(),
+        };
+        let request = format!("GET /path HTTP/1.1\r\nhost: cart\r\n{field}\r\n");
         server.write_all(request.as_bytes()).await.unwrap();
         answer.clear();
         while !answer.ends_with(b"\r\n\r\n") {
@@ -37,26 +44,22 @@ async fn ask(to: SocketAddr, request: &str, times: usize) {
     }
 }
 
-const GET: &str = "GET /path HTTP/1.1\r\nhost: cart\r\n\r\n";
 /// As it comes to an application where there are traces.
-const TRACED: &str = "GET /path HTTP/1.1\r\nhost: cart\r\n\
-    traceparent: 00-12345678901234567890123456789012-1234567890123456-00\r\n\r\n";
+const TRACED: &str = "traceparent: 00-12345678901234567890123456789012-1234567890123456-00\r\n";
 
 #[tokio::test]
 #[ignore = "counts instructions: tests/bench/telemetry"]
 async fn so_many_requests() {
     let (what, times) = wanted();
     let (application, _saw) = echo().await;
-    match &*what {
-        "direct" => return ask(application, GET, times).await,
-        "direct-traced" => return ask(application, TRACED, times).await,
-        _ => {}
+    if what.starts_with("direct") {
+        return ask(application, &what, times).await;
     }
     // Another process would get it: to decode it is not the sidecars' cost, and so it is refused.
     let collector = Collector::new().await;
     *collector.does.lock() = Does::Says(400);
     let sampled = match &*what {
-        "off" | "metrics" => 0,
+        "off" | "metrics" | "header" | "tag" | "new" => 0,
         "1%" => 10_000,
         "100%" => 1_000_000,
         other => panic!("{other}"),
@@ -64,6 +67,10 @@ async fn so_many_requests() {
     let mut telemetry =
         if sampled > 0 { collector.telemetry(sampled) } else { Telemetry::default() };
     telemetry.metrics.off = what == "off";
+    if matches!(&*what, "tag" | "new") {
+        let (name, expression) = ("tenant".to_owned(), "request.headers['x-tenant']".to_owned());
+        telemetry.metrics.tags = vec![Tag { name, expression, max_values: 10 }];
+    }
     let tune = |settings: &mut Settings| settings.access_log_sample = 1000;
     let told = Told { protocol: Protocol::Http, tune, ..Told::default() };
     let mut pair = Pair::new(&[application], told).await;
@@ -76,7 +83,7 @@ async fn so_many_requests() {
         sidecar.forget_records();
         exporting.push(exports_at(sidecar, pace));
     }
-    ask(pair.outbound, GET, times).await;
+    ask(pair.outbound, &what, times).await;
     for (end, export) in exporting {
         drop(end);
         export.await.unwrap();

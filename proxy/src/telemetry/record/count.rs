@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Direction, Record, Towards};
+use super::{Direction, Record, Towards, facts::Ended};
 use crate::{
     error::Reason,
     telemetry::{
@@ -18,6 +18,7 @@ use crate::{
         metrics::Outcome,
         series::{Counter, Event, Kind, Status},
         trace::Position,
+        wanted::Wanted,
     },
 };
 
@@ -38,7 +39,7 @@ impl Record {
             Towards::External => Server::Other,
         };
         let (direction, peer, route) = (self.direction, self.workload(), self.origin());
-        Edge { direction, peer, server, route, security: self.security() }
+        Edge { direction, peer, server, route, security: self.security(), tags: &[] }
     }
 
     /// Whether the other side has proven who it is.
@@ -78,8 +79,9 @@ impl Record {
         }
     }
 
-    /// Counts that it has ended, in series of edges unless it is `uncounted` there: what policy forbade is never.
-    pub(super) fn count(&self, now: Instant, uncounted: bool) {
+    /// Counts that it has ended, in series of edges unless it is uncounted there: what policy forbade is never.
+    pub(super) fn count(&self, now: Instant, wanted: &Wanted) {
+        let uncounted = wanted.uncounted;
         let error = self.reason.map_or("", Reason::as_str);
         if self.is_own_copy() {
             if let Towards::Cluster(cluster) = &self.towards {
@@ -89,7 +91,7 @@ impl Record {
         }
         let denied = self.forbidden.is_some() || self.audited.is_some();
         if !uncounted || denied {
-            self.cx.counts.count(&self.edge(), now, |counter| {
+            self.count_events(now, wanted, |counter| {
                 if !uncounted {
                     self.ended(counter, error, now);
                     self.tries(counter);
@@ -102,6 +104,18 @@ impl Record {
         {
             self.cx.counts.ends(request.verb);
         }
+    }
+
+    /// Counts it on its edge, told apart by what is known of it now.
+    pub(super) fn count_events(
+        &self,
+        now: Instant,
+        wanted: &Wanted,
+        events: impl FnOnce(&mut Counter<'_>),
+    ) {
+        let facts = (!wanted.labels.is_empty()).then(|| Ended::of(self, now));
+        let tags = facts.as_ref().map(|facts| facts.tags(&wanted.labels)).unwrap_or_default();
+        self.cx.counts.count(&Edge { tags: &tags, ..self.edge() }, now, events);
     }
 
     /// The request, or the connection and what it carried.

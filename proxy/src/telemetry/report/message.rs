@@ -145,6 +145,7 @@ mod tests {
             server: Server::Service("cart.shop", 80),
             route: None,
             security: Some(Security::Mtls),
+            tags: &[],
         };
         tally.count(&name, 0, |counter| events.iter().for_each(|event| counter.count(event)));
         let [proto::EdgeCounts { edge: Some(edge), counts: Some(counts) }] = &edges(&tally)[..]
