@@ -24,3 +24,4 @@ mod tags;
 mod tap;
 mod telemetry;
 mod traces;
+mod undrawn;

@@ -1,5 +1,7 @@
 //! The series of edges, as workers count them, each for itself, and Prometheus reads them.
 
+mod labels;
+
 use std::{
     fmt,
     sync::Arc,
@@ -22,11 +24,11 @@ use tulle_runtime::{
     metrics::Example,
 };
 
+use self::labels::{error_type, http, rpc, state};
 use super::{
     Direction,
     edge::Edge,
-    grpc,
-    series::{BOUNDS, Counter, Kind, Status, Tally, Took},
+    series::{BOUNDS, Counter, Kind, Tally, Took},
     table::{Lost, Shown, Table},
 };
 
@@ -379,49 +381,12 @@ impl Native {
     }
 }
 
-fn http(kind: &Kind) -> Option<Labels> {
-    let Kind::Http { method, status, error } = *kind else { return None };
-    let code = match status {
-        Status::None => String::new(),
-        Status::Exact(status) => status.to_string(),
-        Status::Class(digit) => format!("{digit}xx"),
-    };
-    let error = match status {
-        _ if !error.is_empty() => error_type(error),
-        Status::Exact(500..) | Status::Class(5..) => error_type(&code),
-        _ => Labels::new(),
-    };
-    let mut labels = vec![("http_request_method", method.to_owned())];
-    if !code.is_empty() {
-        labels.push(("http_response_status_code", code));
-    }
-    Some([labels, error].concat())
-}
-
-fn rpc(kind: &Kind) -> Option<Labels> {
-    let Kind::Rpc { status, error } = *kind else { return None };
-    let error = match error {
-        "" if grpc::is_server_error(status) => status,
-        error => error,
-    };
-    let labels =
-        vec![("rpc_system_name", "grpc".to_owned()), ("rpc_status_code", status.to_owned())];
-    Some([labels, error_type(error)].concat())
-}
-
-fn error_type(error: &str) -> Labels {
-    if error.is_empty() { Vec::new() } else { vec![("error_type", error.to_owned())] }
-}
-
-fn state(state: &str) -> (&'static str, String) {
-    ("tulle_connection_state", state.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use tulle_expression::taken;
 
     use super::*;
+    use crate::telemetry::series::Status;
 
     /// A tag of that name would be there twice.
     #[test]
