@@ -1,7 +1,7 @@
 //! Statuses of gRPC: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
 
 /// Their names, by number.
-pub const STATUSES: [&str; 17] = [
+const STATUSES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -29,4 +29,17 @@ pub fn name(status: u32) -> Option<&'static str> {
 /// The number of the status with this name.
 pub fn number(name: &str) -> Option<u32> {
     (0..).zip(STATUSES).find(|(_, known)| *known == name).map(|(number, _)| number)
+}
+
+/// Whether the server is to blame for the status with this name, by OpenTelemetry's conventions for `error.type`.
+pub fn is_server_error(name: &str) -> bool {
+    matches!(
+        name,
+        "UNKNOWN"
+            | "DEADLINE_EXCEEDED"
+            | "UNIMPLEMENTED"
+            | "INTERNAL"
+            | "UNAVAILABLE"
+            | "DATA_LOSS"
+    )
 }

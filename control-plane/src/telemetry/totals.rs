@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use tulle_proto::telemetry::v1 as proto;
 use tulle_runtime::histogram::Histogram;
-use tulle_xds::text::bounded;
+use tulle_xds::{grpc, text::bounded};
 
 /// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
 /// for one that is none.
@@ -17,9 +17,6 @@ const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
 /// Reasons that are the caller's fault, or its policy's: the answer is none that its server should be ashamed of.
 const OF_THE_CALLER: [&str; 5] = ["", "canceled", "denied", "protocol", "route_not_found"];
-/// gRPC statuses that are the server's fault, by OpenTelemetry's conventions: `UNKNOWN`, `DEADLINE_EXCEEDED`,
-/// `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
-const OF_THE_SERVER: [u32; 6] = [2, 4, 12, 13, 14, 15];
 
 /// What happened in some time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,7 +89,7 @@ impl Outcome {
     /// Whether it is the server's fault, or the mesh's.
     pub fn is_bad(&self) -> bool {
         let class = if self.status < 10 { self.status } else { self.status / 100 };
-        let by_server = self.grpc.is_some_and(|status| OF_THE_SERVER.contains(&status));
+        let by_server = self.grpc.and_then(grpc::name).is_some_and(grpc::is_server_error);
         match self.error.as_str() {
             "" => class == 5 || by_server,
             error => class == 5 || !OF_THE_CALLER.contains(&error),

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use tulle_xds::grpc;
+pub(super) use tulle_xds::grpc::is_server_error;
 
 /// What a client takes for the status when no number says it.
 const UNKNOWN: u32 = 2;
@@ -14,19 +15,6 @@ pub(super) fn name(status: u32) -> &'static str {
 /// The number of a status with this name.
 pub(super) fn number(name: &str) -> u32 {
     grpc::number(name).unwrap_or(UNKNOWN)
-}
-
-/// Whether the server is to blame, by OpenTelemetry's conventions for `error.type`.
-pub(super) fn is_server_error(name: &str) -> bool {
-    matches!(
-        name,
-        "UNKNOWN"
-            | "DEADLINE_EXCEEDED"
-            | "UNIMPLEMENTED"
-            | "INTERNAL"
-            | "UNAVAILABLE"
-            | "DATA_LOSS"
-    )
 }
 
 /// The status of an answer without `grpc-status`, as clients take it:

@@ -13,10 +13,6 @@
 //! **Invariants.** Every event is counted once, in its own series or in one of `other`. What a scrape has
 //! seen is not shown a second time under `other`: sums over all series would jump.
 
-mod bounds;
-
-pub(super) use bounds::{BOUNDS, OF_CONNECTIONS, OF_REQUESTS};
-
 use std::{mem, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
@@ -29,6 +25,19 @@ use super::{
 
 /// Series of edges that a proxy keeps; those of `other` come on top.
 pub(super) const MOST: usize = 500;
+
+/// How many upper bounds of durations there are.
+pub(super) const BOUNDS: usize = 14;
+
+/// Upper bounds of durations of requests, in seconds.
+pub(super) const OF_REQUESTS: [f64; BOUNDS] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Those of opaque connections, which may last for days.
+pub(super) const OF_CONNECTIONS: [f64; BOUNDS] = [
+    0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0,
+    604_800.0,
+];
 
 /// What happened, as far as it makes a series of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -16,8 +16,8 @@ pub(super) struct Tier {
     pub(super) scale: i8,
 }
 
-pub(super) const SECONDS: Tier = Tier { width: 1, slots: 180, scale: 3 };
-pub(super) const TENS: Tier = Tier { width: 10, slots: 90, scale: 3 };
+const SECONDS: Tier = Tier { width: 1, slots: 180, scale: 3 };
+const TENS: Tier = Tier { width: 10, slots: 90, scale: 3 };
 pub(super) const MINUTES: Tier = Tier { width: 60, slots: 120, scale: 2 };
 pub(super) const ROUTE_MINUTES: Tier = Tier { slots: 60, ..MINUTES };
 
@@ -30,11 +30,11 @@ const ROUTE_BYTES: usize = 300;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pub(super) seconds: Slots,
-    pub(super) tens: Slots,
-    pub(super) minutes: Slots,
+    seconds: Slots,
+    tens: Slots,
+    minutes: Slots,
     /// The rule that matched as long as none but it did: what happened by it is what happened.
-    pub(super) only: Option<String>,
+    only: Option<String>,
     /// Where more than one did.
     pub(super) routes: Vec<(String, OfRoute)>,
     /// When it began to be counted by the second.
@@ -46,8 +46,8 @@ pub(super) struct Kept {
 /// What is kept of a rule.
 #[derive(Debug, Default)]
 pub(super) struct OfRoute {
-    pub(super) seconds: Slots,
-    pub(super) minutes: Slots,
+    seconds: Slots,
+    minutes: Slots,
 }
 
 impl Tier {

@@ -96,7 +96,9 @@ impl Record {
                     self.ended(counter, error, now);
                     self.tries(counter);
                 }
-                self.denials(counter, error);
+                if denied {
+                    self.denials(counter, error);
+                }
             });
         }
         if let Some(request) = &self.request
@@ -164,9 +166,6 @@ impl Record {
 
     /// What policy forbade, or would have.
     fn denials(&self, counter: &mut Counter<'_>, error: &'static str) {
-        if self.forbidden.is_none() && self.audited.is_none() {
-            return;
-        }
         let denied = Reason::Denied.as_str();
         let forbidden = self.forbidden.as_ref().map(|policy| (policy, error, "enforce"));
         let audited = self.audited.as_ref().map(|policy| (policy, denied, "audit"));

@@ -71,8 +71,8 @@ impl Record {
             Entered::Undrawn => self.undrawn = true,
             Entered::At(Origin { position, state }) => {
                 self.position = Some(position);
-                let recorded = position.is_sampled();
-                self.spans = recorded.then(|| Box::new(Spans { state, ..Spans::default() }));
+                let spans = || Box::new(Spans { state, ..Spans::default() });
+                self.spans = position.is_sampled().then(spans);
             }
         }
     }
