@@ -66,7 +66,7 @@ pub(super) fn write(totals: &Totals, to: &mut Vec<u8>) {
     }
 }
 
-/// Adds what was written; durations, if they are asked for. `None`: it was not written by [`write`].
+/// Adds what was written; durations, if they are asked for. `None`: it was not written by [`write()`].
 pub(super) fn read(mut bytes: &[u8], durations: bool, sum: &mut Totals) -> Option<()> {
     let head = bytes.try_get_u8().ok()?;
     if let Some(which) = (head & SHAPE).checked_sub(1) {
