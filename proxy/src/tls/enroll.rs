@@ -3,7 +3,7 @@
 //! A key is made, a signing request for it, and the pod's token proves who asks. The control plane
 //! decides what the certificate says.
 
-use std::{fmt, fs, io, mem, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, fs, io, mem, path::PathBuf, time::Duration};
 
 use rand::Rng;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -28,6 +28,11 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The least time between two certificates.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How often a control plane that tells other roots than the file is asked again, after pauses that begin with [`SOON`] and
+/// double: its replicas hear of new roots some seconds apart, and half of a certificate's life is too long to trust the old ones.
+/// A file that holds other roots for good, as of a control plane with a certificate from elsewhere, costs no more than that.
+const ASKED_AGAIN: u32 = 5;
 
 /// Gets certificates and keeps them fresh.
 pub struct Enrolment {
@@ -74,6 +79,7 @@ impl Enrolment {
         let mut blocker = Some(blocker);
         let mut last = None;
         let mut pause = PAUSES.0;
+        let mut asked_again = 0;
         loop {
             let roots = self.control_plane.read_roots().ok();
             match Box::pin(self.enrol(&mut last)).await {
@@ -81,7 +87,13 @@ impl Enrolment {
                     drop(blocker.take());
                     pause = PAUSES.0;
                     self.announce();
-                    self.until_due(roots).await;
+                    if asked_again < ASKED_AGAIN && differ(roots.as_deref(), last.as_ref()) {
+                        sleep(SOON * 2_u32.pow(asked_again)).await;
+                        asked_again += 1;
+                    } else {
+                        asked_again = 0;
+                        self.until_due(roots).await;
+                    }
                 }
                 Err(error) => {
                     let left = self.certs.remaining();
@@ -189,6 +201,15 @@ impl fmt::Debug for Enrolment {
     }
 }
 
+/// Whether a certificate came with other roots than the file's.
+fn differ(file: Option<&[Vec<u8>]>, last: Option<&Material>) -> bool {
+    file.zip(last).is_some_and(|(file, last)| {
+        let (file, told): (BTreeSet<_>, BTreeSet<_>) =
+            (file.iter().collect(), last.roots.iter().collect());
+        file != told
+    })
+}
+
 fn refusal(status: Status) -> EnrolError {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
@@ -258,6 +279,18 @@ mod tests {
         assert_eq!(roots_of(&last), both);
         assert!(enrolment.trust(vec![b"junk".to_vec()], &mut last).is_err());
         assert_eq!(enrolment.certs.info().unwrap().roots.len(), 2);
+    }
+
+    #[test]
+    fn roots_that_differ_from_the_file_are_noticed_in_whatever_order_they_come() {
+        let last = material(DAY);
+        let (one, other) = (last.roots[0].clone(), b"other".to_vec());
+        let both = Material { roots: vec![one.clone(), other.clone()], ..material(DAY) };
+        assert!(!differ(None, Some(&last)) && !differ(Some(&[]), None));
+        assert!(!differ(Some(&[one.clone()]), Some(&last)));
+        assert!(differ(Some(&[one.clone(), other.clone()]), Some(&last)));
+        assert!(!differ(Some(&[other, one.clone()]), Some(&both)));
+        assert!(differ(Some(&[one]), Some(&both)));
     }
 
     fn roots_of(last: &Option<Material>) -> Vec<Vec<u8>> {
