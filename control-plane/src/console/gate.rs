@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, sleep},
 };
 use tulle_runtime::{
@@ -29,7 +29,7 @@ use tulle_runtime::{
 
 use super::{Console, Viewer, files};
 use crate::{
-    ca::subject,
+    ca::subject::{self, ClientAuthority, Unvouched},
     server::https::Client,
     telemetry::{Scope, api::is_name},
 };
@@ -111,6 +111,8 @@ pub trait Access: Send + Sync {
 pub struct Gate {
     console: Console,
     access: Arc<dyn Access>,
+    /// Who vouches for client certificates.
+    authority: watch::Receiver<ClientAuthority>,
     tokens: Recent<Vec<u8>, Result<User, Unproven>>,
     decisions: Recent<Wish, bool>,
     /// What somebody may see if he does not say where.
@@ -147,11 +149,16 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 }
 
 impl Gate {
-    /// Opens to whom `access` knows.
-    pub fn new(console: Console, access: Arc<dyn Access>) -> Self {
+    /// Opens to whom `access` knows, and to whoever shows a certificate of the cluster's `authority`.
+    pub fn new(
+        console: Console,
+        access: Arc<dyn Access>,
+        authority: watch::Receiver<ClientAuthority>,
+    ) -> Self {
         Self {
             console,
             access,
+            authority,
             tokens: Recent(Mutex::default()),
             decisions: Recent(Mutex::default()),
             scopes: Recent(Mutex::default()),
@@ -170,14 +177,12 @@ impl Gate {
 
     async fn user(&self, request: &Request<Bytes>) -> Result<User, Response<Bytes>> {
         let client = request.extensions().get::<Client>();
-        let shown = client.and_then(|client| client.certificate.as_ref());
-        if let Some(certificate) = shown {
-            let (name, mut groups) = subject::read(certificate)
-                .ok_or_else(|| unknown("your client certificate names no user (its CN)"))?;
-            groups.push("system:authenticated".to_owned());
-            return Ok(User { name, groups, ..User::default() });
-        }
-        let token = bearer(request).ok_or_else(|| unknown("a Kubernetes token is missing"))?;
+        let useless = match self.by_certificate(client) {
+            Ok(user) => return Ok(user),
+            Err(why) => why,
+        };
+        let missing = || unknown(&format!("{useless}a Kubernetes token is missing"));
+        let token = bearer(request).ok_or_else(missing)?;
         if token.len() > LONGEST {
             return Err(unknown("this is no token: it is too long"));
         }
@@ -198,6 +203,23 @@ impl Gate {
             }
             Unproven::Unavailable(why) => away(&why),
         })
+    }
+
+    /// Whom the certificate names that was shown, if the cluster's authority vouches for it: the handshake has not asked.
+    ///
+    /// # Errors
+    /// Why it names nobody, as the first part of a sentence; nothing if none was shown.
+    fn by_certificate(&self, client: Option<&Client>) -> Result<User, String> {
+        let shown = client.map(|client| &*client.shown).unwrap_or_default();
+        let authority = self.authority.borrow().clone();
+        let vouched = authority.vouch(shown).map_err(|why| match why {
+            Unvouched::Nothing => String::new(),
+            why => format!("the cluster does not know your client certificate ({why}), and "),
+        })?;
+        let (name, mut groups) = subject::read(&vouched)
+            .ok_or_else(|| "your client certificate names no user (its CN), and ".to_owned())?;
+        groups.push("system:authenticated".to_owned());
+        Ok(User { name, groups, ..User::default() })
     }
 
     /// Asks about a token that is not known. One address has few at once, so that a stranger's junk keeps nobody waiting.
@@ -358,4 +380,4 @@ impl std::fmt::Debug for Gate {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
