@@ -18,7 +18,8 @@ use crate::{
 /// Figures are what a workload's own sidecars saw come in; of one without sidecars, what its callers' saw. They are of the last
 /// minute, up to a slot of ten seconds that is over, or while somebody watches of the last ten seconds. OK%: requests that did
 /// not fail by the fault of server or mesh; what policy denied or a caller gave up is not among the failures. REPORT: pods whose
-/// sidecars have reported within 35 seconds, of all pods; what the others did is not in the figures.
+/// sidecars have reported within 35 seconds, of all pods; what the others did is not in the figures. TREND: a dot is a minute of
+/// which nothing is known.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  \
     tulle stat                       every workload\n  \
@@ -183,7 +184,7 @@ mod tests {
             callees: 4,
             pods: 2,
             reporting,
-            trend: vec![1.0, 2.0],
+            trend: vec![None, Some(1.0), Some(2.0)],
         };
         let busy = Signals {
             requests: 24720,
@@ -207,9 +208,9 @@ mod tests {
             lines,
             [
                 "NAMESPACE  NAME      RPS    OK%    P50   P99  MTLS%  IN  OUT  CONN/S  REPORT  TREND 15m",
-                "shop       frontend  412  99.98  8.0ms  61ms    100   1    4       0     2/2  ▅█",
-                "shop       idle        0      -      -     -      -   1    4       0     2/2  ▅█",
-                "shop       unmeshed    -      -      -     -      -   1    4       -     0/2  ▅█",
+                "shop       frontend  412  99.98  8.0ms  61ms    100   1    4       0     2/2  ·▅█",
+                "shop       idle        0      -      -     -      -   1    4       0     2/2  ·▅█",
+                "shop       unmeshed    -      -      -     -      -   1    4       -     0/2  ·▅█",
             ]
         );
         let wide = Stat::default().table(&view, style(true));

@@ -58,8 +58,8 @@ export interface Workload {
   pods: number;
   /** Pods whose sidecars report. */
   reporting: number;
-  /** Requests per second in the minutes of the last quarter of an hour, the oldest first; empty if nothing is known. */
-  trend: number[];
+  /** Requests per second in the minutes of the last quarter of an hour, the oldest first; empty if nothing is known of it, null where nothing is known of that minute. */
+  trend: (number | null)[];
 }
 
 /** An end of an edge; without namespace it is a class: `internet`, … */

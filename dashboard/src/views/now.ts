@@ -15,7 +15,7 @@ export interface NamespaceRow {
   bad: number;
   /** Of the slowest workload that was asked something; percentiles cannot be added. */
   slowest: { name: string; p99: number } | undefined;
-  trend: number[];
+  trend: (number | null)[];
 }
 
 export interface Now {
@@ -26,7 +26,7 @@ export interface Now {
   /** Workloads: with something wrong, with traffic and well, without traffic, and of which nothing is known. */
   counts: { all: number; troubled: number; fine: number; quiet: number; unknown: number };
   totals: Ended & { mtls: number | undefined; pods: number; reporting: number };
-  trend: number[];
+  trend: (number | null)[];
   namespaces: NamespaceRow[];
   shortened: boolean;
   /** What could not be found out, and why. */
@@ -106,8 +106,9 @@ function sum(all: Ended[]): Ended {
   return { ...total, ok: total.requests > 0 ? (100 * (total.requests - total.bad)) / total.requests : undefined };
 }
 
-function added(trends: number[][]): number[] {
-  const sum: number[] = new Array(Math.max(0, ...trends.map((one) => one.length))).fill(0);
-  for (const trend of trends) for (const [at, value] of trend.entries()) sum[at] = (sum[at] ?? 0) + value;
+/** Of a minute that is known of one it is known of all: they are as old as what the control plane remembers. */
+export function added(trends: (number | null)[][]): (number | null)[] {
+  const sum: (number | null)[] = new Array(Math.max(0, ...trends.map((one) => one.length))).fill(null);
+  for (const trend of trends) for (const [at, value] of trend.entries()) if (value !== null) sum[at] = (sum[at] ?? 0) + value;
   return sum;
 }

@@ -26,7 +26,7 @@ export interface WorkloadRow {
   callees: number;
   pods: number;
   reporting: number;
-  trend: number[];
+  trend: (number | null)[];
 }
 
 export interface Workloads {

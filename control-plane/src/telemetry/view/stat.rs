@@ -38,8 +38,9 @@ pub struct WorkloadView {
     pub pods: usize,
     /// Whose sidecars report.
     pub reporting: usize,
-    /// Requests per second in parts of the last quarter of an hour, the oldest first.
-    pub trend: Vec<f64>,
+    /// Requests per second in parts of the last quarter of an hour, the oldest first; empty if nothing is known of it, and
+    /// `None` where nothing is known of that time.
+    pub trend: Vec<Option<f64>>,
 }
 
 /// Of each workload that was asked for. `trend` says how many requests came before.
@@ -62,7 +63,7 @@ pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadV
             callees,
             pods: *pods,
             reporting: reporting.get(workload).copied().unwrap_or(0),
-            trend: earlier.trend(workload, reporting.contains_key(workload)),
+            trend: earlier.trend(workload, reporting.contains_key(workload), trend.known.since),
         }
     };
     View::of(answer, window, answer.workloads.iter().map(item).collect())
@@ -99,7 +100,8 @@ impl<'a> Inbound<'a> {
         found.into_iter().flatten().copied().collect::<Vec<_>>().into_iter()
     }
 
-    fn trend(&self, workload: &Workload, reports: bool) -> Vec<f64> {
+    /// Of the last parts `since` somebody has listened.
+    fn trend(&self, workload: &Workload, reports: bool, since: Duration) -> Vec<Option<f64>> {
         let mut trend: Vec<f64> = Vec::new();
         for row in self.rows(workload, reports) {
             trend.resize(row.points.len().max(trend.len()), 0.0);
@@ -107,7 +109,9 @@ impl<'a> Inbound<'a> {
             let rate = |point: &Totals| float(point.requested()) / seconds;
             trend.iter_mut().zip(&row.points).for_each(|(sum, point)| *sum += rate(point));
         }
-        trend
+        let known = since.as_secs() / u64::from(TREND_POINT);
+        let unknown = trend.len().saturating_sub(usize::try_from(known).unwrap_or(usize::MAX));
+        trend.into_iter().enumerate().map(|(at, rate)| (at >= unknown).then_some(rate)).collect()
     }
 }
 

@@ -88,6 +88,24 @@ fn a_workloads_figures_are_its_own_or_else_its_callers() {
 }
 
 #[test]
+fn of_the_time_before_the_control_plane_a_trend_says_nothing() {
+    let mut early = says("cart", Direction::Inbound, "web", (0, 0));
+    early.points = (0..TREND).map(|_| early.points[0].clone()).collect();
+    early.points[14] = says("cart", Direction::Inbound, "web", (120, 0)).points[0].clone();
+    let mut trend = answer(vec![early], &["cart"], &["cart"]);
+    let mut known = |seconds| {
+        trend.known.since = Duration::from_secs(seconds);
+        let view = stat(&shop(), &trend, WINDOW);
+        view.items.iter().find(|item| item.name == "cart").unwrap().trend.clone()
+    };
+    let mut expected = vec![None; 13];
+    expected.extend([Some(0.0), Some(2.0)]);
+    assert_eq!(known(179), expected, "of the third minute not all has passed yet");
+    assert_eq!(known(59), [None; 15]);
+    assert_eq!(known(3600).iter().flatten().count(), 15);
+}
+
+#[test]
 fn an_edge_is_shown_once_as_its_caller_saw_it() {
     let view = edges(&shop(), WINDOW);
     let line = |item: &EdgeView| {
