@@ -200,7 +200,8 @@ mod tests {
             item("idle", 2, Signals::default()),
             item("unmeshed", 0, Signals::default()),
         ];
-        let view = View { window: 60.0, items, unheard: Vec::new(), shortened: false };
+        let view =
+            View { window: 60.0, whole: 3600.0, items, unheard: Vec::new(), shortened: false };
         let style = |wide| Style { wide, colored: false };
         let lines = Stat::default().table(&view, style(false));
         let lines: Vec<_> = lines.lines().collect();

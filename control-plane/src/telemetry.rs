@@ -81,6 +81,9 @@ pub struct Known {
     pub shortened: bool,
     /// For how long it has been taking reports: of what was before it knows nothing.
     pub since: Duration,
+    /// For how long all replicas have been that say this together. What was before that they know in part: what proxies told
+    /// one that is gone is lost.
+    pub whole: Duration,
 }
 
 impl Default for Hub {
@@ -143,7 +146,7 @@ impl Hub {
                 self.0.looks.send_modify(|count| *count += 1);
             }
         }
-        Known { rows, reporting, shortened: store.shortened(), since: now }
+        Known { rows, reporting, shortened: store.shortened(), since: now, whole: now }
     }
 
     /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.

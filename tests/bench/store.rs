@@ -172,6 +172,7 @@ fn answer(store: &Store, now: Duration, ask: &Ask) -> Answer {
         reporting: store.reporting(),
         shortened: false,
         since: now,
+        whole: now,
     };
     let workloads = known.reporting.iter().map(|one| (one.workload.clone(), one.proxies)).collect();
     Answer { known, workloads, unheard: Vec::new() }

@@ -58,9 +58,10 @@ impl Query {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // Of the time that is asked for the stores' short window says nothing.
-        (answer.known.rows, answer.known.since) = (Vec::new(), Duration::ZERO);
+        let known = &mut answer.known;
+        (known.rows, known.since, known.whole) = (Vec::new(), Duration::ZERO, Duration::ZERO);
         match prometheus.ask(ask, now, kind).await {
-            Ok(known) => (answer.known.rows, answer.known.since) = known,
+            Ok((rows, since)) => (known.rows, known.since, known.whole) = (rows, since, since),
             Err(reason) => {
                 tracing::warn!(%prometheus, reason, "Prometheus does not say what was");
                 answer.unheard.push(format!("{prometheus} ({reason})"));
@@ -115,6 +116,8 @@ struct Sum {
     reporting: HashMap<Workload, usize>,
     shortened: bool,
     since: Duration,
+    /// That of the youngest.
+    whole: Option<Duration>,
 }
 
 impl Sum {
@@ -132,6 +135,7 @@ impl Sum {
         }
         self.shortened |= known.shortened;
         self.since = self.since.max(known.since);
+        self.whole = Some(self.whole.map_or(known.whole, |whole| whole.min(known.whole)));
     }
 
     /// In order.
@@ -144,6 +148,24 @@ impl Sum {
         let mut reporting: Vec<_> =
             reporting.map(|(workload, proxies)| Reporting { workload, proxies }).collect();
         reporting.sort_by(|one, other| one.workload.cmp(&other.workload));
-        Known { rows, reporting, shortened: self.shortened, since: self.since }
+        let whole = self.whole.unwrap_or_default();
+        Known { rows, reporting, shortened: self.shortened, since: self.since, whole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_replica_says_what_is_known_and_the_youngest_since_when_all_of_it() {
+        let mut sum = Sum::default();
+        for seconds in [600, 30, 7200] {
+            let since = Duration::from_secs(seconds);
+            let rows = Vec::new();
+            sum.add(Known { rows, reporting: Vec::new(), shortened: false, since, whole: since });
+        }
+        let Known { since, whole, .. } = sum.known();
+        assert_eq!((since.as_secs(), whole.as_secs()), (7200, 30));
     }
 }

@@ -35,6 +35,10 @@ const SLOT: u64 = 10;
 pub struct View<T> {
     /// Seconds that rates are of, at most: of slots of time that are over. 0: nothing is known yet.
     pub window: f64,
+    /// For so many seconds all replicas of the control plane have been there. What was before is known in part: what proxies
+    /// told a replica that is gone is lost.
+    #[serde(default = "always")]
+    pub whole: f64,
     /// What was asked for.
     pub items: Vec<T>,
     /// Replicas of the control plane that did not say what they know: it is missing.
@@ -51,8 +55,14 @@ impl<T> View<T> {
         let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
         let window = Duration::from_secs(covers.map_or(known, u64::from));
         let window = window.as_secs_f64();
-        Self { window, items, unheard, shortened }
+        let whole = answer.known.whole.as_secs_f64();
+        Self { window, whole, items, unheard, shortened }
     }
+}
+
+/// An older control plane does not say it.
+fn always() -> f64 {
+    f64::MAX
 }
 
 #[cfg(test)]

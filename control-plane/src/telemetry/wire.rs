@@ -77,11 +77,13 @@ impl Known {
             let workload = Workload::read(one.workload?);
             Some(Reporting { workload, proxies: one.proxies as usize })
         });
+        let since = Duration::from_millis(message.since_ms);
         Self {
             rows: rows.collect(),
             reporting: reporting.collect(),
             shortened: message.shortened,
-            since: Duration::from_millis(message.since_ms),
+            since,
+            whole: since,
         }
     }
 }

@@ -4,6 +4,8 @@
 export interface View<T> {
   /** Seconds that rates are of, at most. */
   window: number;
+  /** Seconds for which all replicas of the control plane have been there: what was before is known in part. */
+  whole: number;
   items: T[];
   /** Replicas of the control plane that did not say what they know: it is missing. */
   unheard: string[];
@@ -117,6 +119,8 @@ export interface Point {
   p99?: number;
   /** Upper bound in seconds, and how many requests. */
   heat?: [number, number][];
+  /** Known in part: not all replicas of the control plane were there then. */
+  partial?: boolean;
 }
 
 export interface Mesh {

@@ -3,6 +3,7 @@ import { keyOf } from '../lib/names';
 import { ended, type Ended } from '../lib/sums';
 import { byCallee, troubles, worst, type Trouble } from '../lib/troubles';
 import type { Edge, Mesh, Policies, View, Workload } from '../lib/types';
+import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
 
 export interface NamespaceRow {
@@ -29,6 +30,7 @@ export interface Now {
   trend: (number | null)[];
   namespaces: NamespaceRow[];
   shortened: boolean;
+  partial: number | undefined;
   /** What could not be found out, and why. */
   unknown: string[];
 }
@@ -50,7 +52,7 @@ export const now = view<{ window: number }, [View<Workload>, View<Edge>, Mesh, P
   },
 );
 
-type Summary = Pick<Now, 'window' | 'counts' | 'totals' | 'trend' | 'namespaces' | 'shortened'>;
+type Summary = Pick<Now, 'window' | 'counts' | 'totals' | 'trend' | 'namespaces' | 'shortened' | 'partial'>;
 
 /** What is not about single troubles. */
 export function summary(stat: View<Workload>, edges: View<Edge>, all: readonly Trouble[]): Summary {
@@ -75,7 +77,7 @@ export function summary(stat: View<Workload>, edges: View<Edge>, all: readonly T
     pods: stat.items.reduce((sum, one) => sum + one.pods, 0),
     reporting: stat.items.reduce((sum, one) => sum + one.reporting, 0),
   };
-  return { window: stat.window, counts, totals, trend: added(stat.items.map((one) => one.trend)), namespaces, shortened: stat.shortened || edges.shortened };
+  return { window: stat.window, counts, totals, trend: added(stat.items.map((one) => one.trend)), namespaces, shortened: stat.shortened || edges.shortened, partial: partialOf(stat, edges) };
 }
 
 function stateOf(workload: Workload, calls: readonly Edge[] | undefined, troubled: ReadonlySet<string>): 'troubled' | 'fine' | 'quiet' | 'unknown' {

@@ -3,6 +3,7 @@ import { keyOf } from '../lib/names';
 import { badRate, ended } from '../lib/sums';
 import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
+import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
 
 /** A row of the table: plain figures only, because all of them are handed from the worker once a second. */
@@ -34,6 +35,7 @@ export interface Workloads {
   rows: WorkloadRow[];
   unheard: string[];
   shortened: boolean;
+  partial: number | undefined;
   /** Why it is not known what callers saw. */
   unseen: string | undefined;
 }
@@ -44,7 +46,7 @@ export const workloads = view<{ window: number }, [View<Workload>, View<Edge>], 
     if ('problem' in stat) return stat;
     const { window, unheard, shortened, items } = stat.value;
     const calls = byCallee(known(edges)?.items ?? []);
-    return { value: { window, unheard, shortened, unseen: problemOf(edges)?.text, rows: items.map((one) => row(one, calls.get(keyOf(one)))) } };
+    return { value: { window, unheard, shortened, partial: partialOf(stat.value), unseen: problemOf(edges)?.text, rows: items.map((one) => row(one, calls.get(keyOf(one)))) } };
   },
 );
 

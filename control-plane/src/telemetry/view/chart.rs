@@ -47,6 +47,9 @@ pub struct Point {
     /// Requests by how long they took: up to so many seconds, and how many.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub heat: Vec<(f64, u64)>,
+    /// Not all replicas of the control plane were there then: what proxies told one that is gone is missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub partial: bool,
 }
 
 /// What was asked of the workloads that the answer is of, in steps of so many seconds up to `now`.
@@ -65,7 +68,11 @@ pub fn chart(answer: &Answer, (points, step): (u32, u32), now: SystemTime) -> Ch
     }
     let known = covers.unwrap_or(since) / step;
     let unknown = points.saturating_sub(known) as usize;
-    let point = |(at, totals): (usize, Totals)| (at >= unknown).then(|| Point::of(&totals, step));
+    let whole = answer.known.whole.as_secs() / u64::from(step);
+    let partial = (points as usize).saturating_sub(usize::try_from(whole).unwrap_or(usize::MAX));
+    let point = |(at, totals): (usize, Totals)| {
+        (at >= unknown).then(|| Point { partial: at < partial, ..Point::of(&totals, step) })
+    };
     let begin = now - Duration::from_secs(u64::from(points) * u64::from(step));
     Chart {
         begin: begin.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
@@ -92,6 +99,7 @@ impl Point {
             p95: took(0.95),
             p99: took(0.99),
             heat: heat.collect(),
+            partial: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::telemetry::{
@@ -41,8 +41,9 @@ fn says(who: &str, direction: Direction, peer: &str, (requests, failed): (u64, u
 fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
     let reporting =
         reporting.iter().map(|name| Reporting { workload: workload(name), proxies: 1 }).collect();
+    let since = Duration::from_secs(600);
     Answer {
-        known: Known { rows, reporting, shortened: false, since: Duration::from_secs(600) },
+        known: Known { rows, reporting, shortened: false, since, whole: since },
         workloads: all.iter().map(|name| (workload(name), 2)).collect(),
         unheard: vec!["tulle-system/b".to_owned()],
     }
@@ -103,6 +104,23 @@ fn of_the_time_before_the_control_plane_a_trend_says_nothing() {
     assert_eq!(known(179), expected, "of the third minute not all has passed yet");
     assert_eq!(known(59), [None; 15]);
     assert_eq!(known(3600).iter().flatten().count(), 15);
+}
+
+#[test]
+fn what_only_some_replicas_were_there_for_is_marked() {
+    let mut row = says("cart", Direction::Inbound, "web", (60, 0));
+    row.points = (0..6).map(|_| row.points[0].clone()).collect();
+    let mut answer = answer(vec![row], &["cart"], &["cart"]);
+    let of = |answer: &Answer| {
+        let points = chart(answer, (6, 10), SystemTime::now()).points.into_iter();
+        points.map(|point| point.map(|point| point.partial)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&answer), [Some(false); 6]);
+    answer.known.whole = Duration::from_secs(25);
+    let (partial, whole) = (Some(true), Some(false));
+    assert_eq!(of(&answer), [partial, partial, partial, partial, whole, whole]);
+    let view = edges(&answer, WINDOW);
+    assert_eq!((view.window, view.whole), (60.0, 25.0));
 }
 
 #[test]
