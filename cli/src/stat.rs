@@ -130,7 +130,8 @@ impl Page for Stat {
             let cells = row(item).into_iter().enumerate().filter(|(index, _)| shown(*index));
             table.push(cells.map(|(_, cell)| cell).collect());
         }
-        if table.is_empty() { "no such workload\n".to_owned() } else { table.to_string() }
+        let quiet: String = view.items.iter().filter_map(uncounted).collect();
+        if table.is_empty() { "no such workload\n".to_owned() } else { format!("{table}{quiet}") }
     }
 }
 
@@ -140,13 +141,22 @@ pub(crate) fn kind(text: &str) -> Option<&'static str> {
     KINDS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(kind, _)| *kind)
 }
 
+/// That its sidecars count nothing, and why, where it is so.
+fn uncounted(item: &WorkloadView) -> Option<String> {
+    let WorkloadView { namespace, name, pods, uncounted, uncounted_by, .. } = item;
+    let by = uncounted_by.join(", ");
+    (*uncounted > 0).then(|| {
+        format!("{namespace}/{name}: {uncounted} of {pods} pods count nothing: metrics are disabled by Telemetry {by}\n")
+    })
+}
+
 fn row(item: &WorkloadView) -> [Cell; 15] {
     let signals = &item.signals;
     let told = signals.requests > 0 || signals.connections > 0.0;
     let number = |text: String| Cell::from(text);
     let bad = |bad: bool, text: &str| Cell::new(text, if bad { Tone::Bad } else { Tone::Plain });
     // Without a sidecar anywhere nothing is known, which is not the same as nothing.
-    let known = item.reporting > 0 || told;
+    let known = item.known && (item.reporting > 0 || told);
     let rate = |value: f64| if known { rate(value) } else { String::new() };
     [
         item.namespace.clone().into(),
@@ -183,7 +193,10 @@ mod tests {
             callers: 1,
             callees: 4,
             pods: 2,
+            known: name != "quiet",
             reporting,
+            uncounted: if name == "quiet" { 2 } else { 0 },
+            uncounted_by: if name == "quiet" { vec!["shop/q".to_owned()] } else { Vec::new() },
             trend: vec![None, Some(1.0), Some(2.0)],
         };
         let busy = Signals {
@@ -199,6 +212,7 @@ mod tests {
             item("frontend", 2, busy),
             item("idle", 2, Signals::default()),
             item("unmeshed", 0, Signals::default()),
+            item("quiet", 2, Signals::default()),
         ];
         let view =
             View { window: 60.0, whole: 3600.0, items, unheard: Vec::new(), shortened: false };
@@ -212,6 +226,8 @@ mod tests {
                 "shop       frontend  412  99.98  8.0ms  61ms    100   1    4       0     2/2  ·▅█",
                 "shop       idle        0      -      -     -      -   1    4       0     2/2  ·▅█",
                 "shop       unmeshed    -      -      -     -      -   1    4       -     0/2  ·▅█",
+                "shop       quiet       -      -      -     -      -   1    4       -     2/2  ·▅█",
+                "shop/quiet: 2 of 2 pods count nothing: metrics are disabled by Telemetry shop/q",
             ]
         );
         let wide = Stat::default().table(&view, style(true));

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { partialOf, partialUntil } from '../src/lib/partial';
 import { stretches } from '../src/lib/stretches';
 import { added } from '../src/views/now';
+import { tells } from '../src/lib/sums';
 
 test('what is not known is a gap, and not nothing', () => {
   expect(stretches([null, null, 0, 3, null, 5])).toEqual([
@@ -24,4 +25,10 @@ test('what not all replicas were there for is said', () => {
   const chart = (...points: (typeof point | null)[]) => ({ begin: 1000, step: 10, points });
   expect(partialUntil(chart(null, point, point))).toBeUndefined();
   expect(partialUntil(chart(null, { ...point, partial: true } as typeof point, point))).toBe(1020);
+});
+
+test('who reports and counts nothing tells nothing', () => {
+  expect(tells({ reporting: 2 })).toBe(true);
+  expect(tells({ reporting: 2, known: true, uncounted: 1 })).toBe(true);
+  expect([tells({ reporting: 0 }), tells({ reporting: 2, known: false }), tells({ reporting: 2, known: true, uncounted: 2 })]).toEqual([false, false, false]);
 });

@@ -6,8 +6,9 @@ use std::time::Duration;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use tulle_control_plane::{
+    roster::Pods,
     telemetry::{
-        Ask, Counted, Known, Of, Store, Workload,
+        Ask, Counted, Known, Of, Reporting, Store, Workload,
         query::Answer,
         view::{self, TREND, TREND_POINT},
     },
@@ -174,8 +175,9 @@ fn answer(store: &Store, now: Duration, ask: &Ask) -> Answer {
         since: now,
         whole: now,
     };
-    let workloads = known.reporting.iter().map(|one| (one.workload.clone(), one.proxies)).collect();
-    Answer { known, workloads, unheard: Vec::new() }
+    let pods = |one: &Reporting| Pods { all: one.proxies, ..Pods::default() };
+    let workloads = known.reporting.iter().map(|one| (one.workload.clone(), pods(one)));
+    Answer { workloads: workloads.collect(), known, unheard: Vec::new() }
 }
 
 fn all(window: Duration) -> Ask {

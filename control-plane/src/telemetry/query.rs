@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Workload};
-use crate::{replicas::Replica, roster::Roster};
+use crate::{
+    replicas::Replica,
+    roster::{Pods, Roster},
+};
 
 /// Asks all replicas. Clones share.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct Answer {
     /// What happened, and who reports.
     pub known: Known,
     /// All workloads that there are, and their pods.
-    pub workloads: Vec<(Workload, usize)>,
+    pub workloads: Vec<(Workload, Pods)>,
     /// Replicas that did not answer: what only they know is missing.
     pub unheard: Vec<String>,
 }

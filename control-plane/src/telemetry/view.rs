@@ -50,14 +50,18 @@ pub struct View<T> {
 impl<T> View<T> {
     pub(crate) fn of(answer: &Answer, window: Duration, items: Vec<T>) -> Self {
         let (unheard, shortened) = (answer.unheard.clone(), answer.known.shortened);
-        let covers = answer.known.rows.iter().map(|row| row.covers).max();
-        // Where nothing has come, nothing is known of the time before the store began either.
-        let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
-        let window = Duration::from_secs(covers.map_or(known, u64::from));
-        let window = window.as_secs_f64();
+        let window = covered(answer, window).as_secs_f64();
         let whole = answer.known.whole.as_secs_f64();
         Self { window, whole, items, unheard, shortened }
     }
+}
+
+/// What part of the window is known.
+fn covered(answer: &Answer, window: Duration) -> Duration {
+    let covers = answer.known.rows.iter().map(|row| row.covers).max();
+    // Where nothing has come, nothing is known of the time before the store began either.
+    let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
+    Duration::from_secs(covers.map_or(known, u64::from))
 }
 
 /// An older control plane does not say it.

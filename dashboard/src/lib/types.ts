@@ -60,6 +60,11 @@ export interface Workload {
   pods: number;
   /** Pods whose sidecars report. */
   reporting: number;
+  /** False: nobody counts what it does, whoever reports. An older control plane does not say it. */
+  known?: boolean;
+  /** Pods whose sidecars count nothing, and the Telemetries by which. */
+  uncounted?: number;
+  uncountedBy?: string[];
   /** Requests per second in the minutes of the last quarter of an hour, the oldest first; empty if nothing is known of it, null where nothing is known of that minute. */
   trend: (number | null)[];
 }

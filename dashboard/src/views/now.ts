@@ -1,6 +1,6 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
-import { ended, type Ended } from '../lib/sums';
+import { ended, tells, type Ended } from '../lib/sums';
 import { byCallee, troubles, worst, type Trouble } from '../lib/troubles';
 import type { Edge, Mesh, Policies, View, Workload } from '../lib/types';
 import { partialOf } from '../lib/partial';
@@ -84,7 +84,7 @@ function stateOf(workload: Workload, calls: readonly Edge[] | undefined, trouble
   if (troubled.has(keyOf(workload))) return 'troubled';
   const asked = workload.signals.requests > 0 || workload.signals.connections > 0 || (calls ?? []).some((edge) => edge.signals.requests > 0);
   if (asked) return 'fine';
-  return workload.reporting > 0 ? 'quiet' : 'unknown';
+  return tells(workload) ? 'quiet' : 'unknown';
 }
 
 function namespaceRow(namespace: string, workloads: Workload[], calls: Map<string, Edge[]>, troubled: ReadonlySet<string>): NamespaceRow {

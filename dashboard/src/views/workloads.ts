@@ -1,6 +1,6 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
-import { badRate, ended } from '../lib/sums';
+import { badRate, ended, tells } from '../lib/sums';
 import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
 import { partialOf } from '../lib/partial';
@@ -54,7 +54,7 @@ export const workloads = view<{ window: number }, [View<Workload>, View<Edge>], 
 export function row(workload: Workload, calls: readonly Edge[] | undefined): WorkloadRow {
   const { namespace, name, kind, signals, callers, callees, pods, reporting, trend } = workload;
   const seen = calls ? ended(calls.map((edge) => edge.signals)) : undefined;
-  const known = reporting > 0 || signals.requests > 0 || signals.connections > 0 || calls !== undefined;
+  const known = tells(workload) || signals.requests > 0 || signals.connections > 0 || calls !== undefined;
   return {
     key: keyOf(workload),
     namespace,

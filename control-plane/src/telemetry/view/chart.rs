@@ -1,13 +1,13 @@
 //! How a workload did over time.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{signals::float, stat::Inbound};
+use super::{
+    signals::float,
+    stat::{Inbound, Tellers},
+};
 use crate::telemetry::{Totals, query::Answer};
 
 /// Buckets of durations for each doubling, as a power of two: as many as can be told apart on a screen.
@@ -55,13 +55,13 @@ pub struct Point {
 /// What was asked of the workloads that the answer is of, in steps of so many seconds up to `now`.
 pub fn chart(answer: &Answer, (points, step): (u32, u32), now: SystemTime) -> Chart {
     let inbound = Inbound::of(answer);
-    let reporting: BTreeSet<_> = answer.known.reporting.iter().map(|one| &one.workload).collect();
+    let tellers = Tellers::of(answer);
     let mut sums = vec![Totals::default(); points as usize];
     // What nothing was heard of is empty, as far back as anybody has listened.
     let since = u32::try_from(answer.known.since.as_secs()).unwrap_or(u32::MAX);
     let mut covers = None;
-    for (workload, _pods) in &answer.workloads {
-        for row in inbound.rows(workload, reporting.contains(workload)) {
+    for (workload, pods) in &answer.workloads {
+        for row in inbound.rows(workload, tellers.tell(workload, pods)) {
             covers = covers.max(Some(row.covers));
             sums.iter_mut().zip(&row.points).for_each(|(sum, point)| sum.merge(point));
         }

@@ -1,8 +1,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::telemetry::{
-    Direction, Edge, Known, Of, Outcome, Peer, Reporting, Row, Security, Totals, Workload,
+use crate::{
+    roster::Pods,
+    telemetry::{
+        Direction, Edge, Known, Of, Outcome, Peer, Reporting, Row, Security, Totals, Workload,
+    },
+    world::objects::Name,
 };
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -44,7 +48,10 @@ fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
     let since = Duration::from_secs(600);
     Answer {
         known: Known { rows, reporting, shortened: false, since, whole: since },
-        workloads: all.iter().map(|name| (workload(name), 2)).collect(),
+        workloads: all
+            .iter()
+            .map(|name| (workload(name), Pods { all: 2, ..Pods::default() }))
+            .collect(),
         unheard: vec!["tulle-system/b".to_owned()],
     }
 }
@@ -121,6 +128,28 @@ fn what_only_some_replicas_were_there_for_is_marked() {
     assert_eq!(of(&answer), [partial, partial, partial, partial, whole, whole]);
     let view = edges(&answer, WINDOW);
     assert_eq!((view.window, view.whole), (60.0, 25.0));
+}
+
+#[test]
+fn what_nobody_counts_is_not_known_and_not_nothing() {
+    let known = |answer: &Answer| -> Vec<bool> {
+        stat(answer, answer, WINDOW).items.iter().map(|item| item.known).collect()
+    };
+    let mut answer = shop();
+    // web, cart, old, idle: old is told of by its callers, idle by nobody.
+    assert_eq!(known(&answer), [true, true, true, false]);
+    // Two pods, one sidecar that reports, and a Telemetry for both: what callers saw counts.
+    let by = [Name::new("shop", "quiet")].into();
+    answer.workloads[0].1 = Pods { all: 2, uncounted: 2, uncounted_by: by };
+    answer.workloads[1].1 = answer.workloads[0].1.clone();
+    assert_eq!(known(&answer), [false, true, true, false]);
+    let cart = &stat(&answer, &answer, WINDOW).items[1];
+    assert_eq!((cart.signals.requests, cart.signals.bad, cart.reporting), (600, 60, 1));
+    assert_eq!((cart.uncounted, &*cart.uncounted_by), (2, &["shop/quiet".to_owned()][..]));
+    // The first slot is not over yet.
+    (answer.known.rows, answer.known.since) = (Vec::new(), Duration::from_secs(9));
+    answer.workloads[0].1 = Pods::default();
+    assert_eq!(known(&answer), [false; 4]);
 }
 
 #[test]
