@@ -89,6 +89,11 @@ pub(crate) trait Page {
     /// The path to ask for, without window and watching.
     fn path(&self) -> String;
 
+    /// Whether the path asks for no more than what is shown: only then sidecars report every second for it.
+    fn is_narrow(&self) -> bool {
+        true
+    }
+
     /// Whether this is one of those that are asked for: what the control plane does not tell apart.
     fn keep(&self, _item: &Self::Item) -> bool {
         true
@@ -130,7 +135,7 @@ impl Look {
     }
 
     async fn text<P: Page>(&self, page: &P, source: &Source, watch: bool) -> Result<String, Error> {
-        let path = page.path();
+        let (path, watch) = (page.path(), watch && page.is_narrow());
         let window = self.window(watch).as_secs();
         let join = if path.contains('?') { '&' } else { '?' };
         let asked = source.get(&format!("{path}{join}window={window}&watch={watch}")).await?;

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Only this namespace.
     #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: Option<String>,
-    /// Stay, and draw it anew every second.
+    /// Stay, and draw it anew every second. Sidecars report every second for it, but for a name without a namespace.
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
@@ -102,6 +102,9 @@ impl Stat {
                 None => (None, Some(text.to_owned())),
             },
         };
+        if let Some(name) = &name {
+            label(name).map_err(|why| Error::Usage(format!("{name:?}: {why}")))?;
+        }
         Ok(Self { namespace: None, kind, name })
     }
 }
@@ -110,10 +113,17 @@ impl Page for Stat {
     type Item = WorkloadView;
 
     fn path(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("/telemetry/stat?namespace={namespace}"),
-            None => "/telemetry/stat".to_owned(),
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => {
+                format!("/telemetry/stat?namespace={namespace}&name={name}")
+            }
+            (Some(namespace), None) => format!("/telemetry/stat?namespace={namespace}"),
+            (None, _) => "/telemetry/stat".to_owned(),
         }
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.namespace.is_some() || self.name.is_none()
     }
 
     fn keep(&self, item: &WorkloadView) -> bool {
@@ -235,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_named_is_asked_for_and_watched() {
+        let path = |namespace: Option<&str>, text: &str| {
+            let named = Stat::named(text).ok().unwrap();
+            let stat = Stat { namespace: namespace.map(str::to_owned), ..named };
+            (stat.path(), stat.is_narrow())
+        };
+        let stat = |query: &str| format!("/telemetry/stat{query}");
+        assert_eq!(path(Some("shop"), "web"), (stat("?namespace=shop&name=web"), true));
+        assert_eq!(path(Some("shop"), "deploy/web"), (stat("?namespace=shop&name=web"), true));
+        assert_eq!(path(Some("shop"), "deploy"), (stat("?namespace=shop"), true));
+        assert_eq!(path(None, "deploy"), (stat(""), true));
+        // In which namespaces there is such a workload nobody knows before all were asked for.
+        assert_eq!(path(None, "web"), (stat(""), false));
+    }
+
+    #[test]
     fn kinds_have_short_names() {
         for (text, kind, name) in [
             ("deploy", Some("Deployment"), None),
@@ -245,6 +271,7 @@ mod tests {
             let found = Stat::named(text).ok().unwrap();
             assert_eq!((found.kind, found.name.as_deref()), (kind, name), "{text}");
         }
+        assert!(Stat::named("web&watch=true").is_err());
         let wrong = Stat::named("shop/reviews").err().unwrap().to_string();
         assert!(wrong.contains("behind -n"), "{wrong}");
     }
