@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use tokio::{
     sync::watch,
@@ -77,7 +77,7 @@ pub struct Known {
     pub rows: Vec<Row>,
     /// Who reports.
     pub reporting: Vec<Reporting>,
-    /// Something was forgotten before its time.
+    /// Something of what was asked for was forgotten before its time.
     pub shortened: bool,
     /// For how long it has been taking reports: of what was before it knows nothing.
     pub since: Duration,
@@ -136,17 +136,24 @@ impl Hub {
         let rows = store.read(ask, now);
         let reporting = store.reporting();
         if looks {
-            let seen = rows.iter().map(|row| &row.edge.workload);
             let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
+            let mut all = store.tellers(&ask.of);
+            all.extend(own.cloned());
             let mut new = false;
-            for workload in seen.chain(own) {
-                new |= store.watch(workload.clone(), now + LOOKED_AT, now);
+            for workload in all {
+                new |= store.watch(workload, now + LOOKED_AT, now);
             }
             if new {
                 self.0.looks.send_modify(|count| *count += 1);
             }
         }
-        Known { rows, reporting, shortened: store.shortened(), since: now, whole: now }
+        Known {
+            rows,
+            reporting,
+            shortened: store.shortened(ask.window, now),
+            since: now,
+            whole: now,
+        }
     }
 
     /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.
@@ -163,7 +170,7 @@ impl Hub {
 impl Collector for Hub {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let store = self.0.store.lock();
-        let ((edges, routes), bytes) = (store.len(), store.bytes());
+        let ((edges, routes), bytes, unread) = (store.len(), store.bytes(), store.unread());
         let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
         drop(store);
         for (name, help, value) in [
@@ -175,6 +182,11 @@ impl Collector for Hub {
             let family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family)?;
         }
-        Ok(())
+        let (name, help) = (
+            "tulle_store_unread_durations",
+            "Histograms of durations that proxies sent and this version cannot read",
+        );
+        let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(unread).encode(family)
     }
 }

@@ -84,8 +84,14 @@ impl Query {
                 let message = message.clone();
                 async move { replica.observe(&name, message).await }
             };
-            let heard;
-            (heard, unheard) = replica.ask_others(lacks, ask).await;
+            let (heard, silent) = replica.ask_others(lacks, ask).await;
+            // What somebody can do something about is said.
+            unheard.extend(silent.into_iter().map(|(name, why)| match why.too_much {
+                true => format!(
+                    "{name} (it is more than a replica says at once; ask for one namespace)"
+                ),
+                false => name,
+            }));
             heard.into_iter().for_each(|(_, answer)| sum.add(Known::read(answer)));
         }
         let all = self.roster.workloads().into_iter();

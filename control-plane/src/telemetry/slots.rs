@@ -73,8 +73,8 @@ impl Slots {
         }
     }
 
-    /// Forgets the oldest half of it; whether there was anything to forget.
-    pub(super) fn halve(&mut self) -> bool {
+    /// Forgets the oldest half of it; the last slot of that. `None`: there was nothing to forget.
+    pub(super) fn halve(&mut self) -> Option<u32> {
         let half = self.log.len() / 2;
         let was = self.log.len();
         while self.log.len() > half
@@ -84,7 +84,7 @@ impl Slots {
             self.log.drain(..self.log.len() - rest);
         }
         self.log.shrink_to_fit();
-        self.log.len() < was
+        (self.log.len() < was).then_some(self.before)
     }
 
     /// The oldest slot of the log, and how many bytes are behind it.
@@ -199,7 +199,7 @@ mod tests {
             let within: BTreeMap<_, _> = map.into_iter().filter(|(slot, _)| (range.0..range.1).contains(slot)).collect();
             prop_assert_eq!(read(&slots, range), within);
             let before = read(&slots, (0, u32::MAX));
-            while slots.halve() {}
+            while slots.halve().is_some() {}
             let after = read(&slots, (0, u32::MAX));
             prop_assert!(after.iter().all(|(slot, totals)| before.get(slot) == Some(totals)));
             prop_assert!(after.len() <= 1, "the open one");

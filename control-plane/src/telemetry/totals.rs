@@ -1,7 +1,7 @@
 //! What happened on an edge in some time, and how two such are added.
 
 use tulle_proto::telemetry::v1 as proto;
-use tulle_runtime::histogram::Histogram;
+use tulle_runtime::histogram::{Histogram, SCALE};
 use tulle_xds::text::bounded;
 
 /// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
@@ -10,6 +10,8 @@ const MOST: usize = 64;
 /// Entries of one message that are read, and buckets of one histogram: those from a microsecond to a week are 320.
 const MOST_ENTRIES: usize = 2 * MOST;
 const MOST_BUCKETS: usize = 320;
+/// A histogram may tell apart 2^this many durations that are one here: its scale is 8 at most.
+const FINEST: u32 = 5;
 /// Characters of a word from a proxy, and of a policy's name.
 const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
@@ -110,11 +112,13 @@ impl Outcome {
 
 impl Totals {
     /// Adds what a message says, up to a bound. Durations that make no sense here, because a newer proxy says them in
-    /// another way, are left out.
-    pub fn read(&mut self, counts: &proto::Counts) {
-        let took = Took::read(counts.took.as_ref()).unwrap_or_default();
+    /// another way, are left out; returns how many histograms that were.
+    pub fn read(&mut self, counts: &proto::Counts) -> usize {
         let flow = counts.flow.as_ref();
-        let open = Took::read(flow.and_then(|flow| flow.took.as_ref())).unwrap_or_default();
+        let took = Took::read(counts.took.as_ref());
+        let open = Took::read(flow.and_then(|flow| flow.took.as_ref()));
+        let unread = usize::from(took.is_err()) + usize::from(open.is_err());
+        let (took, open) = (took.unwrap_or_default(), open.unwrap_or_default());
         for proto::Requests { status, grpc, error, times } in
             counts.requests.iter().take(MOST_ENTRIES)
         {
@@ -141,6 +145,7 @@ impl Totals {
             let proto::Flow { opened, closed, failed, received, sent, took: _ } = *flow;
             self.flow.merge(&Flow { opened, closed, failed, received, sent, took: open });
         }
+        unread
     }
 
     /// As a message.
@@ -218,18 +223,25 @@ impl Totals {
 impl Took {
     fn read(message: Option<&proto::Histogram>) -> Result<Self, NoHistogram> {
         let Some(message) = message else { return Ok(Self::default()) };
-        if message.steps.len() != message.counts.len() || message.steps.len() > MOST_BUCKETS {
+        let scale = i8::try_from(message.scale).map_err(|_beyond| NoHistogram)?;
+        // What a finer one tells apart is added up, which is exact: each of our buckets is two of the next scale.
+        let halvings = u32::from((scale - SCALE).max(0).unsigned_abs());
+        let most = MOST_BUCKETS << halvings.min(FINEST);
+        let fits = message.steps.len() == message.counts.len() && message.steps.len() <= most;
+        if !fits || halvings > FINEST {
             return Err(NoHistogram);
         }
-        let scale = i8::try_from(message.scale).map_err(|_beyond| NoHistogram)?;
-        let mut at = 0_i16;
-        let buckets = message.steps.iter().zip(&message.counts).map(|(step, times)| {
-            let step = i16::try_from(*step).map_err(|_beyond| NoHistogram)?;
-            at = at.checked_add(step).ok_or(NoHistogram)?;
-            Ok((at, *times))
-        });
-        let buckets = buckets.collect::<Result<Vec<_>, NoHistogram>>()?;
-        let histogram = Histogram::from_parts(scale, message.zero, buckets);
+        let mut at = 0_i32;
+        let mut buckets: Vec<(i16, u64)> = Vec::new();
+        for (index, (step, times)) in message.steps.iter().zip(&message.counts).enumerate() {
+            at = at.checked_add(*step).filter(|_| index == 0 || *step > 0).ok_or(NoHistogram)?;
+            let bucket = i16::try_from(at >> halvings).map_err(|_beyond| NoHistogram)?;
+            match buckets.last_mut().filter(|(last, _)| *last == bucket) {
+                Some((_, sum)) if *times > 0 => *sum = sum.saturating_add(*times),
+                _ => buckets.push((bucket, *times)),
+            }
+        }
+        let histogram = Histogram::from_parts(scale.min(SCALE), message.zero, buckets);
         let histogram = histogram.map_err(|_none| NoHistogram)?;
         Ok(Self { histogram, nanoseconds: message.nanoseconds })
     }
@@ -351,6 +363,8 @@ pub(super) mod tests {
         for bad in [
             histogram(3, &[1], &[]),
             histogram(9, &[1], &[1]),
+            histogram(5, &[1, -1], &[1, 1]),
+            histogram(5, &[1, 1, 1], &[1, 1, 0]),
             histogram(300, &[1], &[1]),
             histogram(3, &[40_000], &[1]),
             histogram(3, &[32_000, 32_000], &[1, 1]),
@@ -361,8 +375,29 @@ pub(super) mod tests {
             let requests = vec![proto::Requests { status: 200, times: 1, ..Default::default() }];
             let counts = proto::Counts { requests, took: Some(bad.clone()), ..Default::default() };
             let mut totals = Totals::default();
-            totals.read(&counts);
+            assert_eq!(totals.read(&counts), 1, "{bad:?}");
             assert_eq!((totals.requested(), totals.took), (1, Took::default()), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_finer_histogram_is_read_as_what_it_is_here(values in vec(0.001..100.0_f64, 1..50), finer in 1..6_i32) {
+            let mut here = Histogram::default();
+            let mut there = std::collections::BTreeMap::<i32, u64>::new();
+            for value in &values {
+                here.observe(*value);
+                // By the definition: above base^i, at most base^(i+1).
+                let base = f64::from(1 << (i32::from(SCALE) + finer));
+                #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
+                let index = (value.log2() * base).ceil() as i32 - 1;
+                *there.entry(index).or_default() += 1;
+            }
+            let mut last = 0;
+            let steps = there.keys().map(|at| at - std::mem::replace(&mut last, *at)).collect();
+            let scale = i32::from(SCALE) + finer;
+            let message = proto::Histogram { scale, steps, counts: there.into_values().collect(), ..Default::default() };
+            prop_assert_eq!(Took::read(Some(&message)).map(|took| took.histogram), Ok(here));
         }
     }
 

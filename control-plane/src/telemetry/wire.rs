@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tulle_proto::replica::v1 as proto;
 
 use super::{Ask, Edge, Known, Of, Reporting, Row, Totals, Workload};
@@ -60,6 +61,11 @@ impl Known {
             shortened: self.shortened,
             since_ms: u64::try_from(self.since.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Bytes of it, as a message to another replica.
+    pub fn message_bytes(&self) -> usize {
+        self.message().encoded_len()
     }
 
     /// What makes no sense, because the other is of another version, is left out.
