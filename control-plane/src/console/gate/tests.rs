@@ -4,10 +4,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tulle_xds::{cache::Cache, server::AdsService};
 
-use super::*;
+use super::{recent::FRESH, *};
 use crate::{
     authorize::Pods,
     ca::subject::tests::Signer,
@@ -38,6 +38,7 @@ impl Access for Cluster {
 
     async fn may(&self, user: &User, verb: Verb, namespace: Option<&str>) -> Result<bool, String> {
         self.rights.fetch_add(1, Relaxed);
+        tokio::task::yield_now().await;
         Ok(match (user.name.as_str(), verb, namespace) {
             ("admin", ..) => true,
             ("alice" | "tapper", Verb::Get, Some("shop")) => true,
@@ -152,6 +153,18 @@ async fn the_cluster_is_asked_once_in_ten_seconds() {
     tokio::time::advance(FRESH).await;
     seen(&gate, "/telemetry/stat?namespace=shop", "alice").await.unwrap();
     assert_eq!(asked(), (3, 4));
+}
+
+#[tokio::test]
+async fn who_asks_the_same_at_the_same_time_has_it_asked_once() {
+    let (gate, cluster) = gate();
+    ask(&gate, "/telemetry/me", Some("Bearer of-alice")).await;
+    cluster.rights.store(0, Relaxed);
+    let path = "/telemetry/tap?namespace=shop&name=web";
+    let all = (0..100).map(|_| ask(&gate, path, Some("Bearer of-alice")));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|(status, _)| *status == 403), "{all:?}");
+    assert_eq!(cluster.rights.load(Relaxed), 2, "everywhere, and there");
 }
 
 #[tokio::test(start_paused = true)]
