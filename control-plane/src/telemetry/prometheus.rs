@@ -125,7 +125,7 @@ impl Prometheus {
             Some(directory) => Credentials::read(directory).await?,
             None => Credentials::default(),
         };
-        let query = async |query: &Query| self.query(query, &credentials).await;
+        let query = async |query: &Query| Box::pin(self.query(query, &credentials)).await;
         let begins = read::first(&query(&promql::begin(ask, now)).await?)?.unwrap_or(now);
         let mut rows = read::Rows::new(ask, now);
         // One after the other: all at once would be as many large answers.

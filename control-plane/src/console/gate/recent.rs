@@ -39,7 +39,8 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 }
 
 /// Questions that are being asked. Who comes while one is, waits for its answer.
-pub(super) struct Together<K, V>(Mutex<HashMap<K, Arc<OnceCell<V>>>>);
+pub(super) struct Together<K, V>(Mutex<Asked<K, V>>);
+type Asked<K, V> = HashMap<K, Arc<OnceCell<V>>>;
 
 impl<K, V> Default for Together<K, V> {
     fn default() -> Self {

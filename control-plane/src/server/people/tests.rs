@@ -32,7 +32,7 @@ impl Port {
         let folder = tempfile::tempdir().unwrap();
         let own = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
         let mut roots = RootCertStore::empty();
-        own.current().trusted_here().into_iter().for_each(|root| roots.add(root.clone()).unwrap());
+        own.current().trusted_here().for_each(|root| roots.add(root.clone()).unwrap());
         let issuer = Authority::new(own, Duration::from_secs(3600));
         let certificate = ServerCertificate::new(issuer, vec!["x".to_owned()]).unwrap();
         let port = Https {
@@ -90,7 +90,7 @@ async fn a_certificate_that_nobody_knows_counts_as_none() {
         (Some(signer.sign(&alice, -1)), None, Err("does not know your client certificate")),
         (None, None, Err("a Kubernetes token is missing")),
     ] {
-        let (status, text) = port.ask(shown, token).await;
+        let (status, text) = Box::pin(port.ask(shown, token)).await;
         match expected {
             Ok(name) => {
                 let user = format!(r#""user":"{name}""#);
