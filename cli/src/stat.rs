@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tulle_control_plane::telemetry::view::{View, WorkloadView};
+use tulle_control_plane::telemetry::view::{TREND_POINT, View, WorkloadView};
 
 use crate::{
     observe::{
@@ -140,7 +140,8 @@ impl Page for Stat {
             let cells = row(item).into_iter().enumerate().filter(|(index, _)| shown(*index));
             table.push(cells.map(|(_, cell)| cell).collect());
         }
-        let quiet: String = view.items.iter().filter_map(uncounted).collect();
+        let mut quiet: String = view.items.iter().filter_map(uncounted).collect();
+        quiet.extend(trends_in_part(view));
         if table.is_empty() { "no such workload\n".to_owned() } else { format!("{table}{quiet}") }
     }
 }
@@ -149,6 +150,16 @@ impl Page for Stat {
 pub(crate) fn kind(text: &str) -> Option<&'static str> {
     let text = text.to_lowercase();
     KINDS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(kind, _)| *kind)
+}
+
+/// That trends go back to when not all replicas of the control plane were there.
+fn trends_in_part(view: &View<WorkloadView>) -> Option<String> {
+    let minutes = view.items.iter().map(|item| item.trend.iter().flatten().count()).max()?;
+    let whole = (view.whole / f64::from(TREND_POINT)).floor();
+    let known = f64::from(u32::try_from(minutes).unwrap_or(u32::MAX));
+    (known > whole).then(|| {
+        format!("TREND: of what was more than {whole} min ago it is known in part: a replica of the control plane began then\n")
+    })
 }
 
 /// That its sidecars count nothing, and why, where it is so.
@@ -240,7 +251,10 @@ mod tests {
                 "shop/quiet: 2 of 2 pods count nothing: metrics are disabled by Telemetry shop/q",
             ]
         );
-        let wide = Stat::default().table(&view, style(true));
+        let young = View { whole: 70.0, ..view };
+        let last = Stat::default().table(&young, style(false)).lines().last().map(str::to_owned);
+        assert!(last.is_some_and(|last| last.contains("more than 1 min ago it is known in part")));
+        let wide = Stat::default().table(&young, style(true));
         assert!(wide.contains("P95") && wide.contains("RECEIVED"), "{wide}");
     }
 
