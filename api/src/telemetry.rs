@@ -127,8 +127,8 @@ pub struct Metrics {
         }])
     )]
     pub interval: Option<Duration>,
-    /// More labels of each series. Each value makes series of its own: none of these should follow
-    /// what strangers send. Not in force yet: sidecars of this version do not count by tags.
+    /// More labels of each series of who calls whom. Each value makes series of its own, so that each
+    /// tag has `maxValues`; what `tulle stat` says is summed over them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 10),
@@ -252,7 +252,7 @@ pub struct Tag {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricTag {
-    /// What it is called.
+    /// What it is called; for Prometheus with `_` for each `.`.
     #[schemars(
         length(min = 1, max = 64),
         extend("x-kubernetes-validations" = [{
@@ -261,11 +261,12 @@ pub struct MetricTag {
         }])
     )]
     pub name: String,
-    /// A CEL expression over the request. Where it is empty or cannot be worked out, the series has
-    /// no such label.
+    /// A CEL expression over the request: `request.headers['x-tenant']`. Where it is empty or cannot
+    /// be worked out, the series has no such label. What is longer than 128 bytes is cut.
     #[schemars(length(min = 1, max = 1024))]
     pub value: String,
-    /// Values that a sidecar tells apart; what comes beyond is `other`. The default is 10.
+    /// Values that a sidecar tells apart, those that come first; what comes beyond is `other`. A value
+    /// makes room once nothing was counted of it for ten minutes. The default is 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_values: Option<u32>,

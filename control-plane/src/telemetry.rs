@@ -12,6 +12,7 @@
 
 pub mod api;
 mod edge;
+mod packed;
 pub mod prometheus;
 pub mod query;
 mod scope;

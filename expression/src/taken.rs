@@ -64,14 +64,17 @@ pub const ATTRIBUTES: [&str; 24] = [
     "url.scheme",
 ];
 
-/// Labels of series; beside these all that begin with [`OURS`].
-pub const LABELS: [&str; 14] = [
+/// Labels of series, and of the targets that have them; beside these all that begin with [`OURS`].
+pub const LABELS: [&str; 18] = [
     "error_type",
     "http_request_method",
     "http_response_status_code",
     "instance",
     "job",
     "le",
+    "namespace",
+    "outcome",
+    "pod",
     "quantile",
     "rpc_status_code",
     "rpc_system_name",
@@ -80,6 +83,7 @@ pub const LABELS: [&str; 14] = [
     "tls_established",
     "tls_protocol_version",
     "url_scheme",
+    "workload",
 ];
 
 /// How names of ours begin, and those of OpenTelemetry's own SDKs.

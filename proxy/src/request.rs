@@ -33,7 +33,7 @@ use tulle_runtime::drain::Drain;
 
 use crate::{
     context::Context,
-    telemetry::{Direction, Record},
+    telemetry::{Direction, Record, trace::Way},
     tls::Peer,
     upstream::Cluster,
 };
@@ -77,6 +77,15 @@ impl Connection {
     /// Whether it came from a sidecar.
     pub fn from_sidecar(&self) -> bool {
         self.peer().is_some_and(|peer| peer.sidecar)
+    }
+
+    /// Between whom its requests are, for traces.
+    pub fn way(&self) -> Way {
+        match self.direction() {
+            Direction::Outbound => Way::FromApplication,
+            Direction::Inbound if self.from_sidecar() => Way::FromSidecar,
+            Direction::Inbound => Way::FromStranger,
+        }
     }
 
     /// Who it came from, if it came over mTLS.

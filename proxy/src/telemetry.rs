@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! [ Record ] ─┬─► a line of the access log
-//!             ├─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom
-//!             │      [ edges ] shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
+//!             ├─► its [ worker ]'s counts ─► [ series ] of each [ edge ]: who called whom, by a Telemetry's [ tags ]
+//!             │      [ edges ] gathers them in a [ table ] and shows them to whoever scrapes, [ report ] sends what is new of them to the control plane
 //!             ├─► [ tap ]: what ended lately, for whoever asks, by [ report ]
 //!             └─► [ closed ] in its worker's [ outbox ] ─► [ otlp ]: spans, lines and series, for collectors
 //! ```
@@ -26,10 +26,13 @@ mod report;
 mod response_flags;
 mod sent;
 mod series;
+mod table;
+mod tags;
 mod tap;
 mod told;
 pub mod trace;
 mod wanted;
+mod words;
 mod worker;
 
 pub use clusters::register_clusters;

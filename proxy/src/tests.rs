@@ -20,6 +20,8 @@ mod otlp;
 mod resilience;
 mod sends;
 mod settings;
+mod tags;
 mod tap;
 mod telemetry;
 mod traces;
+mod undrawn;

@@ -77,10 +77,30 @@ impl Histogram {
 
     /// Counts all that `other` counted. The coarser of the two scales is that of the sum.
     pub fn merge(&mut self, other: &Self) {
-        self.coarsen(other.scale);
-        self.zero = self.zero.saturating_add(other.zero);
-        for (bucket, times) in &other.buckets {
-            self.add(bucket >> (other.scale - self.scale), *times);
+        self.merge_buckets(other.scale, other.zero, other.buckets.iter().copied());
+    }
+
+    /// Counts what was counted elsewhere, `buckets` by [`bucket`] at `scale` (at most [`SCALE`]) and in order.
+    pub fn merge_buckets(
+        &mut self,
+        scale: i8,
+        zero: u64,
+        buckets: impl IntoIterator<Item = (i16, u64)>,
+    ) {
+        self.coarsen(scale);
+        let halvings = scale - self.scale;
+        self.zero = self.zero.saturating_add(zero);
+        // Both are in order: one pass, for a search for each bucket is most of what a question to the control plane would take.
+        let mut at = 0;
+        for (bucket, times) in buckets {
+            let bucket = bucket >> halvings;
+            while self.buckets.get(at).is_some_and(|(known, _)| *known < bucket) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at).filter(|(known, _)| *known == bucket) {
+                Some((_, sum)) => *sum = sum.saturating_add(times),
+                None => self.buckets.insert(at, (bucket, times)),
+            }
         }
     }
 

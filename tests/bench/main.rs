@@ -14,6 +14,7 @@ mod requests;
 mod row;
 mod scale;
 mod store;
+mod telemetry;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -56,11 +57,14 @@ pub(crate) struct Size {
 /// What is measured, by name.
 type Scenario = fn(Size) -> BoxFuture<'static, Result<Vec<Row>, Failure>>;
 
-const SCENARIOS: [(&str, Scenario); 5] = [
+const SCENARIOS: [(&str, Scenario); 6] = [
     ("memory", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(memory::measure(bed, size))))),
     ("scale", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(scale::measure(bed, size))))),
     ("change", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(change::measure(bed, size))))),
     ("requests", |size| Box::pin(requests::run(size))),
+    ("telemetry", |size| {
+        Box::pin(Bed::once(size, |bed, size| Box::pin(telemetry::measure(bed, size))))
+    }),
     ("store", |size| Box::pin(async move { store::measure(size) })),
 ];
 

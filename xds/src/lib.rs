@@ -9,7 +9,7 @@
 //! [`model`] is what is said: one plain type per resource and its Envoy encoding, the same on both
 //! ends. [`session`] and [`subscription`] are how it is said: the two ends of the delta variant of
 //! xDS, as plain state machines that are driven by [`server`] and [`client`] and, in tests, by one
-//! another. [`cache`] is what the control plane publishes.
+//! another. [`cache`] is what the control plane publishes. [`grpc`] are words that both use.
 //!
 //! **Invariants.** Envoy's message types appear in `model`, `client`, `server` and `sds` only. `session`
 //! and `subscription` know neither tokio nor tonic. No queue is unbounded: what a peer has not been
@@ -17,6 +17,7 @@
 
 pub mod cache;
 pub mod client;
+pub mod grpc;
 pub mod model;
 pub mod protocol;
 pub mod sds;

@@ -100,37 +100,47 @@ pub struct Invalid {
 /// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>; the path form is the one
 /// that Kubernetes meshes share.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpiffeId(Arc<str>);
+pub struct SpiffeId {
+    text: Arc<str>,
+    /// Where the trust domain and the namespace end: they are asked for with each request.
+    ends: [usize; 2],
+}
+
+const SCHEME: &str = "spiffe://";
+const NAMESPACE: &str = "/ns/";
+const ACCOUNT: &str = "/sa/";
 
 impl SpiffeId {
     /// The id of a ServiceAccount.
     pub fn service_account(trust_domain: &str, namespace: &str, account: &str) -> Self {
-        Self(format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}").into())
+        let domain_end = SCHEME.len() + trust_domain.len();
+        let ends = [domain_end, domain_end + NAMESPACE.len() + namespace.len()];
+        let text = [SCHEME, trust_domain, NAMESPACE, namespace, ACCOUNT, account].concat();
+        Self { text: text.into(), ends }
     }
 
     /// The whole id.
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn parts(&self) -> [&str; 3] {
-        let mut parts = self.0.split('/').skip(2).step_by(2).chain(["", "", ""]);
-        std::array::from_fn(|_| parts.next().unwrap_or_default())
+        &self.text
     }
 
     /// `TRUST-DOMAIN`.
     pub fn trust_domain(&self) -> &str {
-        self.parts()[0]
+        self.part(SCHEME.len(), self.ends[0])
     }
 
     /// `NAMESPACE`.
     pub fn namespace(&self) -> &str {
-        self.parts()[1]
+        self.part(self.ends[0] + NAMESPACE.len(), self.ends[1])
     }
 
     /// `SERVICE-ACCOUNT`.
     pub fn account(&self) -> &str {
-        self.parts()[2]
+        self.part(self.ends[1] + ACCOUNT.len(), self.text.len())
+    }
+
+    fn part(&self, begin: usize, end: usize) -> &str {
+        self.text.get(begin..end).unwrap_or_default()
     }
 }
 
@@ -144,42 +154,36 @@ impl FromStr for SpiffeId {
 
     fn from_str(text: &str) -> Result<Self, BadSpiffeId> {
         let bad = || BadSpiffeId(text.chars().take(256).collect());
-        let mut parts = text.strip_prefix("spiffe://").ok_or_else(bad)?.split('/');
-        let (domain, ns, namespace, sa, account) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
-        let segment = |part: Option<&str>| {
-            part.is_some_and(|s| {
-                !s.is_empty()
-                    && s.bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-            })
+        let mut parts = text.strip_prefix(SCHEME).ok_or_else(bad)?.split('/');
+        let [domain, ns, namespace, sa, account] =
+            std::array::from_fn(|_| parts.next().unwrap_or_default());
+        let segment = |part: &str| {
+            let is_of = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            !part.is_empty() && part.bytes().all(is_of)
         };
         let well_formed = text.len() <= 2048
-            && segment(domain)
-            && ns == Some("ns")
-            && segment(namespace)
-            && sa == Some("sa")
-            && segment(account)
+            && (ns, sa) == ("ns", "sa")
+            && [domain, namespace, account].into_iter().all(segment)
             && parts.next().is_none();
-        well_formed.then(|| Self(text.into())).ok_or_else(bad)
+        well_formed.then(|| Self::service_account(domain, namespace, account)).ok_or_else(bad)
     }
 }
 
 impl fmt::Debug for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl Serialize for SpiffeId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(&self.text)
     }
 }
 

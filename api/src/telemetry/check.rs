@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tulle_expression::{Expression, MAX_LENGTH, taken};
+use tulle_expression::{Expression, MAX_LENGTH, Variable, taken};
 
 use super::{Destination, Header, Logs, MetricTag, Metrics, Tag, Telemetry, Traces};
 use crate::validate::{Problem, Problems, Validate};
@@ -74,9 +74,6 @@ fn check_metrics(metrics: &Metrics, problems: &mut Problems) {
     problems.check(wrong, "spec.metrics.interval", || "it must be from 1s to 1h".to_owned());
     let tags = metrics.tags.as_deref().unwrap_or_default();
     too_many("spec.metrics.tags", tags.len(), MAX_TAGS, problems);
-    problems.check(!tags.is_empty(), "spec.metrics.tags", || {
-        "not in force yet: sidecars of this version do not count by tags; leave it out".to_owned()
-    });
     // As Prometheus has them.
     let labels: Vec<String> = tags.iter().map(|tag| tag.name.replace('.', "_")).collect();
     for (i, tag) in tags.iter().enumerate() {
@@ -93,6 +90,11 @@ fn check_metrics(metrics: &Metrics, problems: &mut Problems) {
         let twice = labels.iter().take(i).any(|earlier| earlier == label);
         check_twice(&field, name, twice, problems);
         check_expression(&field, value, problems);
+        let drawn = Expression::parse(value).is_ok_and(|read| read.uses(Variable::Sampled));
+        problems.check(drawn, &format!("{field}.value"), || {
+            "`sampled` is not known when a request is counted: it is about lines of the log"
+                .to_owned()
+        });
         problems.range(&format!("{field}.maxValues"), *max_values, 1..=100);
     }
 }

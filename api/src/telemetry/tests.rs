@@ -25,7 +25,9 @@ logs:
 metrics:
   disabled: false
   interval: 15s
-  tags: []";
+  tags:
+  - {name: shop.tenant, value: \"request.headers['x-tenant']\", maxValues: 100}
+  - {name: path, value: request.path}";
     assert_eq!(problems(spec), [""; 0]);
     for spec in ["{}", "{traces: {disabled: true}}", "{logs: {format: None, filter: ''}}"] {
         assert_eq!(problems(spec), [""; 0], "{spec}");
@@ -65,7 +67,10 @@ metrics:
   - {name: error.type, value: route}
   - {name: a.b, value: route}
   - {name: a_b, value: route, maxValues: 101}
-  - {name: __x, value: response.cod}";
+  - {name: __x, value: response.cod}
+  - {name: outcome, value: route}
+  - {name: pod, value: route}
+  - {name: b, value: 'sampled || failed'}";
     let found = problems(spec);
     let fields: Vec<&str> = found.iter().filter_map(|p| Some(p.split_once(": ")?.0)).collect();
     assert_eq!(
@@ -93,12 +98,14 @@ metrics:
             "spec.logs.fields[2].name",
             "spec.logs.fields[2].value",
             "spec.metrics.interval",
-            "spec.metrics.tags",
             "spec.metrics.tags[0].name",
             "spec.metrics.tags[2].name",
             "spec.metrics.tags[2].maxValues",
             "spec.metrics.tags[3].name",
             "spec.metrics.tags[3].value",
+            "spec.metrics.tags[4].name",
+            "spec.metrics.tags[5].name",
+            "spec.metrics.tags[6].value",
         ]
     );
 }

@@ -1,142 +1,128 @@
-//! What happened on an edge, by slots of time: one open slot, and those before it as bytes, one behind the other.
+//! What happened on an edge, by slots of time, as bytes one behind the other.
 //!
 //! ```text
-//!  log   [ slots since the one before | length | Counts ] [ … ] [ … ]      oldest first; a slot in which nothing happened is not there
-//!  open  the slot that is counted in now
+//!  [ slots since the one before | length | packed ] [ … ] [ … ]      oldest first; a slot in which nothing happened is not there
 //! ```
-//!
-//! A slot that is closed is some ten bytes without traffic worth a histogram, and some hundred with 1,000 requests; as a
-//! value it would be a kilobyte.
 
-use std::collections::VecDeque;
+use prost::encoding::{decode_varint, encode_varint};
 
-use bytes::Buf;
-use prost::{
-    Message as _,
-    encoding::{decode_varint, encode_varint},
-};
-use tulle_proto::telemetry::v1 as proto;
-
-use super::totals::Totals;
+use super::{packed, totals::Totals};
 
 /// Slots of one width. Numbers of slots count from when the store began.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Slots {
-    log: VecDeque<u8>,
-    /// The slot before the first one of the log, to which that one's distance counts; and the last one of the log.
+    log: Vec<u8>,
+    /// The slot before the first one of the log, to which that one's distance counts.
     before: u32,
+    /// The last one, and where it begins in the log.
     last: u32,
-    open: Option<Box<(u32, Totals)>>,
+    tail: u32,
+}
+
+/// A slot of the log.
+#[derive(Debug, Clone, Copy)]
+struct Entry<'a> {
+    number: u32,
+    packed: &'a [u8],
+    /// What comes after it.
+    rest: &'a [u8],
 }
 
 impl Slots {
-    /// Adds to a slot, which is the open one or later.
+    /// Adds to a slot, which is the last one or later. Durations keep 2^`scale` buckets for each doubling.
     pub(super) fn add(&mut self, slot: u32, totals: &Totals, scale: i8) {
-        self.close(slot, scale);
-        let open = self.open.get_or_insert_with(|| Box::new((slot, Totals::default())));
-        open.1.merge(totals);
-    }
-
-    /// Nothing will come any more for slots before this one. Their durations keep 2^`scale` buckets for each doubling.
-    pub(super) fn close(&mut self, slot: u32, scale: i8) {
-        let Some(done) = self.open.take_if(|open| open.0 < slot) else { return };
-        let (number, mut totals) = *done;
-        totals.took.histogram.coarsen(scale);
-        totals.flow.took.histogram.coarsen(scale);
-        let bytes = totals.message().encode_to_vec();
+        let mut sum = Totals::default();
         if self.log.is_empty() {
-            (self.before, self.last) = (number, number);
+            (self.before, self.last) = (slot, slot);
         }
-        let mut entry = Vec::with_capacity(bytes.len() + 8);
-        encode_varint(u64::from(number - self.last), &mut entry);
-        encode_varint(bytes.len() as u64, &mut entry);
-        entry.extend(bytes);
-        // A deque doubles its room by itself, half of which would stay empty.
-        if self.log.capacity() - self.log.len() < entry.len() {
-            self.log.reserve_exact(entry.len() + self.log.len() / 8);
+        let mut distance = slot.saturating_sub(self.last);
+        let tail = self.tail as usize;
+        if distance == 0
+            && let Some(open) = entry(0, self.log.get(tail..).unwrap_or_default())
+        {
+            distance = open.number;
+            packed::read(open.packed, true, &mut sum);
+            self.log.truncate(tail);
         }
-        self.log.extend(entry);
-        self.last = number;
+        sum.merge(totals);
+        sum.took.histogram.coarsen(scale);
+        sum.flow.took.histogram.coarsen(scale);
+        let mut bytes = Vec::with_capacity(64);
+        packed::write(&sum, &mut bytes);
+        let mut head = Vec::with_capacity(8);
+        encode_varint(distance.into(), &mut head);
+        encode_varint(bytes.len() as u64, &mut head);
+        let more = head.len() + bytes.len();
+        // A vector doubles its room by itself, half of which would stay empty.
+        if self.log.capacity() - self.log.len() < more {
+            self.log.reserve_exact(more + self.log.len() / 8);
+        }
+        self.tail = u32::try_from(self.log.len()).unwrap_or(u32::MAX);
+        self.log.extend(head);
+        self.log.extend(bytes);
+        self.last = slot.max(self.last);
     }
 
     /// Forgets slots before this one.
     pub(super) fn expire(&mut self, slot: u32) {
-        while let Some((number, rest)) = self.oldest().filter(|(number, _)| *number < slot) {
-            self.before = number;
-            self.log.drain(..self.log.len() - rest);
-        }
-        self.open.take_if(|open| open.0 < slot);
-        if self.log.is_empty() {
-            self.log = VecDeque::new();
-        } else if self.log.capacity() > 2 * self.log.len() + 64 {
+        self.forget(|oldest, _| oldest.number < slot);
+        if self.log.capacity() > 2 * self.log.len() + 64 {
             self.log.shrink_to(self.log.len() + self.log.len() / 8);
         }
     }
 
-    /// Forgets the oldest half of it; the last slot of that. `None`: there was nothing to forget.
+    /// Forgets the oldest half of it, but for the last slot; the last one that it forgot. `None`: there was nothing to forget.
     pub(super) fn halve(&mut self) -> Option<u32> {
-        let half = self.log.len() / 2;
         let was = self.log.len();
-        while self.log.len() > half
-            && let Some((number, rest)) = self.oldest()
-        {
-            self.before = number;
-            self.log.drain(..self.log.len() - rest);
-        }
+        self.forget(|oldest, length| length > was / 2 && !oldest.rest.is_empty());
         self.log.shrink_to_fit();
         (self.log.len() < was).then_some(self.before)
     }
 
-    /// The oldest slot of the log, and how many bytes are behind it.
-    fn oldest(&self) -> Option<(u32, usize)> {
-        let mut log = self.bytes_of_log();
-        let (number, length) = entry(self.before, &mut log)?;
-        Some((number, log.remaining() - length))
+    /// Forgets the oldest slots, as long as `old` says so of the oldest one and the bytes that are left with it.
+    fn forget(&mut self, old: impl Fn(Entry<'_>, usize) -> bool) {
+        let mut left = self.log.as_slice();
+        while let Some(oldest) = entry(self.before, left).filter(|one| old(*one, left.len())) {
+            (self.before, left) = (oldest.number, oldest.rest);
+        }
+        let gone = self.log.len() - left.len();
+        self.log.drain(..gone);
+        self.tail = self.tail.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX));
     }
 
-    /// What happened from the slot `from` to the one before `to`, slot by slot.
-    pub(super) fn each(&self, (from, to): (u32, u32), mut with: impl FnMut(u32, &proto::Counts)) {
-        let mut log = self.bytes_of_log();
-        let mut before = self.before;
-        while let Some((number, length)) = entry(before, &mut log) {
-            before = number;
+    /// What happened from the slot `from` to the one before `to`, slot by slot, for [`packed::read`].
+    pub(super) fn each(&self, (from, to): (u32, u32), mut with: impl FnMut(u32, &[u8])) {
+        let (mut before, mut log) = (self.before, self.log.as_slice());
+        while let Some(Entry { number, packed, rest }) = entry(before, log) {
+            (before, log) = (number, rest);
             if number >= to {
                 return;
             }
-            if number < from {
-                log.advance(length);
-            } else if let Ok(counts) = proto::Counts::decode((&mut log).take(length)) {
-                with(number, &counts);
+            if number >= from {
+                with(number, packed);
             }
-        }
-        if let Some(open) = self.open.as_deref().filter(|open| (from..to).contains(&open.0)) {
-            with(open.0, &open.1.message());
         }
     }
 
     /// Bytes that it takes.
     pub(super) fn size(&self) -> usize {
-        self.log.capacity() + self.open.as_deref().map_or(0, |open| open.1.size())
+        self.log.capacity()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.log.is_empty() && self.open.is_none()
-    }
-
-    fn bytes_of_log(&self) -> impl Buf {
-        let (front, back) = self.log.as_slices();
-        front.chain(back)
+        self.log.is_empty()
     }
 }
 
-/// Number and length of the next entry, the one before which has a number, too.
-fn entry(before: u32, log: &mut impl Buf) -> Option<(u32, usize)> {
-    if !log.has_remaining() {
+/// The first one of a log, the one before which has a number, too.
+fn entry(before: u32, mut log: &[u8]) -> Option<Entry<'_>> {
+    if log.is_empty() {
         return None;
     }
-    let distance = u32::try_from(decode_varint(log).ok()?).ok()?;
-    let length = usize::try_from(decode_varint(log).ok()?).ok()?;
-    Some((before + distance, length))
+    let distance = u32::try_from(decode_varint(&mut log).ok()?).ok()?;
+    let length = usize::try_from(decode_varint(&mut log).ok()?).ok()?;
+    let (packed, rest) = log.split_at_checked(length)?;
+    Some(Entry { number: before.checked_add(distance)?, packed, rest })
 }
 
 #[cfg(test)]
@@ -151,23 +137,21 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Add(u32, Box<Totals>),
-        Close(u32),
         Expire(u32),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => (0..4_u32, totals()).prop_map(|(later, totals)| Step::Add(later, totals.into())),
-            1 => (0..4_u32).prop_map(Step::Close),
             1 => (0..8_u32).prop_map(Step::Expire),
         ]
     }
 
     fn read(slots: &Slots, range: (u32, u32)) -> BTreeMap<u32, Totals> {
         let mut all = BTreeMap::new();
-        slots.each(range, |number, counts| {
+        slots.each(range, |number, packed| {
             let mut totals = Totals::default();
-            totals.read(counts);
+            packed::read(packed, true, &mut totals).unwrap();
             assert!(all.insert(number, totals).is_none(), "each slot once");
         });
         all
@@ -184,10 +168,6 @@ mod tests {
                         slots.add(now, &totals, 3);
                         map.entry(now).or_default().merge(&totals);
                     }
-                    Step::Close(later) => {
-                        now += later;
-                        slots.close(now, 3);
-                    }
                     Step::Expire(ago) => {
                         slots.expire(now.saturating_sub(ago));
                         map = map.split_off(&now.saturating_sub(ago));
@@ -202,7 +182,7 @@ mod tests {
             while slots.halve().is_some() {}
             let after = read(&slots, (0, u32::MAX));
             prop_assert!(after.iter().all(|(slot, totals)| before.get(slot) == Some(totals)));
-            prop_assert!(after.len() <= 1, "the open one");
+            prop_assert!(after.len() <= 1, "the last one");
         }
     }
 }

@@ -22,11 +22,12 @@ use tulle_proto::telemetry::v1 as proto;
 
 pub use self::reporters::Reporting;
 use self::{
-    kept::{Kept, MINUTES, ROUTE_MINUTES, SECONDS, TENS, Tier},
+    kept::{Kept, MINUTES, ROUTE_MINUTES, Tier},
     reporters::Reporters,
 };
 use super::{
     edge::{Edge, Workload},
+    packed,
     scope::Scope,
     slots::Slots,
     totals::Totals,
@@ -168,21 +169,7 @@ impl Store {
     fn add(&mut self, edge: Edge, route: String, totals: &Totals, now: Duration) {
         let edge = self.room_for(edge);
         let watched = self.watched.get(&edge.workload).is_some_and(|until| now < *until);
-        let kept = self.edges.entry(edge).or_default();
-        let more = totals.requested().saturating_add(totals.flow.opened);
-        kept.busy = kept.busy.saturating_add(more);
-        kept.tens.add(TENS.slot(now), totals, TENS.scale);
-        kept.minutes.add(MINUTES.slot(now), totals, MINUTES.scale);
-        if watched {
-            // The first one is still of ten seconds.
-            kept.by_second.get_or_insert(now + 2 * SECOND);
-            kept.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
-        }
-        let of_route = kept.route(route);
-        of_route.minutes.add(MINUTES.slot(now), totals, MINUTES.scale);
-        if watched {
-            of_route.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
-        }
+        self.edges.entry(edge).or_default().add(route, totals, now, watched);
     }
 
     /// The edge as which it is counted: a proxy that is none of ours could make up any number of them.
@@ -215,7 +202,7 @@ impl Store {
 
     /// Whose proxies have told of this within the last quarter of an hour.
     pub fn tellers(&self, of: &Of) -> BTreeSet<Workload> {
-        let busy = self.edges.iter().filter(|(edge, kept)| !kept.tens.is_empty() && of.has(edge));
+        let busy = self.edges.iter().filter(|(edge, kept)| kept.is_busy() && of.has(edge));
         busy.map(|(edge, _)| edge.workload.clone()).collect()
     }
 
@@ -294,7 +281,7 @@ impl Store {
 
     /// Edges, and rules of edges.
     pub fn len(&self) -> (usize, usize) {
-        (self.edges.len(), self.edges.values().map(|kept| kept.routes.len()).sum())
+        (self.edges.len(), self.edges.values().map(|kept| kept.routes.len().max(1)).sum())
     }
 
     /// Whether something of this window was forgotten before its time.
@@ -323,11 +310,7 @@ impl Store {
         for (edge, kept) in self.edges.iter().filter(|(edge, _)| ask.of.has(edge)) {
             let by_second = kept.by_second.is_some_and(|since| since + ask.window <= now);
             if ask.routes {
-                for (route, of) in &kept.routes {
-                    let (tier, slots) = match by_second && SECONDS.reaches(ask.window) {
-                        true => (SECONDS, &of.seconds),
-                        false => (ROUTE_MINUTES, &of.minutes),
-                    };
+                for (route, tier, slots) in kept.of_routes(ask.window, by_second) {
                     rows.extend(row(edge, route, slots, tier, ask, now));
                 }
             } else {
@@ -409,23 +392,12 @@ fn row(
     let skipped = per_point * points - (to - from);
     let covers = (to - from) * tier.width;
     let mut row = None;
-    slots.each((from, to), |number, counts| {
+    slots.each((from, to), |number, packed| {
         let row = row.get_or_insert_with(|| vec![Totals::default(); points as usize]);
         let point = (number - from + skipped) / per_point;
-        // What this store has written it can read.
-        let _unread = match ask.durations {
-            true => row[point as usize].read(counts),
-            false => row[point as usize].read(&counts_without_durations(counts)),
-        };
+        packed::read(packed, ask.durations, &mut row[point as usize]);
     });
     row.map(|points| Row { edge: edge.clone(), route: route.to_owned(), points, covers })
-}
-
-fn counts_without_durations(counts: &proto::Counts) -> proto::Counts {
-    let mut counts = counts.clone();
-    counts.took = None;
-    counts.flow.iter_mut().for_each(|flow| flow.took = None);
-    counts
 }
 
 impl Row {

@@ -1,8 +1,10 @@
 //! What happened on an edge in some time, and how two such are added.
 
+use std::borrow::Borrow;
+
 use tulle_proto::telemetry::v1 as proto;
 use tulle_runtime::histogram::{Histogram, SCALE};
-use tulle_xds::text::bounded;
+use tulle_xds::{grpc, text::bounded};
 
 /// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
 /// for one that is none.
@@ -17,9 +19,6 @@ const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
 /// Reasons that are the caller's fault, or its policy's: the answer is none that its server should be ashamed of.
 const OF_THE_CALLER: [&str; 5] = ["", "canceled", "denied", "protocol", "route_not_found"];
-/// gRPC statuses that are the server's fault, by OpenTelemetry's conventions: `UNKNOWN`, `DEADLINE_EXCEEDED`,
-/// `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
-const OF_THE_SERVER: [u32; 6] = [2, 4, 12, 13, 14, 15];
 
 /// What happened in some time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,7 +91,7 @@ impl Outcome {
     /// Whether it is the server's fault, or the mesh's.
     pub fn is_bad(&self) -> bool {
         let class = if self.status < 10 { self.status } else { self.status / 100 };
-        let by_server = self.grpc.is_some_and(|status| OF_THE_SERVER.contains(&status));
+        let by_server = self.grpc.and_then(grpc::name).is_some_and(grpc::is_server_error);
         match self.error.as_str() {
             "" => class == 5 || by_server,
             error => class == 5 || !OF_THE_CALLER.contains(&error),
@@ -123,12 +122,10 @@ impl Totals {
             counts.requests.iter().take(MOST_ENTRIES)
         {
             let (grpc, error) = (grpc.checked_sub(1), word(error, LONGEST_WORD));
-            let other = Outcome { error: "other".to_owned(), ..Outcome::default() };
-            let outcome = Outcome { status: *status, grpc, error };
-            add(&mut self.requests, outcome, *times, other);
+            self.count(&Outcome { status: *status, grpc, error }, *times);
         }
         for proto::Tries { outcome, times } in counts.tries.iter().take(MOST_ENTRIES) {
-            add(&mut self.tries, word(outcome, LONGEST_WORD), *times, "other".to_owned());
+            self.tried_so(&word(outcome, LONGEST_WORD), *times);
         }
         for proto::Denials { policy, reason, audit, times } in
             counts.denials.iter().take(MOST_ENTRIES)
@@ -138,7 +135,7 @@ impl Totals {
                 reason: word(reason, LONGEST_WORD),
                 audit: *audit,
             };
-            add(&mut self.denials, denial(policy, reason), *times, denial("other", ""));
+            add(&mut self.denials, &denial(policy, reason), *times, || denial("other", ""));
         }
         self.took.merge(&took);
         if let Some(flow) = flow {
@@ -181,19 +178,29 @@ impl Totals {
     /// Adds another one.
     pub fn merge(&mut self, other: &Self) {
         for (outcome, times) in &other.requests {
-            let all = Outcome { error: "other".to_owned(), ..Outcome::default() };
-            add(&mut self.requests, outcome.clone(), *times, all);
+            self.count(outcome, *times);
         }
         for (outcome, times) in &other.tries {
-            add(&mut self.tries, outcome.clone(), *times, "other".to_owned());
+            self.tried_so(outcome, *times);
         }
         for (denial, times) in &other.denials {
-            let all =
-                Denial { policy: "other".to_owned(), reason: String::new(), ..denial.clone() };
-            add(&mut self.denials, denial.clone(), *times, all);
+            let audit = denial.audit;
+            let other = || Denial { policy: "other".to_owned(), reason: String::new(), audit };
+            add(&mut self.denials, denial, *times, other);
         }
         self.took.merge(&other.took);
         self.flow.merge(&other.flow);
+    }
+
+    /// Requests that ended so.
+    pub(super) fn count(&mut self, outcome: &Outcome, times: u64) {
+        let other = || Outcome { error: "other".to_owned(), ..Outcome::default() };
+        add(&mut self.requests, outcome, times, other);
+    }
+
+    /// Attempts that ended so.
+    pub(super) fn tried_so(&mut self, outcome: &str, times: u64) {
+        add(&mut self.tries, outcome, times, || "other".to_owned());
     }
 
     /// Bytes that it takes, about.
@@ -287,17 +294,26 @@ fn word(text: &str, longest: usize) -> String {
 }
 
 /// Adds `times` to what is counted under `key`, or, where that would be one too many, under `other`.
-fn add<K: PartialEq>(all: &mut Vec<(K, u64)>, key: K, times: u64, other: K) {
+fn add<K: Borrow<Q>, Q: PartialEq + ToOwned<Owned = K> + ?Sized>(
+    all: &mut Vec<(K, u64)>,
+    key: &Q,
+    times: u64,
+    other: impl FnOnce() -> K,
+) {
     if times == 0 {
         return;
     }
-    let full = all.len() >= MOST;
-    let at = all.iter().position(|(known, _)| *known == key);
-    let at =
-        at.or_else(|| full.then(|| all.iter().position(|(known, _)| *known == other)).flatten());
-    match at {
-        Some(at) => all[at].1 = all[at].1.saturating_add(times),
-        None => all.push((if full { other } else { key }, times)),
+    let at = |all: &[(K, u64)], key: &Q| all.iter().position(|(known, _)| known.borrow() == key);
+    let mut found = at(all, key);
+    if found.is_none() {
+        let new = if all.len() < MOST { key.to_owned() } else { other() };
+        found = at(all, new.borrow());
+        if found.is_none() {
+            return all.push((new, times));
+        }
+    }
+    if let Some((_, sum)) = found.and_then(|at| all.get_mut(at)) {
+        *sum = sum.saturating_add(times);
     }
 }
 

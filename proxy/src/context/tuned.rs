@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tulle_xds::model::{ClientCert, Knob, Knobs, Telemetry, Workload};
+use tulle_xds::model::{ClientCert, Knob, Knobs, Workload};
 
 use super::{Connections, Settings};
 use crate::{
@@ -42,9 +42,21 @@ impl Tuned {
             return Arc::clone(&now.settings);
         }
         let told = mesh.workload.clone();
+        // Expressions are read when a Telemetry has changed, not whenever anything else of the workload has.
+        let read = |workload: &Workload| {
+            let before = now.told.as_ref().filter(|before| before.telemetry == workload.telemetry);
+            match before {
+                Some(_same) => Arc::clone(&now.settings.wanted),
+                None => Arc::new(Wanted::of(&workload.telemetry)),
+            }
+        };
         let settings = told.as_deref().map_or_else(
             || self.of_process.clone(),
-            |workload| self.of_process.told(&workload.knobs).telling(&workload.telemetry),
+            |workload| Settings {
+                wanted: read(workload),
+                tracing: Tracing::of(&workload.telemetry.traces),
+                ..self.of_process.told(&workload.knobs)
+            },
         );
         let settings = Arc::new(settings);
         self.connections.bound(settings.max_connections);
@@ -83,13 +95,6 @@ impl Settings {
         }
         settings
     }
-
-    /// These, with what is told of traffic.
-    fn telling(mut self, telemetry: &Telemetry) -> Self {
-        self.wanted = Arc::new(Wanted::of(telemetry));
-        self.tracing = Tracing::of(&telemetry.traces);
-        self
-    }
 }
 
 impl fmt::Debug for Tuned {
@@ -122,7 +127,9 @@ mod tests {
         assert_eq!((now.max_streams, now.max_headers, now.max_body_bytes), (3, 50, None));
         assert_eq!(now.head_timeout, Duration::from_millis(1500));
         assert!(Arc::ptr_eq(&now, &tuned.now()), "worked out once");
+        let wanted = Arc::clone(&now.wanted);
         publish([(Knob::MaxConnections, 1)].into());
+        assert!(Arc::ptr_eq(&wanted, &tuned.now().wanted), "the same Telemetry is read once");
         assert_eq!((tuned.now().max_streams, tuned.now().max_connections), (256, 1));
         assert_eq!((connections.inbound.most(), connections.outbound.most()), (1, 1));
     }

@@ -73,7 +73,7 @@ async fn forward(
     record.keep(&settings.wanted, Side::Request, &head.headers);
     // Where it is in a trace is known even if it goes no further, and what is added counts for nothing.
     let within = head::within(&head, &settings.http1_bounds());
-    record.enter(&mut head.headers, &settings.tracing);
+    record.enter(&mut head.headers, &settings.tracing, connection.way());
     within?;
     let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;

@@ -8,13 +8,14 @@ use std::{
 use hashbrown::Equivalent;
 use tulle_xds::model::Origin;
 
-use super::{Direction, record::route_text};
+use super::{Direction, record::route_text, tags::Tag};
 
-/// What has no name of its own in labels: edges beyond the budget, servers that are no Service.
+/// What has no name of its own in labels: edges beyond the budget, servers that are no Service, values of tags that are too
+/// many.
 pub(super) const OTHER: &str = "other";
 
 /// Borrowed from a record, so that looking for its series allocates nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Edge<'a> {
     pub(super) direction: Direction,
     /// Namespace and name of the workload on the other side; a class without namespace if it is none of
@@ -25,6 +26,8 @@ pub(super) struct Edge<'a> {
     pub(super) route: Option<&'a Origin>,
     /// `None`: there was nobody to speak to, or it is outside of the mesh.
     pub(super) security: Option<Security>,
+    /// What a Telemetry tells it apart by, in the order of the labels' names.
+    pub(super) tags: &'a [Tag<'a>],
 }
 
 /// How bytes travel between the two.
@@ -55,6 +58,7 @@ pub(super) struct EdgeName {
     server: (String, Option<u16>),
     route: Option<Origin>,
     security: Option<Security>,
+    tags: Box<[Tag<'static>]>,
 }
 
 impl Security {
@@ -70,7 +74,7 @@ impl Edge<'_> {
     /// What edges without room of their own are counted as.
     pub(super) fn other(direction: Direction) -> Self {
         let (peer, server) = (("", OTHER), Server::Other);
-        Edge { direction, peer, server, route: None, security: None }
+        Edge { direction, peer, server, route: None, security: None, tags: &[] }
     }
 
     pub(super) fn is_other(&self) -> bool {
@@ -90,7 +94,17 @@ impl Edge<'_> {
             server,
             route: self.route.cloned(),
             security: self.security,
+            tags: self.tags.iter().cloned().map(Tag::into_owned).collect(),
         }
+    }
+}
+
+/// Most have no tags, and nothing is done about these then.
+impl Hash for Edge<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { direction, peer, server, route, security, tags } = self;
+        (direction, peer, server, route, security).hash(state);
+        tags.iter().for_each(|tag| tag.hash(state));
     }
 }
 
@@ -103,10 +117,15 @@ impl EdgeName {
         };
         let peer = (&*self.peer.0, &*self.peer.1);
         let (direction, security) = (self.direction, self.security);
-        Edge { direction, peer, server, route: self.route.as_ref(), security }
+        Edge { direction, peer, server, route: self.route.as_ref(), security, tags: &self.tags }
     }
 
-    /// Its labels; what is not known has none.
+    /// What a Telemetry tells it apart by.
+    pub(super) fn tags(&self) -> &[Tag<'static>] {
+        &self.tags
+    }
+
+    /// Its labels but for tags; what is not known has none.
     pub(super) fn labels(&self) -> Vec<(&'static str, String)> {
         let port = self.server.1.map(|port| port.to_string());
         let route = self.route.as_ref().map(route_text);
@@ -138,9 +157,13 @@ impl Equivalent<Arc<EdgeName>> for Edge<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
     use proptest::prelude::*;
+    use tulle_xds::model::Tag;
 
     use super::*;
+    use crate::telemetry::tags::Label;
 
     #[test]
     fn labels_leave_out_what_is_not_known() {
@@ -156,6 +179,7 @@ mod tests {
             server: Server::Service("cart.shop.svc.cluster.local", 80),
             route: Some(&route),
             security: Some(Security::Mtls),
+            tags: &[],
         };
         let all = [
             ("tulle_reporter", "source"),
@@ -173,6 +197,7 @@ mod tests {
             server: Server::None,
             route: None,
             security: None,
+            tags: &[],
         };
         let some = [("tulle_reporter", "destination"), ("tulle_peer_workload", "internet")];
         assert_eq!(stranger.name().labels(), some.map(|(key, value)| (key, value.to_owned())));
@@ -181,14 +206,22 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_is_found_by_the_edge_that_it_names(
-            (inbound, mtls) in any::<(bool, bool)>(), peer in any::<(String, String)>(), host in "[a-z.]{1,9}", port in any::<u16>(), which in 0..3_usize,
+            (inbound, mtls) in any::<(bool, bool)>(), peer in any::<(String, String)>(), tag in prop::option::of("[a-z]"), host in "[a-z.]{1,9}", port in any::<u16>(), which in 0..3_usize,
         ) {
             let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
             let server = [Server::None, Server::Service(&host, port), Server::Other][which];
             let security = mtls.then_some(Security::Mtls);
-            let edge = Edge { direction, peer: (&peer.0, &peer.1), server, route: None, security };
-            let name = edge.name();
+            let label = Label::of(&Tag { name: "a".into(), expression: "route".into(), max_values: 1 });
+            let tags: Vec<_> = tag.map(|value| label.with(value.into())).into_iter().collect();
+            let edge = Edge {
+                direction, peer: (&peer.0, &peer.1), server, route: None, security, tags: &tags,
+            };
+            let name = Arc::new(edge.name());
             prop_assert_eq!(name.edge(), edge);
+            let hasher = RandomState::new();
+            prop_assert_eq!(hasher.hash_one(&name), hasher.hash_one(edge));
+            let untagged = Edge { tags: &[], ..edge };
+            prop_assert_eq!(untagged == edge, tags.is_empty());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The series of edges, as workers count them, each for itself, and Prometheus reads them.
 
+mod labels;
+
 use std::{
     fmt,
     sync::Arc,
@@ -22,14 +24,15 @@ use tulle_runtime::{
     metrics::Example,
 };
 
+use self::labels::{error_type, http, rpc, state};
 use super::{
     Direction,
     edge::Edge,
-    grpc,
-    series::{BOUNDS, Event, Kind, Shown, Status, Table, Tally, Took},
+    series::{BOUNDS, Counter, Kind, Tally, Took},
+    table::{Lost, Shown, Table},
 };
 
-/// Labels of one series.
+/// Labels of one series, but for tags.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The series of edges. Clones share them.
@@ -42,7 +45,7 @@ struct Inner {
     /// What the clock on the wall said then.
     began: SystemTime,
     table: Mutex<Table>,
-    /// What was counted since the last report.
+    /// What was counted since the last report, whatever the tags.
     unreported: Mutex<Table>,
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
     /// Of what was encoded last.
@@ -74,12 +77,12 @@ impl Edges {
         &self,
         tally: &Mutex<Tally>,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: Instant,
+        events: impl FnOnce(&mut Counter<'_>),
     ) {
         let now = self.since_begin(now);
         let mut tally = tally.lock();
-        if tally.count(edge, events, now) {
+        if tally.count(edge, now, events) {
             let counted = tally.take();
             drop(tally);
             self.take_in(counted, now);
@@ -97,11 +100,11 @@ impl Edges {
         self.0.began
     }
 
-    /// Everything that was counted by now, and how many series became `other`.
-    fn show(&self) -> (Vec<Shown>, u64) {
+    /// Everything that was counted by now, and what became `other`.
+    fn show(&self) -> (Vec<Shown>, Lost) {
         let now = self.gather();
         let mut table = self.0.table.lock();
-        (table.show(now), table.folded())
+        (table.show(now), table.lost())
     }
 
     /// What was counted since this was asked last.
@@ -123,7 +126,7 @@ impl Edges {
     }
 
     fn take_in(&self, counted: Tally, now: u64) {
-        self.0.unreported.lock().add(counted.clone(), now);
+        self.0.unreported.lock().add(counted.untagged(), now);
         self.0.table.lock().add(counted, now);
     }
 
@@ -135,16 +138,28 @@ impl Edges {
 
 impl Collector for Edges {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (shown, folded) = self.show();
+        let (shown, lost) = self.show();
         let mut examples = Vec::new();
         for family in FAMILIES {
             family.encode(&shown, &mut to, &mut examples)?;
         }
         *self.0.examples.lock() = examples;
-        let help = "Series of edges that were counted as `other` for want of room, the ones that rested longest first";
-        let name = "tulle_telemetry_dropped_series";
-        let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(folded).encode(family)
+        for (name, help, lost) in [
+            (
+                "tulle_telemetry_dropped_series",
+                "Series of edges that were counted as `other` for want of room, the ones that rested longest first",
+                lost.series,
+            ),
+            (
+                "tulle_telemetry_dropped_values",
+                "Values of metrics' tags that were counted as `other` because there were maxValues of them",
+                lost.values,
+            ),
+        ] {
+            let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(lost).encode(family)?;
+        }
+        Ok(())
     }
 }
 
@@ -282,7 +297,9 @@ impl Family {
             if let Some(own) = (self.labels)(direction, &series.kind) {
                 examples.extend(series.cells.took.exemplars.examples(self.in_seconds(), nth));
                 nth += 1;
-                let labels = [series.edge.labels(), own].concat();
+                let tags = series.edge.tags().iter();
+                let tags = tags.map(|tag| (&*tag.label.name, tag.value.clone().into_owned()));
+                let labels = series.edge.labels().into_iter().chain(own).chain(tags).collect();
                 self.values.encode(series, labels, &mut family)?;
             }
         }
@@ -294,7 +311,7 @@ impl Values {
     fn encode(
         &self,
         Shown { kind, cells, .. }: &Shown,
-        mut labels: Labels,
+        mut labels: Vec<(&str, String)>,
         family: &mut MetricEncoder<'_>,
     ) -> Result<(), fmt::Error> {
         match self {
@@ -364,47 +381,40 @@ impl Native {
     }
 }
 
-fn http(kind: &Kind) -> Option<Labels> {
-    let Kind::Http { method, status, error } = *kind else { return None };
-    let code = match status {
-        Status::None => String::new(),
-        Status::Exact(status) => status.to_string(),
-        Status::Class(digit) => format!("{digit}xx"),
-    };
-    let error = match status {
-        _ if !error.is_empty() => error_type(error),
-        Status::Exact(500..) | Status::Class(5..) => error_type(&code),
-        _ => Labels::new(),
-    };
-    let mut labels = vec![("http_request_method", method.to_owned())];
-    if !code.is_empty() {
-        labels.push(("http_response_status_code", code));
-    }
-    Some([labels, error].concat())
-}
-
-fn rpc(kind: &Kind) -> Option<Labels> {
-    let Kind::Rpc { status, error } = *kind else { return None };
-    let error = match error {
-        "" if grpc::is_server_error(status) => status,
-        error => error,
-    };
-    let labels =
-        vec![("rpc_system_name", "grpc".to_owned()), ("rpc_status_code", status.to_owned())];
-    Some([labels, error_type(error)].concat())
-}
-
-fn error_type(error: &str) -> Labels {
-    if error.is_empty() { Vec::new() } else { vec![("error_type", error.to_owned())] }
-}
-
-fn state(state: &str) -> (&'static str, String) {
-    ("tulle_connection_state", state.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use tulle_expression::taken;
+
     use super::*;
+    use crate::telemetry::series::Status;
+
+    /// A tag of that name would be there twice.
+    #[test]
+    fn no_tag_has_the_name_of_a_label() {
+        let error = "timeout";
+        let kinds = [
+            Kind::Http { method: "GET", status: Status::Exact(504), error },
+            Kind::Rpc { status: "OK", error },
+            Kind::Flow,
+            Kind::Closed { error },
+            Kind::Tried { outcome: "ok" },
+            Kind::Denied { policy: "p".into(), reason: error, mode: "audit" },
+        ];
+        let (mut labels, directions) = (Labels::new(), [Direction::Inbound, Direction::Outbound]);
+        for family in FAMILIES {
+            let of =
+                |kind| directions.into_iter().filter_map(move |end| (family.labels)(end, kind));
+            let of_family: Vec<_> = kinds.iter().flat_map(of).collect();
+            assert!(!of_family.is_empty(), "{} counts something", family.name);
+            labels.extend(of_family.into_iter().flatten());
+        }
+        labels.extend(Edge::other(Direction::Inbound).name().labels());
+        labels.push(("server_port", String::new()));
+        for (name, _) in labels {
+            let ours = taken::OURS.iter().any(|ours| name.starts_with(ours));
+            assert!(ours || taken::LABELS.contains(&name), "{name} is not in taken::LABELS");
+        }
+    }
 
     #[test]
     fn buckets_are_runs_of_neighbours_each_the_difference_to_the_one_before() {

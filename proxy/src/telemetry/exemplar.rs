@@ -60,17 +60,14 @@ impl Exemplars {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use proptest::prelude::*;
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::telemetry::trace::{Threshold, Tracing, enter};
+    use crate::telemetry::trace::begin_undrawn;
 
     fn at(seconds: u64) -> Exemplar {
-        let tracing = Tracing { threshold: Threshold::of_ppm(1), b3: false, spans: true };
-        let mut rng = StdRng::seed_from_u64(seconds);
-        let position = enter(&mut HeaderMap::new(), &tracing, &mut rng).unwrap().position;
+        let position = begin_undrawn(&mut StdRng::seed_from_u64(seconds));
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         Exemplar { took: Duration::from_secs(1), trace: position.trace, span: position.span, time }
     }

@@ -1,53 +1,20 @@
-//! Statuses of gRPC by name: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
+//! Statuses of gRPC, as calls come to them.
 
 use http::StatusCode;
+use tulle_xds::grpc;
+pub(super) use tulle_xds::grpc::is_server_error;
 
 /// What a client takes for the status when no number says it.
 const UNKNOWN: u32 = 2;
 
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// The name of a status. A number that gRPC does not have is unknown, as for its clients.
 pub(super) fn name(status: u32) -> &'static str {
-    let name = usize::try_from(status).ok().and_then(|status| NAMES.get(status));
-    name.copied().unwrap_or("UNKNOWN")
+    grpc::name(status).unwrap_or("UNKNOWN")
 }
 
 /// The number of a status with this name.
 pub(super) fn number(name: &str) -> u32 {
-    let found = (0..).zip(NAMES).find(|(_, known)| *known == name);
-    found.map_or(UNKNOWN, |(number, _)| number)
-}
-
-/// Whether the server is to blame, by OpenTelemetry's conventions for `error.type`.
-pub(super) fn is_server_error(name: &str) -> bool {
-    matches!(
-        name,
-        "UNKNOWN"
-            | "DEADLINE_EXCEEDED"
-            | "UNIMPLEMENTED"
-            | "INTERNAL"
-            | "UNAVAILABLE"
-            | "DATA_LOSS"
-    )
+    grpc::number(name).unwrap_or(UNKNOWN)
 }
 
 /// The status of an answer without `grpc-status`, as clients take it:

@@ -77,6 +77,11 @@ impl Outboxes {
 }
 
 impl Outbox {
+    /// There is a request that shall have no span though somebody wants one.
+    pub(super) fn drops_span(&self) {
+        self.all.0.dropped_spans.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Never waits for anybody who sends.
     pub(super) fn put(&self, closed: Closed) {
         let inner = &self.all.0;

@@ -93,6 +93,8 @@ pub struct Record {
     tapped: Vec<Field>,
     /// Where it is in a trace.
     position: Option<Position>,
+    /// It is in a trace that is not recorded, whose ids are made when they are needed.
+    undrawn: bool,
     /// What its spans say beyond that, if it has any.
     spans: Option<Box<place::Spans>>,
 }
@@ -181,6 +183,7 @@ impl Record {
             kept: Kept::default(),
             tapped: Vec::new(),
             position: None,
+            undrawn: false,
             spans: None,
         }
     }
@@ -262,8 +265,10 @@ impl Record {
 
     /// This is an opaque connection, whose other end is there.
     pub fn opened(&mut self) {
-        if !self.cx.settings().wanted.uncounted {
-            self.cx.counts.count(&self.edge(), [count::once(Kind::Flow)], self.started);
+        let settings = self.cx.settings();
+        if !settings.wanted.uncounted {
+            let opened = count::once(Kind::Flow);
+            self.count_events(self.started, &settings.wanted, |counter| counter.count(&opened));
             self.opened = true;
         }
     }
@@ -423,7 +428,7 @@ impl Drop for Record {
         }
         let now = Instant::now();
         let settings = self.cx.settings();
-        self.count(now, settings.wanted.uncounted);
+        self.count(now, &settings.wanted);
         self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {

@@ -3,13 +3,17 @@
 //! ```text
 //!  worker ──► its [ Tally ] ─┐ what it has counted since, whenever somebody asks
 //!  worker ──► its [ Tally ] ─┴─► [ Table ]: [ Edge ] ─► its series, one per [ Kind ] of event
-//!                                  └─ no room ─► the edge that rested longest becomes `other`
+//!                                  ├─ no room ─► the edge that rested longest becomes `other`
+//!                                  └─ one value of a [ Tag ] too many ─► that value is `other`
 //! ```
+//!
+//! An edge with other [`Tag`](super::tags::Tag)s is another edge here, but for reports, which are
+//! [without](Tally::untagged) them.
 //!
 //! **Invariants.** Every event is counted once, in its own series or in one of `other`. What a scrape has
 //! seen is not shown a second time under `other`: sums over all series would jump.
 
-use std::{collections::hash_map::RandomState, mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 use tulle_runtime::histogram::Histogram;
@@ -20,13 +24,7 @@ use super::{
 };
 
 /// Series of edges that a proxy keeps; those of `other` come on top.
-const MOST: usize = 500;
-
-/// A series on which nothing happened for so long leaves.
-const LIFE: Duration = Duration::from_secs(600);
-
-/// HTTP statuses that are told apart on one edge; what comes beyond is counted by its class.
-const MOST_STATUSES: usize = 12;
+pub(super) const MOST: usize = 500;
 
 /// How many upper bounds of durations there are.
 pub(super) const BOUNDS: usize = 14;
@@ -90,22 +88,16 @@ pub(super) struct Event {
 /// What one worker has counted since it was asked. Times are milliseconds of any one clock.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
-    edges: HashMap<Arc<EdgeName>, Vec<Series>, RandomState>,
-    len: usize,
+    pub(super) edges: HashMap<Arc<EdgeName>, Vec<Series>>,
+    /// How many series.
+    pub(super) len: usize,
 }
 
-/// All series.
+/// Where a worker counts what happened on one edge.
 #[derive(Debug)]
-pub(super) struct Table {
-    edges: HashMap<Arc<EdgeName>, Vec<Kept>, RandomState>,
-    most: usize,
-    /// Series that are no `other`'s.
-    kept: usize,
-    /// Series that became `other`.
-    folded: u64,
-    born: u64,
-    /// When it was shown last. What was counted of a new series came later, as all tallies were emptied then.
-    shown_at: u64,
+pub(super) struct Counter<'a> {
+    all: &'a mut Vec<Series>,
+    now: u64,
 }
 
 /// What one series has counted.
@@ -131,54 +123,28 @@ pub(super) struct Took {
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub(super) kind: Kind,
-    used: u64,
+    pub(super) used: u64,
     pub(super) cells: Cells,
-}
-
-/// A series of the table.
-#[derive(Debug)]
-struct Kept {
-    series: Series,
-    /// A number that no other series has: they come in this order.
-    born: u64,
-    /// Nothing of it is older.
-    since: u64,
-    /// What the last scrape was shown.
-    shown: Cells,
-}
-
-/// A series as a scrape sees it.
-#[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) edge: Arc<EdgeName>,
-    pub(super) kind: Kind,
-    pub(super) born: u64,
-    /// Nothing of it is older.
-    pub(super) since: u64,
-    pub(super) cells: Cells,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self::new(MOST)
-    }
 }
 
 impl Tally {
-    /// Counts what happened on an edge. Whether it is time to be asked: there is much in it.
+    /// Counts what happened on an edge, which `events` says one by one. Whether it is time to be asked: there is much in it.
     pub(super) fn count(
         &mut self,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: u64,
+        events: impl FnOnce(&mut Counter<'_>),
     ) -> bool {
         // Nearly always it is there: looked for once.
-        if let Some(all) = self.edges.get_mut(edge) {
-            self.len += count(all, events, now);
-        } else {
-            let mut all = Vec::new();
-            self.len += count(&mut all, events, now);
-            self.edges.insert(Arc::new(edge.name()), all);
+        let mut new = Vec::new();
+        let known = self.edges.get_mut(edge);
+        let is_new = known.is_none();
+        let all = known.unwrap_or(&mut new);
+        let before = all.len();
+        events(&mut Counter { all, now });
+        self.len += all.len() - before;
+        if is_new {
+            self.edges.insert(Arc::new(edge.name()), new);
         }
         self.len >= MOST
     }
@@ -188,181 +154,68 @@ impl Tally {
         mem::take(self)
     }
 
+    /// Whether something was counted by tags.
+    pub(super) fn has_tags(&self) -> bool {
+        self.edges.keys().any(|name| !name.tags().is_empty())
+    }
+
+    /// The same, whatever the tags.
+    pub(super) fn untagged(&self) -> Self {
+        if !self.has_tags() {
+            return self.clone();
+        }
+        let mut sums = Self::default();
+        for (name, all) in &self.edges {
+            let edge = Edge { tags: &[], ..name.edge() };
+            if let Some(known) = sums.edges.get_mut(&edge) {
+                sums.len += merge(known, all);
+            } else {
+                sums.len += all.len();
+                sums.edges.insert(Arc::new(edge.name()), all.clone());
+            }
+        }
+        sums
+    }
+
     /// Each edge, with its series.
     pub(super) fn edges(&self) -> impl Iterator<Item = (&EdgeName, &[Series])> {
         self.edges.iter().map(|(name, all)| (&**name, &**all))
     }
 }
 
-/// Counts events of one edge; how many series are new.
-fn count(all: &mut Vec<Series>, events: impl IntoIterator<Item = Event>, now: u64) -> usize {
+/// Adds these up; how many series are new.
+fn merge(all: &mut Vec<Series>, more: &[Series]) -> usize {
     let before = all.len();
-    for event in events {
-        let index = all.iter().position(|series| series.kind == event.kind);
-        let index = index.unwrap_or_else(|| {
-            all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
-            all.len() - 1
-        });
-        all[index].count(&event, now);
+    for series in more {
+        match all.iter_mut().find(|known| known.kind == series.kind) {
+            Some(known) => known.merge(series),
+            None => all.push(series.clone()),
+        }
     }
     all.len() - before
 }
 
-impl Table {
-    fn new(most: usize) -> Self {
-        Self { edges: HashMap::default(), most, kept: 0, folded: 0, born: 0, shown_at: 0 }
-    }
-
-    /// Takes in what a worker has counted.
-    pub(super) fn add(&mut self, tally: Tally, now: u64) {
-        for (name, all) in tally.edges {
-            for series in all {
-                self.merge(&name, series, now);
-            }
-        }
-    }
-
-    fn merge(&mut self, name: &Arc<EdgeName>, series: Series, now: u64) {
-        let known = self.edges.get_mut(name).and_then(|all| find(all, &series.kind));
-        if let Some(known) = known {
-            known.series.merge(&series);
-        } else if name.edge().is_other() {
-            self.begin(name, series);
-        } else if self.make_room(name, now) {
-            self.kept += 1;
-            self.begin(name, series);
-        } else {
-            self.folded += 1;
-            self.merge(&other_than(name), series, now);
-        }
-    }
-
-    /// Takes out what is over, and copies the rest.
-    pub(super) fn show(&mut self, now: u64) -> Vec<Shown> {
-        self.expire(now);
-        let mut shown = Vec::with_capacity(self.kept);
-        for (edge, all) in &mut self.edges {
-            for Kept { series, born, since, shown: last } in all {
-                last.clone_from(&series.cells);
-                let (edge, kind) = (Arc::clone(edge), series.kind.clone());
-                let (born, since, cells) = (*born, *since, last.clone());
-                shown.push(Shown { edge, kind, born, since, cells });
-            }
-        }
-        self.shown_at = now;
-        shown.sort_unstable_by_key(|shown| shown.born);
-        shown
-    }
-
-    /// Takes out everything.
-    pub(super) fn drain(&mut self) -> Tally {
-        self.kept = 0;
-        let edges = mem::take(&mut self.edges).into_iter();
-        let edges = edges
-            .map(|(name, all)| (name, all.into_iter().map(|kept| kept.series).collect::<Vec<_>>()));
-        let edges: HashMap<_, _, _> = edges.collect();
-        Tally { len: edges.values().map(Vec::len).sum(), edges }
-    }
-
-    /// How many series became `other` so far.
-    pub(super) fn folded(&self) -> u64 {
-        self.folded
-    }
-
-    /// Adds it to the series of its class, if it is counted as that, or to a new one.
-    fn begin(&mut self, name: &Arc<EdgeName>, series: Series) {
-        let all = self.edges.entry(Arc::clone(name)).or_default();
-        let kind = coarsened(all, series.kind.clone());
-        let born = self.born + 1;
-        match all.iter_mut().find(|kept| kept.series.kind == kind) {
-            Some(known) => known.series.merge(&series),
-            None => {
-                self.born = born;
-                let series = Series { kind, ..series };
-                let since = self.shown_at;
-                all.push(Kept { series, born, since, shown: Cells::default() });
-            }
-        }
-    }
-
-    /// Whether there is room for one more series of this edge, if need be after others became `other`.
-    fn make_room(&mut self, edge: &Arc<EdgeName>, now: u64) -> bool {
-        if self.kept >= self.most {
-            self.expire(now);
-        }
-        while self.kept >= self.most {
-            let others =
-                self.edges.iter().filter(|(name, _)| *name != edge && !name.edge().is_other());
-            let oldest =
-                others.min_by_key(|(_, all)| all.iter().map(|kept| kept.series.used).max());
-            let Some(oldest) = oldest.map(|(name, _)| Arc::clone(name)) else {
-                return false;
-            };
-            self.fold(&oldest, now);
-        }
-        true
-    }
-
-    fn fold(&mut self, name: &Arc<EdgeName>, now: u64) {
-        let all = self.edges.remove(name).unwrap_or_default();
-        self.kept -= all.len();
-        self.folded += all.len() as u64;
-        let other = other_than(name);
-        for Kept { series, shown, .. } in all {
-            let cells = series.cells.since(&shown);
-            if cells != Cells::default() {
-                self.merge(&other, Series { cells, ..series }, now);
-            }
-        }
-    }
-
-    fn expire(&mut self, now: u64) {
-        let life = u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX);
-        self.edges.retain(|name, all| {
-            let before = all.len();
-            all.retain(|kept| now.saturating_sub(kept.series.used) < life);
-            if !name.edge().is_other() {
-                self.kept -= before - all.len();
-            }
-            !all.is_empty()
+impl Counter<'_> {
+    /// This happened.
+    pub(super) fn count(&mut self, event: &Event) {
+        let index = self.all.iter().position(|series| series.kind == event.kind);
+        let index = index.unwrap_or_else(|| {
+            self.all.push(Series { kind: event.kind.clone(), used: 0, cells: Cells::default() });
+            self.all.len() - 1
         });
-    }
-}
-
-/// What an edge without room of its own is counted as.
-fn other_than(name: &EdgeName) -> Arc<EdgeName> {
-    Arc::new(Edge::other(name.edge().direction).name())
-}
-
-/// The series that counts `kind` by now.
-fn find<'a>(all: &'a mut [Kept], kind: &Kind) -> Option<&'a mut Kept> {
-    let position = |kind: &Kind| all.iter().position(|kept| kept.series.kind == *kind);
-    let index = position(kind).or_else(|| position(&kind.by_class()?))?;
-    all.get_mut(index)
-}
-
-/// The kind as which it is counted beside these series.
-fn coarsened(all: &[Kept], kind: Kind) -> Kind {
-    let mut exact: Vec<u16> = all.iter().filter_map(|kept| kept.series.kind.exact()).collect();
-    exact.sort_unstable();
-    exact.dedup();
-    match (kind.exact(), kind.by_class()) {
-        (Some(status), Some(class)) if exact.len() >= MOST_STATUSES && !exact.contains(&status) => {
-            class
-        }
-        _ => kind,
+        self.all[index].count(event, self.now);
     }
 }
 
 impl Kind {
-    fn exact(&self) -> Option<u16> {
+    pub(super) fn exact(&self) -> Option<u16> {
         match self {
             Self::Http { status: Status::Exact(status), .. } => Some(*status),
             _ => None,
         }
     }
 
-    fn by_class(&self) -> Option<Self> {
+    pub(super) fn by_class(&self) -> Option<Self> {
         match *self {
             Self::Http { method, status: Status::Exact(status), error } => {
                 Some(Self::Http { method, status: Status::Class(status / 100), error })
@@ -395,7 +248,7 @@ impl Series {
         self.used = self.used.max(now);
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         let (cells, more) = (&mut self.cells, &other.cells);
         cells.times += more.times;
         cells.took.merge(&more.took);
@@ -407,7 +260,7 @@ impl Series {
 
 impl Cells {
     /// What was counted since it was `earlier`.
-    fn since(&self, earlier: &Self) -> Self {
+    pub(super) fn since(&self, earlier: &Self) -> Self {
         let mut took = Took {
             histogram: self.took.histogram.since(&earlier.took.histogram),
             nanoseconds: self.took.nanoseconds - earlier.took.nanoseconds,
@@ -446,6 +299,3 @@ impl Took {
         self.exemplars.merge(&other.exemplars);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,8 +9,12 @@
 //! By W3C Trace Context, level 2 (<https://www.w3.org/TR/trace-context-2/>). gRPC's `grpc-trace-bin` is nobody's here: it
 //! passes as it is.
 //!
+//! A request that is not drawn is in a trace all the same, so that nobody below draws again. Between two sidecars of ours that
+//! is [`UNDRAWN`], the same for all such requests, which HPACK writes as one byte; the ids of the trace are made by whoever
+//! sends it to somebody else.
+//!
 //! **Invariants.** A trace that was sampled stays sampled. Who makes no spans leaves the headers of others as they are.
-//! The id that goes out is that of the span that sends it.
+//! The id that goes out is that of the span that sends it, where that is recorded.
 
 mod b3;
 mod enter;
@@ -18,7 +22,7 @@ mod parent;
 mod sampling;
 mod state;
 
-pub use enter::{Origin, enter, resend};
+pub use enter::{Entered, Origin, begin_undrawn, enter, resend};
 pub use sampling::Threshold;
 
 use std::{fmt, num::NonZeroU64};
@@ -32,6 +36,11 @@ const PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `tracestate`.
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// The `traceparent` of a request that was not drawn, between two sidecars. To anybody else it is as good as none, as there
+/// are no such ids.
+const UNDRAWN: HeaderValue =
+    HeaderValue::from_static("00-00000000000000000000000000000000-0000000000000000-00");
+
 /// Its spans are recorded.
 const SAMPLED: u8 = 1;
 /// The last seven bytes of its id are random.
@@ -40,12 +49,23 @@ const RANDOM: u8 = 2;
 /// What a proxy does about traces. The default is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tracing {
+    /// Somebody gets the spans. Else nothing is done, and headers pass as they are.
+    pub spans: bool,
     /// Which of the requests that come without a trace have one whose spans are recorded. `None`: none begins here.
     pub threshold: Option<Threshold>,
     /// B3's headers are read and written, too.
     pub b3: bool,
-    /// Somebody gets the spans.
-    pub spans: bool,
+}
+
+/// Between whom a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the application to anybody.
+    FromApplication,
+    /// From a sidecar of ours to the application.
+    FromSidecar,
+    /// From anybody else to the application.
+    FromStranger,
 }
 
 /// A request's place in a trace.
@@ -71,16 +91,15 @@ pub struct SpanId(NonZeroU64);
 impl Tracing {
     /// What the control plane says.
     pub fn of(traces: &Traces) -> Self {
-        Self {
-            threshold: Threshold::of_ppm(traces.sampling_ppm),
-            b3: traces.b3,
-            spans: !traces.destinations.is_empty(),
+        if traces.destinations.is_empty() {
+            return Self::default();
         }
+        let threshold = Threshold::of_ppm(traces.sampling_ppm);
+        Self { spans: true, threshold, b3: traces.b3 }
     }
 
-    /// Whether nothing is done, so that headers pass as they are.
-    pub fn is_off(&self) -> bool {
-        self.threshold.is_none() && !self.spans
+    fn draws(&self, trace: TraceId) -> bool {
+        self.threshold.is_some_and(|threshold| threshold.draws(trace))
     }
 }
 
@@ -169,11 +188,22 @@ const VALUES: [u8; 256] = {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// The two digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// `bytes` as hexadecimal, at the beginning of `to`, which has room.
 fn write_hex<const LEN: usize>(bytes: [u8; LEN], to: &mut [u8]) {
     let (pairs, _rest) = to.as_chunks_mut::<2>();
     for (byte, pair) in bytes.into_iter().zip(pairs) {
-        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        *pair = PAIRS[usize::from(byte)];
     }
 }
 

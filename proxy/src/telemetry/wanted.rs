@@ -9,6 +9,8 @@ use tulle_xds::{
     text::bounded,
 };
 
+use super::tags::Label;
+
 /// Bytes of a header field's value that are kept.
 const MAX_VALUE: usize = 1 << 10;
 
@@ -26,6 +28,8 @@ pub struct Wanted {
     pub(super) fields: Vec<Extra>,
     /// More attributes of a span.
     pub(super) attributes: Vec<Extra>,
+    /// More labels of series, by their names.
+    pub(super) labels: Vec<Labelled>,
     /// Names of header fields that an expression or the format asks for.
     headers: Vec<(Side, HeaderName)>,
 }
@@ -34,6 +38,13 @@ pub struct Wanted {
 #[derive(Debug, PartialEq)]
 pub(super) struct Extra {
     pub(super) name: String,
+    pub(super) value: Expression,
+}
+
+/// A label more.
+#[derive(Debug, PartialEq)]
+pub(super) struct Labelled {
+    pub(super) label: Label,
     pub(super) value: Expression,
 }
 
@@ -57,6 +68,7 @@ impl Wanted {
             filter,
             fields,
             attributes,
+            labels: labels("metrics.tags", &telemetry.metrics.tags),
             headers: Vec::new(),
         };
         wanted.headers = wanted.asked();
@@ -65,7 +77,8 @@ impl Wanted {
 
     fn asked(&self) -> Vec<(Side, HeaderName)> {
         let extras = self.fields.iter().chain(&self.attributes).map(|extra| &extra.value);
-        let expressions = self.filter.iter().chain(extras);
+        let labels = self.labels.iter().map(|label| &label.value);
+        let expressions = self.filter.iter().chain(extras).chain(labels);
         let by_name = |side, name: &str| Some((side, name.parse().ok()?));
         let mut all: Vec<(Side, HeaderName)> = expressions
             .flat_map(|expression| [Side::Request, Side::Response].map(|side| (side, expression)))
@@ -111,6 +124,18 @@ fn extras(field: &str, tags: &[Tag]) -> Vec<Extra> {
         Some(Extra { name: tag.name.clone(), value })
     };
     tags.iter().filter_map(one).collect()
+}
+
+/// The same of labels. One that is there twice as Prometheus has them counts once.
+fn labels(field: &str, tags: &[Tag]) -> Vec<Labelled> {
+    let one = |tag: &Tag| {
+        let value = read(field, &tag.expression, Expression::parse)?;
+        Some(Labelled { label: Label::of(tag), value })
+    };
+    let mut all: Vec<_> = tags.iter().filter_map(one).collect();
+    all.sort_by(|one, other| one.label.name.cmp(&other.label.name));
+    all.dedup_by(|one, other| one.label.name == other.label.name);
+    all
 }
 
 fn read(

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::Method;
@@ -22,7 +23,7 @@ use super::{
     edge::Edge,
     edges::Edges,
     outbox::{Outbox, Outboxes},
-    series::{Event, Tally},
+    series::{Counter, Tally},
     tap::{self, Past, Tap, Texts},
 };
 
@@ -38,6 +39,27 @@ pub struct Worker {
     active: Arc<Methods>,
     outbox: Outbox,
     ring: tap::Own,
+    strangers: Strangers,
+}
+
+/// Requests with spans because a stranger says so that a worker lets have them in a second. A stranger is who has not proven an
+/// identity: anybody who can reach the port.
+const MOST_OF_STRANGERS: u32 = 100;
+
+/// How many there were in this second.
+#[derive(Debug, Default)]
+struct Strangers(Mutex<Option<(Instant, u32)>>);
+
+impl Strangers {
+    fn admits(&self, now: Instant) -> bool {
+        let mut second = self.0.lock();
+        let (begun, admitted) = second
+            .filter(|(begun, _)| now.saturating_duration_since(*begun) < Duration::from_secs(1))
+            .unwrap_or((now, 0));
+        let admits = admitted < MOST_OF_STRANGERS;
+        *second = Some((begun, admitted + u32::from(admits)));
+        admits
+    }
 }
 
 impl Worker {
@@ -50,6 +72,7 @@ impl Worker {
             active: methods,
             outbox: outboxes.outbox(),
             ring: tap.ring(),
+            strangers: Strangers::default(),
         }
     }
 
@@ -63,14 +86,23 @@ impl Worker {
         self.ring.lock().push(make);
     }
 
+    /// Whether one more request has spans because somebody without an identity wants it. What has none is counted as dropped.
+    pub(super) fn admits_stranger(&self, now: Instant) -> bool {
+        let admits = self.strangers.admits(now);
+        if !admits {
+            self.outbox.drops_span();
+        }
+        admits
+    }
+
     /// Counts what happened on an edge.
     pub(super) fn count(
         &self,
         edge: &Edge<'_>,
-        events: impl IntoIterator<Item = Event>,
         now: Instant,
+        events: impl FnOnce(&mut Counter<'_>),
     ) {
-        self.edges.count(&self.tally, edge, events, now);
+        self.edges.count(&self.tally, edge, now, events);
     }
 
     /// A request for the application with this method begins.
@@ -131,5 +163,18 @@ impl Collector for Active {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_of_strangers_have_spans_in_a_second() {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        let of = |at: Instant| (0..1000).filter(|_| strangers.admits(at)).count();
+        let second = Duration::from_secs(1);
+        assert_eq!([of(now), of(now + second / 2), of(now + second)], [100, 0, 100]);
     }
 }

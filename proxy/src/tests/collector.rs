@@ -148,6 +148,21 @@ impl Collector {
         }
     }
 
+    /// Waits until the newest point with this attribute has counted so many.
+    pub(super) async fn has_point(&self, metric: &str, (key, value): (&str, &str), count: u64) {
+        let has = |point: &Point| {
+            let is_it = point.attributes.get(key).is_some_and(|found| found == value);
+            is_it && point.count == count
+        };
+        for _ in 0..2000 {
+            if self.points(metric).iter().any(has) {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        panic!("no {metric} where {key} is {value} has {count}");
+    }
+
     /// All spans, once there are so many.
     pub(super) async fn spans(&self, count: usize) -> Vec<Seen> {
         for _ in 0..2000 {

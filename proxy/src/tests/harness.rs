@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::Value;
@@ -186,6 +187,13 @@ impl Sidecar {
     /// What Prometheus would read.
     pub(super) fn metrics(&self) -> String {
         self.registry.render()
+    }
+
+    /// What it would read if it wanted messages.
+    pub(super) fn messages(&self) -> Bytes {
+        let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let scrape = http::Request::get("/metrics").header("accept", accept).body(Bytes::new());
+        self.registry.scrape(&scrape.unwrap()).into_body()
     }
 
     /// The next line of the access log.

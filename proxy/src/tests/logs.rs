@@ -19,7 +19,7 @@ fn filter(filter: &str) -> Logs {
 }
 
 /// A mesh of which the application answers `/NUMBER` with that status.
-async fn pair() -> Pair {
+pub(super) async fn pair() -> Pair {
     let (application, _) = plays(|head, _| {
         Does::Answer(head.uri.path().trim_start_matches('/').parse().unwrap_or(200))
     })
@@ -27,7 +27,7 @@ async fn pair() -> Pair {
     Pair::new(&[application], Told::default()).await
 }
 
-async fn get(pair: &Pair, path: &str, headers: &[(&str, &str)]) -> HeaderMap {
+pub(super) async fn get(pair: &Pair, path: &str, headers: &[(&str, &str)]) -> HeaderMap {
     let mut request = Request::get(path).header("host", "cart");
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A server that greets first, then sends back what it gets until the client has ended.
-async fn greeter() -> SocketAddr {
+pub(super) async fn greeter() -> SocketAddr {
     late_greeter(Duration::ZERO).await
 }
 
@@ -38,7 +38,7 @@ async fn late_greeter(after: Duration) -> SocketAddr {
     address
 }
 
-async fn talk(to: SocketAddr) {
+pub(super) async fn talk(to: SocketAddr) {
     let mut client = TcpStream::connect(to).await.unwrap();
     let mut greeting = [0; 11];
     client.read_exact(&mut greeting).await.unwrap();

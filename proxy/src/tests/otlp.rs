@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
-use tulle_xds::model::{Otlp, OtlpProtocol, Protocol, Rule};
+use tulle_xds::model::{Otlp, OtlpProtocol, Protocol, Rule, Tag};
 
 use super::{
     collector::{Exports, all_to, exports},
@@ -149,7 +149,15 @@ impl Collector {
         let histogram = &item["exponentialHistogram"];
         assert_eq!(histogram["aggregationTemporality"], 2, "cumulative");
         let points = histogram["dataPoints"].as_array().unwrap().iter();
-        points.map(|point| point["count"].as_str().unwrap().parse::<u64>().unwrap()).sum()
+        let count = |point: &Value| {
+            assert_eq!(
+                attribute(&point["attributes"], "shop.method"),
+                "GET",
+                "by its tag: {point}"
+            );
+            point["count"].as_str().unwrap().parse::<u64>().unwrap()
+        };
+        points.map(count).sum()
     }
 }
 
@@ -189,6 +197,8 @@ async fn pair(to: Otlp) -> (Pair, Vec<Exports>) {
             workload.owner_kind = "Deployment".to_owned();
             workload.owner_name = name.to_owned();
             *workload.telemetry = all_to(to.clone(), 1_000_000);
+            let (name, expression) = ("shop.method".to_owned(), "request.method".to_owned());
+            workload.telemetry.metrics.tags = vec![Tag { name, expression, max_values: 1 }];
         });
         exporting.push(exports(sidecar));
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -61,7 +61,7 @@ pub(super) async fn get(to: SocketAddr, headers: &[(&str, &str)]) -> u16 {
 }
 
 /// An application that calls `next` for each request that it gets, with these of its headers.
-async fn calls(next: SocketAddr, forwards: &'static [&'static str]) -> SocketAddr {
+pub(super) async fn calls(next: SocketAddr, forwards: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -404,27 +404,4 @@ async fn without_traces_headers_are_those_of_the_client() {
     }
     let record = pair.client.record().await;
     assert!(record.get("trace_id").is_none() && record.get("trace_sampled").is_none(), "{record}");
-}
-
-#[tokio::test]
-async fn what_was_not_drawn_is_in_a_trace_that_nobody_records() {
-    let collector = Collector::new().await;
-    let (application, saw) = echo().await;
-    let mut traced =
-        traced(&[application], Told::default(), ["a", "b"], &collector.telemetry(1)).await;
-    assert_eq!(
-        get(traced.pair.outbound, &[("traceparent", &CALLER.replace("-01", "-00"))]).await,
-        200
-    );
-    assert_eq!(get(traced.pair.outbound, &[("traceparent", CALLER)]).await, 200);
-    let spans = collector.spans(2).await;
-    assert_eq!(of(&spans, "b").parent, of(&spans, "a").id, "of the caller's that is recorded");
-    let line = traced.pair.client.record().await;
-    assert!(
-        line.get("trace_sampled").is_none()
-            && line["trace_id"] == "12345678901234567890123456789012"
-    );
-    let parents =
-        saw.lock().iter().map(|head: &Parts| head.headers.clone()).collect::<Vec<HeaderMap>>();
-    assert!(parents[0]["traceparent"].to_str().unwrap().ends_with("-00"));
 }

@@ -3,11 +3,12 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -42,7 +43,9 @@ pub async fn connect(
             Ok(tcp) => {
                 return match server {
                     None => Ok(Box::new(tcp)),
-                    Some(server) => Ok(Box::new(handshake(roots()?, server, alpn, tcp).await?)),
+                    Some(server) => {
+                        Ok(Box::new(handshake(roots(Instant::now())?, server, alpn, tcp).await?))
+                    }
                 };
             }
             Err(error) => failed = Some(error),
@@ -53,8 +56,30 @@ pub async fn connect(
     Err(io::Error::new(error.kind(), format!("cannot connect to {host}:{port}: {error}")))
 }
 
-/// What the system trusts: `SSL_CERT_FILE`, or where distributions have it.
-fn roots() -> io::Result<RootCertStore> {
+/// How long what the system trusts is taken as read.
+const READ_FOR: Duration = Duration::from_secs(3600);
+
+/// What was read last, and when: files of a hundred certificates and more, which a destination that is away would have read
+/// with each try.
+static READ: Mutex<Option<Read>> = Mutex::new(None);
+
+type Read = (Instant, Arc<RootCertStore>);
+
+/// What the system trusts.
+fn roots(now: Instant) -> io::Result<Arc<RootCertStore>> {
+    let mut known = READ.lock();
+    if let Some((at, roots)) = &*known
+        && now.saturating_duration_since(*at) < READ_FOR
+    {
+        return Ok(Arc::clone(roots));
+    }
+    let roots = Arc::new(read()?);
+    *known = Some((now, Arc::clone(&roots)));
+    Ok(roots)
+}
+
+/// Reads `SSL_CERT_FILE`, or what is where distributions have it.
+fn read() -> io::Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(found.certs);
@@ -66,7 +91,7 @@ fn roots() -> io::Result<RootCertStore> {
 }
 
 async fn handshake<S: Stream>(
-    roots: RootCertStore,
+    roots: Arc<RootCertStore>,
     server: &str,
     alpn: &[u8],
     tcp: S,
@@ -121,7 +146,7 @@ mod tests {
             }
             let (ours, theirs) = duplex(1 << 16);
             let accepted = tokio::spawn(acceptor.accept(theirs));
-            let connected = handshake(roots, name, b"h2", ours).await;
+            let connected = handshake(Arc::new(roots), name, b"h2", ours).await;
             assert_eq!(connected.is_ok(), good, "{name} {trusts} {:?}", connected.as_ref().err());
             if let Ok(mut stream) = connected {
                 assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -130,5 +155,16 @@ mod tests {
                 assert_eq!(server.read_u8().await.unwrap(), b'x');
             }
         }
+    }
+
+    #[test]
+    fn what_the_system_trusts_is_read_once_and_again_after_a_while() {
+        let now = Instant::now();
+        let first = roots(now).unwrap();
+        assert!(Arc::ptr_eq(&first, &roots(now + READ_FOR / 2).unwrap()));
+        let later = roots(now + READ_FOR).unwrap();
+        assert!(
+            !Arc::ptr_eq(&first, &later) && Arc::ptr_eq(&later, &roots(now + READ_FOR).unwrap())
+        );
     }
 }

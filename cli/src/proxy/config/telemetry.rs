@@ -35,7 +35,10 @@ pub(super) fn value(workload: &Value, field: &str) -> String {
             let millis = metrics["interval_ms"].as_u64().unwrap_or_default();
             tulle_api::Duration::from_millis(millis).to_string()
         }
-        "metrics.tags" => tags(&metrics["tags"]),
+        "metrics.tags" => joined(items(&metrics["tags"]).map(|one| {
+            let (tag, most) = (tag(one), one["max_values"].as_u64().unwrap_or_default());
+            format!("{tag} ({most} values)")
+        })),
         _ => String::new(),
     }
 }
@@ -48,7 +51,11 @@ fn destinations(all: &Value) -> String {
 }
 
 fn tags(all: &Value) -> String {
-    joined(items(all).map(|one| format!("{} = {}", text(&one["name"]), text(&one["expression"]))))
+    joined(items(all).map(tag))
+}
+
+fn tag(one: &Value) -> String {
+    format!("{} = {}", text(&one["name"]), text(&one["expression"]))
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
@@ -90,7 +97,12 @@ mod tests {
                 destinations: vec![otlp("https://b:2", OtlpProtocol::Http)],
                 fields: Vec::new(),
             },
-            metrics: Metrics { off: true, interval_ms: 90_000, ..Metrics::default() },
+            metrics: Metrics {
+                off: true,
+                interval_ms: 90_000,
+                tags: vec![tag("c")],
+                ..Metrics::default()
+            },
         };
         let workload = json!({"telemetry": telemetry});
         for (field, expected) in [
@@ -106,7 +118,7 @@ mod tests {
             ("spec.metrics.disabled", "true"),
             ("spec.metrics.destinations", "(none)"),
             ("spec.metrics.interval", "1m30s"),
-            ("spec.metrics.tags", "(none)"),
+            ("spec.metrics.tags", "c = route (10 values)"),
         ] {
             assert_eq!(value(&workload, field), expected, "{field}");
         }

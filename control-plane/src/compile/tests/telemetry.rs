@@ -28,6 +28,7 @@ fn pods() -> [Object; 2] {
 }
 
 const DAY: &str = "2026-01-09T00:00:00Z";
+const TAGS: &str = "tags: [{name: a, value: route}, {name: b, value: reason, maxValues: 3}]";
 const COLLECTOR: &str = "destinations: [{endpoint: 'http://collector.far:4317'}]";
 
 #[test]
@@ -39,7 +40,7 @@ fn telemetry_merges_field_by_field_and_names_who_set_what() {
                 "mesh",
                 "2026-01-01T00:00:00Z",
                 &format!(
-                    "traces: {{propagation: [B3], {COLLECTOR}}}, metrics: {{{COLLECTOR}}}, \
+                    "traces: {{propagation: [B3], {COLLECTOR}}}, metrics: {{{COLLECTOR}, {TAGS}}}, \
                      logs: {{format: Envoy, fields: [{{name: a, value: route}}]}}"
                 ),
             ),
@@ -78,6 +79,7 @@ fn telemetry_merges_field_by_field_and_names_who_set_what() {
                 "spec.logs.filter shop/all",
                 "spec.logs.format tulle-system/mesh",
                 "spec.metrics.destinations tulle-system/mesh",
+                "spec.metrics.tags tulle-system/mesh",
                 "spec.traces.destinations tulle-system/mesh",
                 "spec.traces.propagation tulle-system/mesh",
                 "spec.traces.sampling shop/all",
@@ -87,6 +89,8 @@ fn telemetry_merges_field_by_field_and_names_who_set_what() {
         assert_eq!((traces.sampling_ppm, traces.b3, traces.destinations.len()), (50_000, true, 1));
         assert_eq!((api.logs.format, api.logs.filter.as_str()), (LogFormat::Envoy, "failed"));
         assert_eq!((api.logs.fields.len(), api.metrics.interval_ms), (0, 60_000));
+        let tags = api.metrics.tags.iter().map(|tag| (tag.expression.as_str(), tag.max_values));
+        assert_eq!(tags.collect::<Vec<_>>(), [("route", 10), ("reason", 3)]);
         let (web, setters) = told(&world, "shop/a");
         assert_eq!((web.traces.sampling_ppm, web.traces.destinations.len()), (0, 0));
         assert_eq!((web.logs.format, web.logs.filter.as_str()), (LogFormat::Json, "failed"));

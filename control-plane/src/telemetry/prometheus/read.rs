@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use tulle_runtime::histogram::{Histogram, bucket};
+use tulle_xds::grpc;
 
 use super::promql::{Counted, range, step};
 use crate::telemetry::{
@@ -12,27 +13,6 @@ use crate::telemetry::{
 
 /// Points of all edges together: of each are some hundred bytes.
 const MOST_POINTS: usize = 200_000;
-
-/// Names of gRPC's statuses, by number: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>.
-const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 #[derive(Deserialize)]
 struct Answer {
@@ -289,8 +269,7 @@ fn middle(low: f64, high: f64) -> f64 {
 fn outcome(labels: &HashMap<String, String>) -> Outcome {
     let label = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
     let status = label("http_response_status_code").trim_end_matches("xx").parse().unwrap_or(0);
-    let grpc = STATUSES.iter().position(|name| *name == label("rpc_status_code"));
-    let grpc = grpc.and_then(|number| u32::try_from(number).ok());
+    let grpc = grpc::number(label("rpc_status_code"));
     // The status itself is no reason of the proxy's.
     let error = label("error_type");
     let by_status = error.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());

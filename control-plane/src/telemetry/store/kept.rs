@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Ask;
-use crate::telemetry::slots::Slots;
+use super::{Ask, SECOND};
+use crate::telemetry::{slots::Slots, totals::Totals};
 
 /// Slots of one width.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +16,8 @@ pub(super) struct Tier {
     pub(super) scale: i8,
 }
 
-pub(super) const SECONDS: Tier = Tier { width: 1, slots: 180, scale: 3 };
-pub(super) const TENS: Tier = Tier { width: 10, slots: 90, scale: 3 };
+const SECONDS: Tier = Tier { width: 1, slots: 180, scale: 3 };
+const TENS: Tier = Tier { width: 10, slots: 90, scale: 3 };
 pub(super) const MINUTES: Tier = Tier { width: 60, slots: 120, scale: 2 };
 pub(super) const ROUTE_MINUTES: Tier = Tier { slots: 60, ..MINUTES };
 
@@ -30,9 +30,12 @@ const ROUTE_BYTES: usize = 300;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pub(super) seconds: Slots,
-    pub(super) tens: Slots,
-    pub(super) minutes: Slots,
+    seconds: Slots,
+    tens: Slots,
+    minutes: Slots,
+    /// The rule that matched as long as none but it did: what happened by it is what happened.
+    only: Option<String>,
+    /// Where more than one did.
     pub(super) routes: Vec<(String, OfRoute)>,
     /// When it began to be counted by the second.
     pub(super) by_second: Option<Duration>,
@@ -43,8 +46,8 @@ pub(super) struct Kept {
 /// What is kept of a rule.
 #[derive(Debug, Default)]
 pub(super) struct OfRoute {
-    pub(super) seconds: Slots,
-    pub(super) minutes: Slots,
+    seconds: Slots,
+    minutes: Slots,
 }
 
 impl Tier {
@@ -63,8 +66,39 @@ impl Tier {
 }
 
 impl Kept {
-    /// Where this rule is counted: under its name, as long as there is room for names.
-    pub(super) fn route(&mut self, name: String) -> &mut OfRoute {
+    /// Adds what happened by a rule. `by_second`: somebody watches.
+    pub(super) fn add(&mut self, route: String, totals: &Totals, now: Duration, by_second: bool) {
+        if let Some(of) = self.route(route) {
+            of.minutes.add(ROUTE_MINUTES.slot(now), totals, ROUTE_MINUTES.scale);
+            if by_second {
+                of.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
+            }
+        }
+        let more = totals.requested().saturating_add(totals.flow.opened);
+        self.busy = self.busy.saturating_add(more);
+        self.tens.add(TENS.slot(now), totals, TENS.scale);
+        self.minutes.add(MINUTES.slot(now), totals, MINUTES.scale);
+        if by_second {
+            // The first one is still of ten seconds.
+            self.by_second.get_or_insert(now + 2 * SECOND);
+            self.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
+        }
+    }
+
+    /// Where this rule is counted: under its name, as long as there is room for names; `None` if it is the only one.
+    fn route(&mut self, name: String) -> Option<&mut OfRoute> {
+        if self.routes.is_empty() {
+            match self.only.take() {
+                Some(only) if only != name => {
+                    let (seconds, minutes) = (self.seconds.clone(), self.minutes.clone());
+                    self.routes.push((only, OfRoute { seconds, minutes }));
+                }
+                _ => {
+                    self.only = Some(name);
+                    return None;
+                }
+            }
+        }
         let at = |routes: &[(String, OfRoute)], name: &str| {
             routes.iter().position(|(known, _)| known == name)
         };
@@ -77,7 +111,23 @@ impl Kept {
             self.routes.push((name, OfRoute::default()));
             self.routes.len() - 1
         });
-        &mut self.routes[at].1
+        self.routes.get_mut(at).map(|(_, of)| of)
+    }
+
+    /// Each rule that matched, and its slots: those of seconds, if they reach so far back.
+    pub(super) fn of_routes(
+        &self,
+        window: Duration,
+        by_second: bool,
+    ) -> impl Iterator<Item = (&str, Tier, &Slots)> {
+        let seconds = by_second && SECONDS.reaches(window);
+        let only = self.only.as_deref().map(|only| (only, &self.seconds, &self.minutes));
+        let several =
+            self.routes.iter().map(|(name, of)| (name.as_str(), &of.seconds, &of.minutes));
+        only.into_iter().chain(several).map(move |(name, by_second, by_minute)| match seconds {
+            true => (name, SECONDS, by_second),
+            false => (name, ROUTE_MINUTES, by_minute),
+        })
     }
 
     /// The slots to answer from: the finest that reach so far back, and if there is more than one point the coarsest that can
@@ -97,13 +147,10 @@ impl Kept {
         for (slots, tier) in
             [(&mut self.seconds, SECONDS), (&mut self.tens, TENS), (&mut self.minutes, MINUTES)]
         {
-            slots.close(tier.slot(now), tier.scale);
             slots.expire(tier.oldest(now));
         }
         self.routes.retain_mut(|(_, of)| {
-            of.seconds.close(SECONDS.slot(now), SECONDS.scale);
             of.seconds.expire(SECONDS.oldest(now));
-            of.minutes.close(ROUTE_MINUTES.slot(now), ROUTE_MINUTES.scale);
             of.minutes.expire(ROUTE_MINUTES.oldest(now));
             !of.minutes.is_empty()
         });
@@ -128,6 +175,11 @@ impl Kept {
         let route =
             |(_, of): &(String, OfRoute)| ROUTE_BYTES + of.seconds.size() + of.minutes.size();
         EDGE_BYTES + own + self.routes.iter().map(route).sum::<usize>()
+    }
+
+    /// Whether something happened within the last quarter of an hour.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.tens.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -82,6 +82,22 @@ fn a_window_ends_with_the_last_slot_that_is_over() {
 }
 
 #[test]
+fn rules_are_told_apart_from_the_second_one_on() {
+    let mut store = Store::default();
+    let cart = || edge("web", "cart");
+    take(&mut store, 1, &[(cart(), "a", 10)], 3);
+    assert_eq!((store.len(), read(&store, 60, 1, true, 60)), ((1, 1), vec![vec![10]]));
+    take(&mut store, 2, &[(cart(), "a", 5), (cart(), "b", 7)], 63);
+    assert_eq!(store.len(), (1, 2));
+    assert_eq!(read(&store, 120, 2, true, 120), [[10, 5], [0, 7]]);
+    assert_eq!(read(&store, 120, 1, false, 120), [[22]]);
+    // An hour after the last request of the first one the second is alone.
+    take(&mut store, 3, &[(cart(), "b", 1)], 3720);
+    store.sweep(seconds(3720));
+    assert_eq!(read(&store, 3600, 1, true, 3780), [[1]]);
+}
+
+#[test]
 fn who_is_watched_is_known_by_the_second() {
     let mut store = Store::default();
     let cart = || edge("web", "cart");
@@ -150,8 +166,8 @@ fn past_its_size_it_forgets_the_oldest_of_the_quietest_and_says_so() {
     let before = read(&store, 7200, 1, false, 6000);
     let shortened = |store: &Store, window, at| store.shortened(seconds(window), seconds(at));
     assert!(!shortened(&store, 7200, 6000));
-    store.shorten(bytes - 300, seconds(6000));
-    assert!(shortened(&store, 7200, 6000) && store.bytes() <= bytes - 300);
+    store.shorten(bytes - 150, seconds(6000));
+    assert!(shortened(&store, 7200, 6000) && store.bytes() <= bytes - 150);
     let after = read(&store, 7200, 1, false, 6000);
     assert_eq!(after[0], before[0], "the busy one is whole");
     assert!(after[1][0] < before[1][0]);

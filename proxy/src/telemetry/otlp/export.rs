@@ -12,13 +12,16 @@ use opentelemetry_proto::tonic::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
         trace::v1::ExportTraceServiceRequest,
     },
-    logs::v1::{ResourceLogs, ScopeLogs},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{ResourceMetrics, ScopeMetrics},
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans},
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Interval, MissedTickBehavior, interval, sleep, timeout},
+};
 use tulle_xds::model::{Otlp, Telemetry};
 
 use super::{SCHEMA, Signal, lane::Lane, line, queue::Batch, resource, scope, series, span};
@@ -26,6 +29,9 @@ use crate::{
     mesh::Store,
     telemetry::{Metrics, closed::Closed, outbox::BATCH},
 };
+
+/// So many records are made messages of without a pause: some hundreds of microseconds.
+const SLICE: usize = 32;
 
 /// When what there is is sent.
 #[derive(Debug, Clone, Copy)]
@@ -86,11 +92,11 @@ impl Export {
                         () = outboxes.much() => {}
                         () = &mut ended => break,
                     }
-                    self.records();
+                    self.records().await;
                 }
             }
         }
-        self.records();
+        self.records().await;
         self.series();
         let emptied = join_all(self.lanes.values().map(Lane::emptied));
         if timeout(self.pace.last, emptied).await.is_err() {
@@ -127,20 +133,27 @@ impl Export {
         self.lanes.keys().any(|(wanted, _)| *wanted == signal)
     }
 
-    /// Sends what has ended.
-    fn records(&self) {
+    /// Sends what has ended, in turns with what else this thread does: it answers DNS, too.
+    async fn records(&self) {
         let all = self.metrics.outboxes().take();
         let mut rest = all.as_slice();
         while !rest.is_empty() {
             let (some, more) = rest.split_at(batch(rest));
-            self.spans(some);
-            self.lines(some);
+            let (mut spans, mut lines) = (Vec::new(), Vec::new());
+            for few in some.chunks(SLICE) {
+                spans.extend(few.iter().flat_map(span::of));
+                lines.extend(few.iter().filter_map(line::of));
+                yield_now().await;
+            }
+            self.spans(spans);
+            yield_now().await;
+            self.lines(lines);
+            yield_now().await;
             rest = more;
         }
     }
 
-    fn spans(&self, closed: &[Closed]) {
-        let spans: Vec<_> = closed.iter().flat_map(span::of).collect();
+    fn spans(&self, spans: Vec<Span>) {
         self.put(Signal::Spans, spans.len(), || ExportTraceServiceRequest {
             resource_spans: vec![ResourceSpans {
                 resource: Some(self.resource()),
@@ -154,8 +167,7 @@ impl Export {
         });
     }
 
-    fn lines(&self, closed: &[Closed]) {
-        let log_records: Vec<_> = closed.iter().filter_map(line::of).collect();
+    fn lines(&self, log_records: Vec<LogRecord>) {
         self.put(Signal::Logs, log_records.len(), || ExportLogsServiceRequest {
             resource_logs: vec![ResourceLogs {
                 resource: Some(self.resource()),
@@ -222,4 +234,67 @@ fn destinations(telemetry: &Telemetry) -> Vec<(Signal, Otlp)> {
         (Signal::Metrics, series),
     ];
     all.into_iter().flat_map(|(signal, to)| to.iter().map(move |to| (signal, to.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use tokio::time::Instant;
+    use tulle_runtime::metrics::Registry;
+
+    use super::*;
+    use crate::telemetry::{Direction, closed::Extras};
+
+    /// One with a line.
+    fn closed() -> Closed {
+        let (now, nowhere) = (Instant::now(), ([127, 0, 0, 1], 80).into());
+        Closed {
+            direction: Direction::Inbound,
+            line: Some(true),
+            spans: None,
+            position: None,
+            begun: now,
+            ended: now,
+            time: SystemTime::now(),
+            protocol: None,
+            method: None,
+            verb: "",
+            host: String::new(),
+            path: String::new(),
+            copy: false,
+            status: None,
+            grpc: None,
+            error: false,
+            reason: None,
+            detail: "".into(),
+            policy: None,
+            audited: None,
+            received: 0,
+            sent: 0,
+            peer: (String::new(), String::new()),
+            caller: None,
+            endpoint: None,
+            server: None,
+            route: None,
+            attempts: 0,
+            client: nowhere,
+            destination: nowhere,
+            attributes: Extras::new(),
+            fields: Extras::new(),
+        }
+    }
+
+    #[test]
+    fn a_large_batch_is_encoded_in_turns_with_what_else_its_thread_does() {
+        let (store, _publisher, _questions) = Store::new();
+        let metrics = Metrics::new(&Registry::default());
+        let outbox = metrics.outboxes().outbox();
+        (0..10 * SLICE).for_each(|_| outbox.put(closed()));
+        let export = Export::new(store, metrics, Pace::default());
+        let mut records = std::pin::pin!(export.records());
+        let mut cx = Context::from_waker(Waker::noop());
+        let turns = (0..).take_while(|_| records.as_mut().poll(&mut cx).is_pending()).count();
+        assert!(turns >= 10, "{turns}");
+    }
 }

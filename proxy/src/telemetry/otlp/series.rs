@@ -17,7 +17,9 @@ use super::Attributes;
 use crate::telemetry::{
     edges::{Edges, FAMILIES, Family, Labels, Values},
     exemplar::Exemplar,
-    series::{Shown, Took},
+    series::Took,
+    table::Shown,
+    tags::Tag,
 };
 
 /// How many points there are, and the metrics that have any.
@@ -102,7 +104,7 @@ fn metric(family: &Family, shown: &[Shown], clock: &Clock) -> (usize, Metric) {
 
 fn number(series: &Shown, labels: Labels, value: u64, clock: &Clock) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: attributes(labels),
+        attributes: attributes(series, labels),
         start_time_unix_nano: clock.start(series.since),
         time_unix_nano: clock.now(),
         value: Some(number_data_point::Value::AsInt(value.try_into().unwrap_or(i64::MAX))),
@@ -113,7 +115,7 @@ fn number(series: &Shown, labels: Labels, value: u64, clock: &Clock) -> NumberDa
 fn durations(series: &Shown, labels: Labels, clock: &Clock) -> ExponentialHistogramDataPoint {
     let Took { classic, histogram, nanoseconds, exemplars } = &series.cells.took;
     ExponentialHistogramDataPoint {
-        attributes: attributes(labels),
+        attributes: attributes(series, labels),
         start_time_unix_nano: clock.start(series.since),
         time_unix_nano: clock.now(),
         count: classic.iter().sum(),
@@ -149,8 +151,11 @@ fn buckets(histogram: &Histogram) -> Option<Buckets> {
     Some(Buckets { offset: i32::from(*first), bucket_counts })
 }
 
-fn attributes(labels: Labels) -> Vec<KeyValue> {
+fn attributes(of: &Shown, labels: Labels) -> Vec<KeyValue> {
     let mut attributes = Attributes::default();
+    for Tag { label, value } in of.edge.tags() {
+        attributes.text(&label.attribute, value.clone());
+    }
     for (name, value) in labels {
         let key = dotted(name);
         match (name, value.parse::<u16>()) {

@@ -24,6 +24,9 @@ use crate::{
 /// Bytes of a host, of a path and of a detail.
 const MAX_TEXT: usize = 1 << 10;
 
+/// Bytes of a gRPC method's name.
+const MAX_METHOD: usize = 256;
+
 /// The low eight bits of a span's flags are W3C's; these say that it is known whether its parent is another process's, and
 /// that it is.
 const PARENT_IS_REMOTE: u32 = 0x300;
@@ -114,17 +117,27 @@ fn begin(closed: &Closed, part: &SpanPart, span: SpanId, parent: Option<SpanId>)
     }
 }
 
-/// The method alone, as no template of a path is known; of a gRPC call its full name.
+/// The method alone, as no template of a path is known; of a gRPC call its full name, if it has one.
 fn name(closed: &Closed) -> String {
     match closed.grpc {
-        Some(_) => grpc_method(closed).to_owned(),
+        Some(status) => grpc_method(&closed.path, status).unwrap_or("grpc").to_owned(),
         None if closed.verb == "_OTHER" => "HTTP".to_owned(),
         None => closed.verb.to_owned(),
     }
 }
 
-fn grpc_method(closed: &Closed) -> &str {
-    bounded(closed.path.trim_start_matches('/'), MAX_TEXT)
+/// `package.Service/Method`. Names are few where a server has them: `None` is a path of another form, and one that no
+/// server has, or clients could make up any number of names.
+fn grpc_method<'a>(path: &'a str, status: &str) -> Option<&'a str> {
+    let is_word = |word: &str| {
+        let begins = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+        word.bytes().next().is_some_and(begins)
+            && word.bytes().all(|byte| begins(byte) || byte.is_ascii_digit())
+    };
+    let name = path.strip_prefix('/').filter(|name| name.len() <= MAX_METHOD)?;
+    let (service, method) = name.split_once('/')?;
+    let well_formed = service.split('.').all(is_word) && is_word(method);
+    (well_formed && status != "UNIMPLEMENTED").then_some(name)
 }
 
 /// What the conventions want of any of its spans.
@@ -143,9 +156,13 @@ pub(super) fn common(closed: &Closed) -> Attributes {
         },
     );
     let (host, path) = (bounded(&closed.host, MAX_TEXT), bounded(&closed.path, MAX_TEXT));
-    if closed.grpc.is_some() {
+    if let Some(status) = closed.grpc {
         attributes.text("rpc.system.name", "grpc");
-        attributes.text("rpc.method", grpc_method(closed));
+        let method = grpc_method(&closed.path, status);
+        attributes.text("rpc.method", method.unwrap_or("_OTHER"));
+        if method.is_none() {
+            attributes.text("rpc.method_original", path.trim_start_matches('/'));
+        }
     } else {
         attributes.text("http.request.method", closed.verb);
         if let Some(method) = closed.method.as_ref().filter(|method| method.as_str() != closed.verb)
@@ -253,5 +270,31 @@ fn event(closed: &Closed, noted: &Noted) -> Event {
         name: noted.name.to_owned(),
         attributes: attributes.0,
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_method_has_a_name_if_it_can_be_one_and_there_is_one() {
+        let long = format!("/{}/Get", "a".repeat(MAX_METHOD));
+        for (path, status, name) in [
+            ("/shop.v1.Cart/Get", "OK", Some("shop.v1.Cart/Get")),
+            ("/Cart/_get2", "NOT_FOUND", Some("Cart/_get2")),
+            ("/shop.Cart/Random7f3a", "UNIMPLEMENTED", None),
+            ("/shop.Cart/Get/more", "OK", None),
+            ("/shop..Cart/Get", "OK", None),
+            ("/shop.Cart/Get%20", "OK", None),
+            ("/7shop.Cart/Get", "OK", None),
+            ("/shop.Cart/", "OK", None),
+            ("shop.Cart/Get", "OK", None),
+            ("//Get", "OK", None),
+            ("/", "OK", None),
+            (&long, "OK", None),
+        ] {
+            assert_eq!(grpc_method(path, status), name, "{path} {status}");
+        }
     }
 }

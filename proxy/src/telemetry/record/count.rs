@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Direction, Record, Towards};
+use super::{Direction, Record, Towards, facts::Ended};
 use crate::{
     error::Reason,
     telemetry::{
@@ -16,8 +16,9 @@ use crate::{
         exemplar::Exemplar,
         grpc,
         metrics::Outcome,
-        series::{Event, Kind, Status},
+        series::{Counter, Event, Kind, Status},
         trace::Position,
+        wanted::Wanted,
     },
 };
 
@@ -38,7 +39,7 @@ impl Record {
             Towards::External => Server::Other,
         };
         let (direction, peer, route) = (self.direction, self.workload(), self.origin());
-        Edge { direction, peer, server, route, security: self.security() }
+        Edge { direction, peer, server, route, security: self.security(), tags: &[] }
     }
 
     /// Whether the other side has proven who it is.
@@ -78,8 +79,9 @@ impl Record {
         }
     }
 
-    /// Counts that it has ended, in series of edges unless it is `uncounted` there: what policy forbade is never.
-    pub(super) fn count(&self, now: Instant, uncounted: bool) {
+    /// Counts that it has ended, in series of edges unless it is uncounted there: what policy forbade is never.
+    pub(super) fn count(&self, now: Instant, wanted: &Wanted) {
+        let uncounted = wanted.uncounted;
         let error = self.reason.map_or("", Reason::as_str);
         if self.is_own_copy() {
             if let Towards::Cluster(cluster) = &self.towards {
@@ -89,9 +91,15 @@ impl Record {
         }
         let denied = self.forbidden.is_some() || self.audited.is_some();
         if !uncounted || denied {
-            let ended = (!uncounted).then(|| self.ended(error, now).chain(self.tries()));
-            let events = ended.into_iter().flatten().chain(self.denials(error));
-            self.cx.counts.count(&self.edge(), events, now);
+            self.count_events(now, wanted, |counter| {
+                if !uncounted {
+                    self.ended(counter, error, now);
+                    self.tries(counter);
+                }
+                if denied {
+                    self.denials(counter, error);
+                }
+            });
         }
         if let Some(request) = &self.request
             && self.direction == Direction::Inbound
@@ -100,33 +108,39 @@ impl Record {
         }
     }
 
+    /// Counts it on its edge, told apart by what is known of it now.
+    pub(super) fn count_events(
+        &self,
+        now: Instant,
+        wanted: &Wanted,
+        events: impl FnOnce(&mut Counter<'_>),
+    ) {
+        let facts = (!wanted.labels.is_empty()).then(|| Ended::of(self, now));
+        let tags = facts.as_ref().map(|facts| facts.tags(&wanted.labels)).unwrap_or_default();
+        self.cx.counts.count(&Edge { tags: &tags, ..self.edge() }, now, events);
+    }
+
     /// The request, or the connection and what it carried.
-    fn ended(&self, error: &'static str, now: Instant) -> impl Iterator<Item = Event> {
+    fn ended(&self, counter: &mut Counter<'_>, error: &'static str, now: Instant) {
         let took = Some(now.duration_since(self.started));
-        let events = match &self.request {
-            Some(request) => {
-                let kind = match self.grpc() {
-                    Some(status) => Kind::Rpc { status, error },
-                    None => Kind::Http {
-                        method: request.verb,
-                        status: request.status.map_or(Status::None, |s| Status::Exact(s.as_u16())),
-                        error,
-                    },
-                };
-                let exemplar = self.exemplar(now);
-                [Some(Event { took, exemplar, ..once(kind) }), None]
-            }
-            None => {
-                let flow = Event {
-                    times: u64::from(!self.opened),
-                    received: self.received.load(Ordering::Relaxed),
-                    sent: self.sent.load(Ordering::Relaxed),
-                    ..once(Kind::Flow)
-                };
-                [Some(flow), Some(Event { took, ..once(Kind::Closed { error }) })]
-            }
+        let Some(request) = &self.request else {
+            counter.count(&Event {
+                times: u64::from(!self.opened),
+                received: self.received.load(Ordering::Relaxed),
+                sent: self.sent.load(Ordering::Relaxed),
+                ..once(Kind::Flow)
+            });
+            return counter.count(&Event { took, ..once(Kind::Closed { error }) });
         };
-        events.into_iter().flatten()
+        let kind = match self.grpc() {
+            Some(status) => Kind::Rpc { status, error },
+            None => Kind::Http {
+                method: request.verb,
+                status: request.status.map_or(Status::None, |s| Status::Exact(s.as_u16())),
+                error,
+            },
+        };
+        counter.count(&Event { took, exemplar: self.exemplar(now), ..once(kind) });
     }
 
     /// Its trace, if that is recorded.
@@ -137,25 +151,27 @@ impl Record {
     }
 
     /// Its attempts at endpoints of others.
-    fn tries(&self) -> impl Iterator<Item = Event> {
-        let last = self.outcome.map(|outcome| (outcome, 1));
-        let again = (self.retried > 0).then_some((Outcome::Retried, self.retried));
-        let counted = self.direction == Direction::Outbound;
-        let all = again.into_iter().chain(last).filter(move |_| counted);
-        all.map(|(outcome, times)| Event {
-            times,
-            ..once(Kind::Tried { outcome: outcome.as_str() })
-        })
+    fn tries(&self, counter: &mut Counter<'_>) {
+        if self.direction == Direction::Inbound {
+            return;
+        }
+        let tried = |outcome: Outcome| Kind::Tried { outcome: outcome.as_str() };
+        if self.retried > 0 {
+            counter.count(&Event { times: self.retried, ..once(tried(Outcome::Retried)) });
+        }
+        if let Some(outcome) = self.outcome {
+            counter.count(&once(tried(outcome)));
+        }
     }
 
     /// What policy forbade, or would have.
-    fn denials(&self, error: &'static str) -> impl Iterator<Item = Event> {
+    fn denials(&self, counter: &mut Counter<'_>, error: &'static str) {
         let denied = Reason::Denied.as_str();
         let forbidden = self.forbidden.as_ref().map(|policy| (policy, error, "enforce"));
         let audited = self.audited.as_ref().map(|policy| (policy, denied, "audit"));
-        forbidden.into_iter().chain(audited).map(|(policy, reason, mode)| {
-            once(Kind::Denied { policy: Arc::clone(policy), reason, mode })
-        })
+        for (policy, reason, mode) in [forbidden, audited].into_iter().flatten() {
+            counter.count(&once(Kind::Denied { policy: Arc::clone(policy), reason, mode }));
+        }
     }
 
     /// The name of its gRPC status, if it is a call. One that the server did not say follows from how the

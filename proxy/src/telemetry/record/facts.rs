@@ -11,7 +11,13 @@ use tulle_expression::{Facts, Failed, Side, Value, Variable};
 use tulle_xds::model::{SpiffeId, Workload};
 
 use super::{Direction, Record, Towards, line::route_text};
-use crate::{error::Reason, telemetry::wanted::Extra};
+use crate::{
+    error::Reason,
+    telemetry::{
+        tags::Tag,
+        wanted::{Extra, Labelled},
+    },
+};
 
 /// A record at its end.
 pub(super) struct Ended<'a> {
@@ -48,6 +54,18 @@ impl<'a> Ended<'a> {
                 None
             }
         })
+    }
+
+    /// What its series are told apart by, as far as there is something to say.
+    pub(super) fn tags<'b>(&'b self, wanted: &'b [Labelled]) -> Vec<Tag<'b>> {
+        let one = |Labelled { label, value }: &'b Labelled| match value.label(self) {
+            Ok(value) => value.map(|value| label.with(value)),
+            Err(failed) => {
+                self.failed(failed);
+                None
+            }
+        };
+        wanted.iter().filter_map(one).collect()
     }
 
     /// An expression has no value for this record.

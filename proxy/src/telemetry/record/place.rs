@@ -19,7 +19,7 @@ use tulle_xds::model::Endpoint;
 use super::{Direction, Record, route_text};
 use crate::{
     error::Reason,
-    telemetry::trace::{self, Origin, Position, SpanId, Tracing},
+    telemetry::trace::{self, Entered, Origin, Position, SpanId, Tracing, Way},
     upstream::{Cluster, EndpointState},
 };
 
@@ -63,16 +63,23 @@ pub(in super::super) struct Noted {
 
 impl Record {
     /// Finds where it is in a trace; its headers then say so to the next hop.
-    pub fn enter(&mut self, headers: &mut HeaderMap, tracing: &Tracing) {
-        if let Some(Origin { position, state }) = trace::enter(headers, tracing, &mut rand::rng()) {
-            self.position = Some(position);
-            let recorded = tracing.spans && position.is_sampled();
-            self.spans = recorded.then(|| Box::new(Spans { state, ..Spans::default() }));
+    pub fn enter(&mut self, headers: &mut HeaderMap, tracing: &Tracing, way: Way) {
+        let stranger = way == Way::FromStranger && self.caller.is_none();
+        let admits = || !stranger || self.cx.counts.admits_stranger(self.started);
+        match trace::enter(headers, tracing, way, &mut rand::rng(), admits) {
+            Entered::Nowhere => {}
+            Entered::Undrawn => self.undrawn = true,
+            Entered::At(Origin { position, state }) => {
+                self.position = Some(position);
+                let spans = || Box::new(Spans { state, ..Spans::default() });
+                self.spans = position.is_sampled().then(spans);
+            }
         }
     }
 
     /// This is a copy of a request that has come to `original`: a span below what that sends first.
     pub fn follow(&mut self, original: &Self, headers: &mut HeaderMap) {
+        self.undrawn = original.undrawn;
         let tracing = self.cx.settings().tracing;
         let Some(position) = original.position.filter(|_| tracing.spans) else {
             return;
@@ -86,8 +93,11 @@ impl Record {
             .map(|spans| Box::new(Spans { state: spans.state.clone(), ..Spans::default() }));
     }
 
-    /// An attempt begins, if it is one that has a span.
+    /// An attempt begins, which may have a span.
     pub(super) fn tries_at(&mut self, endpoint: &Arc<Endpoint>) {
+        if self.undrawn && self.position.is_none() && endpoint.identity.is_none() {
+            self.position = Some(trace::begin_undrawn(&mut rand::rng()));
+        }
         let (Some(spans), Some(position)) = (&mut self.spans, &mut self.position) else {
             return;
         };
@@ -108,8 +118,11 @@ impl Record {
         spans.attempts.push(Attempt { span, begun, endpoint, ended: None });
     }
 
-    /// The place of the attempt that begins, if it is not the first.
+    /// The place of the attempt that begins, if it is another than the request's head says.
     pub fn place(&self) -> Option<Position> {
+        if self.undrawn {
+            return self.position;
+        }
         let attempts = &self.spans.as_ref()?.attempts;
         let last = attempts.last().filter(|_| attempts.len() > 1)?;
         Some(self.position?.above(last.span))

@@ -4,11 +4,11 @@ use tulle_proto::telemetry::v1 as proto;
 use tulle_runtime::histogram::Histogram;
 
 use crate::telemetry::{
-    Direction,
-    edge::{Edge, OTHER, Security, Server},
+    edge::{Edge, OTHER, Server},
     grpc,
     record::route_text,
     series::{Kind, Series, Status, Tally, Took},
+    words,
 };
 
 /// All edges of it.
@@ -21,28 +21,19 @@ pub(super) fn edges(tally: &Tally) -> Vec<proto::EdgeCounts> {
 }
 
 fn edge(edge: &Edge<'_>) -> proto::Edge {
-    let direction = match edge.direction {
-        Direction::Inbound => proto::Direction::Inbound,
-        Direction::Outbound => proto::Direction::Outbound,
-    };
-    let security = match edge.security {
-        None => proto::Security::Unspecified,
-        Some(Security::Mtls) => proto::Security::Mtls,
-        Some(Security::Plaintext) => proto::Security::Plaintext,
-    };
     let (host, port) = match edge.server {
         Server::None => ("", 0),
         Server::Service(host, port) => (host, port),
         Server::Other => (OTHER, 0),
     };
     proto::Edge {
-        direction: direction.into(),
+        direction: words::direction(edge.direction),
         peer_namespace: edge.peer.0.to_owned(),
         peer: edge.peer.1.to_owned(),
         host: host.to_owned(),
         port: port.into(),
         route: edge.route.map(route_text).unwrap_or_default(),
-        security: security.into(),
+        security: words::security(edge.security),
     }
 }
 
@@ -119,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::series::Event;
+    use crate::telemetry::{Direction, edge::Security, series::Event};
 
     #[test]
     fn each_kind_of_event_is_where_it_belongs() {
@@ -154,8 +145,9 @@ mod tests {
             server: Server::Service("cart.shop", 80),
             route: None,
             security: Some(Security::Mtls),
+            tags: &[],
         };
-        tally.count(&name, events, 0);
+        tally.count(&name, 0, |counter| events.iter().for_each(|event| counter.count(event)));
         let [proto::EdgeCounts { edge: Some(edge), counts: Some(counts) }] = &edges(&tally)[..]
         else {
             panic!("one edge");

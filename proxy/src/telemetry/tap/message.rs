@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Reason,
-    telemetry::{Direction, edge::OTHER, edge::Security, fault::Fault},
+    telemetry::{Direction, edge::OTHER, fault::Fault, words},
 };
 
 /// The clock on the wall, which is not looked at when a record ends, but once when somebody asks.
@@ -88,28 +88,19 @@ pub(super) fn record(past: &Past, clock: &Clock) -> proto::Record {
 }
 
 fn edge(past: &Past) -> proto::Edge {
-    let direction = match past.direction {
-        Direction::Inbound => proto::Direction::Inbound,
-        Direction::Outbound => proto::Direction::Outbound,
-    };
-    let security = match past.security {
-        None => proto::Security::Unspecified,
-        Some(Security::Mtls) => proto::Security::Mtls,
-        Some(Security::Plaintext) => proto::Security::Plaintext,
-    };
     let (host, port) = match past.served {
         Served::Unknown => ("", 0),
         Served::Port(port) => (past.text(Text::Service), port),
         Served::Other => (OTHER, 0),
     };
     proto::Edge {
-        direction: direction.into(),
+        direction: words::direction(past.direction),
         peer_namespace: past.text(Text::PeerNamespace).to_owned(),
         peer: past.text(Text::Peer).to_owned(),
         host: host.to_owned(),
         port: port.into(),
         route: past.text(Text::Route).to_owned(),
-        security: security.into(),
+        security: words::security(past.security),
     }
 }
 

@@ -29,11 +29,28 @@ fn headers(of: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-/// What goes on, and where the request is.
+/// What goes on to an application, and where the request is.
 fn enters(of: &[(&str, &str)], tracing: &Tracing) -> (HeaderMap, Option<Position>) {
     let mut headers = headers(of);
-    let entered = enter(&mut headers, tracing, &mut StdRng::seed_from_u64(7));
-    (headers, entered.map(|entered| entered.position))
+    let entered =
+        enter(&mut headers, tracing, Way::FromStranger, &mut StdRng::seed_from_u64(7), || true);
+    (headers, origin(entered).map(|origin| origin.position))
+}
+
+fn origin(entered: Entered) -> Option<Origin> {
+    match entered {
+        Entered::Nowhere => None,
+        Entered::Undrawn => panic!("an application would get it"),
+        Entered::At(origin) => Some(origin),
+    }
+}
+
+/// What goes on from this application by its sidecar.
+fn leaves(of: &[(&str, &str)], tracing: &Tracing) -> (HeaderMap, Entered) {
+    let mut headers = headers(of);
+    let entered =
+        enter(&mut headers, tracing, Way::FromApplication, &mut StdRng::seed_from_u64(7), || true);
+    (headers, entered)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -112,16 +129,22 @@ fn the_suite_of_w3c_traceparent() {
         let (headers, _) = enters(&[(name, &same)], &all());
         assert!(!text(&headers, "traceparent").unwrap().contains(TRACE));
     }
+}
+
+#[test]
+fn each_request_that_is_recorded_has_a_span_of_its_own() {
+    let same = format!("00-{TRACE}-{CALLER}-01");
     let (mut sent, mut rng) = (Vec::new(), StdRng::seed_from_u64(1));
     for value in [&*same, "", "00-00-00-00"] {
         for _ in 0..3 {
-            let mut headers = self::headers(&[("traceparent", value)]);
-            sent.push(enter(&mut headers, &all(), &mut rng).unwrap().position.span.to_string());
+            let mut headers = headers(&[("traceparent", value)]);
+            let entered = enter(&mut headers, &all(), Way::FromStranger, &mut rng, || true);
+            sent.push(origin(entered).unwrap().position.span.to_string());
         }
     }
     sent.sort_unstable();
     sent.dedup();
-    assert_eq!(sent.len(), 9, "each has an id of its own");
+    assert_eq!(sent.len(), 9);
 }
 
 #[test]
@@ -221,12 +244,103 @@ fn without_tracing_headers_pass_and_none_come() {
     assert_eq!(enters(brought, &off), (headers(brought), None));
     assert_eq!(enters(&[], &off), (headers(&[]), None));
     assert_eq!(enters(&[], &none()), (headers(&[]), None), "spans of others' traces alone");
-    // No spans of our own: nothing comes between the spans of others.
-    let silent = Tracing { spans: false, ..all() };
-    let (sent, position) = enters(brought, &silent);
-    assert_eq!((sent, position.unwrap().span.to_string()), (headers(brought), CALLER.to_owned()));
-    let (sent, position) = enters(&[], &silent);
-    assert!(position.unwrap().is_sampled() && sent.contains_key("traceparent"));
+}
+
+#[test]
+fn what_is_not_admitted_goes_on_as_it_came() {
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let brought = headers(&[("traceparent", &parent), ("tracestate", "foo=1")]);
+    let mut rng = StdRng::seed_from_u64(17);
+    let mut sent = brought.clone();
+    let entered = enter(&mut sent, &all(), Way::FromStranger, &mut rng, || false);
+    assert_eq!((entered, sent), (Entered::Nowhere, brought));
+    // Nobody asks where nobody wants it.
+    for parent in [&[][..], &[("traceparent", &*parent.replace("-01", "-00"))]] {
+        let mut sent = headers(parent);
+        let asked = || -> bool { panic!("asked") };
+        enter(&mut sent, &all(), Way::FromStranger, &mut rng, asked);
+    }
+}
+
+#[test]
+fn what_is_not_recorded_goes_on_as_it_came() {
+    for (version, flags, kept) in
+        [("00", "00", true), ("00", "02", true), ("00", "04", false), ("cc", "00", false)]
+    {
+        let parent = format!("{version}-{TRACE}-{CALLER}-{flags}");
+        let brought = [("traceparent", &*parent), ("tracestate", "foo=1")];
+        let (sent, position) = enters(&brought, &all());
+        assert_eq!(sent == headers(&brought), kept, "{parent}");
+        assert_eq!(position.unwrap().parent.is_none(), kept, "{parent}");
+        assert!(sent["traceparent"].is_sensitive(), "HPACK's tables do not see it");
+        // Zipkin's headers name the parent, so that a span between is said.
+        let (sent, _) = enters(&brought, &Tracing { b3: true, ..all() });
+        assert_ne!(sent["traceparent"], *parent);
+    }
+}
+
+#[test]
+fn what_is_not_drawn_is_the_same_for_all_between_sidecars_and_in_a_trace_of_its_own_elsewhere() {
+    let few = Tracing { threshold: Threshold::of_ppm(1), ..all() };
+    let stale = [("tracestate", "foo=1")];
+    for brought in [&[][..], &stale, &[("traceparent", UNDRAWN.to_str().unwrap())]] {
+        let (sent, entered) = leaves(brought, &few);
+        assert_eq!((sent.len(), &sent["traceparent"]), (1, &UNDRAWN), "{brought:?}");
+        assert!(entered == Entered::Undrawn && !sent["traceparent"].is_sensitive());
+    }
+    assert!(matches!(leaves(&[], &all()).1, Entered::At(_)), "it is drawn");
+    assert_eq!(leaves(&[], &none()), (HeaderMap::new(), Entered::Nowhere), "none begins");
+    let (sent, entered) = leaves(&[], &Tracing { b3: true, ..few });
+    assert!(entered != Entered::Undrawn && sent["x-b3-sampled"] == "0");
+
+    // What a sidecar said holds even where each would be drawn, and where none has spans.
+    let mut rng = StdRng::seed_from_u64(11);
+    let off = Tracing::default();
+    let mut traces = Vec::new();
+    for tracing in [all(), none(), few, off, Tracing { b3: true, ..all() }] {
+        let (mut headers, _) = leaves(&[], &few);
+        let entered = enter(&mut headers, &tracing, Way::FromSidecar, &mut rng, || true);
+        let read = parent::read(headers["traceparent"].as_bytes()).unwrap();
+        assert_eq!(read.flags, RANDOM, "{tracing:?}");
+        let position = origin(entered).map(|origin| origin.position);
+        assert_eq!(
+            position.map(|at| (at.trace, at.span)),
+            tracing.spans.then_some((read.trace, read.span))
+        );
+        // Its application passes it on, and nobody draws again.
+        let passed = headers.clone();
+        let entered = enter(
+            &mut headers,
+            &Tracing { b3: false, ..tracing },
+            Way::FromApplication,
+            &mut rng,
+            || true,
+        );
+        assert_eq!(headers, passed);
+        assert!(origin(entered).is_none_or(|origin| !origin.position.is_sampled()));
+        traces.push(read.trace.to_string());
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 5, "{traces:?}");
+    // From anybody else it is as good as none.
+    let (sent, position) = enters(&[("traceparent", UNDRAWN.to_str().unwrap())], &all());
+    assert!(position.unwrap().is_sampled() && sent["traceparent"] != UNDRAWN);
+}
+
+#[test]
+fn ids_are_made_where_somebody_else_than_a_sidecar_gets_it() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let few = Tracing { threshold: Threshold::of_ppm(1), ..all() };
+    let position = begin_undrawn(&mut rng);
+    let (mut sent, _) = leaves(&[], &few);
+    resend(&mut sent, &position, &few);
+    assert_eq!(sent["traceparent"], format!("00-{}-{}-02", position.trace, position.span));
+    // Filters have said something else, or nothing.
+    for mut filtered in [headers(&[("traceparent", "mine")]), headers(&[])] {
+        let before = filtered.clone();
+        resend(&mut filtered, &position, &few);
+        assert_eq!(filtered, before);
+    }
 }
 
 /// Cases of the specification's section on thresholds, and its ends.
@@ -260,7 +374,9 @@ fn a_root_says_how_it_was_drawn_and_one_that_was_not_says_nothing() {
     let mut drawn = 0;
     for _ in 0..2000 {
         let mut headers = HeaderMap::new();
-        let position = enter(&mut headers, &half, &mut rng).unwrap().position;
+        let position = origin(enter(&mut headers, &half, Way::FromStranger, &mut rng, || true))
+            .unwrap()
+            .position;
         let (flags, state) =
             if position.is_sampled() { ("-03", Some("ot=th:8")) } else { ("-02", None) };
         assert!(text(&headers, "traceparent").unwrap().ends_with(flags));
@@ -325,7 +441,8 @@ fn b3_is_read_and_written_in_the_form_in_which_it_came() {
 fn another_attempt_is_said_where_the_first_still_was() {
     let mut rng = StdRng::seed_from_u64(5);
     let mut sent = HeaderMap::new();
-    let first = enter(&mut sent, &all(), &mut rng).unwrap().position;
+    let first =
+        origin(enter(&mut sent, &all(), Way::FromStranger, &mut rng, || true)).unwrap().position;
     let second = first.beside(&mut rng);
     resend(&mut sent, &second, &all());
     assert!(text(&sent, "traceparent").unwrap().contains(&second.span.to_string()));
@@ -356,7 +473,7 @@ proptest! {
         let tracing = Tracing { threshold: Threshold::of_ppm(ppm), b3: on, spans: true };
         let mut rng = StdRng::seed_from_u64(u64::from(ppm));
         let mut first = brought.clone();
-        let entered = enter(&mut first, &tracing, &mut rng);
+        let entered = origin(enter(&mut first, &tracing, Way::FromStranger, &mut rng, || true));
         let sampled = brought.get_all("traceparent").iter().count() == 1
             && parent::read(brought["traceparent"].as_bytes().trim_ascii()).is_some_and(|p| p.flags & SAMPLED != 0);
         match entered {
@@ -367,8 +484,10 @@ proptest! {
                 prop_assert_eq!((sent.trace, sent.span, sent.flags), (position.trace, position.span, position.flags));
                 prop_assert_eq!(first.get("tracestate"), state.as_ref());
                 let mut next = first.clone();
-                let second = enter(&mut next, &tracing, &mut rng).unwrap().position;
-                prop_assert_eq!(second.parent, Some(position.span));
+                let second = origin(enter(&mut next, &tracing, Way::FromStranger, &mut rng, || true)).unwrap().position;
+                let left_alone = !position.is_sampled() && !on;
+                prop_assert_eq!(second.parent, (!left_alone).then_some(position.span));
+                prop_assert!(!left_alone || next == first);
                 prop_assert_eq!((second.trace, second.flags), (position.trace, position.flags));
                 prop_assert_eq!(next.get("tracestate"), first.get("tracestate"));
             }
