@@ -20,6 +20,7 @@ mod service;
 mod slots;
 mod store;
 pub mod tap;
+mod took;
 mod totals;
 pub mod view;
 mod wire;
@@ -45,7 +46,8 @@ pub use self::{
     scope::Scope,
     service::{Telemetry, service},
     store::{Ask, Counted, Of, Reporting, Row, Store},
-    totals::{Denial, Flow, Outcome, Took, Totals},
+    took::Took,
+    totals::{Denial, Flow, Outcome, Totals},
 };
 use crate::world::objects::Name;
 
