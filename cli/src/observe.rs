@@ -89,6 +89,11 @@ pub(crate) trait Page {
     /// The path to ask for, without window and watching.
     fn path(&self) -> String;
 
+    /// Whether the path asks for no more than what is shown: only then sidecars report every second for it.
+    fn is_narrow(&self) -> bool {
+        true
+    }
+
     /// Whether this is one of those that are asked for: what the control plane does not tell apart.
     fn keep(&self, _item: &Self::Item) -> bool {
         true
@@ -130,7 +135,7 @@ impl Look {
     }
 
     async fn text<P: Page>(&self, page: &P, source: &Source, watch: bool) -> Result<String, Error> {
-        let path = page.path();
+        let (path, watch) = (page.path(), watch && page.is_narrow());
         let window = self.window(watch).as_secs();
         let join = if path.contains('?') { '&' } else { '?' };
         let asked = source.get(&format!("{path}{join}window={window}&watch={watch}")).await?;
@@ -141,7 +146,7 @@ impl Look {
             Format::Yaml => serde_yaml_ng::to_string(&view)?,
             Format::Table | Format::Wide => {
                 let style = Style { wide: self.whom.output == Format::Wide, colored: colored() };
-                page.table(&view, style) + &doubts(&view.unheard, view.shortened, view.window)
+                page.table(&view, style) + &doubts(&view)
             }
         };
         Ok(text)
@@ -163,16 +168,22 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
 }
 
 /// What keeps the answer from being whole.
-fn doubts(unheard: &[String], shortened: bool, window: f64) -> String {
+fn doubts<T>(view: &View<T>) -> String {
+    let View { window, whole, unheard, shortened, items: _ } = view;
     let mut text = String::new();
-    if window < 1.0 {
+    if *window < 1.0 {
         text += "nothing is known of that time: sidecars report within ten seconds of the control plane's start\n";
     }
     if !unheard.is_empty() {
         let who = unheard.join(", ");
         text += &format!("incomplete: {who} did not say what it knows\n");
     }
-    if shortened {
+    if whole < window {
+        text += &format!(
+            "known in part: a replica of the control plane began {whole:.0} s ago; what only one that is gone was told before is missing\n"
+        );
+    }
+    if *shortened {
         text += "history shortened: the control plane forgot some of the past for want of memory\n";
     }
     text
@@ -182,4 +193,30 @@ fn doubts(unheard: &[String], shortened: bool, window: f64) -> String {
 pub(crate) fn colored() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_whole_is_said() {
+        let view = |window, whole, unheard: &[&str], shortened| View::<u8> {
+            window,
+            whole,
+            items: Vec::new(),
+            unheard: unheard.iter().map(ToString::to_string).collect(),
+            shortened,
+        };
+        for (view, said) in [
+            (view(60.0, 60.0, &[], false), &[][..]),
+            (view(0.0, 4.0, &[], false), &["nothing is known of that time"]),
+            (view(60.0, 25.4, &[], false), &["a replica of the control plane began 25 s ago"]),
+            (view(60.0, 90.0, &["b", "c"], true), &["b, c did not say", "history shortened"]),
+        ] {
+            let text = doubts(&view);
+            assert_eq!(text.lines().count(), said.len(), "{text}");
+            assert!(said.iter().all(|said| text.contains(said)), "{text}");
+        }
+    }
 }

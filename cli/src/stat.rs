@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tulle_control_plane::telemetry::view::{View, WorkloadView};
+use tulle_control_plane::telemetry::view::{TREND_POINT, View, WorkloadView};
 
 use crate::{
     observe::{
@@ -18,7 +18,8 @@ use crate::{
 /// Figures are what a workload's own sidecars saw come in; of one without sidecars, what its callers' saw. They are of the last
 /// minute, up to a slot of ten seconds that is over, or while somebody watches of the last ten seconds. OK%: requests that did
 /// not fail by the fault of server or mesh; what policy denied or a caller gave up is not among the failures. REPORT: pods whose
-/// sidecars have reported within 35 seconds, of all pods; what the others did is not in the figures.
+/// sidecars have reported within 35 seconds, of all pods; what the others did is not in the figures. TREND: a dot is a minute of
+/// which nothing is known.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  \
     tulle stat                       every workload\n  \
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     /// Only this namespace.
     #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: Option<String>,
-    /// Stay, and draw it anew every second.
+    /// Stay, and draw it anew every second. Sidecars report every second for it, but for a name without a namespace.
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
@@ -101,6 +102,9 @@ impl Stat {
                 None => (None, Some(text.to_owned())),
             },
         };
+        if let Some(name) = &name {
+            label(name).map_err(|why| Error::Usage(format!("{name:?}: {why}")))?;
+        }
         Ok(Self { namespace: None, kind, name })
     }
 }
@@ -109,10 +113,17 @@ impl Page for Stat {
     type Item = WorkloadView;
 
     fn path(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("/telemetry/stat?namespace={namespace}"),
-            None => "/telemetry/stat".to_owned(),
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => {
+                format!("/telemetry/stat?namespace={namespace}&name={name}")
+            }
+            (Some(namespace), None) => format!("/telemetry/stat?namespace={namespace}"),
+            (None, _) => "/telemetry/stat".to_owned(),
         }
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.namespace.is_some() || self.name.is_none()
     }
 
     fn keep(&self, item: &WorkloadView) -> bool {
@@ -129,7 +140,9 @@ impl Page for Stat {
             let cells = row(item).into_iter().enumerate().filter(|(index, _)| shown(*index));
             table.push(cells.map(|(_, cell)| cell).collect());
         }
-        if table.is_empty() { "no such workload\n".to_owned() } else { table.to_string() }
+        let mut quiet: String = view.items.iter().filter_map(uncounted).collect();
+        quiet.extend(trends_in_part(view));
+        if table.is_empty() { "no such workload\n".to_owned() } else { format!("{table}{quiet}") }
     }
 }
 
@@ -139,13 +152,32 @@ pub(crate) fn kind(text: &str) -> Option<&'static str> {
     KINDS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(kind, _)| *kind)
 }
 
+/// That trends go back to when not all replicas of the control plane were there.
+fn trends_in_part(view: &View<WorkloadView>) -> Option<String> {
+    let minutes = view.items.iter().map(|item| item.trend.iter().flatten().count()).max()?;
+    let whole = (view.whole / f64::from(TREND_POINT)).floor();
+    let known = f64::from(u32::try_from(minutes).unwrap_or(u32::MAX));
+    (known > whole).then(|| {
+        format!("TREND: of what was more than {whole} min ago it is known in part: a replica of the control plane began then\n")
+    })
+}
+
+/// That its sidecars count nothing, and why, where it is so.
+fn uncounted(item: &WorkloadView) -> Option<String> {
+    let WorkloadView { namespace, name, pods, uncounted, uncounted_by, .. } = item;
+    let by = uncounted_by.join(", ");
+    (*uncounted > 0).then(|| {
+        format!("{namespace}/{name}: {uncounted} of {pods} pods count nothing: metrics are disabled by Telemetry {by}\n")
+    })
+}
+
 fn row(item: &WorkloadView) -> [Cell; 15] {
     let signals = &item.signals;
     let told = signals.requests > 0 || signals.connections > 0.0;
     let number = |text: String| Cell::from(text);
     let bad = |bad: bool, text: &str| Cell::new(text, if bad { Tone::Bad } else { Tone::Plain });
     // Without a sidecar anywhere nothing is known, which is not the same as nothing.
-    let known = item.reporting > 0 || told;
+    let known = item.known && (item.reporting > 0 || told);
     let rate = |value: f64| if known { rate(value) } else { String::new() };
     [
         item.namespace.clone().into(),
@@ -182,8 +214,11 @@ mod tests {
             callers: 1,
             callees: 4,
             pods: 2,
+            known: name != "quiet",
             reporting,
-            trend: vec![1.0, 2.0],
+            uncounted: if name == "quiet" { 2 } else { 0 },
+            uncounted_by: if name == "quiet" { vec!["shop/q".to_owned()] } else { Vec::new() },
+            trend: vec![None, Some(1.0), Some(2.0)],
         };
         let busy = Signals {
             requests: 24720,
@@ -198,8 +233,10 @@ mod tests {
             item("frontend", 2, busy),
             item("idle", 2, Signals::default()),
             item("unmeshed", 0, Signals::default()),
+            item("quiet", 2, Signals::default()),
         ];
-        let view = View { window: 60.0, items, unheard: Vec::new(), shortened: false };
+        let view =
+            View { window: 60.0, whole: 3600.0, items, unheard: Vec::new(), shortened: false };
         let style = |wide| Style { wide, colored: false };
         let lines = Stat::default().table(&view, style(false));
         let lines: Vec<_> = lines.lines().collect();
@@ -207,13 +244,34 @@ mod tests {
             lines,
             [
                 "NAMESPACE  NAME      RPS    OK%    P50   P99  MTLS%  IN  OUT  CONN/S  REPORT  TREND 15m",
-                "shop       frontend  412  99.98  8.0ms  61ms    100   1    4       0     2/2  ▅█",
-                "shop       idle        0      -      -     -      -   1    4       0     2/2  ▅█",
-                "shop       unmeshed    -      -      -     -      -   1    4       -     0/2  ▅█",
+                "shop       frontend  412  99.98  8.0ms  61ms    100   1    4       0     2/2  ·▅█",
+                "shop       idle        0      -      -     -      -   1    4       0     2/2  ·▅█",
+                "shop       unmeshed    -      -      -     -      -   1    4       -     0/2  ·▅█",
+                "shop       quiet       -      -      -     -      -   1    4       -     2/2  ·▅█",
+                "shop/quiet: 2 of 2 pods count nothing: metrics are disabled by Telemetry shop/q",
             ]
         );
-        let wide = Stat::default().table(&view, style(true));
+        let young = View { whole: 70.0, ..view };
+        let last = Stat::default().table(&young, style(false)).lines().last().map(str::to_owned);
+        assert!(last.is_some_and(|last| last.contains("more than 1 min ago it is known in part")));
+        let wide = Stat::default().table(&young, style(true));
         assert!(wide.contains("P95") && wide.contains("RECEIVED"), "{wide}");
+    }
+
+    #[test]
+    fn only_what_is_named_is_asked_for_and_watched() {
+        let path = |namespace: Option<&str>, text: &str| {
+            let named = Stat::named(text).ok().unwrap();
+            let stat = Stat { namespace: namespace.map(str::to_owned), ..named };
+            (stat.path(), stat.is_narrow())
+        };
+        let stat = |query: &str| format!("/telemetry/stat{query}");
+        assert_eq!(path(Some("shop"), "web"), (stat("?namespace=shop&name=web"), true));
+        assert_eq!(path(Some("shop"), "deploy/web"), (stat("?namespace=shop&name=web"), true));
+        assert_eq!(path(Some("shop"), "deploy"), (stat("?namespace=shop"), true));
+        assert_eq!(path(None, "deploy"), (stat(""), true));
+        // In which namespaces there is such a workload nobody knows before all were asked for.
+        assert_eq!(path(None, "web"), (stat(""), false));
     }
 
     #[test]
@@ -227,6 +285,7 @@ mod tests {
             let found = Stat::named(text).ok().unwrap();
             assert_eq!((found.kind, found.name.as_deref()), (kind, name), "{text}");
         }
+        assert!(Stat::named("web&watch=true").is_err());
         let wrong = Stat::named("shop/reviews").err().unwrap().to_string();
         assert!(wrong.contains("behind -n"), "{wrong}");
     }

@@ -157,7 +157,8 @@ mod tests {
                 vec![backend("reviews-v1", 1), backend("reviews-v2", 2)],
             ),
         ];
-        let view = View { window: 60.0, items, unheard: Vec::new(), shortened: false };
+        let view =
+            View { window: 60.0, whole: 3600.0, items, unheard: Vec::new(), shortened: false };
         let lines =
             Top { query: String::new() }.table(&view, Style { wide: false, colored: false });
         let lines: Vec<_> = lines.lines().collect();

@@ -36,9 +36,14 @@ pub struct Config {
     /// Address of the port for people: HTTPS, with the dashboard and what `tulle stat` asks, by the cluster's own credentials.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15016")]
     pub console: SocketAddr,
-    /// A Prometheus that scrapes the mesh, http://HOST:PORT: asked about what is longer ago than the control plane remembers.
+    /// A Prometheus that scrapes the mesh, http://HOST:PORT or https://…: asked about what is longer ago than the control plane
+    /// remembers.
     #[arg(long, value_name = "URL")]
     pub prometheus: Option<Prometheus>,
+    /// Directory that says how it is asked, in files as Prometheus' own configuration has them: `ca_file`; `credentials_file`, or
+    /// `username_file` and `password_file`. They are read at each question.
+    #[arg(long, value_name = "DIR", requires = "prometheus")]
+    pub prometheus_credentials: Option<PathBuf>,
     /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
     /// same object in an earlier one.
     #[arg(

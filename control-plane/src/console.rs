@@ -112,7 +112,7 @@ impl Console {
         let ask = |replica: Replica, name| async move { replica.survey(&name).await };
         let (heard, unheard) = replica.ask_others(lacks, ask).await;
         all.heard.extend(heard.into_iter().map(|(name, survey)| (name.to_string(), survey)));
-        all.unheard = unheard;
+        all.unheard = unheard.into_iter().map(|(name, _why)| name).collect();
         all
     }
 }

@@ -274,6 +274,8 @@ impl Publisher {
                 let pod = self.world.pod(name).map(|pod| &**pod);
                 let zone = pod.map(|pod| self.world.zone(&pod.node)).unwrap_or_default();
                 self.roster.set(name, pod, zone);
+                let by = pod.filter(|pod| !pod.ended).and_then(|pod| self.world.uncounted_by(pod));
+                self.roster.set_uncounted(name, by);
             }
         }
         let wildcards = self.wanted.wildcards();

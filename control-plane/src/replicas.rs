@@ -76,6 +76,21 @@ pub struct Replica {
     pub connections: Connections,
 }
 
+/// Why a replica did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// In words.
+    pub reason: String,
+    /// What was asked for is more than it says at once.
+    pub too_much: bool,
+}
+
+impl From<String> for Silence {
+    fn from(reason: String) -> Self {
+        Self { reason, too_much: false }
+    }
+}
+
 /// Connections to other replicas, as long as they last. Clones share.
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Mutex<HashMap<Name, Channel>>>);
@@ -121,16 +136,16 @@ impl Replica {
 
     /// What all other replicas answer, in the order of their names; and those that did not, for want of which `lacks` is so. One
     /// that is not ready is asked too: it may have proxies all the same.
-    pub async fn ask_others<T, F: Future<Output = Result<T, String>>>(
+    pub async fn ask_others<T, F: Future<Output = Result<T, Silence>>>(
         &self,
         lacks: &'static str,
         ask: impl Fn(Self, Name) -> F,
-    ) -> (Vec<(Name, T)>, Vec<String>) {
+    ) -> (Vec<(Name, T)>, Vec<(String, Silence)>) {
         let others = self.roster.siblings(&self.pod).into_iter();
         let questions = others.map(|(name, _ready)| {
             let answer = timeout(PATIENCE, ask(self.clone(), name.clone()));
             async move {
-                let late = |_| Err(format!("no answer within {PATIENCE:?}"));
+                let late = |_| Err(format!("no answer within {PATIENCE:?}").into());
                 (name, answer.await.unwrap_or_else(late))
             }
         });
@@ -140,9 +155,9 @@ impl Replica {
         for (name, answer) in answers {
             match answer {
                 Ok(answer) => heard.push((name, answer)),
-                Err(reason) => {
-                    tracing::warn!(replica = %name, reason, "{lacks}");
-                    unheard.push(name.to_string());
+                Err(silence) => {
+                    tracing::warn!(replica = %name, reason = silence.reason, "{lacks}");
+                    unheard.push((name.to_string(), silence));
                 }
             }
         }
@@ -157,7 +172,7 @@ impl Replica {
         &self,
         to: &Name,
         question: ObserveRequest,
-    ) -> Result<ObserveResponse, String> {
+    ) -> Result<ObserveResponse, Silence> {
         let answer = self.client(to).await?.observe(question).await;
         self.answered(to, answer)
     }
@@ -166,7 +181,7 @@ impl Replica {
     ///
     /// # Errors
     /// Why it does not say it.
-    pub async fn survey(&self, to: &Name) -> Result<Survey, String> {
+    pub async fn survey(&self, to: &Name) -> Result<Survey, Silence> {
         let answer = self.client(to).await?.survey(SurveyRequest {}).await;
         self.answered(to, answer).map(Survey::read)
     }
@@ -175,7 +190,7 @@ impl Replica {
     ///
     /// # Errors
     /// Why it does not say it.
-    pub async fn tap(&self, to: &Name, question: TapRequest) -> Result<TapResponse, String> {
+    pub async fn tap(&self, to: &Name, question: TapRequest) -> Result<TapResponse, Silence> {
         let answer = self.client(to).await?.tap(question).await;
         self.answered(to, answer)
     }
@@ -194,13 +209,14 @@ impl Replica {
     }
 
     /// The next question goes on another connection if it was not answered on this one.
-    fn answered<T>(&self, to: &Name, answer: Result<Response<T>, Status>) -> Result<T, String> {
+    fn answered<T>(&self, to: &Name, answer: Result<Response<T>, Status>) -> Result<T, Silence> {
         answer.map(Response::into_inner).map_err(|status| {
-            // A replica of an older version does not know the question.
-            if status.code() != Code::Unimplemented {
+            let too_much = status.code() == Code::ResourceExhausted;
+            // A replica of an older version does not know the question, and one that has too much to say is well.
+            if !too_much && status.code() != Code::Unimplemented {
                 self.connections.0.lock().remove(to);
             }
-            status.to_string()
+            Silence { reason: status.to_string(), too_much }
         })
     }
 

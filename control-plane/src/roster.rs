@@ -1,7 +1,7 @@
 //! Which pods there are: the little of the world that proving an identity needs.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -24,6 +24,8 @@ pub struct Roster(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     members: RwLock<HashMap<Name, Member>>,
+    /// Pods whose proxies count nothing of their edges, and the Telemetry by which.
+    uncounted: RwLock<HashMap<Name, Name>>,
     /// Counts what was taken out or replaced.
     left: watch::Sender<u64>,
 }
@@ -43,6 +45,17 @@ pub struct Member {
     pub ips: Vec<IpAddr>,
     /// Whether it is ready, of replicas of the control plane.
     pub ready: bool,
+}
+
+/// The pods of a workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// How many there are.
+    pub all: usize,
+    /// Those whose proxies count nothing of their edges.
+    pub uncounted: usize,
+    /// The Telemetries by which.
+    pub uncounted_by: BTreeSet<Name>,
 }
 
 /// What became of a pod.
@@ -96,13 +109,28 @@ impl Roster {
         self.0.members.read().keys().any(|pod| *pod.namespace == *namespace)
     }
 
-    /// How many pods each workload has.
-    pub fn workloads(&self) -> BTreeMap<Workload, usize> {
-        let mut all = BTreeMap::new();
+    /// The pods of each workload.
+    pub fn workloads(&self) -> BTreeMap<Workload, Pods> {
+        let mut all: BTreeMap<_, Pods> = BTreeMap::new();
+        let uncounted = self.0.uncounted.read();
         for (name, member) in &*self.0.members.read() {
-            *all.entry(member.workload(&name.namespace)).or_default() += 1;
+            let pods = all.entry(member.workload(&name.namespace)).or_default();
+            pods.all += 1;
+            if let Some(by) = uncounted.get(name) {
+                pods.uncounted += 1;
+                pods.uncounted_by.insert(by.clone());
+            }
         }
         all
+    }
+
+    /// Notes by which Telemetry a pod's proxy counts nothing of its edges.
+    pub fn set_uncounted(&self, name: &Name, by: Option<&Name>) {
+        let mut all = self.0.uncounted.write();
+        match by {
+            Some(by) => drop(all.insert(name.clone(), by.clone())),
+            None => drop(all.remove(name)),
+        }
     }
 
     /// The pods of a namespace, and the workload that each is of.

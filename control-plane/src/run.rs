@@ -202,7 +202,10 @@ fn console(
         hub: surveyor.hub.clone(),
         roster: surveyor.roster.clone(),
         replica: replica.clone(),
-        prometheus: config.prometheus.clone(),
+        prometheus: config
+            .prometheus
+            .clone()
+            .map(|prometheus| prometheus.with_credentials(config.prometheus_credentials.clone())),
     };
     Console { query, surveyor, report: report.clone(), surveyed: Surveyed::default() }
 }

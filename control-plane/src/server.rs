@@ -6,6 +6,7 @@
 
 mod connection;
 pub mod https;
+pub mod outward;
 pub mod people;
 pub mod replica;
 pub mod webhook;

@@ -20,6 +20,7 @@ mod service;
 mod slots;
 mod store;
 pub mod tap;
+mod took;
 mod totals;
 pub mod view;
 mod wire;
@@ -30,7 +31,7 @@ use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use tokio::{
     sync::watch,
@@ -45,7 +46,8 @@ pub use self::{
     scope::Scope,
     service::{Telemetry, service},
     store::{Ask, Counted, Of, Reporting, Row, Store},
-    totals::{Denial, Flow, Outcome, Took, Totals},
+    took::Took,
+    totals::{Denial, Flow, Outcome, Totals},
 };
 use crate::world::objects::Name;
 
@@ -78,10 +80,13 @@ pub struct Known {
     pub rows: Vec<Row>,
     /// Who reports.
     pub reporting: Vec<Reporting>,
-    /// Something was forgotten before its time.
+    /// Something of what was asked for was forgotten before its time.
     pub shortened: bool,
     /// For how long it has been taking reports: of what was before it knows nothing.
     pub since: Duration,
+    /// For how long all replicas have been that say this together. What was before that they know in part: what proxies told
+    /// one that is gone is lost.
+    pub whole: Duration,
 }
 
 impl Default for Hub {
@@ -134,17 +139,24 @@ impl Hub {
         let rows = store.read(ask, now);
         let reporting = store.reporting();
         if looks {
-            let seen = rows.iter().map(|row| &row.edge.workload);
             let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
+            let mut all = store.tellers(&ask.of);
+            all.extend(own.cloned());
             let mut new = false;
-            for workload in seen.chain(own) {
-                new |= store.watch(workload.clone(), now + LOOKED_AT, now);
+            for workload in all {
+                new |= store.watch(workload, now + LOOKED_AT, now);
             }
             if new {
                 self.0.looks.send_modify(|count| *count += 1);
             }
         }
-        Known { rows, reporting, shortened: store.shortened(), since: now }
+        Known {
+            rows,
+            reporting,
+            shortened: store.shortened(ask.window, now),
+            since: now,
+            whole: now,
+        }
     }
 
     /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.
@@ -161,7 +173,7 @@ impl Hub {
 impl Collector for Hub {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let store = self.0.store.lock();
-        let ((edges, routes), bytes) = (store.len(), store.bytes());
+        let ((edges, routes), bytes, unread) = (store.len(), store.bytes(), store.unread());
         let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
         drop(store);
         for (name, help, value) in [
@@ -173,6 +185,11 @@ impl Collector for Hub {
             let family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family)?;
         }
-        Ok(())
+        let (name, help) = (
+            "tulle_store_unread_durations",
+            "Histograms of durations that proxies sent and this version cannot read",
+        );
+        let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(unread).encode(family)
     }
 }

@@ -11,7 +11,7 @@ const NOW = 1_764_288_000;
 const signals = (requests: number, bad = 0, more: Partial<Signals> = {}): Signals => ({ requests, bad, rps: requests / 60, connections: 0, received: 0, sent: 0, ...(requests > 0 ? { ok: (100 * (requests - bad)) / requests } : {}), ...more });
 const workload = (name: string, of: Signals, more: Partial<Workload> = {}): Workload => ({ namespace: 'shop', kind: 'Deployment', name, signals: of, callers: 1, callees: 0, pods: 2, reporting: 2, trend: [], ...more });
 const edge = (from: string, to: string, of: Signals, more: Partial<Edge> = {}): Edge => ({ from: { namespace: 'shop', name: from }, to: { namespace: 'shop', name: to }, service: `${to}.shop.svc.cluster.local:80`, security: 'mtls', signals: of, ...more });
-const view = <T>(items: T[], more: Partial<View<T>> = {}): View<T> => ({ window: 60, items, unheard: [], shortened: false, ...more });
+const view = <T>(items: T[], more: Partial<View<T>> = {}): View<T> => ({ window: 60, whole: 7200, items, unheard: [], shortened: false, ...more });
 const proxy = (workload: string, more: Partial<Proxy> = {}): Proxy => ({ namespace: 'shop', pod: `${workload}-1`, workload, dataPlane: 'tulle', version: '0.1.0', state: 'synced', rejects: [], certificateEnds: NOW + 40_000, reporting: true, ...more });
 const mesh = (proxies: Proxy[], more: Partial<Mesh> = {}): Mesh => ({ replicas: [], proxies, unheard: [], ...more });
 const policy = (more: Partial<Policy>): Policy => ({ kind: 'HTTPRoute', namespace: 'shop', name: 'web', targets: [], accepted: true, problem: null, inForce: 1, of: 1, ...more });

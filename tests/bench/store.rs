@@ -6,8 +6,9 @@ use std::time::Duration;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use tulle_control_plane::{
+    roster::Pods,
     telemetry::{
-        Ask, Counted, Known, Of, Store, Workload,
+        Ask, Counted, Known, Of, Reporting, Store, Workload,
         query::Answer,
         view::{self, TREND, TREND_POINT},
     },
@@ -37,6 +38,8 @@ const REQUESTS: u32 = 10;
 /// What the store may take, and a question.
 const MOST_MEGABYTES: f64 = 128.0;
 const MOST_MILLISECONDS: f64 = 50.0;
+/// Half of what a replica says at once.
+const MOST_OF_A_MESSAGE: f64 = 32.0;
 
 pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     let (workloads, questions) = (WORKLOADS / size.part(), 20 * size.runs);
@@ -65,7 +68,7 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     }
     let work = pages::cpu_time() - begun;
     let now = Duration::from_secs(HISTORY);
-    if store.shortened() {
+    if store.shortened(now, now) {
         return Err(Failure("it had to forget before its time".to_owned()));
     }
     let per_second = work.as_secs_f64() * 1000.0 / HISTORY as f64;
@@ -91,6 +94,18 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
         took.sort_by(f64::total_cmp);
         let p99 = took[(took.len() * 99).div_ceil(100) - 1];
         rows.push(row((question, "ms"), vec![p99]).at_most(MOST_MILLISECONDS));
+    }
+    // What another replica says in one message.
+    let trend = Duration::from_secs((TREND * TREND_POINT).into());
+    for (answer, ask) in [
+        ("message of stat", all(MINUTE)),
+        ("message of trends", Ask { points: TREND, durations: false, ..all(trend) }),
+        ("message of routes", Ask { routes: true, ..all(MINUTE) }),
+        ("message of a chart", chart_of(0)),
+    ] {
+        let known = known(&store, now, &ask);
+        let megabytes = known.message_bytes() as f64 / f64::from(1 << 20);
+        rows.push(row((answer, "MiB"), vec![megabytes]).at_most(MOST_OF_A_MESSAGE));
     }
     Ok(rows)
 }
@@ -166,15 +181,16 @@ fn edges_of(workload: u64, workloads: u64) -> impl Iterator<Item = Edge> {
     called.chain(calling)
 }
 
+fn known(store: &Store, now: Duration, ask: &Ask) -> Known {
+    let (rows, reporting) = (store.read(ask, now), store.reporting());
+    Known { rows, reporting, shortened: false, since: now, whole: now }
+}
+
 fn answer(store: &Store, now: Duration, ask: &Ask) -> Answer {
-    let known = Known {
-        rows: store.read(ask, now),
-        reporting: store.reporting(),
-        shortened: false,
-        since: now,
-    };
-    let workloads = known.reporting.iter().map(|one| (one.workload.clone(), one.proxies)).collect();
-    Answer { known, workloads, unheard: Vec::new() }
+    let known = known(store, now, ask);
+    let pods = |one: &Reporting| Pods { all: one.proxies, ..Pods::default() };
+    let workloads = known.reporting.iter().map(|one| (one.workload.clone(), pods(one)));
+    Answer { workloads: workloads.collect(), known, unheard: Vec::new() }
 }
 
 fn all(window: Duration) -> Ask {
@@ -203,7 +219,10 @@ fn routes(store: &Store, now: Duration) -> usize {
 
 /// Of one workload, a quarter of an hour by ten seconds.
 fn chart(store: &Store, now: Duration) -> usize {
-    let Workload { namespace, name, .. } = named(1);
-    let ask = Ask { of: Of::Named(namespace, name), points: 90, ..all(Duration::from_secs(900)) };
-    store.read(&ask, now).len()
+    store.read(&chart_of(1), now).len()
+}
+
+fn chart_of(workload: u64) -> Ask {
+    let Workload { namespace, name, .. } = named(workload);
+    Ask { of: Of::Named(namespace, name), points: 90, ..all(Duration::from_secs(900)) }
 }

@@ -7,9 +7,9 @@ import { goTo, PAGES } from './pages.mjs';
 /** Seconds that each page is watched. */
 const WATCH = 5;
 const MINUTES = Number(process.env.MINUTES ?? 0.25);
-/** Targets; what is measured by the clock on a machine that does other things, too, may be so many times as much. */
+/** Targets; what is measured by the clock on a machine that does other things, too, may be so many times as much: a page that has grown by a tenth is found by reading the table. */
 const TARGETS = { paint: 1000, task: 16, heap: 50, shift: 0.01 };
-const SLACK = 3;
+const SLACK = 8;
 
 export async function large(browser, server) {
   const figures = [];

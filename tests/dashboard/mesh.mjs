@@ -49,7 +49,7 @@ export function answers(mesh, url, at) {
   const window = Number(query.get('window') ?? 60);
   const [namespace, name] = [query.get('namespace'), query.get('name')];
   const is = (end) => (!namespace || end.namespace === namespace) && (!name || end.name === name);
-  const view = (items) => ({ window, items, unheard: [], shortened: false });
+  const view = (items) => ({ window, whole: 7200, items, unheard: [], shortened: false });
   const edges = () => mesh.calls.map(({ from, to, rps, security }, i) => ({ from: { namespace: from.namespace, name: from.name }, to: { namespace: to.namespace, name: to.name }, service: `${to.name}.${to.namespace}.svc.cluster.local:80`, security, signals: signals(rps * wave(at, i), window, to.bad, to.reason, to.slow, security === 'mtls' ? 100 : 0) }));
   const outside = () => [
     { from: { namespace: '', name: 'internet' }, to: { namespace: 'shop', name: 'gateway' }, security: 'plaintext', signals: signals(80 * wave(at, 1), window, 0, '', 0.02, 0) },

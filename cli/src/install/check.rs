@@ -20,6 +20,8 @@ impl Values {
         if !control_plane.prometheus.is_empty() {
             let parsed = control_plane.prometheus.parse::<Prometheus>();
             parsed.map_err(|error| format!("controlPlane.prometheus: {error}"))?;
+        } else if !control_plane.prometheus_secret.is_empty() {
+            return Err("controlPlane.prometheusSecret: it is of the Prometheus that controlPlane.prometheus says, and there is none".to_owned());
         }
         for (field, name) in
             [("trustDomain", &self.trust_domain), ("clusterDomain", &self.cluster_domain)]

@@ -20,6 +20,8 @@ pub(crate) const INJECTOR: &str = "tulle-injector";
 /// Name of the ConfigMap with what sidecars get, and of the file in it.
 pub(crate) const INJECTION: (&str, &str) = ("tulle-injection", "injection.yaml");
 
+/// Where the Secret is that says how a Prometheus is asked.
+const CREDENTIALS: &str = "/etc/tulle-prometheus";
 const CLUSTER_ROLE: &str = include_str!("../../../deploy/chart/files/cluster-role.yaml");
 const ROLE: &str = include_str!("../../../deploy/chart/files/role.yaml");
 const VIEW: &str = include_str!("../../../deploy/chart/files/view.yaml");
@@ -213,6 +215,14 @@ fn template(values: &Values, namespace: &str) -> Value {
             "labelSelector": {"matchLabels": selector()},
         })
     });
+    let mut volumes = vec![
+        json!({"name": "injection", "configMap": {"name": INJECTION.0}}),
+        json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
+    ];
+    if !control_plane.prometheus_secret.is_empty() {
+        let secret = &control_plane.prometheus_secret;
+        volumes.push(json!({"name": "prometheus", "secret": {"secretName": secret}}));
+    }
     let mut spec = json!({
         "serviceAccountName": NAME,
         "topologySpreadConstraints": spread,
@@ -221,10 +231,7 @@ fn template(values: &Values, namespace: &str) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container(values)],
-        "volumes": [
-            {"name": "injection", "configMap": {"name": INJECTION.0}},
-            {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        ],
+        "volumes": volumes,
     });
     for (field, value) in [
         ("priorityClassName", json!(control_plane.priority_class_name)),
@@ -257,6 +264,14 @@ fn container(values: &Values) -> Value {
     if !control_plane.prometheus.is_empty() {
         args.push(format!("--prometheus={}", control_plane.prometheus));
     }
+    let mut mounts = vec![
+        json!({"name": "injection", "mountPath": "/etc/tulle", "readOnly": true}),
+        json!({"name": "run", "mountPath": "/run/tulle"}),
+    ];
+    if !control_plane.prometheus_secret.is_empty() {
+        args.push(format!("--prometheus-credentials={CREDENTIALS}"));
+        mounts.push(json!({"name": "prometheus", "mountPath": CREDENTIALS, "readOnly": true}));
+    }
     args.extend(values.mesh_ranges.iter().map(|range| format!("--mesh-range={range}")));
     args.extend(control_plane.extra_args.iter().cloned());
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
@@ -284,10 +299,7 @@ fn container(values: &Values) -> Value {
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "injection", "mountPath": "/etc/tulle", "readOnly": true},
-            {"name": "run", "mountPath": "/run/tulle"},
-        ],
+        "volumeMounts": mounts,
     })
 }
 

@@ -100,9 +100,12 @@ pub(super) struct ControlPlane {
     pub(super) certificate_lifetime: String,
     /// What to log: a level, or a filter such as `info,tulle_xds=debug`.
     pub(super) log: String,
-    /// A Prometheus that scrapes the mesh, as `http://prometheus.monitoring:9090`: asked about what is longer
-    /// ago than the control plane remembers. Empty for none.
+    /// A Prometheus that scrapes the mesh, as `http://prometheus.monitoring:9090` or `https://…`: asked about
+    /// what is longer ago than the control plane remembers. Empty for none.
     pub(super) prometheus: String,
+    /// A Secret of the control plane's namespace that says how it is asked: `ca_file`, and `credentials_file`
+    /// or `username_file` and `password_file`, as in Prometheus' own configuration. Empty for none.
+    pub(super) prometheus_secret: String,
     /// What each pod asks for, and may use at most.
     pub(super) resources: Resources,
     /// Its PriorityClass, as `system-cluster-critical`; empty for none (some clusters admit that one only
@@ -180,6 +183,7 @@ impl Default for Values {
                 certificate_lifetime: "24h".to_owned(),
                 log: "info".to_owned(),
                 prometheus: String::new(),
+                prometheus_secret: String::new(),
                 // No CPU limit: throttled, it would answer late when the cluster is busy.
                 resources: Resources::new(
                     &[("cpu", "100m"), ("memory", "128Mi")],

@@ -73,16 +73,16 @@ pub(crate) fn time(seconds: Option<f64>) -> String {
     }
 }
 
-/// A line that goes up and down, from nothing to the most.
-pub(crate) fn trend(values: &[f64]) -> String {
+/// A line that goes up and down, from nothing to the most, with a dot where nothing is known.
+pub(crate) fn trend(values: &[Option<f64>]) -> String {
     const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = values.iter().copied().fold(0.0, f64::max);
-    if most <= 0.0 {
+    if values.iter().all(Option::is_none) {
         return String::new();
     }
+    let most = values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 7")]
-    let step = |value: &f64| STEPS[((value / most * 7.0).round() as usize).min(7)];
-    values.iter().map(step).collect()
+    let step = |value: f64| STEPS[((value / most * 7.0).round() as usize).min(7)];
+    values.iter().map(|value| value.map_or('·', step)).collect()
 }
 
 #[cfg(test)]
@@ -121,8 +121,9 @@ mod tests {
             assert_eq!(time(Some(seconds)), text);
         }
         assert_eq!((bytes(0.0), bytes(1500.0)), ("0".to_owned(), "1500B/s".to_owned()));
-        assert_eq!(trend(&[0.0, 1.0, 2.0, 7.0]), "▁▂▃█");
-        assert_eq!((trend(&[]), trend(&[0.0, 0.0])), (String::new(), String::new()));
+        assert_eq!(trend(&[0.0, 1.0, 2.0, 7.0].map(Some)), "▁▂▃█");
+        assert_eq!(trend(&[None, Some(0.0), Some(0.0)]), "·▁▁");
+        assert_eq!((trend(&[]), trend(&[None, None])), (String::new(), String::new()));
     }
 
     #[test]

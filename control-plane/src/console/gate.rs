@@ -3,11 +3,12 @@
 //! Who somebody is he shows as to the API server: by a bearer token, about which that is asked (TokenReview), or by a client
 //! certificate of the cluster's own authority, which names user and groups. What he may see the API server's authorizers decide
 //! (SubjectAccessReview), for a resource that exists for this alone: `workloads` of `telemetry.tulle.dev`. The decisions of the
-//! last ten seconds are remembered.
+//! last ten seconds are remembered, and those who ask the same at the same time wait for one answer.
+
+mod recent;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -17,29 +18,26 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use parking_lot::Mutex;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep},
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::sleep,
 };
 use tulle_runtime::{
     http::{Handler, text},
     room::Room,
 };
 
+use self::recent::{Recent, Together};
 use super::{Console, Viewer, files};
 use crate::{
-    ca::subject,
+    ca::subject::{self, ClientAuthority, Unvouched},
     server::https::Client,
     telemetry::{Scope, api::is_name},
 };
 
-/// For so long a decision holds.
-const FRESH: Duration = Duration::from_secs(10);
-/// Decisions that are remembered.
-const MOST: usize = 10_000;
-/// Questions to the API server at once.
+/// Questions to the API server at once; and of one user who asks what he may see of all namespaces.
 const AT_ONCE: usize = 16;
+const AT_ONCE_OF_A_USER: usize = 4;
 /// Unknown tokens at once from one address; and from our own, which is whoever comes by way of the API server.
 const TOKENS: usize = 2;
 const TOKENS_FORWARDED: usize = 64;
@@ -111,8 +109,12 @@ pub trait Access: Send + Sync {
 pub struct Gate {
     console: Console,
     access: Arc<dyn Access>,
+    /// Who vouches for client certificates.
+    authority: watch::Receiver<ClientAuthority>,
     tokens: Recent<Vec<u8>, Result<User, Unproven>>,
     decisions: Recent<Wish, bool>,
+    /// Those that the API server is asked about now.
+    asked: Together<Wish, Result<bool, String>>,
     /// What somebody may see if he does not say where.
     scopes: Recent<(User, Verb), BTreeSet<String>>,
     turns: Semaphore,
@@ -124,37 +126,21 @@ pub struct Gate {
 /// Who wants to do what where.
 type Wish = (User, Verb, Option<String>);
 
-/// Answers of the last few seconds, and when they came.
-struct Recent<K, V>(Mutex<Answers<K, V>>);
-type Answers<K, V> = HashMap<K, (V, Instant)>;
-
-impl<K: Eq + Hash, V: Clone> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<V> {
-        let all = self.0.lock();
-        let (value, at) = all.get(key)?;
-        (at.elapsed() < FRESH).then(|| value.clone())
-    }
-
-    fn put(&self, key: K, value: V) {
-        let mut all = self.0.lock();
-        if all.len() >= MOST {
-            all.retain(|_, (_, at)| at.elapsed() < FRESH);
-        }
-        if all.len() < MOST {
-            all.insert(key, (value, Instant::now()));
-        }
-    }
-}
-
 impl Gate {
-    /// Opens to whom `access` knows.
-    pub fn new(console: Console, access: Arc<dyn Access>) -> Self {
+    /// Opens to whom `access` knows, and to whoever shows a certificate of the cluster's `authority`.
+    pub fn new(
+        console: Console,
+        access: Arc<dyn Access>,
+        authority: watch::Receiver<ClientAuthority>,
+    ) -> Self {
         Self {
             console,
             access,
-            tokens: Recent(Mutex::default()),
-            decisions: Recent(Mutex::default()),
-            scopes: Recent(Mutex::default()),
+            authority,
+            tokens: Recent::default(),
+            decisions: Recent::default(),
+            asked: Together::default(),
+            scopes: Recent::default(),
             turns: Semaphore::new(AT_ONCE),
             strangers: Room::new(1024, TOKENS),
             forwarded: Room::new(TOKENS_FORWARDED, TOKENS_FORWARDED),
@@ -170,14 +156,12 @@ impl Gate {
 
     async fn user(&self, request: &Request<Bytes>) -> Result<User, Response<Bytes>> {
         let client = request.extensions().get::<Client>();
-        let shown = client.and_then(|client| client.certificate.as_ref());
-        if let Some(certificate) = shown {
-            let (name, mut groups) = subject::read(certificate)
-                .ok_or_else(|| unknown("your client certificate names no user (its CN)"))?;
-            groups.push("system:authenticated".to_owned());
-            return Ok(User { name, groups, ..User::default() });
-        }
-        let token = bearer(request).ok_or_else(|| unknown("a Kubernetes token is missing"))?;
+        let useless = match self.by_certificate(client) {
+            Ok(user) => return Ok(user),
+            Err(why) => why,
+        };
+        let missing = || unknown(&format!("{useless}a Kubernetes token is missing"));
+        let token = bearer(request).ok_or_else(missing)?;
         if token.len() > LONGEST {
             return Err(unknown("this is no token: it is too long"));
         }
@@ -198,6 +182,23 @@ impl Gate {
             }
             Unproven::Unavailable(why) => away(&why),
         })
+    }
+
+    /// Whom the certificate names that was shown, if the cluster's authority vouches for it: the handshake has not asked.
+    ///
+    /// # Errors
+    /// Why it names nobody, as the first part of a sentence; nothing if none was shown.
+    fn by_certificate(&self, client: Option<&Client>) -> Result<User, String> {
+        let shown = client.map(|client| &*client.shown).unwrap_or_default();
+        let authority = self.authority.borrow().clone();
+        let vouched = authority.vouch(shown).map_err(|why| match why {
+            Unvouched::Nothing => String::new(),
+            why => format!("the cluster does not know your client certificate ({why}), and "),
+        })?;
+        let (name, mut groups) = subject::read(&vouched)
+            .ok_or_else(|| "your client certificate names no user (its CN), and ".to_owned())?;
+        groups.push("system:authenticated".to_owned());
+        Ok(User { name, groups, ..User::default() })
     }
 
     /// Asks about a token that is not known. One address has few at once, so that a stranger's junk keeps nobody waiting.
@@ -262,7 +263,8 @@ impl Gate {
             let may = self.may(user, verb, Some(&namespace)).await?;
             Ok(may.then_some(namespace))
         });
-        let seen: Vec<Option<String>> = stream::iter(all).buffered(AT_ONCE).try_collect().await?;
+        let seen: Vec<Option<String>> =
+            stream::iter(all).buffered(AT_ONCE_OF_A_USER).try_collect().await?;
         let seen: BTreeSet<_> = seen.into_iter().flatten().collect();
         self.scopes.put(key, seen.clone());
         Ok(seen)
@@ -283,10 +285,11 @@ impl Gate {
         if let Some(known) = self.decisions.get(&key) {
             return Ok(known);
         }
-        let may = {
-            let _turn = self.turn().await?;
-            self.access.may(user, verb, namespace).await.map_err(|why| away(&why))?
+        let asked = async {
+            let _turn = self.turns.acquire().await.map_err(|closed| closed.to_string())?;
+            self.access.may(user, verb, namespace).await
         };
+        let may = self.asked.ask(&key, asked).await.map_err(|why| away(&why))?;
         // Names that somebody makes up shall not take the place of others.
         if namespace.is_none_or(|namespace| self.console.query.roster.has(namespace)) {
             self.decisions.put(key, may);
@@ -358,4 +361,4 @@ impl std::fmt::Debug for Gate {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

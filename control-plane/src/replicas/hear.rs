@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use futures_util::{StreamExt as _, future, stream::BoxStream};
+use prost::Message as _;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Largest message, in bytes: a first one has every object, and a rejection some hundred; an answer of what is remembered has
-/// every edge, with some hundred bytes for each point.
+/// every edge, or every rule of each, with some hundred bytes: `make bench` says how much that is in a large mesh.
 pub(super) const LARGEST: usize = 64 << 20;
 
 /// The gRPC service.
@@ -71,7 +72,8 @@ impl ReplicaService for Listener {
     ) -> Result<Response<ObserveResponse>, Status> {
         self.caller(&request)?;
         let (ask, looks) = Ask::read(request.into_inner());
-        Ok(Response::new(self.replica.surveyor.hub.ask(&ask, looks).message()))
+        let message = self.replica.surveyor.hub.ask(&ask, looks).message();
+        bounded(message, LARGEST).map(Response::new)
     }
 
     async fn survey(
@@ -94,6 +96,19 @@ impl ReplicaService for Listener {
             records,
         });
         Ok(Response::new(TapResponse { pods: pods.collect() }))
+    }
+}
+
+/// What is larger the other side would refuse, and could not say of what.
+fn bounded(message: ObserveResponse, largest: usize) -> Result<ObserveResponse, Status> {
+    let bytes = message.encoded_len();
+    match bytes <= largest {
+        true => Ok(message),
+        false => Err(Status::resource_exhausted(format!(
+            "it remembers {} MiB of what was asked for, and says {} MiB at most; ask for one namespace",
+            bytes >> 20,
+            largest >> 20
+        ))),
     }
 }
 
@@ -130,5 +145,23 @@ impl Listener {
             )));
         }
         Ok(caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_said_and_not_sent() {
+        let message =
+            ObserveResponse { rows: vec![Default::default(); 2 << 20], ..Default::default() };
+        let bytes = message.encoded_len();
+        let refused = bounded(message.clone(), bytes - 1).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("4 MiB of what was asked for"), "{refused}");
+        assert_eq!(bounded(message, bytes).unwrap().rows.len(), 2 << 20);
     }
 }

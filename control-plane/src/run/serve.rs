@@ -27,6 +27,7 @@ use crate::{
     ca::{
         server_certificate::ServerCertificate,
         service::{Certificates, MAX_REQUEST},
+        subject::ClientAuthority,
     },
     config::Config,
     console::{Console, Gate},
@@ -149,10 +150,11 @@ async fn people(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     let (listener, _) = bind(config.console).await?;
-    let (current, tls) = watch::channel(people::tls(Arc::clone(&certificate), &[])?);
+    let (vouching, vouches) = watch::channel(ClientAuthority::default());
+    let (current, tls) = watch::channel(people::tls(Arc::clone(&certificate), &vouches.borrow())?);
     let port = Https {
         name: "console",
-        handler: Gate::new(console, Arc::new(cluster.reviews())),
+        handler: Gate::new(console, Arc::new(cluster.reviews()), vouches),
         tls,
         terms: people::terms(),
         room: people::room(),
@@ -160,7 +162,7 @@ async fn people(
     };
     let (authority, known) = watch::channel(Vec::new().into());
     tasks.spawn(cluster.client_authority(authority));
-    tasks.spawn(people::follow(known, certificate, current));
+    tasks.spawn(people::follow(known, certificate, (vouching, current)));
     tasks.spawn(port.serve(listener, drain.clone()));
     Ok(())
 }

@@ -19,7 +19,7 @@ use tulle_runtime::{
 use super::{ACCEPT_PAUSE, FAILURES, HANDSHAKE, Tls};
 use crate::metrics::Metrics;
 
-/// For so long a certificate is believed that was shown once.
+/// So long a connection is kept.
 const LONGEST: Duration = Duration::from_secs(600);
 /// For what is being answered when the drain starts.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
@@ -29,8 +29,9 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 pub struct Client {
     /// Its address.
     pub address: IpAddr,
-    /// Its certificate, if it has shown one: verified.
-    pub certificate: Option<CertificateDer<'static>>,
+    /// The certificates that it has shown, its own first, of which it holds the key. Whose they are nobody has verified: that
+    /// is for whoever asks them for a name, [`crate::ca::subject`].
+    pub shown: Arc<[CertificateDer<'static>]>,
 }
 
 /// A port.
@@ -87,9 +88,9 @@ impl<H: Handler> Https<H> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.borrow()));
         let reason = match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
             Ok(Ok(stream)) => {
-                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let client =
-                    Client { address, certificate: shown.cloned().map(CertificateDer::into_owned) };
+                let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let shown = shown.iter().cloned().map(CertificateDer::into_owned).collect();
+                let client = Client { address, shown };
                 let terms = self.terms;
                 return serve_on(stream, &Known { client, port: self }, terms).await;
             }

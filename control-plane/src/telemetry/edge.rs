@@ -8,7 +8,7 @@ use tulle_xds::text::bounded;
 const LONGEST: usize = 320;
 
 /// A workload of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Workload {
     /// Its namespace.
     pub namespace: String,
@@ -118,6 +118,18 @@ impl Edge {
             route: route.to_owned(),
             security: security.into(),
         }
+    }
+
+    /// As what it is added up where edges are not told apart: of all that came to a workload, as its own proxies saw it; or as
+    /// those of its callers did.
+    pub(super) fn summed(&self) -> Self {
+        let nobody = Peer { namespace: String::new(), name: String::new() };
+        let (workload, peer) = match self.direction {
+            Direction::Inbound => (self.workload.clone(), nobody),
+            Direction::Outbound => (Workload::default(), self.peer.clone()),
+        };
+        let (server, security) = ((String::new(), 0), Security::Unknown);
+        Self { workload, direction: self.direction, peer, server, security }
     }
 
     /// What edges of this workload are counted as that have no room of their own.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Workload};
-use crate::{replicas::Replica, roster::Roster};
+use crate::{
+    replicas::Replica,
+    roster::{Pods, Roster},
+};
 
 /// Asks all replicas. Clones share.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct Answer {
     /// What happened, and who reports.
     pub known: Known,
     /// All workloads that there are, and their pods.
-    pub workloads: Vec<(Workload, usize)>,
+    pub workloads: Vec<(Workload, Pods)>,
     /// Replicas that did not answer: what only they know is missing.
     pub unheard: Vec<String>,
 }
@@ -58,9 +61,10 @@ impl Query {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // Of the time that is asked for the stores' short window says nothing.
-        (answer.known.rows, answer.known.since) = (Vec::new(), Duration::ZERO);
+        let known = &mut answer.known;
+        (known.rows, known.since, known.whole) = (Vec::new(), Duration::ZERO, Duration::ZERO);
         match prometheus.ask(ask, now, kind).await {
-            Ok(known) => (answer.known.rows, answer.known.since) = known,
+            Ok((rows, since)) => (known.rows, known.since, known.whole) = (rows, since, since),
             Err(reason) => {
                 tracing::warn!(%prometheus, reason, "Prometheus does not say what was");
                 answer.unheard.push(format!("{prometheus} ({reason})"));
@@ -80,8 +84,14 @@ impl Query {
                 let message = message.clone();
                 async move { replica.observe(&name, message).await }
             };
-            let heard;
-            (heard, unheard) = replica.ask_others(lacks, ask).await;
+            let (heard, silent) = replica.ask_others(lacks, ask).await;
+            // What somebody can do something about is said.
+            unheard.extend(silent.into_iter().map(|(name, why)| match why.too_much {
+                true => format!(
+                    "{name} (it is more than a replica says at once; ask for one namespace)"
+                ),
+                false => name,
+            }));
             heard.into_iter().for_each(|(_, answer)| sum.add(Known::read(answer)));
         }
         let all = self.roster.workloads().into_iter();
@@ -115,6 +125,8 @@ struct Sum {
     reporting: HashMap<Workload, usize>,
     shortened: bool,
     since: Duration,
+    /// That of the youngest.
+    whole: Option<Duration>,
 }
 
 impl Sum {
@@ -132,6 +144,7 @@ impl Sum {
         }
         self.shortened |= known.shortened;
         self.since = self.since.max(known.since);
+        self.whole = Some(self.whole.map_or(known.whole, |whole| whole.min(known.whole)));
     }
 
     /// In order.
@@ -144,6 +157,24 @@ impl Sum {
         let mut reporting: Vec<_> =
             reporting.map(|(workload, proxies)| Reporting { workload, proxies }).collect();
         reporting.sort_by(|one, other| one.workload.cmp(&other.workload));
-        Known { rows, reporting, shortened: self.shortened, since: self.since }
+        let whole = self.whole.unwrap_or_default();
+        Known { rows, reporting, shortened: self.shortened, since: self.since, whole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_replica_says_what_is_known_and_the_youngest_since_when_all_of_it() {
+        let mut sum = Sum::default();
+        for seconds in [600, 30, 7200] {
+            let since = Duration::from_secs(seconds);
+            let rows = Vec::new();
+            sum.add(Known { rows, reporting: Vec::new(), shortened: false, since, whole: since });
+        }
+        let Known { since, whole, .. } = sum.known();
+        assert_eq!((since.as_secs(), whole.as_secs()), (7200, 30));
     }
 }

@@ -105,6 +105,10 @@ impl Conversation {
                     }
                 }
                 question = self.line.question() => {
+                    // The newest stream of a pod counts: two of them would each tell what it does.
+                    let Some(question) = question else {
+                        return Err(Status::aborted("another stream of this pod is newer"));
+                    };
                     return Ok(Some(ReportResponse { question: Some(question), ..self.answer(last) }));
                 }
                 report = self.said.message() => {

@@ -71,12 +71,12 @@ impl Slots {
         }
     }
 
-    /// Forgets the oldest half of it, but for the last slot; whether there was anything to forget.
-    pub(super) fn halve(&mut self) -> bool {
+    /// Forgets the oldest half of it, but for the last slot; the last one that it forgot. `None`: there was nothing to forget.
+    pub(super) fn halve(&mut self) -> Option<u32> {
         let was = self.log.len();
         self.forget(|oldest, length| length > was / 2 && !oldest.rest.is_empty());
         self.log.shrink_to_fit();
-        self.log.len() < was
+        (self.log.len() < was).then_some(self.before)
     }
 
     /// Forgets the oldest slots, as long as `old` says so of the oldest one and the bytes that are left with it.
@@ -179,7 +179,7 @@ mod tests {
             let within: BTreeMap<_, _> = map.into_iter().filter(|(slot, _)| (range.0..range.1).contains(slot)).collect();
             prop_assert_eq!(read(&slots, range), within);
             let before = read(&slots, (0, u32::MAX));
-            while slots.halve() {}
+            while slots.halve().is_some() {}
             let after = read(&slots, (0, u32::MAX));
             prop_assert!(after.iter().all(|(slot, totals)| before.get(slot) == Some(totals)));
             prop_assert!(after.len() <= 1, "the last one");

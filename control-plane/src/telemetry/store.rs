@@ -13,7 +13,10 @@
 mod kept;
 mod reporters;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tulle_proto::telemetry::v1 as proto;
 
@@ -54,8 +57,10 @@ pub struct Store {
     bytes: usize,
     /// Bytes that came since that was looked at.
     fresh: usize,
-    /// Something was forgotten before its time.
-    shortened: bool,
+    /// Histograms that came and made no sense: what they were of counts without its durations.
+    unread: u64,
+    /// Up to when something was forgotten before its time.
+    forgotten: Option<Duration>,
 }
 
 /// A report, as far as it makes sense here. Reading it needs nothing of the store.
@@ -65,19 +70,23 @@ pub struct Counted {
     number: (u64, u64),
     certificate_ends: i64,
     edges: Vec<(Edge, String, Totals)>,
+    /// Histograms that make no sense here.
+    unread: usize,
 }
 
 impl Counted {
     /// What a proxy of `workload` says, up to a bound.
     pub fn read(workload: &Workload, report: &proto::ReportRequest) -> Self {
+        let mut unread = 0;
         let edges = report.edges.iter().take(MOST_OF_A_REPORT).filter_map(|counted| {
             let (edge, route) = Edge::read(workload, counted.edge.as_ref()?).ok()?;
             let mut totals = Totals::default();
-            totals.read(counted.counts.as_ref()?);
+            unread += totals.read(counted.counts.as_ref()?);
             Some((edge, route, totals))
         });
+        let edges = edges.collect();
         let (number, certificate_ends) = ((report.process, report.number), report.certificate_ends);
-        Self { number, certificate_ends, edges: edges.collect() }
+        Self { number, certificate_ends, edges, unread }
     }
 }
 
@@ -88,7 +97,8 @@ pub struct Ask {
     pub of: Of,
     /// How far back.
     pub window: Duration,
-    /// Into how many parts of the same length the window is cut.
+    /// Into how many parts of the same length the window is cut. If there are several and rules are not told apart, edges are
+    /// not either ([`Edge::summed`]): a chart is of all that came to a workload, and would else be a message of megabytes.
     pub points: u32,
     /// Rules are told apart.
     pub routes: bool,
@@ -139,6 +149,7 @@ impl Store {
             return false;
         }
         self.reporters.certificate(pod, report.certificate_ends);
+        self.unread = self.unread.saturating_add(report.unread as u64);
         for (edge, route, totals) in report.edges {
             self.fresh = self.fresh.saturating_add(totals.size());
             self.add(edge, route, &totals, now);
@@ -189,6 +200,12 @@ impl Store {
         new
     }
 
+    /// Whose proxies have told of this within the last quarter of an hour.
+    pub fn tellers(&self, of: &Of) -> BTreeSet<Workload> {
+        let busy = self.edges.iter().filter(|(edge, kept)| kept.is_busy() && of.has(edge));
+        busy.map(|(edge, _)| edge.workload.clone()).collect()
+    }
+
     /// Until when somebody watches this workload.
     pub fn watched(&self, workload: &Workload) -> Option<Duration> {
         self.watched.get(workload).copied()
@@ -209,7 +226,7 @@ impl Store {
         self.bytes = self.edges.values().map(Kept::size).sum();
         self.fresh = 0;
         if self.bytes > MOST_BYTES {
-            self.shorten(MOST_BYTES);
+            self.shorten(MOST_BYTES, now);
         }
         let mut of = HashMap::new();
         for edge in self.edges.keys() {
@@ -220,8 +237,7 @@ impl Store {
 
     /// Forgets before its time, until no more than `most` bytes are left: of the workload that has most, so that nobody
     /// else's are lost for what one says, the quietest edges first, and of each what is oldest.
-    fn shorten(&mut self, most: usize) {
-        self.shortened = true;
+    fn shorten(&mut self, most: usize, now: Duration) {
         /// Edges, and how busy they are.
         type Edges = Vec<(u64, Edge)>;
         let mut workloads: HashMap<Workload, (usize, Edges)> = HashMap::new();
@@ -238,7 +254,9 @@ impl Store {
             for (_, edge) in edges.iter() {
                 let Some(kept) = self.edges.get_mut(edge) else { continue };
                 let before = kept.size();
-                let after = if kept.halve() { kept.size() } else { 0 };
+                let forgotten = kept.halve();
+                let after = if forgotten.is_some() { kept.size() } else { 0 };
+                self.forgotten = self.forgotten.max(Some(forgotten.unwrap_or(now)));
                 if after == 0 {
                     self.edges.remove(edge);
                 }
@@ -256,14 +274,19 @@ impl Store {
         self.bytes
     }
 
+    /// Histograms of durations that made no sense here.
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
     /// Edges, and rules of edges.
     pub fn len(&self) -> (usize, usize) {
         (self.edges.len(), self.edges.values().map(|kept| kept.routes.len().max(1)).sum())
     }
 
-    /// Whether something was forgotten before its time.
-    pub fn shortened(&self) -> bool {
-        self.shortened
+    /// Whether something of this window was forgotten before its time.
+    pub fn shortened(&self, window: Duration, now: Duration) -> bool {
+        self.forgotten.is_some_and(|until| until + window > now)
     }
 
     /// This pod's stream has ended, on which it reported last at this time.
@@ -283,7 +306,7 @@ impl Store {
 
     /// What happened in the window, up to the slot that is not over yet.
     pub fn read(&self, ask: &Ask, now: Duration) -> Vec<Row> {
-        let mut rows = Vec::new();
+        let (mut rows, mut sums) = (Vec::new(), HashMap::new());
         for (edge, kept) in self.edges.iter().filter(|(edge, _)| ask.of.has(edge)) {
             let by_second = kept.by_second.is_some_and(|since| since + ask.window <= now);
             if ask.routes {
@@ -292,9 +315,13 @@ impl Store {
                 }
             } else {
                 let (tier, slots) = kept.best(ask, by_second);
-                rows.extend(row(edge, "", slots, tier, ask, now));
+                match row(edge, "", slots, tier, ask, now) {
+                    Some(row) if ask.points > 1 => sum(&mut sums, row),
+                    row => rows.extend(row),
+                }
             }
         }
+        rows.extend(sums.into_values());
         rows
     }
 }
@@ -330,6 +357,18 @@ impl Of {
             Self::Named(namespace, name) => {
                 workload.namespace == *namespace && workload.name == *name
             }
+        }
+    }
+}
+
+/// Adds a row to that of all edges like it.
+fn sum(sums: &mut HashMap<Edge, Row>, row: Row) {
+    let edge = row.edge.summed();
+    match sums.get_mut(&edge) {
+        None => drop(sums.insert(edge.clone(), Row { edge, ..row })),
+        Some(known) => {
+            known.covers = known.covers.max(row.covers);
+            known.points.iter_mut().zip(&row.points).for_each(|(sum, point)| sum.merge(point));
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::borrow::Borrow;
 
 use tulle_proto::telemetry::v1 as proto;
-use tulle_runtime::histogram::Histogram;
 use tulle_xds::{grpc, text::bounded};
+
+use super::took::Took;
 
 /// Outcomes that one edge tells apart at a time; what comes beyond is counted as `other`. A proxy of ours has fewer: this is
 /// for one that is none.
 const MOST: usize = 64;
-/// Entries of one message that are read, and buckets of one histogram: those from a microsecond to a week are 320.
+/// Entries of one message that are read.
 const MOST_ENTRIES: usize = 2 * MOST;
-const MOST_BUCKETS: usize = 320;
 /// Characters of a word from a proxy, and of a policy's name.
 const LONGEST_WORD: usize = 64;
 const LONGEST_NAME: usize = 320;
@@ -44,15 +44,6 @@ pub struct Outcome {
     pub error: String,
 }
 
-/// Durations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Took {
-    /// In seconds.
-    pub histogram: Histogram,
-    /// All together.
-    pub nanoseconds: u64,
-}
-
 /// Opaque connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -81,10 +72,6 @@ pub struct Denial {
     pub audit: bool,
 }
 
-/// What a proxy sent is no histogram that is known here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct NoHistogram;
-
 impl Outcome {
     /// Whether it is the server's fault, or the mesh's.
     pub fn is_bad(&self) -> bool {
@@ -109,11 +96,13 @@ impl Outcome {
 
 impl Totals {
     /// Adds what a message says, up to a bound. Durations that make no sense here, because a newer proxy says them in
-    /// another way, are left out.
-    pub fn read(&mut self, counts: &proto::Counts) {
-        let took = Took::read(counts.took.as_ref()).unwrap_or_default();
+    /// another way, are left out; returns how many histograms that were.
+    pub fn read(&mut self, counts: &proto::Counts) -> usize {
         let flow = counts.flow.as_ref();
-        let open = Took::read(flow.and_then(|flow| flow.took.as_ref())).unwrap_or_default();
+        let took = Took::read(counts.took.as_ref());
+        let open = Took::read(flow.and_then(|flow| flow.took.as_ref()));
+        let unread = usize::from(took.is_err()) + usize::from(open.is_err());
+        let (took, open) = (took.unwrap_or_default(), open.unwrap_or_default());
         for proto::Requests { status, grpc, error, times } in
             counts.requests.iter().take(MOST_ENTRIES)
         {
@@ -138,6 +127,7 @@ impl Totals {
             let proto::Flow { opened, closed, failed, received, sent, took: _ } = *flow;
             self.flow.merge(&Flow { opened, closed, failed, received, sent, took: open });
         }
+        unread
     }
 
     /// As a message.
@@ -222,45 +212,6 @@ impl Totals {
     }
 }
 
-impl Took {
-    fn read(message: Option<&proto::Histogram>) -> Result<Self, NoHistogram> {
-        let Some(message) = message else { return Ok(Self::default()) };
-        if message.steps.len() != message.counts.len() || message.steps.len() > MOST_BUCKETS {
-            return Err(NoHistogram);
-        }
-        let scale = i8::try_from(message.scale).map_err(|_beyond| NoHistogram)?;
-        let mut at = 0_i16;
-        let buckets = message.steps.iter().zip(&message.counts).map(|(step, times)| {
-            let step = i16::try_from(*step).map_err(|_beyond| NoHistogram)?;
-            at = at.checked_add(step).ok_or(NoHistogram)?;
-            Ok((at, *times))
-        });
-        let buckets = buckets.collect::<Result<Vec<_>, NoHistogram>>()?;
-        let histogram = Histogram::from_parts(scale, message.zero, buckets);
-        let histogram = histogram.map_err(|_none| NoHistogram)?;
-        Ok(Self { histogram, nanoseconds: message.nanoseconds })
-    }
-
-    fn message(&self) -> Option<proto::Histogram> {
-        let Self { histogram, nanoseconds } = self;
-        if histogram.count() == 0 {
-            return None;
-        }
-        Some(proto::Histogram {
-            scale: histogram.scale().into(),
-            zero: histogram.zero(),
-            steps: histogram.steps().collect(),
-            counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
-            nanoseconds: *nanoseconds,
-        })
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.histogram.merge(&other.histogram);
-        self.nanoseconds = self.nanoseconds.saturating_add(other.nanoseconds);
-    }
-}
-
 impl Flow {
     fn merge(&mut self, other: &Self) {
         for (sum, more) in [
@@ -313,15 +264,7 @@ fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
 pub(super) mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::*;
-
-    fn took() -> impl Strategy<Value = Took> {
-        vec(prop_oneof![Just(0.0), 0.001..100.0_f64], 0..20).prop_map(|values| {
-            let mut histogram = Histogram::default();
-            values.iter().for_each(|value| histogram.observe(*value));
-            Took { nanoseconds: histogram.count() * 7, histogram }
-        })
-    }
+    use super::{super::took::tests::took, *};
 
     prop_compose! {
         /// Something that may have happened, of fewer outcomes than are told apart.
@@ -353,32 +296,6 @@ pub(super) mod tests {
             prop_assert_eq!(&back, &merged);
             prop_assert_eq!(merged.requested(), one.requested() + other.requested());
             prop_assert_eq!(merged.bad(), one.bad() + other.bad());
-        }
-    }
-
-    #[test]
-    fn durations_that_make_no_sense_are_left_out() {
-        let histogram = |scale, steps: &[i32], counts: &[u64]| proto::Histogram {
-            scale,
-            steps: steps.to_vec(),
-            counts: counts.to_vec(),
-            ..proto::Histogram::default()
-        };
-        for bad in [
-            histogram(3, &[1], &[]),
-            histogram(9, &[1], &[1]),
-            histogram(300, &[1], &[1]),
-            histogram(3, &[40_000], &[1]),
-            histogram(3, &[32_000, 32_000], &[1, 1]),
-            histogram(3, &[1, 0], &[1, 1]),
-            histogram(3, &[1], &[0]),
-            histogram(3, &[1; MOST_BUCKETS + 1], &[1; MOST_BUCKETS + 1]),
-        ] {
-            let requests = vec![proto::Requests { status: 200, times: 1, ..Default::default() }];
-            let counts = proto::Counts { requests, took: Some(bad.clone()), ..Default::default() };
-            let mut totals = Totals::default();
-            totals.read(&counts);
-            assert_eq!((totals.requested(), totals.took), (1, Took::default()), "{bad:?}");
         }
     }
 

@@ -35,6 +35,10 @@ const SLOT: u64 = 10;
 pub struct View<T> {
     /// Seconds that rates are of, at most: of slots of time that are over. 0: nothing is known yet.
     pub window: f64,
+    /// For so many seconds all replicas of the control plane have been there. What was before is known in part: what proxies
+    /// told a replica that is gone is lost.
+    #[serde(default = "always")]
+    pub whole: f64,
     /// What was asked for.
     pub items: Vec<T>,
     /// Replicas of the control plane that did not say what they know: it is missing.
@@ -46,13 +50,23 @@ pub struct View<T> {
 impl<T> View<T> {
     pub(crate) fn of(answer: &Answer, window: Duration, items: Vec<T>) -> Self {
         let (unheard, shortened) = (answer.unheard.clone(), answer.known.shortened);
-        let covers = answer.known.rows.iter().map(|row| row.covers).max();
-        // Where nothing has come, nothing is known of the time before the store began either.
-        let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
-        let window = Duration::from_secs(covers.map_or(known, u64::from));
-        let window = window.as_secs_f64();
-        Self { window, items, unheard, shortened }
+        let window = covered(answer, window).as_secs_f64();
+        let whole = answer.known.whole.as_secs_f64();
+        Self { window, whole, items, unheard, shortened }
     }
+}
+
+/// What part of the window is known.
+fn covered(answer: &Answer, window: Duration) -> Duration {
+    let covers = answer.known.rows.iter().map(|row| row.covers).max();
+    // Where nothing has come, nothing is known of the time before the store began either.
+    let known = window.as_secs().min(answer.known.since.as_secs() / SLOT * SLOT);
+    Duration::from_secs(covers.map_or(known, u64::from))
+}
+
+/// An older control plane does not say it.
+fn always() -> f64 {
+    f64::MAX
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tulle_proto::replica::v1 as proto;
 
 use super::{Ask, Edge, Known, Of, Reporting, Row, Totals, Workload};
@@ -62,6 +63,11 @@ impl Known {
         }
     }
 
+    /// Bytes of it, as a message to another replica.
+    pub fn message_bytes(&self) -> usize {
+        self.message().encoded_len()
+    }
+
     /// What makes no sense, because the other is of another version, is left out.
     pub(super) fn read(message: proto::ObserveResponse) -> Self {
         let rows = message.rows.into_iter().filter_map(|row| {
@@ -77,11 +83,13 @@ impl Known {
             let workload = Workload::read(one.workload?);
             Some(Reporting { workload, proxies: one.proxies as usize })
         });
+        let since = Duration::from_millis(message.since_ms);
         Self {
             rows: rows.collect(),
             reporting: reporting.collect(),
             shortened: message.shortened,
-            since: Duration::from_millis(message.since_ms),
+            since,
+            whole: since,
         }
     }
 }

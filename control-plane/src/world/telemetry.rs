@@ -112,6 +112,13 @@ impl World {
         found
     }
 
+    /// The Telemetry by which this pod's proxy counts nothing of its edges, if there is one.
+    pub fn uncounted_by(&self, pod: &Pod) -> Option<&Name> {
+        let all = self.telemetry_for(pod);
+        let says = all.into_iter().find(|one| one.said.metrics_disabled.is_some())?;
+        says.said.metrics_disabled.unwrap_or_default().then_some(&says.name)
+    }
+
     pub(super) fn set_telemetry(
         &mut self,
         name: &Name,

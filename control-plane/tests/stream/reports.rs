@@ -77,3 +77,47 @@ async fn a_report_is_remembered_once_for_the_pod_that_proves_to_be_it() {
     let named = [&item["name"], &item["kind"], &item["signals"]["requests"], &item["reporting"]];
     assert_eq!(named, [&"reviews".into(), &"Deployment".into(), &Value::from(7), &Value::from(1)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_pods_streams_the_newest_counts_and_the_others_are_closed() {
+    let mesh = Mesh::start().await;
+    let identity = mesh.enrol(&mesh.token("reviews-abc-1", "uid-1")).await.unwrap();
+    let channel = mesh.endpoint(Some(identity)).connect().await.unwrap();
+    let open = async || {
+        let (reports, said) = mpsc::channel(4);
+        let mut client = TelemetryServiceClient::new(channel.clone());
+        let mut answers = client.report(ReceiverStream::new(said)).await.unwrap().into_inner();
+        assert_eq!(answer(&mut answers).await.1, 10_000);
+        (reports, answers)
+    };
+    let mut streams = Vec::new();
+    for _ in 0..10 {
+        streams.push(open().await);
+    }
+    let (reports, mut answers) = streams.pop().unwrap();
+    for (_reports, mut older) in streams {
+        assert_eq!(older.message().await.unwrap_err().code(), Code::Aborted);
+    }
+    reports.send(report(1, 3)).await.unwrap();
+    assert_eq!(answer(&mut answers).await, (1, 10_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_sidecars_count_nothing_is_not_shown_as_without_traffic() {
+    let mesh = Mesh::start().await;
+    let quiet = "{apiVersion: tulle.dev/v1alpha1, kind: Telemetry, metadata: {name: quiet, namespace: shop}, \
+                 spec: {metrics: {disabled: true}}}";
+    mesh.save("quiet.yaml", quiet);
+    let mut item = Value::Null;
+    for _ in 0..1000 {
+        let stat = mesh.dump("/telemetry/stat?namespace=shop").await;
+        let (_head, body) = stat.split_once("\r\n\r\n").unwrap();
+        item = serde_json::from_str::<Value>(body).unwrap()["items"][0].clone();
+        if item["uncounted"] == 1 {
+            break;
+        }
+        tokio::time::sleep(super::LOOK).await;
+    }
+    let by = serde_json::json!(["shop/quiet"]);
+    assert_eq!((&item["uncountedBy"], &item["known"]), (&by, &Value::from(false)), "{item}");
+}

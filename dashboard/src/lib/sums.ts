@@ -1,4 +1,4 @@
-import type { Count, Signals } from './types';
+import type { Count, Signals, Workload } from './types';
 
 /** How requests ended, of several edges together. Percentiles cannot be added, so there are none. */
 export interface Ended {
@@ -11,6 +11,9 @@ export interface Ended {
   ok: number | undefined;
   badBy: Count[];
 }
+
+/** Whether its own sidecars tell what it does: else no traffic seen is not the same as none. */
+export const tells = (workload: Pick<Workload, 'reporting' | 'known' | 'uncounted'>) => workload.known !== false && workload.reporting > (workload.uncounted ?? 0);
 
 export const badRate = (signals: Signals) => (signals.requests > 0 ? (signals.rps * signals.bad) / signals.requests : 0);
 

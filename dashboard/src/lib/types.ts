@@ -4,6 +4,8 @@
 export interface View<T> {
   /** Seconds that rates are of, at most. */
   window: number;
+  /** Seconds for which all replicas of the control plane have been there: what was before is known in part. */
+  whole: number;
   items: T[];
   /** Replicas of the control plane that did not say what they know: it is missing. */
   unheard: string[];
@@ -58,8 +60,13 @@ export interface Workload {
   pods: number;
   /** Pods whose sidecars report. */
   reporting: number;
-  /** Requests per second in the minutes of the last quarter of an hour, the oldest first; empty if nothing is known. */
-  trend: number[];
+  /** False: nobody counts what it does, whoever reports. An older control plane does not say it. */
+  known?: boolean;
+  /** Pods whose sidecars count nothing, and the Telemetries by which. */
+  uncounted?: number;
+  uncountedBy?: string[];
+  /** Requests per second in the minutes of the last quarter of an hour, the oldest first; empty if nothing is known of it, null where nothing is known of that minute. */
+  trend: (number | null)[];
 }
 
 /** An end of an edge; without namespace it is a class: `internet`, … */
@@ -117,6 +124,8 @@ export interface Point {
   p99?: number;
   /** Upper bound in seconds, and how many requests. */
   heat?: [number, number][];
+  /** Known in part: not all replicas of the control plane were there then. */
+  partial?: boolean;
 }
 
 export interface Mesh {

@@ -1,6 +1,6 @@
 /** Who there is and who calls whom, of what the control plane answers. */
 import { keyOf, objectOf } from '../lib/names';
-import { badRate, health } from '../lib/sums';
+import { badRate, health, tells } from '../lib/sums';
 import type { Edge, Signals, Workload } from '../lib/types';
 import { count, few } from '../lib/units';
 import { add, busy, isClass, none, okOf, worse, type Figures, type Graph, type Link, type Node, type State } from './model';
@@ -43,7 +43,7 @@ function node(workload: Workload, called: Figures | undefined): Node {
   // What never arrived only callers know; and what came, if it does not report.
   const figures = called && (called.badRate > own.badRate || busy(own) === 0) ? { ...called, p99: own.p99 ?? called.p99 } : { ...own, plain: called?.plain ?? 0 };
   const why: string[] = [];
-  let state = stateOf(figures, reporting > 0 ? 'quiet' : 'unknown');
+  let state = stateOf(figures, tells(workload) ? 'quiet' : 'unknown');
   if (state === 'bad' || state === 'warn') why.push(failing(figures, signals));
   if (reporting > 0 && reporting < pods) {
     state = worse(state, 'warn');
@@ -53,7 +53,7 @@ function node(workload: Workload, called: Figures | undefined): Node {
     if (!audit) state = worse(state, 'warn');
     why.push(`${objectOf(policy)} ${audit ? 'would deny' : 'denies'} ${count(requests, 'request')}`);
   }
-  if (state === 'unknown') why.push('It has no sidecar that reports, and nobody was seen to call it');
+  if (state === 'unknown') why.push(workload.uncounted ? `Its sidecars count nothing: metrics are disabled by Telemetry ${(workload.uncountedBy ?? []).join(', ')}` : 'It has no sidecar that reports, and nobody was seen to call it');
   return { id: keyOf(workload), namespace, name, kind, state, why, figures, pods, reporting, context: false };
 }
 

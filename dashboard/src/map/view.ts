@@ -1,5 +1,6 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
+import { partialOf } from '../lib/partial';
 import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
 import { few, view } from '../lib/view';
@@ -34,6 +35,7 @@ export interface MapValue {
   all: number;
   unheard: string[];
   shortened: boolean;
+  partial: number | undefined;
 }
 
 /** Who was shown last, and of what: so that of equals the same stay. */
@@ -63,6 +65,6 @@ export function mapOf(stat: View<Workload>, edges: View<Edge>, asked: MapAsked, 
   const drawn = focused ?? scene(kept, { open: asked.open, at: asked.at }, shownLast);
   const shown = new Set([...drawn.boxes.map((box) => box.id), ...drawn.lines.map((line) => line.id)]);
   const [unheard, shortened] = [[...new Set([...stat.unheard, ...edges.unheard])], stat.shortened || edges.shortened];
-  const value = { scene: drawn, of, lost, found, all: stat.items.length, unheard, shortened };
+  const value = { scene: drawn, of, lost, found, all: stat.items.length, unheard, shortened, partial: partialOf(stat, edges) };
   return { value, shown };
 }

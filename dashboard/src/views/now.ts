@@ -1,8 +1,9 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
-import { ended, type Ended } from '../lib/sums';
+import { ended, tells, type Ended } from '../lib/sums';
 import { byCallee, troubles, worst, type Trouble } from '../lib/troubles';
 import type { Edge, Mesh, Policies, View, Workload } from '../lib/types';
+import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
 
 export interface NamespaceRow {
@@ -15,7 +16,7 @@ export interface NamespaceRow {
   bad: number;
   /** Of the slowest workload that was asked something; percentiles cannot be added. */
   slowest: { name: string; p99: number } | undefined;
-  trend: number[];
+  trend: (number | null)[];
 }
 
 export interface Now {
@@ -26,9 +27,10 @@ export interface Now {
   /** Workloads: with something wrong, with traffic and well, without traffic, and of which nothing is known. */
   counts: { all: number; troubled: number; fine: number; quiet: number; unknown: number };
   totals: Ended & { mtls: number | undefined; pods: number; reporting: number };
-  trend: number[];
+  trend: (number | null)[];
   namespaces: NamespaceRow[];
   shortened: boolean;
+  partial: number | undefined;
   /** What could not be found out, and why. */
   unknown: string[];
 }
@@ -50,7 +52,7 @@ export const now = view<{ window: number }, [View<Workload>, View<Edge>, Mesh, P
   },
 );
 
-type Summary = Pick<Now, 'window' | 'counts' | 'totals' | 'trend' | 'namespaces' | 'shortened'>;
+type Summary = Pick<Now, 'window' | 'counts' | 'totals' | 'trend' | 'namespaces' | 'shortened' | 'partial'>;
 
 /** What is not about single troubles. */
 export function summary(stat: View<Workload>, edges: View<Edge>, all: readonly Trouble[]): Summary {
@@ -75,14 +77,14 @@ export function summary(stat: View<Workload>, edges: View<Edge>, all: readonly T
     pods: stat.items.reduce((sum, one) => sum + one.pods, 0),
     reporting: stat.items.reduce((sum, one) => sum + one.reporting, 0),
   };
-  return { window: stat.window, counts, totals, trend: added(stat.items.map((one) => one.trend)), namespaces, shortened: stat.shortened || edges.shortened };
+  return { window: stat.window, counts, totals, trend: added(stat.items.map((one) => one.trend)), namespaces, shortened: stat.shortened || edges.shortened, partial: partialOf(stat, edges) };
 }
 
 function stateOf(workload: Workload, calls: readonly Edge[] | undefined, troubled: ReadonlySet<string>): 'troubled' | 'fine' | 'quiet' | 'unknown' {
   if (troubled.has(keyOf(workload))) return 'troubled';
   const asked = workload.signals.requests > 0 || workload.signals.connections > 0 || (calls ?? []).some((edge) => edge.signals.requests > 0);
   if (asked) return 'fine';
-  return workload.reporting > 0 ? 'quiet' : 'unknown';
+  return tells(workload) ? 'quiet' : 'unknown';
 }
 
 function namespaceRow(namespace: string, workloads: Workload[], calls: Map<string, Edge[]>, troubled: ReadonlySet<string>): NamespaceRow {
@@ -106,8 +108,9 @@ function sum(all: Ended[]): Ended {
   return { ...total, ok: total.requests > 0 ? (100 * (total.requests - total.bad)) / total.requests : undefined };
 }
 
-function added(trends: number[][]): number[] {
-  const sum: number[] = new Array(Math.max(0, ...trends.map((one) => one.length))).fill(0);
-  for (const trend of trends) for (const [at, value] of trend.entries()) sum[at] = (sum[at] ?? 0) + value;
+/** Of a minute that is known of one it is known of all: they are as old as what the control plane remembers. */
+export function added(trends: (number | null)[][]): (number | null)[] {
+  const sum: (number | null)[] = new Array(Math.max(0, ...trends.map((one) => one.length))).fill(null);
+  for (const trend of trends) for (const [at, value] of trend.entries()) if (value !== null) sum[at] = (sum[at] ?? 0) + value;
   return sum;
 }

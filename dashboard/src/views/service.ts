@@ -1,5 +1,6 @@
 import { asks, type Answer, type Of } from '../lib/api';
 import { keyOf } from '../lib/names';
+import { partialOf } from '../lib/partial';
 import { as, view } from '../lib/view';
 import type { Chart, Edge, Route, View, Workload } from '../lib/types';
 
@@ -13,6 +14,7 @@ export interface Service {
   unseen: string | undefined;
   unheard: string[];
   shortened: boolean;
+  partial: number | undefined;
 }
 
 type Named = Of & { namespace: string; name: string };
@@ -30,6 +32,7 @@ export const service = view<Named, [View<Workload>, View<Edge>], Service>(
         window,
         unheard,
         shortened,
+        partial: partialOf(stat.value),
         workload: items.find((one) => keyOf(one) === key),
         callers: all.filter((edge) => keyOf(edge.to) === key),
         callees: all.filter((edge) => keyOf(edge.from) === key),

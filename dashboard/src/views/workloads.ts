@@ -1,8 +1,9 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
-import { badRate, ended } from '../lib/sums';
+import { badRate, ended, tells } from '../lib/sums';
 import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
+import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
 
 /** A row of the table: plain figures only, because all of them are handed from the worker once a second. */
@@ -26,7 +27,7 @@ export interface WorkloadRow {
   callees: number;
   pods: number;
   reporting: number;
-  trend: number[];
+  trend: (number | null)[];
 }
 
 export interface Workloads {
@@ -34,6 +35,7 @@ export interface Workloads {
   rows: WorkloadRow[];
   unheard: string[];
   shortened: boolean;
+  partial: number | undefined;
   /** Why it is not known what callers saw. */
   unseen: string | undefined;
 }
@@ -44,7 +46,7 @@ export const workloads = view<{ window: number }, [View<Workload>, View<Edge>], 
     if ('problem' in stat) return stat;
     const { window, unheard, shortened, items } = stat.value;
     const calls = byCallee(known(edges)?.items ?? []);
-    return { value: { window, unheard, shortened, unseen: problemOf(edges)?.text, rows: items.map((one) => row(one, calls.get(keyOf(one)))) } };
+    return { value: { window, unheard, shortened, partial: partialOf(stat.value), unseen: problemOf(edges)?.text, rows: items.map((one) => row(one, calls.get(keyOf(one)))) } };
   },
 );
 
@@ -52,7 +54,7 @@ export const workloads = view<{ window: number }, [View<Workload>, View<Edge>], 
 export function row(workload: Workload, calls: readonly Edge[] | undefined): WorkloadRow {
   const { namespace, name, kind, signals, callers, callees, pods, reporting, trend } = workload;
   const seen = calls ? ended(calls.map((edge) => edge.signals)) : undefined;
-  const known = reporting > 0 || signals.requests > 0 || signals.connections > 0 || calls !== undefined;
+  const known = tells(workload) || signals.requests > 0 || signals.connections > 0 || calls !== undefined;
   return {
     key: keyOf(workload),
     namespace,

@@ -25,7 +25,7 @@ export const edge = (from: string, to: string, of: Signals = signals(1), securit
   return { from: end(from), to: end(to), service: `${to}:80`, ...(security ? { security } : {}), signals: of };
 };
 
-export const seen = <T>(items: T[]): View<T> => ({ window: 60, items, unheard: [], shortened: false });
+export const seen = <T>(items: T[]): View<T> => ({ window: 60, whole: 7200, items, unheard: [], shortened: false });
 
 /** Figures are of `round`: who there is and who calls whom is the same in all rounds. */
 export function mesh(seed: number, round = 0): { workloads: Workload[]; edges: Edge[]; spaces: string[] } {

@@ -82,7 +82,8 @@ pub struct ObserveRequest {
     /// How far back.
     #[prost(uint64, tag = "3")]
     pub window_ms: u64,
-    /// Into how many parts of the same length it is cut.
+    /// Into how many parts of the same length it is cut. If there are several and rules are not told apart, edges are not either:
+    /// rows are of all that came to a workload, as its own proxies saw it, or of all that callers' saw go to it.
     #[prost(uint32, tag = "4")]
     pub points: u32,
     /// Rules are told apart.
@@ -338,7 +339,7 @@ pub mod replica_service_client {
         }
         /// What this replica remembers of the mesh's traffic: each knows what the proxies reported whose streams it has. The caller
         /// must be a pod of the control plane.
-        /// PermissionDenied: it is none.
+        /// PermissionDenied: it is none. ResourceExhausted: the answer would be larger than 64 MiB.
         pub async fn observe(
             &mut self,
             request: impl tonic::IntoRequest<super::ObserveRequest>,
@@ -440,7 +441,7 @@ pub mod replica_service_server {
         ) -> std::result::Result<tonic::Response<Self::TellStream>, tonic::Status>;
         /// What this replica remembers of the mesh's traffic: each knows what the proxies reported whose streams it has. The caller
         /// must be a pod of the control plane.
-        /// PermissionDenied: it is none.
+        /// PermissionDenied: it is none. ResourceExhausted: the answer would be larger than 64 MiB.
         async fn observe(
             &self,
             request: tonic::Request<super::ObserveRequest>,

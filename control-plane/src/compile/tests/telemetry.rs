@@ -108,6 +108,22 @@ fn telemetry_merges_field_by_field_and_names_who_set_what() {
 }
 
 #[test]
+fn what_is_said_of_a_pod_first_says_whether_its_proxy_counts() {
+    let off = |namespace, name, spec: &str| said(namespace, name, DAY, spec);
+    let world = world(pods().into_iter().chain([
+        off("tulle-system", "mesh", "metrics: {disabled: false}"),
+        off("shop", "quiet", "metrics: {disabled: true}"),
+        off("shop", "web", "selector: {matchLabels: {app: web}}, logs: {format: JSON}"),
+        off("shop", "api", "selector: {matchLabels: {app: api}}, metrics: {disabled: false}"),
+    ]));
+    let by = |pod: &str| {
+        let pod = world.pod(&Name::new("shop", pod)).unwrap();
+        world.uncounted_by(pod).map(ToString::to_string)
+    };
+    assert_eq!((by("a"), by("b")), (Some("shop/quiet".to_owned()), None));
+}
+
+#[test]
 fn telemetry_touches_the_pods_that_it_is_about_and_no_other() {
     let mut world = world(pods());
     let touched = |world: &mut World, event: Event| -> Vec<String> {

@@ -1,15 +1,16 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
+    slice,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tulle_xds::{cache::Cache, server::AdsService};
 
-use super::*;
+use super::{recent::FRESH, *};
 use crate::{
     authorize::Pods,
-    ca::subject::tests::certificate,
+    ca::subject::tests::Signer,
     console::Surveyed,
     replicas::Surveyor,
     roster::Roster,
@@ -19,7 +20,7 @@ use crate::{
 
 /// A cluster where `admin` may everything, `alice` may see `shop`, `tapper` may tap there; counts what it is asked.
 #[derive(Default)]
-struct Cluster {
+pub(crate) struct Cluster {
     tokens: AtomicUsize,
     rights: AtomicUsize,
 }
@@ -37,6 +38,7 @@ impl Access for Cluster {
 
     async fn may(&self, user: &User, verb: Verb, namespace: Option<&str>) -> Result<bool, String> {
         self.rights.fetch_add(1, Relaxed);
+        tokio::task::yield_now().await;
         Ok(match (user.name.as_str(), verb, namespace) {
             ("admin", ..) => true,
             ("alice" | "tapper", Verb::Get, Some("shop")) => true,
@@ -47,6 +49,11 @@ impl Access for Cluster {
 }
 
 fn gate() -> (Gate, Arc<Cluster>) {
+    gate_of(ClientAuthority::default())
+}
+
+/// One where this authority vouches for certificates.
+pub(crate) fn gate_of(authority: ClientAuthority) -> (Gate, Arc<Cluster>) {
     let roster = Roster::default();
     for (namespace, name) in [("shop", "web"), ("bank", "vault")] {
         let name = Name::new(namespace, name);
@@ -68,7 +75,7 @@ fn gate() -> (Gate, Arc<Cluster>) {
     };
     let cluster = Arc::new(Cluster::default());
     let access: Arc<dyn Access> = Arc::<Cluster>::clone(&cluster);
-    (Gate::new(console, access), cluster)
+    (Gate::new(console, access, watch::channel(authority).1), cluster)
 }
 
 async fn ask(gate: &Gate, path: &str, said: Option<&str>) -> (u16, String) {
@@ -148,11 +155,23 @@ async fn the_cluster_is_asked_once_in_ten_seconds() {
     assert_eq!(asked(), (3, 4));
 }
 
+#[tokio::test]
+async fn who_asks_the_same_at_the_same_time_has_it_asked_once() {
+    let (gate, cluster) = gate();
+    ask(&gate, "/telemetry/me", Some("Bearer of-alice")).await;
+    cluster.rights.store(0, Relaxed);
+    let path = "/telemetry/tap?namespace=shop&name=web";
+    let all = (0..100).map(|_| ask(&gate, path, Some("Bearer of-alice")));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|(status, _)| *status == 403), "{all:?}");
+    assert_eq!(cluster.rights.load(Relaxed), 2, "everywhere, and there");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_strangers_junk_keeps_nobody_waiting() {
     let (gate, _cluster) = gate();
     let ask = async |address: &str, token: &str| {
-        let client = Client { address: address.parse().unwrap(), certificate: None };
+        let client = Client { address: address.parse().unwrap(), shown: [].into() };
         let request = Request::get("/telemetry/me").extension(client);
         let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         gate.handle(request.body(Bytes::new()).unwrap()).await.status().as_u16()
@@ -173,23 +192,36 @@ async fn a_strangers_junk_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_names_user_and_groups() {
-    let (gate, cluster) = gate();
-    let ask = async |certificate| {
-        let client =
-            Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: Some(certificate) };
-        let request = Request::get("/telemetry/me").extension(client).body(Bytes::new()).unwrap();
-        let answer = gate.handle(request).await;
+async fn a_client_certificate_names_user_and_groups_if_the_authority_vouches_for_it() {
+    let signer = Signer::new();
+    let (gate, cluster) = gate_of(signer.authority());
+    let ask = async |signer: &Signer, names: &[(&str, &str)], token: Option<&str>| {
+        let shown = slice::from_ref(&signer.sign(names, 1).0).into();
+        let client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), shown };
+        let mut request = Request::get("/telemetry/me").extension(client);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let answer = gate.handle(request.body(Bytes::new()).unwrap()).await;
         (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap())
     };
     let root = [("CN", "root"), ("O", "system:masters")];
-    let (status, me) = ask(certificate(&root)).await;
+    let (status, me) = ask(&signer, &root, None).await;
     assert!(
         status == 200 && me.contains(r#""user":"root""#) && me.contains(r#""namespaces":null"#),
         "{me}"
     );
-    let (status, me) = ask(certificate(&[("CN", "eve")])).await;
+    let (status, me) = ask(&signer, &[("CN", "eve")], None).await;
     assert!(status == 200 && me.contains(r#""namespaces":[]"#), "{me}");
-    assert_eq!(ask(certificate(&[("O", "system:masters")])).await.0, 401);
+    let (status, why) = ask(&signer, &[("O", "system:masters")], None).await;
+    assert!(status == 401 && why.contains("names no user"), "{why}");
     assert_eq!(cluster.tokens.load(Relaxed), 0);
+    // One that says the same and is of somebody else counts for nothing: neither for nor against.
+    let stranger = Signer::new();
+    let (status, why) = ask(&stranger, &root, None).await;
+    assert!(status == 401 && why.contains("does not know your client certificate"), "{why}");
+    let (status, me) = ask(&stranger, &root, Some("of-alice")).await;
+    assert!(status == 200 && me.contains(r#""user":"alice""#), "{me}");
+    let (status, why) = ask(&stranger, &root, Some("junk")).await;
+    assert!(status == 401 && why.contains("does not know this token"), "{why}");
 }

@@ -1,9 +1,19 @@
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::watch};
+use tulle_runtime::{
+    drain,
+    http::{Handler, Terms, text},
+    room::Room,
+};
 
 use super::*;
-use crate::telemetry::{Direction, Of, Outcome, Security, Totals};
+use crate::{
+    ca::{issue::Authority, roots::Roots, server_certificate::ServerCertificate},
+    server::{https::Https, webhook},
+    telemetry::{Direction, Of, Outcome, Security, Totals},
+};
 
 #[test]
 fn urls() {
@@ -11,11 +21,13 @@ fn urls() {
         ("http://prometheus:9090", "prometheus:9090", ""),
         ("http://prometheus.monitoring.svc/prom/", "prometheus.monitoring.svc:80", "/prom"),
         ("http://[fd00::1]:9090/", "[fd00::1]:9090", ""),
+        ("https://prometheus.example.org/prom", "prometheus.example.org:443", "/prom"),
+        ("https://[fd00::1]:9090/", "[fd00::1]:9090", ""),
     ] {
-        let Prometheus(server) = url.parse().unwrap();
+        let Prometheus { server, .. } = url.parse().unwrap();
         assert_eq!((server.authority.as_str(), server.path.as_str()), (authority, path));
     }
-    for url in ["https://p:9090", "p:9090", "http://u:p@p:9090", "http://p/?q=1", "", "http://"] {
+    for url in ["ftp://p:9090", "p:9090", "http://u:p@p:9090", "http://p/?q=1", "", "http://"] {
         assert!(url.parse::<Prometheus>().is_err(), "{url}");
     }
 }
@@ -147,4 +159,70 @@ fn what_is_no_answer_is_an_error_and_no_number() {
     assert_eq!(rows.done(0, workload), []);
     assert_eq!(read::error(br#"{"status": "error", "error": "bad \u001bquery"}"#), "bad query");
     assert_eq!(read::error(b"gone"), "gone");
+}
+
+/// A Prometheus that knows nothing, behind TLS, and asks for credentials; its port, and the folder with its root.
+async fn behind_tls(authorization: &'static str) -> (u16, tempfile::TempDir, impl Sized) {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots::load_or_make(folder.path(), "cluster.local").unwrap();
+    let issuer = Authority::new(roots, Duration::from_secs(3600));
+    let certificate = ServerCertificate::new(issuer, vec!["localhost".to_owned()]).unwrap();
+    let port = Https {
+        name: "prometheus",
+        handler: Guarded(authorization),
+        tls: watch::channel(webhook::tls(certificate).unwrap()).1,
+        terms: Terms { body: 1 << 20, ..Terms::default() },
+        room: Room::new(64, 64),
+        metrics: Arc::default(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let number = listener.local_addr().unwrap().port();
+    let (trigger, drain) = drain::channel();
+    tokio::spawn(port.serve(listener, drain));
+    (number, folder, trigger)
+}
+
+/// Answers to who says this.
+struct Guarded(&'static str);
+
+impl Handler for Guarded {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match request.headers().get(header::AUTHORIZATION).is_some_and(|said| said == self.0) {
+            true => text(StatusCode::OK, answer(&[])),
+            false => text(StatusCode::UNAUTHORIZED, "Unauthorized\n"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_known_by_an_authority_and_told_who_asks() {
+    // `echo -n 'ann:s3:cret' | base64`
+    for (files, authorization) in [
+        (&[("credentials_file", "t0ken\n")][..], "Bearer t0ken"),
+        (&[("username_file", "ann"), ("password_file", "s3:cret\n")], "Basic YW5uOnMzOmNyZXQ="),
+    ] {
+        let (port, root, _open) = behind_tls(authorization).await;
+        let files_of = tempfile::tempdir().unwrap();
+        let prometheus: Prometheus = format!("https://localhost:{port}").parse().unwrap();
+        let prometheus = prometheus.with_credentials(Some(files_of.path().to_owned()));
+        let ask = async || {
+            let asked = prometheus.ask(&ask(1), 1_000_000, |_, _| String::new()).await;
+            asked.map(|(rows, _)| rows.len())
+        };
+        let save = |name: &str, text: &[u8]| fs::write(files_of.path().join(name), text).unwrap();
+        let refused = async |why: &str| {
+            let said = ask().await.unwrap_err();
+            assert!(said.contains(why), "{said}");
+        };
+        // Nobody on this system has signed it.
+        refused("TLS: ").await;
+        save("ca_file", b"junk");
+        refused("ca_file holds no certificate").await;
+        save("ca_file", &fs::read(root.path().join("root.pem")).unwrap());
+        refused("401 Unauthorized: Unauthorized").await;
+        files.iter().for_each(|(name, text)| save(name, text.as_bytes()));
+        assert_eq!(ask().await, Ok(0), "they are read at each question");
+        save("credentials_file", b"a\nb");
+        refused(if files.len() == 1 { "that is no token" } else { "keep one of them" }).await;
+    }
 }

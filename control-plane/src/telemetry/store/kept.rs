@@ -158,12 +158,16 @@ impl Kept {
         self.busy -= self.busy / 520;
     }
 
-    pub(super) fn halve(&mut self) -> bool {
-        let mut halved = self.minutes.halve();
-        for (_, of) in &mut self.routes {
-            halved |= of.minutes.halve();
-        }
-        halved || self.tens.halve() || self.seconds.halve()
+    /// Forgets the older half of its minutes, or where there are none of what is finer; up to when. `None`: there was nothing to
+    /// forget.
+    pub(super) fn halve(&mut self) -> Option<Duration> {
+        let of_routes = self.routes.iter_mut().filter_map(|(_, of)| of.minutes.halve()).max();
+        let until = |slot: Option<u32>, tier: Tier| {
+            slot.map(|slot| Duration::from_secs((u64::from(slot) + 1) * u64::from(tier.width)))
+        };
+        until(self.minutes.halve().max(of_routes), MINUTES)
+            .or_else(|| until(self.tens.halve(), TENS))
+            .or_else(|| until(self.seconds.halve(), SECONDS))
     }
 
     pub(super) fn size(&self) -> usize {
@@ -171,6 +175,11 @@ impl Kept {
         let route =
             |(_, of): &(String, OfRoute)| ROUTE_BYTES + of.seconds.size() + of.minutes.size();
         EDGE_BYTES + own + self.routes.iter().map(route).sum::<usize>()
+    }
+
+    /// Whether something happened within the last quarter of an hour.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.tens.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -164,15 +164,53 @@ fn past_its_size_it_forgets_the_oldest_of_the_quietest_and_says_so() {
     store.sweep(seconds(6000));
     let bytes = store.bytes();
     let before = read(&store, 7200, 1, false, 6000);
-    assert!(!store.shortened());
-    store.shorten(bytes - 150);
-    assert!(store.shortened() && store.bytes() <= bytes - 150);
+    let shortened = |store: &Store, window, at| store.shortened(seconds(window), seconds(at));
+    assert!(!shortened(&store, 7200, 6000));
+    store.shorten(bytes - 150, seconds(6000));
+    assert!(shortened(&store, 7200, 6000) && store.bytes() <= bytes - 150);
     let after = read(&store, 7200, 1, false, 6000);
     assert_eq!(after[0], before[0], "the busy one is whole");
     assert!(after[1][0] < before[1][0]);
     assert_eq!(read(&store, 600, 1, false, 6000)[1], [10], "what is new is there");
-    store.shorten(0);
+    // It says so of a window that reaches so far back, as long as one does.
+    assert!(!shortened(&store, 600, 6000));
+    assert!(shortened(&store, 7200, 9000) && !shortened(&store, 7200, 13_200));
+    store.shorten(0, seconds(6000));
     assert!(store.bytes() < bytes / 2);
+    assert!(shortened(&store, 1, 6000) && !shortened(&store, 1, 6001));
+}
+
+#[test]
+fn where_time_is_cut_edges_are_added_up_to_what_came_to_whom() {
+    let mut store = Store::default();
+    let inbound = |from: &str| Edge {
+        direction: Direction::Inbound,
+        peer: Peer { namespace: "shop".to_owned(), name: from.to_owned() },
+        ..edge("web", from)
+    };
+    // Two callers by two rules, and two who are called.
+    let calls = [inbound("a"), inbound("b"), edge("web", "cart"), edge("web", "pay")];
+    let calls: Vec<_> = calls.into_iter().zip([("", 1), ("r", 2), ("r", 4), ("s", 8)]).collect();
+    let of: Vec<_> = calls.iter().map(|(edge, (rule, n))| (edge.clone(), *rule, *n)).collect();
+    take(&mut store, 1, &of, 3);
+    take(&mut store, 2, &of, 13);
+    let told = |points, routes| {
+        let rows = read(&store, 60, points, routes, 60);
+        rows.iter().map(|row| row.iter().sum::<u64>()).collect::<Vec<_>>()
+    };
+    assert_eq!((told(1, false), told(6, true).len()), (vec![2, 4, 8, 16], 4));
+    let ask = Ask { of: Of::All, window: seconds(60), points: 6, routes: false, durations: true };
+    let mut rows = store.read(&ask, seconds(60));
+    rows.sort_by(|one, other| one.edge.cmp(&other.edge));
+    let told: Vec<_> = rows
+        .iter()
+        .map(|Row { edge, points, .. }| {
+            let requests: Vec<_> = points.iter().map(Totals::requested).collect();
+            (edge.workload.name.as_str(), edge.peer.name.as_str(), requests)
+        })
+        .collect();
+    let twice = |n| vec![n, n, 0, 0, 0, 0];
+    assert_eq!(told, [("", "cart", twice(4)), ("", "pay", twice(8)), ("web", "", twice(3))]);
 }
 
 proptest! {

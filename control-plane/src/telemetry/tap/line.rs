@@ -48,18 +48,16 @@ impl Line {
         Self { of, asked, owed: VecDeque::new(), number: 0 }
     }
 
-    /// The next question for the proxy; forever pending once another stream is the pod's. Cancel safe.
-    pub(in super::super) async fn question(&mut self) -> proto::Question {
+    /// The next question for the proxy; `None` once another stream is the pod's. Cancel safe.
+    pub(in super::super) async fn question(&mut self) -> Option<proto::Question> {
         loop {
-            let Some(Asked { mut question, answer }) = self.asked.recv().await else {
-                return std::future::pending().await;
-            };
+            let Asked { mut question, answer } = self.asked.recv().await?;
             // Dropped, whoever asks hears at once that there is no answer.
             if self.owed.len() < MOST {
                 self.number += 1;
                 question.number = self.number;
                 self.owed.push_back((self.number, answer));
-                return question;
+                return Some(question);
             }
         }
     }

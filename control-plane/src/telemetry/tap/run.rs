@@ -89,7 +89,9 @@ impl Query {
                 let request = replica::TapRequest { pods: pods.clone() };
                 async move { replica.tap(&name, request).await }
             };
-            replica.ask_others("a replica does not ask its proxies", ask).await
+            let lacks = "a replica does not ask its proxies";
+            let (others, unheard) = replica.ask_others(lacks, ask).await;
+            (others, unheard.into_iter().map(|(name, _why)| name).collect())
         };
         let (mut said, (others, unheard)) = tokio::join!(self.hub.tap(asked), others);
         let pods = others.into_iter().flat_map(|(_, answer)| answer.pods);

@@ -1,13 +1,13 @@
 //! How a workload did over time.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{signals::float, stat::Inbound};
+use super::{
+    signals::float,
+    stat::{Inbound, Tellers},
+};
 use crate::telemetry::{Totals, query::Answer};
 
 /// Buckets of durations for each doubling, as a power of two: as many as can be told apart on a screen.
@@ -47,25 +47,32 @@ pub struct Point {
     /// Requests by how long they took: up to so many seconds, and how many.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub heat: Vec<(f64, u64)>,
+    /// Not all replicas of the control plane were there then: what proxies told one that is gone is missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub partial: bool,
 }
 
 /// What was asked of the workloads that the answer is of, in steps of so many seconds up to `now`.
 pub fn chart(answer: &Answer, (points, step): (u32, u32), now: SystemTime) -> Chart {
     let inbound = Inbound::of(answer);
-    let reporting: BTreeSet<_> = answer.known.reporting.iter().map(|one| &one.workload).collect();
+    let tellers = Tellers::of(answer);
     let mut sums = vec![Totals::default(); points as usize];
     // What nothing was heard of is empty, as far back as anybody has listened.
     let since = u32::try_from(answer.known.since.as_secs()).unwrap_or(u32::MAX);
     let mut covers = None;
-    for (workload, _pods) in &answer.workloads {
-        for row in inbound.rows(workload, reporting.contains(workload)) {
+    for (workload, pods) in &answer.workloads {
+        for row in inbound.rows(workload, tellers.tell(workload, pods)) {
             covers = covers.max(Some(row.covers));
             sums.iter_mut().zip(&row.points).for_each(|(sum, point)| sum.merge(point));
         }
     }
     let known = covers.unwrap_or(since) / step;
     let unknown = points.saturating_sub(known) as usize;
-    let point = |(at, totals): (usize, Totals)| (at >= unknown).then(|| Point::of(&totals, step));
+    let whole = answer.known.whole.as_secs() / u64::from(step);
+    let partial = (points as usize).saturating_sub(usize::try_from(whole).unwrap_or(usize::MAX));
+    let point = |(at, totals): (usize, Totals)| {
+        (at >= unknown).then(|| Point { partial: at < partial, ..Point::of(&totals, step) })
+    };
     let begin = now - Duration::from_secs(u64::from(points) * u64::from(step));
     Chart {
         begin: begin.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
@@ -92,6 +99,7 @@ impl Point {
             p95: took(0.95),
             p99: took(0.99),
             heat: heat.collect(),
+            partial: false,
         }
     }
 }

@@ -8,10 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    View,
+    View, covered,
     signals::{Signals, Sum, float},
 };
-use crate::telemetry::{Direction, Peer, Row, Totals, Workload, query::Answer};
+use crate::{
+    roster::Pods,
+    telemetry::{Direction, Peer, Row, Totals, Workload, query::Answer},
+};
 
 /// Points of a trend, and seconds of each.
 pub const TREND: u32 = 15;
@@ -30,6 +33,9 @@ pub struct WorkloadView {
     pub name: String,
     /// What it was asked.
     pub signals: Signals,
+    /// Whether anybody tells of it, and of any of the time; if not, figures of 0 say nothing.
+    #[serde(default = "known")]
+    pub known: bool,
     /// Workloads, and classes of what is none, that call it, and that it calls.
     pub callers: usize,
     /// That it calls.
@@ -38,8 +44,20 @@ pub struct WorkloadView {
     pub pods: usize,
     /// Whose sidecars report.
     pub reporting: usize,
-    /// Requests per second in parts of the last quarter of an hour, the oldest first.
-    pub trend: Vec<f64>,
+    /// Pods whose sidecars count nothing: they report, but figures they have none.
+    #[serde(default)]
+    pub uncounted: usize,
+    /// The Telemetries by which, NAMESPACE/NAME.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub uncounted_by: Vec<String>,
+    /// Requests per second in parts of the last quarter of an hour, the oldest first; empty if nothing is known of it, and
+    /// `None` where nothing is known of that time.
+    pub trend: Vec<Option<f64>>,
+}
+
+/// An older control plane does not say it.
+fn known() -> bool {
+    true
 }
 
 /// Of each workload that was asked for. `trend` says how many requests came before.
@@ -47,25 +65,49 @@ pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadV
     let now = Inbound::of(answer);
     let earlier = Inbound::of(trend);
     let peers = Peers::of(answer);
-    let reporting: BTreeMap<_, _> =
-        answer.known.reporting.iter().map(|one| (&one.workload, one.proxies)).collect();
-    let item = |(workload, pods): &(Workload, usize)| {
-        let mut sum = Sum::default();
-        now.rows(workload, reporting.contains_key(workload)).for_each(|row| sum.add(row));
+    let tellers = Tellers::of(answer);
+    let any = !covered(answer, window).is_zero();
+    let item = |(workload, pods): &(Workload, Pods)| {
+        let (mut sum, tell) = (Sum::default(), tellers.tell(workload, pods));
+        let mut rows = now.rows(workload, tell).peekable();
+        let known = any && (tell || rows.peek().is_some());
+        rows.for_each(|row| sum.add(row));
         let (callers, callees) = peers.count(workload);
         WorkloadView {
             namespace: workload.namespace.clone(),
             kind: workload.kind.clone(),
             name: workload.name.clone(),
             signals: sum.signals(),
+            known,
             callers,
             callees,
-            pods: *pods,
-            reporting: reporting.get(workload).copied().unwrap_or(0),
-            trend: earlier.trend(workload, reporting.contains_key(workload)),
+            pods: pods.all,
+            reporting: tellers.reporting(workload),
+            uncounted: pods.uncounted,
+            uncounted_by: pods.uncounted_by.iter().map(ToString::to_string).collect(),
+            trend: earlier.trend(workload, tell, trend.known.since),
         }
     };
     View::of(answer, window, answer.workloads.iter().map(item).collect())
+}
+
+/// Whose own proxies tell what came to them.
+pub(super) struct Tellers<'a>(BTreeMap<&'a Workload, usize>);
+
+impl<'a> Tellers<'a> {
+    pub(super) fn of(answer: &'a Answer) -> Self {
+        Self(answer.known.reporting.iter().map(|one| (&one.workload, one.proxies)).collect())
+    }
+
+    /// How many of a workload's proxies report.
+    fn reporting(&self, workload: &Workload) -> usize {
+        self.0.get(workload).copied().unwrap_or(0)
+    }
+
+    /// Whether some of them count.
+    pub(super) fn tell(&self, workload: &Workload, pods: &Pods) -> bool {
+        self.reporting(workload) > pods.uncounted
+    }
 }
 
 /// What came to each workload: as its own proxies saw it, and as its callers' did.
@@ -99,7 +141,8 @@ impl<'a> Inbound<'a> {
         found.into_iter().flatten().copied().collect::<Vec<_>>().into_iter()
     }
 
-    fn trend(&self, workload: &Workload, reports: bool) -> Vec<f64> {
+    /// Of the last parts `since` somebody has listened.
+    fn trend(&self, workload: &Workload, reports: bool, since: Duration) -> Vec<Option<f64>> {
         let mut trend: Vec<f64> = Vec::new();
         for row in self.rows(workload, reports) {
             trend.resize(row.points.len().max(trend.len()), 0.0);
@@ -107,7 +150,9 @@ impl<'a> Inbound<'a> {
             let rate = |point: &Totals| float(point.requested()) / seconds;
             trend.iter_mut().zip(&row.points).for_each(|(sum, point)| *sum += rate(point));
         }
-        trend
+        let known = since.as_secs() / u64::from(TREND_POINT);
+        let unknown = trend.len().saturating_sub(usize::try_from(known).unwrap_or(usize::MAX));
+        trend.into_iter().enumerate().map(|(at, rate)| (at >= unknown).then_some(rate)).collect()
     }
 }
 

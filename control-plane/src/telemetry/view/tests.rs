@@ -1,8 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::telemetry::{
-    Direction, Edge, Known, Of, Outcome, Peer, Reporting, Row, Security, Totals, Workload,
+use crate::{
+    roster::Pods,
+    telemetry::{
+        Direction, Edge, Known, Of, Outcome, Peer, Reporting, Row, Security, Totals, Workload,
+    },
+    world::objects::Name,
 };
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -41,9 +45,13 @@ fn says(who: &str, direction: Direction, peer: &str, (requests, failed): (u64, u
 fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
     let reporting =
         reporting.iter().map(|name| Reporting { workload: workload(name), proxies: 1 }).collect();
+    let since = Duration::from_secs(600);
     Answer {
-        known: Known { rows, reporting, shortened: false, since: Duration::from_secs(600) },
-        workloads: all.iter().map(|name| (workload(name), 2)).collect(),
+        known: Known { rows, reporting, shortened: false, since, whole: since },
+        workloads: all
+            .iter()
+            .map(|name| (workload(name), Pods { all: 2, ..Pods::default() }))
+            .collect(),
         unheard: vec!["tulle-system/b".to_owned()],
     }
 }
@@ -85,6 +93,63 @@ fn a_workloads_figures_are_its_own_or_else_its_callers() {
     ];
     assert_eq!(view.items.iter().map(line).collect::<Vec<_>>(), expected);
     assert_eq!((view.items[1].trend.len(), view.items[1].pods), (1, 2));
+}
+
+#[test]
+fn of_the_time_before_the_control_plane_a_trend_says_nothing() {
+    let mut early = says("cart", Direction::Inbound, "web", (0, 0));
+    early.points = (0..TREND).map(|_| early.points[0].clone()).collect();
+    early.points[14] = says("cart", Direction::Inbound, "web", (120, 0)).points[0].clone();
+    let mut trend = answer(vec![early], &["cart"], &["cart"]);
+    let mut known = |seconds| {
+        trend.known.since = Duration::from_secs(seconds);
+        let view = stat(&shop(), &trend, WINDOW);
+        view.items.iter().find(|item| item.name == "cart").unwrap().trend.clone()
+    };
+    let mut expected = vec![None; 13];
+    expected.extend([Some(0.0), Some(2.0)]);
+    assert_eq!(known(179), expected, "of the third minute not all has passed yet");
+    assert_eq!(known(59), [None; 15]);
+    assert_eq!(known(3600).iter().flatten().count(), 15);
+}
+
+#[test]
+fn what_only_some_replicas_were_there_for_is_marked() {
+    let mut row = says("cart", Direction::Inbound, "web", (60, 0));
+    row.points = (0..6).map(|_| row.points[0].clone()).collect();
+    let mut answer = answer(vec![row], &["cart"], &["cart"]);
+    let of = |answer: &Answer| {
+        let points = chart(answer, (6, 10), SystemTime::now()).points.into_iter();
+        points.map(|point| point.map(|point| point.partial)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&answer), [Some(false); 6]);
+    answer.known.whole = Duration::from_secs(25);
+    let (partial, whole) = (Some(true), Some(false));
+    assert_eq!(of(&answer), [partial, partial, partial, partial, whole, whole]);
+    let view = edges(&answer, WINDOW);
+    assert_eq!((view.window, view.whole), (60.0, 25.0));
+}
+
+#[test]
+fn what_nobody_counts_is_not_known_and_not_nothing() {
+    let known = |answer: &Answer| -> Vec<bool> {
+        stat(answer, answer, WINDOW).items.iter().map(|item| item.known).collect()
+    };
+    let mut answer = shop();
+    // web, cart, old, idle: old is told of by its callers, idle by nobody.
+    assert_eq!(known(&answer), [true, true, true, false]);
+    // Two pods, one sidecar that reports, and a Telemetry for both: what callers saw counts.
+    let by = [Name::new("shop", "quiet")].into();
+    answer.workloads[0].1 = Pods { all: 2, uncounted: 2, uncounted_by: by };
+    answer.workloads[1].1 = answer.workloads[0].1.clone();
+    assert_eq!(known(&answer), [false, true, true, false]);
+    let cart = &stat(&answer, &answer, WINDOW).items[1];
+    assert_eq!((cart.signals.requests, cart.signals.bad, cart.reporting), (600, 60, 1));
+    assert_eq!((cart.uncounted, &*cart.uncounted_by), (2, &["shop/quiet".to_owned()][..]));
+    // The first slot is not over yet.
+    (answer.known.rows, answer.known.since) = (Vec::new(), Duration::from_secs(9));
+    answer.workloads[0].1 = Pods::default();
+    assert_eq!(known(&answer), [false; 4]);
 }
 
 #[test]
