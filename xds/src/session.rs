@@ -10,7 +10,7 @@
 //! rejected version is not sent again on this stream.
 //!
 //! This is the delta variant; [`state`] puts the state-of-the-world variant on top of it. A client
-//! with a wildcard is served in an order in which nothing breaks: [`order`].
+//! is served in an order in which nothing breaks: [`order`].
 
 mod conversation;
 mod order;
@@ -50,7 +50,7 @@ pub struct Session {
     /// Whether there is a wildcard for this client, and what belongs to it beside the members.
     wildcard: bool,
     own: Vec<(Kind, String)>,
-    /// The client had clusters when it came.
+    /// The client, one with a wildcard, had clusters when it came.
     returning: bool,
     /// Clusters whose endpoints the client does not have yet.
     warming: BTreeMap<String, Warming>,

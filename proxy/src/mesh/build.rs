@@ -192,8 +192,10 @@ impl Table {
                     slot.exists = Told::Absent;
                 }
             }
+            // Of a cluster in force it says that the route to it is about to change, not that its pods are gone: until then
+            // the last ones stay.
             Kind::Endpoints => {
-                if let Some(slot) = self.clusters.get_mut(name) {
+                if let Some(slot) = self.clusters.get_mut(name).filter(|slot| slot.live.is_none()) {
                     slot.take_endpoints(Endpoints { name: name.to_owned(), endpoints: Vec::new() });
                 }
             }

@@ -1,5 +1,5 @@
-//! In which order a client with a wildcard is told, so that no request ever meets a route to
-//! something that is not there: make before break.
+//! In which order a client is told, so that no request ever meets a route to something that is not
+//! there: make before break.
 //!
 //! ```text
 //! clusters ─► their endpoints ─► listeners, routes ─► removal of clusters
@@ -8,7 +8,8 @@
 //! A client asks for a cluster's endpoints when it has been told of the cluster, and does not use
 //! the cluster before they came. So listeners and routes wait until endpoints of all new clusters
 //! are answered; and clusters go when nothing about listeners and routes is left to say. Clients
-//! that name what they want follow from listener to cluster by themselves, and are not held up.
+//! that name what they want follow from listener to cluster by themselves, and wait only with what goes:
+//! of a route that changed most of them hear no removal at all, because they have let go of its clusters.
 //!
 //! A cluster may go and come back before the client has said a word about it, and one that comes back
 //! may have clusters without endpoints. So the answer that counts is one to endpoints that were told
@@ -32,14 +33,13 @@ impl Session {
     /// Whether what is gone of `kind` may be told as gone. To one that comes back, not before it has
     /// said what it has of the rest.
     pub(super) fn parting(&self, kind: Kind) -> bool {
-        let wildcard = self.kinds.get(&Kind::Cluster).is_some_and(|c| c.wildcard.is_some());
-        if !wildcard || !matches!(kind, Kind::Cluster | Kind::Endpoints) {
-            return true;
-        }
-        [Kind::Listener, Kind::Route].into_iter().all(|kind| match self.kinds.get(&kind) {
-            Some(conversation) => !conversation.is_busy(),
-            None => !self.returning,
-        })
+        let goes_last = matches!(kind, Kind::Cluster | Kind::Endpoints);
+        let mut before = [Kind::Listener, Kind::Route].into_iter();
+        !goes_last
+            || before.all(|kind| match self.kinds.get(&kind) {
+                Some(conversation) => !conversation.is_busy(),
+                None => !self.returning,
+            })
     }
 
     /// The client was told of clusters: of `fresh` ones that it did not have, of `changed` ones that it had

@@ -37,6 +37,33 @@ fn an_acknowledgement_gets_no_response() {
 }
 
 #[test]
+fn what_a_route_led_to_goes_after_the_route_has_changed() {
+    let mut session = Session::new("shop/cart-1");
+    let kinds = [Kind::Route, Kind::Cluster, Kind::Endpoints];
+    let of = |kind, request: Request| Request { kind, ..request };
+    for kind in kinds {
+        session.request(of(kind, request(&["a"]))).unwrap();
+        let told = session.next_response(|_, _| present(1)).unwrap();
+        session.request(of(kind, answer(&told.nonce, None))).unwrap();
+    }
+    kinds.into_iter().for_each(|kind| session.changed(kind, "a"));
+    let look = |kind, _: &str| match kind {
+        Kind::Route => Published::Present { version: Version::new("v2"), bytes: "b".into() },
+        _ => Published::Absent,
+    };
+    let route = session.next_response(look).unwrap();
+    assert_eq!((route.kind, names(&route)), (Kind::Route, vec!["a"]));
+    assert_eq!(session.next_response(look), None, "it has not answered");
+    session.request(of(Kind::Route, answer(&route.nonce, None))).unwrap();
+    let mut gone = Vec::new();
+    while let Some(told) = session.next_response(look) {
+        assert_eq!(told.removed, ["a"]);
+        gone.push(told.kind);
+    }
+    assert_eq!(gone, [Kind::Cluster, Kind::Endpoints]);
+}
+
+#[test]
 fn a_second_subscription_is_answered_even_if_nothing_changed() {
     let mut session = Session::new("shop/cart-1");
     session.request(request(&["a", "none"])).unwrap();

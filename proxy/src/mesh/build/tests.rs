@@ -166,6 +166,22 @@ fn that_there_are_no_endpoints_is_an_answer() {
 }
 
 #[test]
+fn endpoints_that_go_before_the_route_to_them_serve_until_it_has_changed() {
+    let mut table = known();
+    let before = destination(&mut table).unwrap();
+    let gone = [(Kind::Cluster, "a".to_owned()), (Kind::Endpoints, "a".to_owned())];
+    table.update(Vec::new(), &gone);
+    settled(&mut table);
+    assert!(table.snapshot().is_none());
+    assert!(before.clusters["a"].pick(&[]).is_some());
+    tell(&mut table, route("r", &["b"]));
+    tell(&mut table, cluster("b"));
+    assert!(before.clusters["a"].pick(&[]).is_some());
+    assert_eq!(tell(&mut table, endpoints("b", 1)), ["-Cluster a", "-Endpoints a"]);
+    assert_eq!(destination(&mut table).unwrap().clusters.keys().collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
 fn a_cluster_that_does_not_exist_keeps_the_old_route_but_not_a_first_one() {
     let mut table = known();
     tell(&mut table, route("r", &["gone"]));
