@@ -23,6 +23,10 @@ use clap::Parser;
 use row::{Row, table};
 use tulle_tests::scene::{BoxFuture, Failure};
 
+/// As in the control plane, of which one scenario runs parts in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures what the mesh costs.
 #[derive(Debug, Parser)]
 struct Args {

@@ -63,6 +63,15 @@ pub enum Security {
     Plaintext,
 }
 
+/// All that came to a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sum<'a> {
+    /// As its own proxies saw it.
+    Own(&'a Workload),
+    /// As those of its callers did.
+    Callers(&'a Peer),
+}
+
 /// An edge that makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an edge has no direction")]
@@ -120,13 +129,20 @@ impl Edge {
         }
     }
 
-    /// As what it is added up where edges are not told apart: of all that came to a workload, as its own proxies saw it; or as
-    /// those of its callers did.
+    /// With which others it is added up where edges are not told apart.
+    pub(super) fn sum(&self) -> Sum<'_> {
+        match self.direction {
+            Direction::Inbound => Sum::Own(&self.workload),
+            Direction::Outbound => Sum::Callers(&self.peer),
+        }
+    }
+
+    /// The edge that all of one [`Sum`] are together.
     pub(super) fn summed(&self) -> Self {
         let nobody = Peer { namespace: String::new(), name: String::new() };
-        let (workload, peer) = match self.direction {
-            Direction::Inbound => (self.workload.clone(), nobody),
-            Direction::Outbound => (Workload::default(), self.peer.clone()),
+        let (workload, peer) = match self.sum() {
+            Sum::Own(workload) => (workload.clone(), nobody),
+            Sum::Callers(peer) => (Workload::default(), peer.clone()),
         };
         let (server, security) = ((String::new(), 0), Security::Unknown);
         Self { workload, direction: self.direction, peer, server, security }

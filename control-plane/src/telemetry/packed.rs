@@ -4,7 +4,7 @@
 //! ```text
 //!  head       3 bits: which of the usual ways all requests ended in, 0 for none | durations | zeros | 2 bits: their scale | rest
 //!  [ times ]                                          how many requests ended so
-//!  [ zeros ] [ first, count, one byte or more each ] [ nanoseconds ]         durations
+//!  [ zeros ] [ first, bytes, one or more of them each ] [ nanoseconds ]       durations
 //!  [ Counts ]                                         whatever else there is, as a message
 //! ```
 //!
@@ -66,33 +66,31 @@ pub(super) fn write(totals: &Totals, to: &mut Vec<u8>) {
     }
 }
 
-/// Adds what was written; durations, if they are asked for. `None`: it was not written by [`write()`].
+/// Adds what was written; durations and attempts only if they are asked for. `None`: it was not written by [`write()`].
 pub(super) fn read(mut bytes: &[u8], durations: bool, sum: &mut Totals) -> Option<()> {
     let head = bytes.try_get_u8().ok()?;
     if let Some(which) = (head & SHAPE).checked_sub(1) {
         let times = decode_varint(&mut bytes).ok()?;
         let (status, grpc) = *USUAL.get(usize::from(which / 2))?;
         sum.count(&Outcome { status, grpc, error: String::new() }, times);
-        if which % 2 == 1 {
+        if which % 2 == 1 && durations {
             sum.tried_so(TRIED, times);
         }
     }
     if head & DURATIONS != 0 {
         let zeros = if head & ZEROS != 0 { decode_varint(&mut bytes).ok()? } else { 0 };
         let first = decode_varint(&mut bytes).ok()?;
-        let mut left = decode_varint(&mut bytes).ok()?;
-        let mut next = i16::MIN.checked_add_unsigned(u16::try_from(first).ok()?)?;
-        let buckets = std::iter::from_fn(|| {
-            left = left.checked_sub(1)?;
-            let (step, times) = read_bucket(&mut bytes)?;
-            next = next.checked_add(step)?;
-            Some((next, times))
-        });
+        let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+        let mut packed = bytes.split_off(..length)?;
         if durations {
             let scale = i8::try_from(head >> SCALE & 0b11).ok()?;
+            let mut next = i16::MIN.checked_add_unsigned(u16::try_from(first).ok()?)?;
+            let buckets = std::iter::from_fn(|| {
+                let (step, times) = read_bucket(&mut packed)?;
+                next = next.checked_add(step)?;
+                Some((next, times))
+            });
             sum.took.histogram.merge_buckets(scale, zeros, buckets);
-        } else {
-            buckets.for_each(drop);
         }
         let nanoseconds = decode_varint(&mut bytes).ok()?;
         if durations {
@@ -102,6 +100,7 @@ pub(super) fn read(mut bytes: &[u8], durations: bool, sum: &mut Totals) -> Optio
     if head & REST != 0 {
         let mut counts = proto::Counts::decode(bytes).ok()?;
         if !durations {
+            counts.tries.clear();
             counts.flow.iter_mut().for_each(|flow| flow.took = None);
         }
         sum.read(&counts);
@@ -127,16 +126,18 @@ fn usual(totals: &Totals) -> Option<(u8, u64)> {
 fn write_buckets(buckets: &[(i16, u64)], to: &mut Vec<u8>) {
     let mut before = buckets.first().map_or(i16::MIN, |(first, _)| *first);
     encode_varint(u64::from(before.abs_diff(i16::MIN)), to);
-    encode_varint(buckets.len() as u64, to);
+    let mut packed = Vec::with_capacity(2 * buckets.len());
     for (bucket, times) in buckets {
         let (step, more) = (u64::from(bucket.abs_diff(before)), times.saturating_sub(1));
         before = *bucket;
         let half = |number: u64| u8::try_from(number).map_or(LONG, |number| number.min(LONG));
-        to.push(half(step) << 4 | half(more));
+        packed.push(half(step) << 4 | half(more));
         for number in [step, more].into_iter().filter(|number| *number >= u64::from(LONG)) {
-            encode_varint(number - u64::from(LONG), to);
+            encode_varint(number - u64::from(LONG), &mut packed);
         }
     }
+    encode_varint(packed.len() as u64, to);
+    to.extend(packed);
 }
 
 fn read_bucket(bytes: &mut &[u8]) -> Option<(i16, u64)> {
@@ -184,7 +185,7 @@ mod tests {
             prop_assert_eq!(&back, &coarse);
             read(&written(&one), false, &mut without);
             let mut expected = one;
-            (expected.took, expected.flow.took) = Default::default();
+            (expected.took, expected.flow.took, expected.tries) = Default::default();
             prop_assert_eq!(without, expected);
         }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -121,7 +122,7 @@ type Part = (u32, Vec<Totals>);
 #[derive(Debug, Default)]
 struct Sum {
     /// With how many seconds they are of: those of the replica that has known them for longest.
-    rows: HashMap<(Edge, String), Part>,
+    rows: HashMap<(Arc<Edge>, String), Part>,
     reporting: HashMap<Workload, usize>,
     shortened: bool,
     since: Duration,

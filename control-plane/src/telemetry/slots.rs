@@ -1,10 +1,13 @@
 //! What happened on an edge, by slots of time, as bytes one behind the other.
 //!
 //! ```text
-//!  [ slots since the one before | length | packed ] [ … ] [ … ]      oldest first; a slot in which nothing happened is not there
+//!  [ slots since the one before | length | packed | bytes of this, from the last to the first ] [ … ] [ … ]      oldest first
 //! ```
+//!
+//! A slot in which nothing happened is not there. Questions are read from the newest one on: most are about the last minute, and
+//! to go past all that is older took a quarter of their time.
 
-use prost::encoding::{decode_varint, encode_varint};
+use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use super::{packed, totals::Totals};
 
@@ -12,20 +15,17 @@ use super::{packed, totals::Totals};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slots {
     log: Vec<u8>,
-    /// The slot before the first one of the log, to which that one's distance counts.
-    before: u32,
-    /// The last one, and where it begins in the log.
+    /// The first one of the log, whose distance means nothing, and the last one.
+    first: u32,
     last: u32,
-    tail: u32,
 }
 
 /// A slot of the log.
 #[derive(Debug, Clone, Copy)]
 struct Entry<'a> {
-    number: u32,
+    /// From the one before.
+    distance: u32,
     packed: &'a [u8],
-    /// What comes after it.
-    rest: &'a [u8],
 }
 
 impl Slots {
@@ -33,39 +33,49 @@ impl Slots {
     pub(super) fn add(&mut self, slot: u32, totals: &Totals, scale: i8) {
         let mut sum = Totals::default();
         if self.log.is_empty() {
-            (self.before, self.last) = (slot, slot);
+            (self.first, self.last) = (slot, slot);
         }
         let mut distance = slot.saturating_sub(self.last);
-        let tail = self.tail as usize;
         if distance == 0
-            && let Some(open) = entry(0, self.log.get(tail..).unwrap_or_default())
+            && let Some((older, open)) = last(&self.log)
         {
-            distance = open.number;
+            distance = open.distance;
             packed::read(open.packed, true, &mut sum);
-            self.log.truncate(tail);
+            self.log.truncate(older.len());
         }
         sum.merge(totals);
         sum.took.histogram.coarsen(scale);
         sum.flow.took.histogram.coarsen(scale);
         let mut bytes = Vec::with_capacity(64);
         packed::write(&sum, &mut bytes);
+        self.push(distance, &bytes);
+        self.last = slot.max(self.last);
+    }
+
+    fn push(&mut self, distance: u32, packed: &[u8]) {
         let mut head = Vec::with_capacity(8);
         encode_varint(distance.into(), &mut head);
-        encode_varint(bytes.len() as u64, &mut head);
-        let more = head.len() + bytes.len();
+        encode_varint(packed.len() as u64, &mut head);
+        let mut back = Vec::with_capacity(4);
+        encode_varint((head.len() + packed.len()) as u64, &mut back);
+        back.reverse();
+        let more = head.len() + packed.len() + back.len();
         // A vector doubles its room by itself, half of which would stay empty.
         if self.log.capacity() - self.log.len() < more {
             self.log.reserve_exact(more + self.log.len() / 8);
         }
-        self.tail = u32::try_from(self.log.len()).unwrap_or(u32::MAX);
         self.log.extend(head);
-        self.log.extend(bytes);
-        self.last = slot.max(self.last);
+        self.log.extend(packed);
+        self.log.extend(back);
     }
 
     /// Forgets slots before this one.
     pub(super) fn expire(&mut self, slot: u32) {
-        self.forget(|oldest, _| oldest.number < slot);
+        // Without a look at the log, which is in nobody's cache.
+        if self.first >= slot {
+            return;
+        }
+        self.forget(|oldest, _, _| oldest < slot);
         if self.log.capacity() > 2 * self.log.len() + 64 {
             self.log.shrink_to(self.log.len() + self.log.len() / 8);
         }
@@ -74,33 +84,37 @@ impl Slots {
     /// Forgets the oldest half of it, but for the last slot; the last one that it forgot. `None`: there was nothing to forget.
     pub(super) fn halve(&mut self) -> Option<u32> {
         let was = self.log.len();
-        self.forget(|oldest, length| length > was / 2 && !oldest.rest.is_empty());
+        let gone = self.forget(|_, length, newer| length > was / 2 && newer > 0);
         self.log.shrink_to_fit();
-        (self.log.len() < was).then_some(self.before)
+        gone
     }
 
-    /// Forgets the oldest slots, as long as `old` says so of the oldest one and the bytes that are left with it.
-    fn forget(&mut self, old: impl Fn(Entry<'_>, usize) -> bool) {
-        let mut left = self.log.as_slice();
-        while let Some(oldest) = entry(self.before, left).filter(|one| old(*one, left.len())) {
-            (self.before, left) = (oldest.number, oldest.rest);
+    /// Forgets the oldest slots, as long as `old` says so of the oldest one's number, and of how many bytes are left with it and
+    /// without it. The last one that it forgot.
+    fn forget(&mut self, old: impl Fn(u32, usize, usize) -> bool) -> Option<u32> {
+        let (mut left, mut gone) = (self.log.as_slice(), None);
+        while let Some((_, newer)) =
+            first(left).filter(|(_, newer)| old(self.first, left.len(), newer.len()))
+        {
+            gone = Some(self.first);
+            let distance = first(newer).map_or(0, |(next, _)| next.distance);
+            (self.first, left) = (self.first.saturating_add(distance), newer);
         }
-        let gone = self.log.len() - left.len();
-        self.log.drain(..gone);
-        self.tail = self.tail.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX));
+        let bytes = self.log.len() - left.len();
+        self.log.drain(..bytes);
+        gone
     }
 
-    /// What happened from the slot `from` to the one before `to`, slot by slot, for [`packed::read`].
+    /// What happened from the slot `from` to the one before `to`, slot by slot and the newest first, for [`packed::read`].
     pub(super) fn each(&self, (from, to): (u32, u32), mut with: impl FnMut(u32, &[u8])) {
-        let (mut before, mut log) = (self.before, self.log.as_slice());
-        while let Some(Entry { number, packed, rest }) = entry(before, log) {
-            (before, log) = (number, rest);
-            if number >= to {
-                return;
-            }
-            if number >= from {
+        let (mut number, mut log) = (self.last, self.log.as_slice());
+        while number >= from
+            && let Some((older, Entry { distance, packed })) = last(log)
+        {
+            if number < to {
                 with(number, packed);
             }
+            (number, log) = (number.saturating_sub(distance), older);
         }
     }
 
@@ -114,15 +128,36 @@ impl Slots {
     }
 }
 
-/// The first one of a log, the one before which has a number, too.
-fn entry(before: u32, mut log: &[u8]) -> Option<Entry<'_>> {
-    if log.is_empty() {
-        return None;
+/// The first one of a log, and what comes after it.
+fn first(mut log: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let all = log;
+    let (distance, length) = (number(&mut log)?, number(&mut log)?);
+    let (packed, rest) = log.split_at_checked(usize::try_from(length).ok()?)?;
+    let back = encoded_len_varint((all.len() - rest.len()) as u64);
+    Some((Entry { distance, packed }, rest.get(back..)?))
+}
+
+/// What comes before the last one of a log, and that one.
+fn last(log: &[u8]) -> Option<(&[u8], Entry<'_>)> {
+    let (mut length, mut back) = (0, 0);
+    for (at, byte) in log.iter().rev().take(4).enumerate() {
+        (length, back) = (length | usize::from(byte & 0x7f) << (7 * at), at + 1);
+        if *byte < 0x80 {
+            break;
+        }
     }
-    let distance = u32::try_from(decode_varint(&mut log).ok()?).ok()?;
-    let length = usize::try_from(decode_varint(&mut log).ok()?).ok()?;
-    let (packed, rest) = log.split_at_checked(length)?;
-    Some(Entry { number: before.checked_add(distance)?, packed, rest })
+    let (older, last) = log.split_at_checked(log.len().checked_sub(length + back)?)?;
+    let (entry, _) = first(last)?;
+    Some((older, entry))
+}
+
+fn number(log: &mut &[u8]) -> Option<u32> {
+    // Most are of one byte, and this is most of what a question does.
+    if let Some((byte @ ..0x80, rest)) = log.split_first() {
+        *log = rest;
+        return Some((*byte).into());
+    }
+    u32::try_from(decode_varint(log).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod reporters;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -48,7 +49,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What proxies have reported.
 #[derive(Debug, Default)]
 pub struct Store {
-    edges: HashMap<Edge, Kept>,
+    edges: HashMap<Arc<Edge>, Kept>,
     /// Edges of each workload.
     of: HashMap<Workload, usize>,
     reporters: Reporters,
@@ -102,7 +103,7 @@ pub struct Ask {
     pub points: u32,
     /// Rules are told apart.
     pub routes: bool,
-    /// Whether durations are asked for: they are most of the work.
+    /// Whether durations and attempts are asked for: they are most of the work.
     pub durations: bool,
 }
 
@@ -128,7 +129,7 @@ pub enum Of {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Who calls whom.
-    pub edge: Edge,
+    pub edge: Arc<Edge>,
     /// The rule that matched; empty if none did, or rules are not told apart.
     pub route: String,
     /// What happened in each part of the window, the oldest first.
@@ -167,26 +168,22 @@ impl Store {
     }
 
     fn add(&mut self, edge: Edge, route: String, totals: &Totals, now: Duration) {
-        let edge = self.room_for(edge);
         let watched = self.watched.get(&edge.workload).is_some_and(|until| now < *until);
-        self.edges.entry(edge).or_default().add(route, totals, now, watched);
+        self.room_for(edge).add(route, totals, now, watched);
     }
 
-    /// The edge as which it is counted: a proxy that is none of ours could make up any number of them.
-    fn room_for(&mut self, edge: Edge) -> Edge {
-        if self.edges.contains_key(&edge) {
-            return edge;
-        }
-        let own = self.of.get(&edge.workload).copied().unwrap_or(0);
-        let edge = if self.edges.len() >= MOST_EDGES || own >= MOST_OF_A_WORKLOAD {
-            edge.other()
-        } else {
-            edge
-        };
+    /// Where it is counted: a proxy that is none of ours could make up any number of edges.
+    fn room_for(&mut self, mut edge: Edge) -> &mut Kept {
         if !self.edges.contains_key(&edge) {
-            *self.of.entry(edge.workload.clone()).or_default() += 1;
+            let own = self.of.entry(edge.workload.clone()).or_default();
+            if self.edges.len() >= MOST_EDGES || *own >= MOST_OF_A_WORKLOAD {
+                edge = edge.other();
+            }
+            if !self.edges.contains_key(&edge) {
+                *own += 1;
+            }
         }
-        edge
+        self.edges.entry(Arc::new(edge)).or_default()
     }
 
     /// Somebody watches this workload until then: it is counted by the second. Whether nobody did before.
@@ -239,12 +236,12 @@ impl Store {
     /// else's are lost for what one says, the quietest edges first, and of each what is oldest.
     fn shorten(&mut self, most: usize, now: Duration) {
         /// Edges, and how busy they are.
-        type Edges = Vec<(u64, Edge)>;
+        type Edges = Vec<(u64, Arc<Edge>)>;
         let mut workloads: HashMap<Workload, (usize, Edges)> = HashMap::new();
         for (edge, kept) in &self.edges {
             let (bytes, edges) = workloads.entry(edge.workload.clone()).or_default();
             *bytes += kept.size();
-            edges.push((kept.busy, edge.clone()));
+            edges.push((kept.busy, Arc::clone(edge)));
         }
         workloads.values_mut().for_each(|(_, edges)| edges.sort());
         while self.bytes > most
@@ -311,17 +308,25 @@ impl Store {
             let by_second = kept.by_second.is_some_and(|since| since + ask.window <= now);
             if ask.routes {
                 for (route, tier, slots) in kept.of_routes(ask.window, by_second) {
-                    rows.extend(row(edge, route, slots, tier, ask, now));
+                    let mut row = Row::of(Arc::clone(edge), route);
+                    row.add(slots, tier, ask, now);
+                    rows.push(row);
                 }
             } else {
                 let (tier, slots) = kept.best(ask, by_second);
-                match row(edge, "", slots, tier, ask, now) {
-                    Some(row) if ask.points > 1 => sum(&mut sums, row),
-                    row => rows.extend(row),
+                if ask.points > 1 {
+                    let new = || Row::of(Arc::new(edge.summed()), "");
+                    let row: &mut Row = sums.entry(edge.sum()).or_insert_with(new);
+                    row.add(slots, tier, ask, now);
+                } else {
+                    let mut row = Row::of(Arc::clone(edge), "");
+                    row.add(slots, tier, ask, now);
+                    rows.push(row);
                 }
             }
         }
         rows.extend(sums.into_values());
+        rows.retain(|row| !row.points.is_empty());
         rows
     }
 }
@@ -361,51 +366,31 @@ impl Of {
     }
 }
 
-/// Adds a row to that of all edges like it.
-fn sum(sums: &mut HashMap<Edge, Row>, row: Row) {
-    let edge = row.edge.summed();
-    match sums.get_mut(&edge) {
-        None => drop(sums.insert(edge.clone(), Row { edge, ..row })),
-        Some(known) => {
-            known.covers = known.covers.max(row.covers);
-            known.points.iter_mut().zip(&row.points).for_each(|(sum, point)| sum.merge(point));
-        }
-    }
-}
-
-/// `None`: nothing happened.
-fn row(
-    edge: &Edge,
-    route: &str,
-    slots: &Slots,
-    tier: Tier,
-    ask: &Ask,
-    now: Duration,
-) -> Option<Row> {
-    let width = Duration::from_secs(tier.width.into());
-    let points = ask.points.max(1);
-    let per_point = ask.window.div_f64(points.into()).as_secs().div_ceil(width.as_secs()).max(1);
-    let per_point = u32::try_from(per_point).unwrap_or(u32::MAX);
-    let to = tier.slot(now);
-    let from = to.saturating_sub(per_point.saturating_mul(points)).max(tier.oldest(now));
-    // Before the store began nothing happened, and what would be older comes first.
-    let skipped = per_point * points - (to - from);
-    let covers = (to - from) * tier.width;
-    let mut row = None;
-    slots.each((from, to), |number, packed| {
-        let row = row.get_or_insert_with(|| vec![Totals::default(); points as usize]);
-        let point = (number - from + skipped) / per_point;
-        packed::read(packed, ask.durations, &mut row[point as usize]);
-    });
-    row.map(|points| Row { edge: edge.clone(), route: route.to_owned(), points, covers })
-}
-
 impl Row {
-    /// All points added up.
-    pub fn total(&self) -> Totals {
-        let mut total = Totals::default();
-        self.points.iter().for_each(|point| total.merge(point));
-        total
+    /// Nothing happened.
+    fn of(edge: Arc<Edge>, route: &str) -> Self {
+        Self { edge, route: route.to_owned(), points: Vec::new(), covers: 0 }
+    }
+
+    /// Adds what happened in slots; if nothing did, it stays as it is.
+    fn add(&mut self, slots: &Slots, tier: Tier, ask: &Ask, now: Duration) {
+        let width = Duration::from_secs(tier.width.into());
+        let points = ask.points.max(1);
+        let per_point =
+            ask.window.div_f64(points.into()).as_secs().div_ceil(width.as_secs()).max(1);
+        let per_point = u32::try_from(per_point).unwrap_or(u32::MAX);
+        let to = tier.slot(now);
+        let from = to.saturating_sub(per_point.saturating_mul(points)).max(tier.oldest(now));
+        // Before the store began nothing happened, and what would be older comes first.
+        let skipped = per_point * points - (to - from);
+        slots.each((from, to), |number, packed| {
+            if self.points.is_empty() {
+                self.points.resize_with(points as usize, Totals::default);
+            }
+            self.covers = self.covers.max((to - from) * tier.width);
+            let point = (number - from + skipped) / per_point;
+            packed::read(packed, ask.durations, &mut self.points[point as usize]);
+        });
     }
 }
 

@@ -248,6 +248,10 @@ fn add<K: Borrow<Q>, Q: PartialEq + ToOwned<Owned = K> + ?Sized>(
         let new = if all.len() < MOST { key.to_owned() } else { other() };
         found = at(all, new.borrow());
         if found.is_none() {
+            // Nearly always it stays the only one, and a vector would make room for four.
+            if all.is_empty() {
+                all.reserve_exact(1);
+            }
             return all.push((new, times));
         }
     }

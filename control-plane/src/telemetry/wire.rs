@@ -77,7 +77,7 @@ impl Known {
                 totals.read(counts);
                 totals
             });
-            Some(Row { edge, route, points: points.collect(), covers: row.covers })
+            Some(Row { edge: edge.into(), route, points: points.collect(), covers: row.covers })
         });
         let reporting = message.reporting.into_iter().filter_map(|one| {
             let workload = Workload::read(one.workload?);

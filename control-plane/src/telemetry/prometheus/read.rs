@@ -143,7 +143,7 @@ impl Rows {
             let (direction, peer, server, security) = edge;
             let workload = workload(&namespace, &name);
             Row {
-                edge: Edge { workload, direction, peer, server, security },
+                edge: Edge { workload, direction, peer, server, security }.into(),
                 route: if self.ask.routes { route } else { String::new() },
                 points: parts.into_iter().map(Part::done).collect(),
                 covers,

@@ -148,7 +148,7 @@ impl Query {
                 && edge.server.0.starts_with(&host)
                 && edge.peer.namespace == namespace
         });
-        calls.map(|edge| edge.peer.name).collect()
+        calls.map(|edge| edge.peer.name.clone()).collect()
     }
 }
 

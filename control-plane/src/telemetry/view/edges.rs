@@ -1,6 +1,9 @@
 //! Who calls whom.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +11,7 @@ use super::{
     View,
     signals::{Signals, Sum},
 };
-use crate::telemetry::{Direction, Edge, Peer, Row, Security, query::Answer};
+use crate::telemetry::{Direction, Edge, Row, Security, query::Answer};
 
 /// Two who speak to each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,9 +50,9 @@ pub enum Travels {
     Plaintext,
 }
 
-impl From<&Peer> for End {
-    fn from(peer: &Peer) -> Self {
-        Self { namespace: peer.namespace.clone(), name: peer.name.clone() }
+impl End {
+    pub(super) fn named((namespace, name): (&str, &str)) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 
@@ -63,18 +66,24 @@ impl Travels {
     }
 }
 
+/// Namespace and name of a workload, or of a class.
+pub(super) type Name<'a> = (&'a str, &'a str);
+
+/// Who calls, and who is called.
+pub(super) type Ends<'a> = (Name<'a>, Name<'a>);
+
 /// Each edge once.
 pub fn edges(answer: &Answer, window: Duration) -> View<EdgeView> {
-    type Key = (End, End, Option<String>, Option<Travels>);
-    let mut all: BTreeMap<Key, Sum> = BTreeMap::new();
-    for (from, to, row) in seen_once(answer) {
-        let key = (from, to, service(&row.edge), Travels::of(row.edge.security));
+    type Key<'a> = (Ends<'a>, Option<Server<'a>>, Option<Travels>);
+    let mut all: BTreeMap<Key<'_>, Sum> = BTreeMap::new();
+    for (ends, row) in seen_once(answer) {
+        let key = (ends, server(&row.edge), Travels::of(row.edge.security));
         all.entry(key).or_default().add(row);
     }
-    let items = all.into_iter().map(|((from, to, service, security), sum)| EdgeView {
-        from,
-        to,
-        service,
+    let items = all.into_iter().map(|(((from, to), server, security), sum)| EdgeView {
+        from: End::named(from),
+        to: End::named(to),
+        service: server.map(service),
         security,
         signals: sum.signals(),
     });
@@ -84,8 +93,8 @@ pub fn edges(answer: &Answer, window: Duration) -> View<EdgeView> {
 
 /// Each row with its ends, as the caller's proxies tell it; or as those of who was called do, where they saw much more, because
 /// not all callers have a proxy that reports. (A little more they may have seen because their report came a moment earlier.)
-pub(super) fn seen_once(answer: &Answer) -> impl Iterator<Item = (End, End, &Row)> {
-    let mut seen: BTreeMap<(End, End), [u64; 2]> = BTreeMap::new();
+pub(super) fn seen_once(answer: &Answer) -> impl Iterator<Item = (Ends<'_>, &Row)> {
+    let mut seen: HashMap<Ends<'_>, [u64; 2]> = HashMap::new();
     for row in &answer.known.rows {
         let total =
             row.points.iter().map(|point| point.requested().saturating_add(point.flow.opened));
@@ -94,25 +103,33 @@ pub(super) fn seen_once(answer: &Answer) -> impl Iterator<Item = (End, End, &Row
         *side = total.fold(*side, u64::saturating_add);
     }
     answer.known.rows.iter().filter_map(move |row| {
-        let (from, to) = ends(row);
-        let [called, caller] = seen.get(&(from.clone(), to.clone())).copied().unwrap_or_default();
+        let ends = ends(row);
+        let [called, caller] = seen.get(&ends).copied().unwrap_or_default();
         let tells = if called / 3 > caller / 2 { Direction::Inbound } else { Direction::Outbound };
-        (row.edge.direction == tells).then_some((from, to, row))
+        (row.edge.direction == tells).then_some((ends, row))
     })
 }
 
-fn ends(row: &Row) -> (End, End) {
-    let workload = &row.edge.workload;
-    let own = End { namespace: workload.namespace.clone(), name: workload.name.clone() };
-    let peer = End::from(&row.edge.peer);
-    match row.edge.direction {
+fn ends(row: &Row) -> Ends<'_> {
+    let Edge { workload, peer, direction, .. } = &*row.edge;
+    let own = (workload.namespace.as_str(), workload.name.as_str());
+    let peer = (peer.namespace.as_str(), peer.name.as_str());
+    match direction {
         Direction::Inbound => (peer, own),
         Direction::Outbound => (own, peer),
     }
 }
 
-/// HOST:PORT of a Service.
-pub(super) fn service(edge: &Edge) -> Option<String> {
+/// Host and port of a Service.
+pub(super) type Server<'a> = (&'a str, u16);
+
+/// The Service that was called, if it is known.
+pub(super) fn server(edge: &Edge) -> Option<Server<'_>> {
     let (host, port) = &edge.server;
-    (*port > 0).then(|| format!("{host}:{port}"))
+    (*port > 0).then_some((host.as_str(), *port))
+}
+
+/// HOST:PORT.
+pub(super) fn service((host, port): Server<'_>) -> String {
+    format!("{host}:{port}")
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     View,
-    edges::{End, seen_once, service},
+    edges::{End, Name, Server, seen_once, server, service},
     signals::{Signals, Sum},
 };
 use crate::telemetry::{Of, Row, query::Answer};
@@ -40,17 +40,16 @@ pub struct BackendView {
 }
 
 /// Rows by the workload that they went to.
-type Backends<'a> = BTreeMap<End, Vec<&'a Row>>;
+type Backends<'a> = BTreeMap<Name<'a>, Vec<&'a Row>>;
 
 /// How `of` is called, the most requests first.
 pub fn routes(answer: &Answer, of: &Of, window: Duration) -> View<RouteView> {
-    type Key = (Option<String>, End, Option<String>);
-    let mut all: BTreeMap<Key, Backends<'_>> = BTreeMap::new();
-    for (from, to, row) in seen_once(answer) {
-        let service = service(&row.edge);
-        if is_called(of, &to, service.as_deref()) {
-            let route = Some(row.route.clone()).filter(|route| !route.is_empty());
-            let backends = all.entry((route, from, service)).or_default();
+    type Key<'a> = (&'a str, Name<'a>, Option<Server<'a>>);
+    let mut all: BTreeMap<Key<'_>, Backends<'_>> = BTreeMap::new();
+    for ((from, to), row) in seen_once(answer) {
+        let server = server(&row.edge);
+        if is_called(of, to, server) {
+            let backends = all.entry((&row.route, from, server)).or_default();
             backends.entry(to).or_default().push(row);
         }
     }
@@ -59,14 +58,17 @@ pub fn routes(answer: &Answer, of: &Of, window: Duration) -> View<RouteView> {
         rows.for_each(|row| sum.add(row));
         sum.signals()
     };
-    let item = |((route, caller, service), backends): (Key, Backends<'_>)| RouteView {
-        route,
-        caller,
-        service,
+    let item = |((route, caller, server), backends): (Key<'_>, Backends<'_>)| RouteView {
+        route: (!route.is_empty()).then(|| route.to_owned()),
+        caller: End::named(caller),
+        service: server.map(service),
         signals: signals(&mut backends.values().flatten().copied()),
         backends: backends
             .into_iter()
-            .map(|(to, rows)| BackendView { to, signals: signals(&mut rows.into_iter()) })
+            .map(|(to, rows)| BackendView {
+                to: End::named(to),
+                signals: signals(&mut rows.into_iter()),
+            })
             .collect(),
     };
     let mut items: Vec<_> = all.into_iter().map(item).collect();
@@ -74,16 +76,16 @@ pub fn routes(answer: &Answer, of: &Of, window: Duration) -> View<RouteView> {
     View::of(answer, window, items)
 }
 
-fn is_called(of: &Of, to: &End, service: Option<&str>) -> bool {
+fn is_called(of: &Of, to: Name<'_>, server: Option<Server<'_>>) -> bool {
     match of {
         Of::All => true,
-        Of::Namespace(namespace) => to.namespace == *namespace,
+        Of::Namespace(namespace) => to.0 == namespace,
         Of::Named(namespace, name) => {
-            let host = service.is_some_and(|host| {
-                let mut labels = host.split(['.', ':']);
+            let host = server.is_some_and(|(host, _)| {
+                let mut labels = host.split('.');
                 (labels.next(), labels.next()) == (Some(name.as_str()), Some(namespace.as_str()))
             });
-            host || (&to.namespace, &to.name) == (namespace, name)
+            host || to == (namespace.as_str(), name.as_str())
         }
     }
 }

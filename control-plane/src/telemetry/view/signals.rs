@@ -91,23 +91,23 @@ struct Rates {
 
 impl Sum {
     pub(super) fn add(&mut self, row: &Row) {
-        let totals = row.total();
-        let flow = &totals.flow;
         let per_second = |count: u64| float(count) / f64::from(row.covers.max(1));
-        self.rates.requests += per_second(totals.requested());
-        self.rates.connections += per_second(flow.opened);
-        self.rates.received += per_second(flow.received);
-        self.rates.sent += per_second(flow.sent);
-        let all = totals.requested().saturating_add(flow.opened);
-        match row.edge.security {
-            Security::Unknown => {}
-            Security::Plaintext => self.mtls.1 = self.mtls.1.saturating_add(all),
-            Security::Mtls => {
-                let (by_mtls, known) = self.mtls;
-                self.mtls = (by_mtls.saturating_add(all), known.saturating_add(all));
+        for totals in &row.points {
+            let (requests, flow) = (totals.requested(), &totals.flow);
+            self.rates.requests += per_second(requests);
+            self.rates.connections += per_second(flow.opened);
+            self.rates.received += per_second(flow.received);
+            self.rates.sent += per_second(flow.sent);
+            let all = requests.saturating_add(flow.opened);
+            let (by_mtls, known) = &mut self.mtls;
+            if row.edge.security != Security::Unknown {
+                *known = known.saturating_add(all);
             }
+            if row.edge.security == Security::Mtls {
+                *by_mtls = by_mtls.saturating_add(all);
+            }
+            self.totals.merge(totals);
         }
-        self.totals.merge(&totals);
     }
 
     pub(super) fn signals(&self) -> Signals {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     View, covered,
+    edges::Name,
     signals::{Signals, Sum, float},
 };
 use crate::{
@@ -155,9 +156,6 @@ impl<'a> Inbound<'a> {
         trend.into_iter().enumerate().map(|(at, rate)| (at >= unknown).then_some(rate)).collect()
     }
 }
-
-/// An end of an edge: namespace and name.
-type Name<'a> = (&'a str, &'a str);
 
 /// Whom each workload calls, and who calls it.
 #[derive(Default)]

@@ -188,7 +188,7 @@ impl RecordView {
         let (edge, route) = Edge::read(workload, record.edge.as_ref()?).ok()?;
         let text = |text: &str| printable(bounded(text, MAX_TEXT));
         let own = End { namespace: workload.namespace.clone(), name: workload.name.clone() };
-        let peer = End::from(&edge.peer);
+        let peer = End::named((&edge.peer.namespace, &edge.peer.name));
         let (direction, caller, called) = match edge.direction {
             Direction::Inbound => ("inbound", peer, own),
             Direction::Outbound => ("outbound", own, peer),

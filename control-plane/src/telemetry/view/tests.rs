@@ -35,7 +35,8 @@ fn says(who: &str, direction: Direction, peer: &str, (requests, failed): (u64, u
             peer: Peer { namespace: namespace.to_owned(), name: peer.to_owned() },
             server: service,
             security: if peer == "internet" { Security::Plaintext } else { Security::Mtls },
-        },
+        }
+        .into(),
         route: String::new(),
         points: vec![totals],
         covers: 60,
