@@ -73,7 +73,7 @@ pub enum EnrolError {
 
 impl Enrolment {
     /// Gets the first certificate, then the next at half of each one's life or when the roots'
-    /// file changes, for ever. `blocker` says meanwhile what is missing, and is dropped with the
+    /// file changes, and soon where other roots were told than stand there, for ever. `blocker` says meanwhile what is missing, and is dropped with the
     /// first. A renewal that fails leaves the last certificate in force.
     pub async fn run(self, blocker: Blocker) {
         let mut blocker = Some(blocker);

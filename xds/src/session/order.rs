@@ -10,6 +10,7 @@
 //! are answered; and clusters go when nothing about listeners and routes is left to say. Clients
 //! that name what they want follow from listener to cluster by themselves, and wait only with what goes:
 //! of a route that changed most of them hear no removal at all, because they have let go of its clusters.
+//! (Not in the state-of-the-world variant, where what was named is not kept beyond its end: it goes at once.)
 //!
 //! A cluster may go and come back before the client has said a word about it, and one that comes back
 //! may have clusters without endpoints. So the answer that counts is one to endpoints that were told
