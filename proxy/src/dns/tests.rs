@@ -6,7 +6,7 @@ use hickory_proto::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 use tulle_runtime::metrics::Registry;
@@ -31,15 +31,7 @@ async fn serve() -> Served {
     let (store, publisher, _questions) = Store::new();
     let registry = Registry::default();
     let dns = Dns::new(store, Metrics::new(&registry), &[]);
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    // One port for both protocols.
-    let (udp, tcp) = loop {
-        let udp = UdpSocket::bind(any).await.unwrap();
-        if let Ok(tcp) = listen::bind(udp.local_addr().unwrap()) {
-            break (udp, tcp);
-        }
-    };
-    let address = udp.local_addr().unwrap();
+    let (address, udp, tcp) = one_port().await;
     let resolver = resolver().await;
     tokio::spawn(udp::serve(dns.clone(), udp, resolver.0));
     tokio::spawn(tcp::serve(dns, tcp, resolver.0));
@@ -101,15 +93,25 @@ impl Served {
     }
 }
 
+/// A port for both protocols. What is free for one may be taken for the other, by whatever
+/// runs beside this test; and no other listener shares it, as one of [`listen::bind`] could.
+async fn one_port() -> (SocketAddr, UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address).await {
+            return (address, udp, tcp);
+        }
+    }
+}
+
 fn mirrored(question: &[u8]) -> Vec<u8> {
     let (number, rest) = question.split_at(2);
     number.iter().chain(rest.iter().rev()).copied().collect()
 }
 
 async fn resolver() -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = listen::bind(address).unwrap();
+    let (address, udp, tcp) = one_port().await;
     let served = tokio::spawn(async move {
         let mut bytes = vec![0; 4096];
         loop {
