@@ -190,15 +190,14 @@ impl Conversation {
         self.dirty.clear();
         let greets = self.wildcard.as_ref().is_some_and(|wildcard| !wildcard.greeted);
         let (mut contents, mut news) = (Contents::default(), greets);
-        for ((name, sent), now) in self.names.iter_mut().zip(now) {
+        for ((name, sent), mut now) in self.names.iter_mut().zip(now) {
+            let kept = sent.last.clone().flatten().zip(sent.kept.take());
+            if let (Published::Absent, false, Some((version, bytes))) = (&now, parting, kept) {
+                self.leaving.insert(name.clone());
+                now = Published::Present { version, bytes };
+            }
             let version = now.version().cloned();
             let changed = sent.last.as_ref() != Some(&version);
-            let kept = sent.last.clone().flatten().zip(sent.kept.clone());
-            if let (None, false, Some((version, bytes))) = (&version, parting, kept) {
-                self.leaving.insert(name.clone());
-                contents.resources.push(Received { name: name.clone(), version, bytes });
-                continue;
-            }
             // Also of a name that is not dirty: it may have been published a moment ago.
             news |= changed || sent.again;
             if version.is_some() && (changed || sent.again) {
@@ -207,10 +206,9 @@ impl Conversation {
                 list.push(name.clone());
             }
             sent.tell(version);
-            sent.kept = None;
             match now {
                 Published::Present { version, bytes } => {
-                    sent.kept = self.wildcard.as_ref().map(|_| bytes.clone());
+                    sent.kept = Some(bytes.clone());
                     contents.resources.push(Received { name: name.clone(), version, bytes });
                 }
                 _ if changed => contents.removed.push(name.clone()),

@@ -10,13 +10,14 @@
 //! are answered; and clusters go when nothing about listeners and routes is left to say. Clients
 //! that name what they want follow from listener to cluster by themselves, and wait only with what goes:
 //! of a route that changed most of them hear no removal at all, because they have let go of its clusters.
-//! (Not in the state-of-the-world variant, where what was named is not kept beyond its end: it goes at once.)
+//! In the state-of-the-world variant, where what is left out is gone, what waits is sent as it was until then.
 //!
 //! A cluster may go and come back before the client has said a word about it, and one that comes back
 //! may have clusters without endpoints. So the answer that counts is one to endpoints that were told
 //! after the cluster was; those of a cluster that changed are told once more, because Envoy makes such
 //! a cluster anew and does not use it before they came. In the state-of-the-world variant nobody can
-//! know which clusters a returning client has: what went while it was away goes at once.
+//! know which clusters a returning client has: what went while it was away goes at once. So it does for one
+//! that names what it wants, in either variant, if it speaks of clusters before it speaks of routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

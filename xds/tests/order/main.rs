@@ -89,6 +89,11 @@ proptest! {
     fn a_delta_client_that_names_what_it_wants_ends_up_with_that(steps in vec(step(), 0..40)) {
         comes_back_for_free(run(Speech { delta: true, names: true }, &steps));
     }
+
+    #[test]
+    fn a_state_of_the_world_client_that_names_what_it_wants_ends_up_with_that(steps in vec(step(), 0..40)) {
+        run(Speech { delta: false, names: true }, &steps);
+    }
 }
 
 #[test]

@@ -58,6 +58,97 @@ fn a_listener_that_does_not_exist_is_an_empty_state() {
     assert!(response.resources.is_empty());
 }
 
+/// A client that has been told of a route, the cluster that it led to, and another one.
+fn with_a_route() -> StateSession {
+    let mut session = StateSession::new("shop/cart-1");
+    let wanted: [(Kind, &[&str]); 3] =
+        [(Kind::Route, &["r"]), (Kind::Cluster, &["old", "other"]), (Kind::Endpoints, &["old"])];
+    for (kind, named) in wanted {
+        session.request(request(kind, named, None)).unwrap();
+        let told = session.next_response(|_, _| present(1)).unwrap();
+        session.request(request(kind, named, Some((&told.nonce, None)))).unwrap();
+    }
+    session
+}
+
+/// The route leads elsewhere, so that the cluster is gone with its endpoints; the other one changed.
+fn rerouted(kind: Kind, name: &str) -> Published {
+    match (kind, name) {
+        (Kind::Cluster | Kind::Endpoints, "old") => Published::Absent,
+        _ => present(2),
+    }
+}
+
+#[test]
+fn what_a_route_led_to_stays_until_the_client_has_answered_to_the_route_that_changed() {
+    for (error, wanted) in [
+        (None, &["old", "other"][..]),
+        // It keeps its route, but nobody waits for it any longer.
+        (Some("no such thing"), &["old", "other"]),
+        // It has followed the route already.
+        (None, &["other"]),
+    ] {
+        let mut session = with_a_route();
+        for (kind, name) in [(Kind::Route, "r"), (Kind::Endpoints, "old"), (Kind::Cluster, "old")] {
+            session.changed(kind, name);
+        }
+        session.changed(Kind::Cluster, "other");
+        // Another cluster does not wait.
+        let clusters = session.next_response(rerouted).unwrap();
+        assert_eq!(names(&clusters), ["old", "other"]);
+        let versions = clusters.resources.iter().map(|r| r.version.as_str());
+        assert_eq!(versions.collect::<Vec<_>>(), ["1", "2"]);
+        let route = session.next_response(rerouted).unwrap();
+        assert_eq!(names(&route), ["r"]);
+        let answered = Some((clusters.nonce.as_str(), None));
+        session.request(request(Kind::Cluster, &["old", "other"], answered)).unwrap();
+        assert_eq!(session.next_response(rerouted), None, "the route is not answered");
+        session.request(request(Kind::Cluster, wanted, answered)).unwrap();
+        // These words are no answer: all is sent again, and no less than before.
+        let again = session.next_response(rerouted).unwrap();
+        assert_eq!(names(&again), wanted, "{error:?}");
+        let answered = Some((again.nonce.as_str(), None));
+        session.request(request(Kind::Cluster, wanted, answered)).unwrap();
+        assert_eq!(session.next_response(rerouted), None, "{error:?}: they come to an end");
+
+        let answered = Some((route.nonce.as_str(), error));
+        session.request(request(Kind::Route, &["r"], answered)).unwrap();
+        let mut last = session.next_response(rerouted);
+        if wanted.contains(&"old") {
+            let gone = last.expect("that it is gone");
+            assert_eq!((gone.kind, names(&gone)), (Kind::Cluster, vec!["other"]));
+            let answered = Some((gone.nonce.as_str(), None));
+            session.request(request(Kind::Cluster, wanted, answered)).unwrap();
+            last = session.next_response(rerouted);
+        }
+        assert_eq!(last, None, "{error:?} {wanted:?}");
+    }
+}
+
+#[test]
+fn a_cluster_that_comes_back_before_the_client_heard_that_it_was_gone_is_no_news() {
+    let mut session = with_a_route();
+    session.changed(Kind::Route, "r");
+    session.changed(Kind::Cluster, "old");
+    let gone = |kind, name: &str| match kind {
+        Kind::Route => present(2),
+        _ => {
+            if name == "old" {
+                Published::Absent
+            } else {
+                present(1)
+            }
+        }
+    };
+    let route = session.next_response(gone).unwrap();
+    assert_eq!((route.kind, session.next_response(gone)), (Kind::Route, None));
+    session.changed(Kind::Cluster, "old");
+    let back = |kind, _: &str| present(if kind == Kind::Route { 2 } else { 1 });
+    assert_eq!(session.next_response(back), None);
+    session.request(request(Kind::Route, &["r"], Some((&route.nonce, None)))).unwrap();
+    assert_eq!(session.next_response(back), None);
+}
+
 #[test]
 fn endpoints_come_one_by_one_and_never_as_removals() {
     let mut session = StateSession::new("shop/cart-1");
