@@ -146,6 +146,10 @@ struct UpArgs {
     /// than the control plane remembers.
     #[arg(long, value_name = "URL")]
     prometheus: Option<Prometheus>,
+    /// Directory that says how it is asked, in files as Prometheus' own configuration has them: `ca_file`; `credentials_file`, or
+    /// `username_file` and `password_file`. They are read at each question.
+    #[arg(long, value_name = "DIR", requires = "prometheus")]
+    prometheus_credentials: Option<PathBuf>,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

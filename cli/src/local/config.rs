@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tulle_control_plane::inject::DataPlane;
 
 /// Where everything that the runtime starts was found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Programs {
     /// util-linux: new namespaces.
     pub(super) unshare: PathBuf,

@@ -91,8 +91,7 @@ pub(in crate::local) async fn run(name: &str) -> Result<(), RuntimeError> {
         news: Arc::clone(&news),
         state,
     });
-    let settings = (launch.certificate_lifetime, launch.prometheus.as_deref());
-    let system = system::documents(&cx.state, &launch.directory, launch.families, settings);
+    let system = system::documents(&cx.state, &launch);
     let out = publish::Outlets { config_maps, zone, overview };
     let publisher = publish::Publisher::new(Arc::clone(&cx), out, verdict);
     let mut cluster = Cluster::new(cx, &launch, system, publisher);

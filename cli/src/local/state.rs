@@ -51,6 +51,9 @@ pub(super) struct Launch {
     /// Whom the control plane asks about what it has forgotten.
     #[serde(default)]
     pub(super) prometheus: Option<String>,
+    /// Directory with what it is asked with, absolute.
+    #[serde(default)]
+    pub(super) prometheus_credentials: Option<PathBuf>,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::{
     directory, dns,
-    network::{Families, gateway},
+    network::gateway,
     objects::Document,
-    state::State,
+    state::{Launch, State},
     token,
 };
 
@@ -15,28 +15,34 @@ use super::{
 pub(super) const NAMESPACE: &str = "tulle-system";
 /// Where the control plane finds the user's directory.
 pub(super) const MOUNTED: &str = "/tulle/user";
+/// And that of what a Prometheus is asked with.
+const CREDENTIALS: &str = "/tulle/prometheus";
 /// The machine, as pods call it.
 pub(super) const NODE: &str = "local";
 
 /// The documents, as if they stood in a file.
-pub(super) fn documents(
-    state: &State,
-    user: &Path,
-    families: Families,
-    (lifetime, prometheus): (tulle_api::Duration, Option<&str>),
-) -> Vec<Document> {
+pub(super) fn documents(state: &State, launch: &Launch) -> Vec<Document> {
     // JSON strings are YAML strings, whatever is in the path.
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
+    let families = launch.families;
     let addresses = families.list().iter().map(|family| dns::address(*family).to_string());
-    let prometheus = prometheus.into_iter().map(|url| {
+    let prometheus = launch.prometheus.as_ref().map(|url| {
         let argument = serde_json::Value::from(format!("--prometheus={url}"));
         format!("\n            - {argument}")
     });
-    let prometheus: String = prometheus.collect();
+    let credentials = launch.prometheus_credentials.as_deref().map(|path| {
+        let argument = format!("\n            - --prometheus-credentials={CREDENTIALS}");
+        let mounted = format!("{{name: prometheus, mountPath: {CREDENTIALS}, readOnly: true}}");
+        let volume = format!("{{name: prometheus, hostPath: {{path: {}}}}}", quoted(path));
+        [argument, format!("\n            - {mounted}"), format!("\n        - {volume}")]
+    });
+    let [asked_with, mounted, volume] = credentials.unwrap_or_default();
     let mut yaml = MANIFEST
-        .replace("@USER@", &quoted(user))
-        .replace("@LIFETIME@", &lifetime.to_string())
-        .replace("@PROMETHEUS@", &prometheus)
+        .replace("@USER@", &quoted(&launch.directory))
+        .replace("@LIFETIME@", &launch.certificate_lifetime.to_string())
+        .replace("@PROMETHEUS@", &format!("{}{asked_with}", prometheus.unwrap_or_default()))
+        .replace("@CREDENTIALS-MOUNT@", &mounted)
+        .replace("@CREDENTIALS@", &volume)
         .replace("@MOUNTED@", MOUNTED)
         .replace("@OBJECTS@", &quoted(&state.objects()))
         .replace("@OUTPUT@", &quoted(&state.control_plane()))
@@ -103,13 +109,13 @@ spec:
             - {name: objects, mountPath: /tulle/objects, readOnly: true}
             - {name: output, mountPath: /tulle/output}
             - {name: ca, mountPath: /tulle/ca}
-            - {name: token-keys, mountPath: /tulle/token-keys.json, readOnly: true}
+            - {name: token-keys, mountPath: /tulle/token-keys.json, readOnly: true}@CREDENTIALS-MOUNT@
       volumes:
         - {name: user, hostPath: {path: @USER@}}
         - {name: objects, hostPath: {path: @OBJECTS@}}
         - {name: output, hostPath: {path: @OUTPUT@}}
         - {name: ca, hostPath: {path: @CA@}}
-        - {name: token-keys, hostPath: {path: @TOKEN-KEYS@}}
+        - {name: token-keys, hostPath: {path: @TOKEN-KEYS@}}@CREDENTIALS@
 ---
 apiVersion: v1
 kind: Service
@@ -150,22 +156,58 @@ ports:
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::ValueEnum as _;
+    use tulle_control_plane::inject::DataPlane;
 
     use super::*;
-    use crate::local::objects::Objects;
+    use crate::local::{config::Programs, network::Families, objects::Objects};
+
+    fn launch(families: Families, credentials: Option<&str>) -> Launch {
+        Launch {
+            name: "x".to_owned(),
+            directory: PathBuf::from("/a: b/'\"#"),
+            data_plane: DataPlane::Tulle,
+            families,
+            certificate_lifetime: tulle_api::Duration::from_millis(90_500),
+            prometheus: Some("http://p:9090".to_owned()),
+            prometheus_credentials: credentials.map(PathBuf::from),
+            programs: Programs::default(),
+        }
+    }
 
     #[test]
     fn the_own_manifest_is_honoured_wholly() {
         for families in Families::value_variants() {
-            let (user, lifetime) =
-                (Path::new("/a: b/'\"#"), tulle_api::Duration::from_millis(90_500));
-            let documents =
-                documents(&State::of("x"), user, *families, (lifetime, Some("http://p:9090")));
-            let objects = Objects::read(&documents, &Objects::default());
-            assert_eq!(objects.problems, []);
-            assert_eq!(objects.notes, []);
-            assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));
+            for credentials in [None, Some("/c: d/'\"#")] {
+                let documents = documents(&State::of("x"), &launch(*families, credentials));
+                let objects = Objects::read(&documents, &Objects::default());
+                assert_eq!(objects.problems, []);
+                assert_eq!(objects.notes, []);
+                assert_eq!((objects.deployments.len(), objects.services.len()), (1, 2));
+            }
+        }
+    }
+
+    #[test]
+    fn the_control_plane_gets_what_a_prometheus_is_asked_with() {
+        for credentials in [None, Some("/c: d/'\"#")] {
+            let launch = launch(Families::value_variants()[0], credentials);
+            let documents = documents(&State::of("x"), &launch);
+            let pod = documents.iter().find_map(|d| d.value.pointer("/spec/template/spec"));
+            let container = &pod.unwrap()["containers"][0];
+            let has = |list: &serde_json::Value, item: serde_json::Value| {
+                list.as_array().unwrap().contains(&item)
+            };
+            assert!(has(&container["args"], "--prometheus=http://p:9090".into()));
+            let (path, there) = (credentials.unwrap_or_default(), credentials.is_some());
+            let argument = "--prometheus-credentials=/tulle/prometheus".into();
+            assert_eq!(has(&container["args"], argument), there);
+            let mount = serde_json::json!({"name": "prometheus", "mountPath": "/tulle/prometheus", "readOnly": true});
+            assert_eq!(has(&container["volumeMounts"], mount), there);
+            let volume = serde_json::json!({"name": "prometheus", "hostPath": {"path": path}});
+            assert_eq!(has(&pod.unwrap()["volumes"], volume), there);
         }
     }
 }

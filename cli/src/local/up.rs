@@ -40,6 +40,14 @@ pub(crate) enum UpError {
         /// What is wrong with it.
         source: io::Error,
     },
+    /// The same of the credentials.
+    #[error("`--prometheus-credentials` wants a directory: {path}: {source}")]
+    Credentials {
+        /// What was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The runtime ended by itself.
     #[error("the mesh ended ({status}) before it was up:\n{log}")]
     Ended {
@@ -71,12 +79,12 @@ pub(crate) enum UpError {
 /// # Errors
 /// See [`UpError`].
 pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
-    let directory = fs::canonicalize(&args.directory).and_then(|path| {
-        if path.is_dir() { Ok(path) } else { Err(io::Error::other("not a directory")) }
+    let directory = folder(&args.directory)
+        .map_err(|source| UpError::Directory { path: args.directory.clone(), source })?;
+    let credentials = args.prometheus_credentials.as_deref().map(|path| {
+        folder(path).map_err(|source| UpError::Credentials { path: path.to_owned(), source })
     });
-    let directory = directory.map_err(|source| {
-        Error::from(UpError::Directory { path: args.directory.clone(), source })
-    })?;
+    let prometheus_credentials = credentials.transpose()?;
     let programs = Programs::find(args.data_plane).map_err(UpError::from)?;
     let state = State::of(&args.name.name);
     let lock = state.take(&args.name.name).map_err(UpError::from)?;
@@ -87,6 +95,7 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
         families: args.ip_families,
         certificate_lifetime: args.certificate_lifetime,
         prometheus: args.prometheus.as_ref().map(ToString::to_string),
+        prometheus_credentials,
         programs,
     };
     let mesh = start(&args, &state, &launch, lock).await;
@@ -98,6 +107,12 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
         state.remove().map_err(io_error("removing the state directory"))?;
     }
     Ok(outcome?)
+}
+
+/// Where this directory is, whoever asks.
+fn folder(path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    if path.is_dir() { Ok(path) } else { Err(io::Error::other("not a directory")) }
 }
 
 /// A mesh that was started.
