@@ -33,6 +33,13 @@ test('those who hit the most users come first, then what policies deny, then the
   expect(found[1]?.title).toBe('10 % of requests to shop/few fail');
 });
 
+test('two of one name and of two kinds are two problems', () => {
+  const failing = [workload('db', signals(60, 60), { reporting: 1 }), workload('db', signals(60, 30), { kind: 'StatefulSet', reporting: 1 })];
+  const found = find({ stat: view(failing) });
+  expect(found.map((one) => one.kind)).toEqual(['failing', 'failing', 'silent', 'silent']);
+  expect(new Set(found.map((one) => one.key)).size).toBe(4);
+});
+
 test('what never arrived only callers know', () => {
   const badBy = [{ reason: 'timeout', requests: 400 }];
   const [first, ...rest] = find({ stat: view([workload('slow', signals(400))]), edges: view([edge('web', 'slow', signals(400, 400, { badBy }))]) });

@@ -2,14 +2,15 @@
 
 /** Milliseconds of CPU that the page's main thread works while `run` is going on: in all, and the longest task; and what `run` says. */
 export async function tasks(browser, page, run) {
-  await browser.startTracing(page, { categories: ['toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline'] });
+  await browser.startTracing(page, { categories: ['devtools.timeline', 'disabled-by-default-devtools.timeline'] });
   const count = await run();
   const events = JSON.parse((await browser.stopTracing()).toString()).traceEvents;
   // The page's process is the one that draws; the main thread of each process has this name.
   const mains = new Set(events.filter((one) => one.name === 'thread_name' && one.args.name === 'CrRendererMain').map((one) => `${one.pid} ${one.tid}`));
   const byThread = new Map();
   for (const { name, pid, tid, tdur, dur } of events) {
-    if (!/RunTask$/.test(name) || !mains.has(`${pid} ${tid}`)) continue;
+    // Whole, because with other categories there are tasks of other names inside of these, and each would count twice.
+    if (name !== 'RunTask' || !mains.has(`${pid} ${tid}`)) continue;
     const sum = byThread.get(`${pid} ${tid}`) ?? { total: 0, longest: 0, tasks: 0 };
     const took = (tdur ?? dur ?? 0) / 1000;
     byThread.set(`${pid} ${tid}`, { total: sum.total + took, longest: Math.max(sum.longest, took), tasks: sum.tasks + 1 });

@@ -53,7 +53,7 @@ export function failing(workloads: readonly Workload[], edges: readonly Edge[]):
     const state = health(of.ok);
     if (of.bad === 0 || (state !== 'bad' && state !== 'warn')) continue;
     const title = `${share(of)} of requests to ${key} fail`;
-    found.push(trouble({ key: `failing ${key}`, severity: state, kind: 'failing', title, hits: of.badRate, details: reasons(of), ...ofWorkload(workload) }));
+    found.push(trouble({ key: `failing ${key} ${workload.kind}`, severity: state, kind: 'failing', title, hits: of.badRate, details: reasons(of), ...ofWorkload(workload) }));
   }
   for (const [key, edges] of calls) {
     const of = ended(edges.map((edge) => edge.signals));
@@ -109,7 +109,7 @@ export function silent(workloads: readonly Workload[], mesh: Mesh | undefined): 
     const missing = workload.reporting > 0 ? workload.pods - workload.reporting : (mute.get(key) ?? 0);
     if (missing <= 0) return [];
     const title = `${missing} of ${count(workload.pods, 'pod')} of ${key} ${missing === 1 ? 'does' : 'do'} not report`;
-    return [trouble({ key: `silent ${key}`, severity: 'warn', kind: 'silent', title, details: ['what they do is missing in all figures'], ...ofWorkload(workload) })];
+    return [trouble({ key: `silent ${key} ${workload.kind}`, severity: 'warn', kind: 'silent', title, details: ['what they do is missing in all figures'], ...ofWorkload(workload) })];
   });
 }
 

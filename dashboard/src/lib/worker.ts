@@ -7,6 +7,8 @@ import { views } from '../views';
 /** Between two looks, at least; and as a multiple of what an answer took, so that a large mesh is not asked all the time. */
 const PAUSE = 1000;
 const REST = 3;
+/** What should be asked again since so long is shown until it has come: whoever scrolls or opens something does not wait. */
+const STALE = 5000;
 
 interface Wanted {
   view: string;
@@ -17,13 +19,20 @@ interface Wanted {
   had: Promise<unknown>[];
 }
 
+interface Asked {
+  at: number;
+  answer: Promise<Answer<unknown>>;
+}
+
 let base = '';
 let token: string | null = null;
 let paused = false;
 let size: number | null = null;
 const wanted = new Map<number, Wanted>();
 /** What was answered, or is being asked, by path. */
-const recent = new Map<string, { at: number; answer: Promise<Answer<unknown>> }>();
+const recent = new Map<string, Asked>();
+/** The last of these that came well. */
+const came = new Map<string, Asked>();
 
 const post = (message: FromWorker) => self.postMessage(message);
 
@@ -33,8 +42,9 @@ function answer(ask: Ask<unknown>): Promise<Answer<unknown>> {
   if (before && now - before.at < ask.every * 1000 - 100) return before.answer;
   const answer = fetchAnswer<unknown>(base, ask.path, token);
   recent.set(ask.path, { at: now, answer });
-  for (const [path, one] of recent) if (now - one.at > 60_000) recent.delete(path);
+  for (const all of [recent, came]) for (const [path, one] of all) if (now - one.at > 60_000) all.delete(path);
   void answer.then((got) => {
+    if ('value' in got && recent.get(ask.path)?.answer === answer) came.set(ask.path, { at: now, answer });
     // What failed is asked again when next wanted.
     if ('problem' in got && recent.get(ask.path)?.answer === answer) recent.set(ask.path, { at: now - (ask.every - 1) * 1000, answer });
     if ('value' in got && /^stat\?(window|watch)=[^&]*(&watch=true)?$/.test(ask.path)) size = (got.value as { items: unknown[] }).items.length;
@@ -47,12 +57,21 @@ async function look(id: number): Promise<void> {
   if (!one || paused) return;
   const [began, round] = [performance.now(), ++one.round];
   const view = views[one.view as keyof typeof views] as ViewOf<unknown, unknown>;
-  const asked = view.asks(one.params, size).map(answer);
-  const answers = await Promise.all(asked);
-  // Nobody waits for it any more, or it was asked anew.
-  if (wanted.get(id) !== one || one.round !== round) return;
-  if (asked.some((answer, at) => answer !== one.had[at])) post({ id, answer: view.of(answers, one.params) });
-  one.had = asked;
+  const say = async (asked: Promise<Answer<unknown>>[]) => {
+    const answers = await Promise.all(asked);
+    // Nobody waits for it any more, or it was asked anew.
+    if (wanted.get(id) !== one || one.round !== round) return false;
+    if (asked.some((answer, at) => answer !== one.had[at])) post({ id, answer: view.of(answers, one.params) });
+    one.had = asked;
+    return true;
+  };
+  const asks = view.asks(one.params, size);
+  const known = asks.flatMap(({ path, every }) => {
+    const last = came.get(path);
+    return last && began - last.at < every * 1000 + STALE ? [last.answer] : [];
+  });
+  if (round === 1 && known.length === asks.length) await say(known);
+  if (!(await say(asks.map(answer)))) return;
   const took = performance.now() - began;
   clearTimeout(one.timer);
   one.timer = self.setTimeout(() => void look(id), Math.max(PAUSE - took, took * REST));
@@ -63,6 +82,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   else if ('token' in data) {
     token = data.token;
     recent.clear();
+    came.clear();
     for (const id of wanted.keys()) void look(id);
   } else if ('paused' in data) {
     paused = data.paused;

@@ -1,12 +1,15 @@
 import { asks, type Answer } from '../lib/api';
+import { readFilter } from '../lib/filter';
 import { keyOf } from '../lib/names';
+import { kept, sorted, sortText, type Sort, type Value } from '../lib/order';
 import { badRate, ended, tells } from '../lib/sums';
 import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
 import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
+import { COLUMNS, fields, FILTER } from '../pages/workloads';
 
-/** A row of the table: plain figures only, because all of them are handed from the worker once a second. */
+/** A row of the table: plain figures only, because they are handed from the worker once a second. */
 export interface WorkloadRow {
   key: string;
   namespace: string;
@@ -30,9 +33,25 @@ export interface WorkloadRow {
   trend: (number | null)[];
 }
 
+export interface WorkloadsAsked {
+  window: number;
+  /** What is typed above the table. */
+  q: string;
+  sort: Sort;
+  /** Somebody is at a row: it stays where it is. */
+  held: boolean;
+  /** Rows of the table that are wanted: of a thousand one sees twenty. */
+  from: number;
+  to: number;
+}
+
 export interface Workloads {
   window: number;
   rows: WorkloadRow[];
+  /** The place of the first of these rows, among how many that the filter asks for; and how many there are. */
+  from: number;
+  found: number;
+  all: number;
   unheard: string[];
   shortened: boolean;
   partial: number | undefined;
@@ -40,15 +59,58 @@ export interface Workloads {
   unseen: string | undefined;
 }
 
-export const workloads = view<{ window: number }, [View<Workload>, View<Edge>], Workloads>(
+/** How rows stood, for which question, and since when by `performance.now()`. */
+export interface Stood {
+  by: string;
+  at: number;
+  ids: string[];
+}
+
+/** Between two looks at the order, while nobody points at a row. Milliseconds. */
+const SETTLED = 5000;
+
+let stood: Stood = { by: '', at: 0, ids: [] };
+
+export const workloads = view<WorkloadsAsked, [View<Workload>, View<Edge>], Workloads>(
   ({ window }, size) => [asks.stat({ window, watch: few(size) }), asks.edges({ window })],
-  ([stat, edges]): Answer<Workloads> => {
+  ([stat, edges], asked): Answer<Workloads> => {
     if ('problem' in stat) return stat;
-    const { window, unheard, shortened, items } = stat.value;
-    const calls = byCallee(known(edges)?.items ?? []);
-    return { value: { window, unheard, shortened, partial: partialOf(stat.value), unseen: problemOf(edges)?.text, rows: items.map((one) => row(one, calls.get(keyOf(one)))) } };
+    const { window, unheard, shortened } = stat.value;
+    const filter = readFilter(asked.q, FILTER);
+    const all = allRows(stat.value.items, known(edges)?.items);
+    const found = filter.all ? all : all.filter((one) => filter.matches(fields(one)));
+    const ordered = inOrder(found, asked, stood, performance.now());
+    stood = ordered.stood;
+    // Where there are fewer than that, the last of them.
+    const from = Math.max(0, Math.min(asked.from, found.length - (asked.to - asked.from)));
+    const rows = ordered.rows.slice(from, asked.to);
+    return { value: { window, unheard, shortened, partial: partialOf(stat.value), unseen: problemOf(edges)?.text, rows, from, found: found.length, all: all.length } };
   },
 );
+
+/** Of the same answers the same rows: whoever scrolls fast asks for others many times a second. */
+let made: { items: readonly Workload[]; edges: readonly Edge[] | undefined; rows: WorkloadRow[] } | undefined;
+function allRows(items: readonly Workload[], edges: readonly Edge[] | undefined): WorkloadRow[] {
+  if (made?.items === items && made.edges === edges) return made.rows;
+  const calls = byCallee(edges ?? []);
+  made = { items, edges, rows: items.map((one) => row(one, calls.get(keyOf(one)))) };
+  return made.rows;
+}
+
+/** Two of a namespace may have one name, of two kinds. */
+export const idOf = (row: WorkloadRow) => `${row.key} ${row.kind}`;
+
+/** Pure: how rows stood before comes from outside. */
+export function inOrder(found: readonly WorkloadRow[], { q, sort, held }: Pick<WorkloadsAsked, 'q' | 'sort' | 'held'>, before: Stood, now: number): { rows: WorkloadRow[]; stood: Stood } {
+  const by = `${sortText(sort)} ${q}`;
+  if (before.by === by && (held || now - before.at < SETTLED)) return { rows: kept(found, idOf, before.ids), stood: before };
+  const column = COLUMNS.find((one) => one.id === sort.column);
+  const rows = sorted(found, (one) => round(column?.value(one)), idOf, sort.descending);
+  return { rows, stood: { by, at: rows.length > 0 ? now : 0, ids: rows.map(idOf) } };
+}
+
+/** Figures that are shown as equal are equal. */
+const round = (value: Value) => (typeof value === 'number' ? Number(value.toPrecision(3)) : value);
 
 /** Where nobody reports and nobody calls, nothing is known: no figure, not none. */
 export function row(workload: Workload, calls: readonly Edge[] | undefined): WorkloadRow {
