@@ -142,11 +142,7 @@ impl Hub {
             let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
             let mut all = store.tellers(&ask.of);
             all.extend(own.cloned());
-            let mut new = false;
-            for workload in all {
-                new |= store.watch(workload, now + LOOKED_AT, now);
-            }
-            if new {
+            if store.watch(all, now + LOOKED_AT, now) {
                 self.0.looks.send_modify(|count| *count += 1);
             }
         }

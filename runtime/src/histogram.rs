@@ -5,6 +5,10 @@
 //! See <https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram> and
 //! <https://prometheus.io/docs/specs/native_histograms/>.
 
+mod adder;
+
+pub use self::adder::Adder;
+
 /// Both call it so, OpenTelemetry a scale and Prometheus a schema.
 pub const SCALE: i8 = 3;
 
@@ -77,29 +81,19 @@ impl Histogram {
 
     /// Counts all that `other` counted. The coarser of the two scales is that of the sum.
     pub fn merge(&mut self, other: &Self) {
-        self.merge_buckets(other.scale, other.zero, other.buckets.iter().copied());
-    }
-
-    /// Counts what was counted elsewhere, `buckets` by [`bucket`] at `scale` (at most [`SCALE`]) and in order.
-    pub fn merge_buckets(
-        &mut self,
-        scale: i8,
-        zero: u64,
-        buckets: impl IntoIterator<Item = (i16, u64)>,
-    ) {
-        self.coarsen(scale);
-        let halvings = scale - self.scale;
-        self.zero = self.zero.saturating_add(zero);
-        // Both are in order: one pass, for a search for each bucket is most of what a question to the control plane would take.
+        self.coarsen(other.scale);
+        let halvings = other.scale - self.scale;
+        self.zero = self.zero.saturating_add(other.zero);
+        // Both are in order: one pass, without a search for each bucket.
         let mut at = 0;
-        for (bucket, times) in buckets {
+        for (bucket, times) in &other.buckets {
             let bucket = bucket >> halvings;
             while self.buckets.get(at).is_some_and(|(known, _)| *known < bucket) {
                 at += 1;
             }
             match self.buckets.get_mut(at).filter(|(known, _)| *known == bucket) {
-                Some((_, sum)) => *sum = sum.saturating_add(times),
-                None => self.buckets.insert(at, (bucket, times)),
+                Some((_, sum)) => *sum = sum.saturating_add(*times),
+                None => self.buckets.insert(at, (bucket, *times)),
             }
         }
     }
@@ -288,13 +282,13 @@ mod tests {
         }
     }
 
-    fn of(values: &[f64]) -> Histogram {
+    pub(super) fn of(values: &[f64]) -> Histogram {
         let mut histogram = Histogram::default();
         values.iter().for_each(|value| histogram.observe(*value));
         histogram
     }
 
-    fn values() -> impl Strategy<Value = Vec<f64>> {
+    pub(super) fn values() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(prop_oneof![Just(0.0), 0.001..100.0_f64], 0..50)
     }
 }

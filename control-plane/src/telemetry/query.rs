@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Ask, Edge, Hub, Known, Prometheus, Reporting, Row, Scope, Totals, Workload};
+use super::{Ask, Edge, Hub, Known, Prometheus, Row, Scope, Totals, Workload};
 use crate::{
     replicas::Replica,
     roster::{Pods, Roster},
@@ -75,8 +76,7 @@ impl Query {
     }
 
     async fn stores(&self, ask: &Ask, looks: bool) -> Answer {
-        let mut sum = Sum::default();
-        sum.add(self.hub.ask(ask, looks));
+        let mut known = self.hub.ask(ask, looks);
         let mut unheard = Vec::new();
         if let Some(replica) = &self.replica {
             let message = ask.message(looks);
@@ -93,11 +93,11 @@ impl Query {
                 ),
                 false => name,
             }));
-            heard.into_iter().for_each(|(_, answer)| sum.add(Known::read(answer)));
+            known.add(heard.into_iter().map(|(_, answer)| Known::read(answer)).collect());
         }
         let all = self.roster.workloads().into_iter();
         let workloads = all.filter(|(workload, _)| ask.of.is_of(workload)).collect();
-        Answer { known: sum.known(), workloads, unheard }
+        Answer { known, workloads, unheard }
     }
 }
 
@@ -115,51 +115,60 @@ impl Answer {
     }
 }
 
-/// How many seconds it is of, and the points.
-type Part = (u32, Vec<Totals>);
-
-/// Several replicas' parts.
-#[derive(Debug, Default)]
-struct Sum {
-    /// With how many seconds they are of: those of the replica that has known them for longest.
-    rows: HashMap<(Arc<Edge>, String), Part>,
-    reporting: HashMap<Workload, usize>,
-    shortened: bool,
-    since: Duration,
-    /// That of the youngest.
-    whole: Option<Duration>,
+impl Known {
+    /// Adds what other replicas know.
+    pub fn add(&mut self, others: Vec<Self>) {
+        if others.is_empty() {
+            return;
+        }
+        let mut rows = Places::of(&self.rows, Row::key);
+        let mut reporting = Places::of(&self.reporting, |one| one.workload.clone());
+        for other in others {
+            rows.add(&mut self.rows, other.rows, Row::merge);
+            reporting.add(&mut self.reporting, other.reporting, |sum, one| {
+                sum.proxies += one.proxies;
+            });
+            self.shortened |= other.shortened;
+            self.since = self.since.max(other.since);
+            self.whole = self.whole.min(other.whole);
+        }
+    }
 }
 
-impl Sum {
-    fn add(&mut self, known: Known) {
-        for row in known.rows {
-            let (covers, points) = self.rows.entry((row.edge, row.route)).or_default();
-            *covers = row.covers.max(*covers);
-            if points.len() < row.points.len() {
-                points.resize_with(row.points.len(), Default::default);
-            }
-            points.iter_mut().zip(&row.points).for_each(|(sum, more)| sum.merge(more));
-        }
-        for Reporting { workload, proxies } in known.reporting {
-            *self.reporting.entry(workload).or_default() += proxies;
-        }
-        self.shortened |= known.shortened;
-        self.since = self.since.max(known.since);
-        self.whole = Some(self.whole.map_or(known.whole, |whole| whole.min(known.whole)));
+/// Where things stand, by what tells them apart.
+struct Places<T, K> {
+    at: HashMap<K, usize>,
+    key: fn(&T) -> K,
+}
+
+impl<T, K: Hash + Eq> Places<T, K> {
+    fn of(all: &[T], key: fn(&T) -> K) -> Self {
+        Self { at: all.iter().map(key).zip(0..).collect(), key }
     }
 
-    /// In order.
-    fn known(self) -> Known {
-        let rows = self.rows.into_iter();
-        let row = |((edge, route), (covers, points))| Row { edge, route, points, covers };
-        let mut rows: Vec<_> = rows.map(row).collect();
-        rows.sort_by(|one, other| (&one.edge, &one.route).cmp(&(&other.edge, &other.route)));
-        let reporting = self.reporting.into_iter();
-        let mut reporting: Vec<_> =
-            reporting.map(|(workload, proxies)| Reporting { workload, proxies }).collect();
-        reporting.sort_by(|one, other| one.workload.cmp(&other.workload));
-        let whole = self.whole.unwrap_or_default();
-        Known { rows, reporting, shortened: self.shortened, since: self.since, whole }
+    fn add(&mut self, all: &mut Vec<T>, more: Vec<T>, merge: impl Fn(&mut T, T)) {
+        for one in more {
+            let at = *self.at.entry((self.key)(&one)).or_insert(all.len());
+            match all.get_mut(at) {
+                Some(sum) => merge(sum, one),
+                None => all.push(one),
+            }
+        }
+    }
+}
+
+impl Row {
+    fn key(&self) -> (Arc<Edge>, String) {
+        (Arc::clone(&self.edge), self.route.clone())
+    }
+
+    /// Adds what another replica says of the same: of as many seconds as the one that has known it for longest.
+    fn merge(&mut self, other: Self) {
+        self.covers = self.covers.max(other.covers);
+        if self.points.len() < other.points.len() {
+            self.points.resize_with(other.points.len(), Totals::default);
+        }
+        self.points.iter_mut().zip(&other.points).for_each(|(sum, more)| sum.merge(more));
     }
 }
 
@@ -169,13 +178,14 @@ mod tests {
 
     #[test]
     fn the_oldest_replica_says_what_is_known_and_the_youngest_since_when_all_of_it() {
-        let mut sum = Sum::default();
-        for seconds in [600, 30, 7200] {
+        let known = |seconds| {
             let since = Duration::from_secs(seconds);
             let rows = Vec::new();
-            sum.add(Known { rows, reporting: Vec::new(), shortened: false, since, whole: since });
-        }
-        let Known { since, whole, .. } = sum.known();
+            Known { rows, reporting: Vec::new(), shortened: false, since, whole: since }
+        };
+        let mut sum = known(600);
+        sum.add(vec![known(30), known(7200)]);
+        let Known { since, whole, .. } = sum;
         assert_eq!((since.as_secs(), whole.as_secs()), (7200, 30));
     }
 }

@@ -7,7 +7,7 @@
 //! A slot in which nothing happened is not there. Questions are read from the newest one on: most are about the last minute, and
 //! to go past all that is older took a quarter of their time.
 
-use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::{packed, totals::Totals};
 
@@ -31,7 +31,7 @@ struct Entry<'a> {
 impl Slots {
     /// Adds to a slot, which is the last one or later. Durations keep 2^`scale` buckets for each doubling.
     pub(super) fn add(&mut self, slot: u32, totals: &Totals, scale: i8) {
-        let mut sum = Totals::default();
+        let mut adder = packed::Adder::new(true);
         if self.log.is_empty() {
             (self.first, self.last) = (slot, slot);
         }
@@ -40,9 +40,10 @@ impl Slots {
             && let Some((older, open)) = last(&self.log)
         {
             distance = open.distance;
-            packed::read(open.packed, true, &mut sum);
+            adder.add(open.packed);
             self.log.truncate(older.len());
         }
+        let mut sum = adder.take();
         sum.merge(totals);
         sum.took.histogram.coarsen(scale);
         sum.flow.took.histogram.coarsen(scale);
@@ -105,7 +106,7 @@ impl Slots {
         gone
     }
 
-    /// What happened from the slot `from` to the one before `to`, slot by slot and the newest first, for [`packed::read`].
+    /// What happened from the slot `from` to the one before `to`, slot by slot and the newest first, for [`packed::Adder`].
     pub(super) fn each(&self, (from, to): (u32, u32), mut with: impl FnMut(u32, &[u8])) {
         let (mut number, mut log) = (self.last, self.log.as_slice());
         while number >= from
@@ -152,12 +153,7 @@ fn last(log: &[u8]) -> Option<(&[u8], Entry<'_>)> {
 }
 
 fn number(log: &mut &[u8]) -> Option<u32> {
-    // Most are of one byte, and this is most of what a question does.
-    if let Some((byte @ ..0x80, rest)) = log.split_first() {
-        *log = rest;
-        return Some((*byte).into());
-    }
-    u32::try_from(decode_varint(log).ok()?).ok()
+    u32::try_from(packed::number(log)?).ok()
 }
 
 #[cfg(test)]
@@ -185,9 +181,9 @@ mod tests {
     fn read(slots: &Slots, range: (u32, u32)) -> BTreeMap<u32, Totals> {
         let mut all = BTreeMap::new();
         slots.each(range, |number, packed| {
-            let mut totals = Totals::default();
-            packed::read(packed, true, &mut totals).unwrap();
-            assert!(all.insert(number, totals).is_none(), "each slot once");
+            let mut adder = packed::Adder::new(true);
+            adder.add(packed).unwrap();
+            assert!(all.insert(number, adder.take()).is_none(), "each slot once");
         });
         all
     }

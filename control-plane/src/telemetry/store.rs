@@ -14,7 +14,8 @@ mod kept;
 mod reporters;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
+    iter, mem,
     sync::Arc,
     time::Duration,
 };
@@ -186,15 +187,25 @@ impl Store {
         self.edges.entry(Arc::new(edge)).or_default()
     }
 
-    /// Somebody watches this workload until then: it is counted by the second. Whether nobody did before.
-    pub fn watch(&mut self, workload: Workload, until: Duration, now: Duration) -> bool {
-        let new = self.watched.get(&workload).is_none_or(|before| *before <= now);
-        if new {
-            let own = self.edges.iter_mut().filter(|(edge, _)| edge.workload == workload);
+    /// Somebody watches these workloads until then: they are counted by the second. Whether nobody watched one of them before.
+    pub fn watch(
+        &mut self,
+        workloads: impl IntoIterator<Item = Workload>,
+        until: Duration,
+        now: Duration,
+    ) -> bool {
+        let mut new = HashSet::new();
+        for workload in workloads {
+            if self.watched(&workload).is_none_or(|before| before <= now) {
+                new.insert(workload.clone());
+            }
+            self.watched.insert(workload, until);
+        }
+        if !new.is_empty() {
+            let own = self.edges.iter_mut().filter(|(edge, _)| new.contains(&edge.workload));
             own.for_each(|(_, kept)| kept.by_second = None);
         }
-        self.watched.insert(workload, until);
-        new
+        !new.is_empty()
     }
 
     /// Whose proxies have told of this within the last quarter of an hour.
@@ -304,29 +315,31 @@ impl Store {
     /// What happened in the window, up to the slot that is not over yet.
     pub fn read(&self, ask: &Ask, now: Duration) -> Vec<Row> {
         let (mut rows, mut sums) = (Vec::new(), HashMap::new());
+        // It keeps its room from row to row.
+        let mut one = Part::new(ask);
         for (edge, kept) in self.edges.iter().filter(|(edge, _)| ask.of.has(edge)) {
             let by_second = kept.by_second.is_some_and(|since| since + ask.window <= now);
             if ask.routes {
                 for (route, tier, slots) in kept.of_routes(ask.window, by_second) {
-                    let mut row = Row::of(Arc::clone(edge), route);
-                    row.add(slots, tier, ask, now);
-                    rows.push(row);
+                    one.add(slots, tier, ask, now);
+                    rows.extend(one.take(|| (Arc::clone(edge), route.to_owned())));
                 }
+                continue;
+            }
+            let (tier, slots) = kept.best(ask, by_second);
+            if ask.points > 1 {
+                let new = || (edge, Part::new(ask));
+                let (_, sum): &mut (_, Part) = sums.entry(edge.sum()).or_insert_with(new);
+                sum.add(slots, tier, ask, now);
             } else {
-                let (tier, slots) = kept.best(ask, by_second);
-                if ask.points > 1 {
-                    let new = || Row::of(Arc::new(edge.summed()), "");
-                    let row: &mut Row = sums.entry(edge.sum()).or_insert_with(new);
-                    row.add(slots, tier, ask, now);
-                } else {
-                    let mut row = Row::of(Arc::clone(edge), "");
-                    row.add(slots, tier, ask, now);
-                    rows.push(row);
-                }
+                one.add(slots, tier, ask, now);
+                rows.extend(one.take(|| (Arc::clone(edge), String::new())));
             }
         }
-        rows.extend(sums.into_values());
-        rows.retain(|row| !row.points.is_empty());
+        let summed = |(edge, mut sum): (&Arc<Edge>, Part)| {
+            sum.take(|| (Arc::new(edge.summed()), String::new()))
+        };
+        rows.extend(sums.into_values().filter_map(summed));
         rows
     }
 }
@@ -366,13 +379,22 @@ impl Of {
     }
 }
 
-impl Row {
-    /// Nothing happened.
-    fn of(edge: Arc<Edge>, route: &str) -> Self {
-        Self { edge, route: route.to_owned(), points: Vec::new(), covers: 0 }
+/// A row while it is added up.
+struct Part {
+    points: Vec<packed::Adder>,
+    /// As of [`Row`]; 0: nothing happened.
+    covers: u32,
+}
+
+impl Part {
+    fn new(ask: &Ask) -> Self {
+        let new = || packed::Adder::new(ask.durations);
+        Self {
+            points: iter::repeat_with(new).take(ask.points.max(1) as usize).collect(),
+            covers: 0,
+        }
     }
 
-    /// Adds what happened in slots; if nothing did, it stays as it is.
     fn add(&mut self, slots: &Slots, tier: Tier, ask: &Ask, now: Duration) {
         let width = Duration::from_secs(tier.width.into());
         let points = ask.points.max(1);
@@ -384,13 +406,20 @@ impl Row {
         // Before the store began nothing happened, and what would be older comes first.
         let skipped = per_point * points - (to - from);
         slots.each((from, to), |number, packed| {
-            if self.points.is_empty() {
-                self.points.resize_with(points as usize, Totals::default);
-            }
             self.covers = self.covers.max((to - from) * tier.width);
             let point = (number - from + skipped) / per_point;
-            packed::read(packed, ask.durations, &mut self.points[point as usize]);
+            self.points[point as usize].add(packed);
         });
+    }
+
+    /// What was added since this was last called, if there was anything, as a row of this edge and rule.
+    fn take(&mut self, of: impl FnOnce() -> (Arc<Edge>, String)) -> Option<Row> {
+        let covers = mem::take(&mut self.covers);
+        (covers > 0).then(|| {
+            let (edge, route) = of();
+            let points = self.points.iter_mut().map(packed::Adder::take).collect();
+            Row { edge, route, points, covers }
+        })
     }
 }
 

@@ -102,8 +102,8 @@ fn who_is_watched_is_known_by_the_second() {
     let mut store = Store::default();
     let cart = || edge("web", "cart");
     take(&mut store, 1, &[(cart(), "r", 1)], 1);
-    assert!(store.watch(workload("web"), seconds(40), seconds(2)));
-    assert!(!store.watch(workload("web"), seconds(42), seconds(3)), "it was watched already");
+    assert!(store.watch([workload("web")], seconds(40), seconds(2)));
+    assert!(!store.watch([workload("web")], seconds(42), seconds(3)), "it was watched already");
     for at in 3..8 {
         take(&mut store, at, &[(cart(), "r", 2)], at);
     }

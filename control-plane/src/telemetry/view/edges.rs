@@ -75,7 +75,7 @@ pub(super) type Ends<'a> = (Name<'a>, Name<'a>);
 /// Each edge once.
 pub fn edges(answer: &Answer, window: Duration) -> View<EdgeView> {
     type Key<'a> = (Ends<'a>, Option<Server<'a>>, Option<Travels>);
-    let mut all: BTreeMap<Key<'_>, Sum> = BTreeMap::new();
+    let mut all: BTreeMap<Key<'_>, Sum<'_>> = BTreeMap::new();
     for (ends, row) in seen_once(answer) {
         let key = (ends, server(&row.edge), Travels::of(row.edge.security));
         all.entry(key).or_default().add(row);

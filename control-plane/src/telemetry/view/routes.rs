@@ -53,27 +53,30 @@ pub fn routes(answer: &Answer, of: &Of, window: Duration) -> View<RouteView> {
             backends.entry(to).or_default().push(row);
         }
     }
-    let signals = |rows: &mut dyn Iterator<Item = &Row>| {
-        let mut sum = Sum::default();
-        rows.for_each(|row| sum.add(row));
-        sum.signals()
-    };
-    let item = |((route, caller, server), backends): (Key<'_>, Backends<'_>)| RouteView {
-        route: (!route.is_empty()).then(|| route.to_owned()),
-        caller: End::named(caller),
-        service: server.map(service),
-        signals: signals(&mut backends.values().flatten().copied()),
-        backends: backends
-            .into_iter()
-            .map(|(to, rows)| BackendView {
-                to: End::named(to),
-                signals: signals(&mut rows.into_iter()),
-            })
-            .collect(),
+    let item = |((route, caller, server), backends): (Key<'_>, Backends<'_>)| {
+        let signals = sum(backends.values().flatten());
+        let backends = backends.into_iter();
+        let backends: Vec<_> = match backends.len() {
+            // It is the whole, which is not summed up again.
+            1 => backends.map(|(to, _)| backend(to, signals.clone())).collect(),
+            _ => backends.map(|(to, rows)| backend(to, sum(&rows))).collect(),
+        };
+        let (route, service) = ((!route.is_empty()).then(|| route.to_owned()), server.map(service));
+        RouteView { route, caller: End::named(caller), service, signals, backends }
     };
     let mut items: Vec<_> = all.into_iter().map(item).collect();
     items.sort_by(|one, other| other.signals.rps.total_cmp(&one.signals.rps));
     View::of(answer, window, items)
+}
+
+fn sum<'a>(rows: impl IntoIterator<Item = &'a &'a Row>) -> Signals {
+    let mut sum = Sum::default();
+    rows.into_iter().for_each(|row| sum.add(row));
+    sum.signals()
+}
+
+fn backend(to: Name<'_>, signals: Signals) -> BackendView {
+    BackendView { to: End::named(to), signals }
 }
 
 fn is_called(of: &Of, to: Name<'_>, server: Option<Server<'_>>) -> bool {

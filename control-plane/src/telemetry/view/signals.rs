@@ -1,6 +1,6 @@
 //! The golden signals of some requests and connections.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +73,9 @@ pub struct DeniedBy {
 
 /// What is added up to be shown.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sum {
-    totals: Totals,
+pub(super) struct Sum<'a> {
+    /// Mostly there is one row, which need not be copied.
+    totals: Option<Cow<'a, Totals>>,
     rates: Rates,
     /// Requests and connections by mTLS, and all whose security is known.
     mtls: (u64, u64),
@@ -89,8 +90,8 @@ struct Rates {
     sent: f64,
 }
 
-impl Sum {
-    pub(super) fn add(&mut self, row: &Row) {
+impl<'a> Sum<'a> {
+    pub(super) fn add(&mut self, row: &'a Row) {
         let per_second = |count: u64| float(count) / f64::from(row.covers.max(1));
         for totals in &row.points {
             let (requests, flow) = (totals.requested(), &totals.flow);
@@ -106,12 +107,16 @@ impl Sum {
             if row.edge.security == Security::Mtls {
                 *by_mtls = by_mtls.saturating_add(all);
             }
-            self.totals.merge(totals);
+            match &mut self.totals {
+                Some(sum) => sum.to_mut().merge(totals),
+                none => *none = Some(Cow::Borrowed(totals)),
+            }
         }
     }
 
     pub(super) fn signals(&self) -> Signals {
-        let Self { totals, rates, mtls } = self;
+        let (Self { totals, rates, mtls }, nothing) = (self, Totals::default());
+        let totals = totals.as_deref().unwrap_or(&nothing);
         let (requests, bad) = (totals.requested(), totals.bad());
         let took = |part| totals.took.histogram.quantile(part);
         let flow = &totals.flow;

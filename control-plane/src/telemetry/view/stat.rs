@@ -1,7 +1,7 @@
 //! How workloads do.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
@@ -93,7 +93,7 @@ pub fn stat(answer: &Answer, trend: &Answer, window: Duration) -> View<WorkloadV
 }
 
 /// Whose own proxies tell what came to them.
-pub(super) struct Tellers<'a>(BTreeMap<&'a Workload, usize>);
+pub(super) struct Tellers<'a>(HashMap<&'a Workload, usize>);
 
 impl<'a> Tellers<'a> {
     pub(super) fn of(answer: &'a Answer) -> Self {
@@ -113,13 +113,13 @@ impl<'a> Tellers<'a> {
 
 /// What came to each workload: as its own proxies saw it, and as its callers' did.
 pub(super) struct Inbound<'a> {
-    own: BTreeMap<&'a Workload, Vec<&'a Row>>,
-    callers: BTreeMap<&'a Peer, Vec<&'a Row>>,
+    own: HashMap<&'a Workload, Vec<&'a Row>>,
+    callers: HashMap<&'a Peer, Vec<&'a Row>>,
 }
 
 impl<'a> Inbound<'a> {
     pub(super) fn of(answer: &'a Answer) -> Self {
-        let (mut own, mut callers) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        let (mut own, mut callers) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
         for row in &answer.known.rows {
             match row.edge.direction {
                 Direction::Inbound => own.entry(&row.edge.workload).or_default().push(row),
@@ -160,8 +160,8 @@ impl<'a> Inbound<'a> {
 /// Whom each workload calls, and who calls it.
 #[derive(Default)]
 struct Peers<'a> {
-    callers: BTreeMap<Name<'a>, BTreeSet<Name<'a>>>,
-    callees: BTreeMap<Name<'a>, BTreeSet<Name<'a>>>,
+    callers: HashMap<Name<'a>, HashSet<Name<'a>>>,
+    callees: HashMap<Name<'a>, HashSet<Name<'a>>>,
 }
 
 impl<'a> Peers<'a> {
@@ -184,7 +184,7 @@ impl<'a> Peers<'a> {
     fn count(&self, workload: &Workload) -> (usize, usize) {
         let name = (workload.namespace.as_str(), workload.name.as_str());
         let len =
-            |all: &BTreeMap<Name<'_>, BTreeSet<Name<'_>>>| all.get(&name).map_or(0, BTreeSet::len);
+            |all: &HashMap<Name<'_>, HashSet<Name<'_>>>| all.get(&name).map_or(0, HashSet::len);
         (len(&self.callers), len(&self.callees))
     }
 }
