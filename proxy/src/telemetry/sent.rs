@@ -56,7 +56,7 @@ impl Collector for Shows {
             ),
             (
                 "tulle_telemetry_dropped",
-                "Those that a destination did not get, for want of room or because it went away, and requests without a span because strangers wanted too many",
+                "Those that a destination did not get, for want of room or because it went away, and requests without a span because callers from outside of the mesh wanted too many",
             ),
             ("tulle_telemetry_refused", "Those that a destination said it will not take"),
         ];
