@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { troubles, type Said } from '../src/lib/troubles';
+import { steady, troubles, type Said } from '../src/lib/troubles';
 import type { Edge, Mesh, Policy, Proxy, Signals, View, Workload } from '../src/lib/types';
 import { summary } from '../src/views/now';
 import { said } from '../src/views/said';
@@ -79,6 +79,18 @@ test('an audit hits nobody', () => {
   const deniedBy = [{ policy: 'AccessPolicy/shop/callers', audit: true, requests: 600 }];
   const [first] = find({ stat: view([workload('web', signals(600, 0, { deniedBy }))]) });
   expect([first?.title, first?.hits]).toEqual(['AccessPolicy shop/callers would deny calls to shop/web', 0]);
+});
+
+test('what hits about as many keeps its place, and what hits clearly more comes first', () => {
+  const order = (bad: Record<string, number>, before: string[]) => {
+    const found = find({ stat: view(Object.entries(bad).map(([name, times]) => workload(name, signals(600, times)))) });
+    return steady(found, before.map((name) => `failing shop/${name} Deployment`)).map((one) => one.rest[1]);
+  };
+  expect(order({ a: 100, b: 120, c: 140 }, [])).toEqual(['c', 'b', 'a']);
+  expect(order({ a: 100, b: 120, c: 140 }, ['a', 'b', 'c'])).toEqual(['a', 'b', 'c']);
+  expect(order({ a: 100, b: 120, c: 200 }, ['a', 'b', 'c'])).toEqual(['c', 'a', 'b']);
+  expect(order({ a: 100, b: 120, new: 110 }, ['a', 'b'])).toEqual(['a', 'b', 'new']);
+  expect(order({ a: 100, b: 300, new: 110 }, ['a', 'b'])).toEqual(['b', 'new', 'a']);
 });
 
 test('all in one sentence: what has no traffic and what is unknown is not fine', () => {

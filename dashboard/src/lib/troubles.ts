@@ -170,12 +170,32 @@ export function files(problems: readonly string[]): Trouble[] {
   return problems.map((text) => trouble({ key: `file ${text}`, severity: 'warn', kind: 'policy', title: text, details: ['what was good before stays in force'], query: { tab: 'policies' } }));
 }
 
-/** Most users hit first, then what policies deny, which may be meant; then what is bad; then always in the same order. */
+/** Failures first, then what policies deny, which may be meant; then what hits nobody that is known. */
+const group = (one: Trouble) => (one.kind === 'failing' ? 0 : one.kind === 'denied' && one.hits > 0 ? 1 : 2);
+
+/** Most users hit first; then what is bad; then always in the same order. */
 export function ranked(all: Trouble[]): Trouble[] {
   const hits = (one: Trouble) => Math.round(one.hits * 100);
-  const group = (one: Trouble) => (one.kind === 'failing' ? 0 : one.kind === 'denied' && one.hits > 0 ? 1 : 2);
   const mild = (one: Trouble) => Number(one.severity !== 'bad');
   return all.sort((a, b) => group(a) - group(b) || hits(b) - hits(a) || mild(a) - mild(b) || (a.key < b.key ? -1 : 1));
+}
+
+/** One that hits so many times as much as another one comes before it, however they stood. */
+const CLEARLY = 1.5;
+
+/** Ranked, but for those that stood in some order `before`: they keep it where the difference is small, so that nothing jumps under a reader's eyes. */
+export function steady(ranked: readonly Trouble[], before: readonly string[]): Trouble[] {
+  const places = new Map(before.map((key, place) => [key, place]));
+  const order: Trouble[] = [];
+  for (const one of ranked) {
+    const place = places.get(one.key) ?? Infinity;
+    const isAbove = (other: Trouble) => group(other) !== group(one) || other.hits >= one.hits * CLEARLY;
+    // Who is clearly above stays above, and whoever is above him.
+    const near = order.findLastIndex(isAbove) + 1;
+    const later = order.findIndex((other, at) => at >= near && (places.get(other.key) ?? -1) > place);
+    order.splice(later < 0 ? order.length : later, 0, one);
+  }
+  return order;
 }
 
 export interface Said {

@@ -1,7 +1,7 @@
 import { asks, type Answer } from '../lib/api';
 import { keyOf } from '../lib/names';
 import { ended, tells, type Ended } from '../lib/sums';
-import { byCallee, troubles, worst, type Trouble } from '../lib/troubles';
+import { byCallee, steady, troubles, worst, type Trouble } from '../lib/troubles';
 import type { Edge, Mesh, Policies, View, Workload } from '../lib/types';
 import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
@@ -38,12 +38,16 @@ export interface Now {
 /** Troubles that are shown: who has more than that reads from the top. */
 const SHOWN = 50;
 
+/** The keys of all troubles, as they stood last. */
+let stood: string[] = [];
+
 export const now = view<{ window: number }, [View<Workload>, View<Edge>, Mesh, Policies], Now>(
   ({ window }, size) => [asks.stat({ window, watch: few(size) }), asks.edges({ window }), asks.mesh(), asks.policies()],
   ([stat, edges, mesh, policies]): Answer<Now> => {
     if ('problem' in stat) return stat;
     if ('problem' in edges) return edges;
-    const all = troubles({ stat: stat.value, edges: edges.value, mesh: known(mesh), policies: known(policies), now: Date.now() / 1000 });
+    const all = steady(troubles({ stat: stat.value, edges: edges.value, mesh: known(mesh), policies: known(policies), now: Date.now() / 1000 }), stood);
+    stood = all.map((one) => one.key);
     const unknown = [
       ['What proxies have applied, and their certificates', problemOf(mesh)?.text],
       ['Whether policies are accepted', problemOf(policies)?.text],
