@@ -10,6 +10,7 @@
 //! Each replica keeps what the proxies report whose streams it has; a question is asked of all of them. What a replica that is
 //! lost knew of the past is lost with it, never the view of what is now.
 
+mod answers;
 pub mod api;
 mod edge;
 mod packed;
@@ -35,11 +36,12 @@ use prometheus_client::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
 use tulle_proto::telemetry::v1::ReportRequest;
 
 pub use self::{
+    answers::Answers,
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
     prometheus::Prometheus,
     query::Query,
@@ -67,6 +69,7 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     begun: Instant,
     store: Mutex<Store>,
+    answers: Mutex<Answers>,
     /// Counts when somebody began to look at something.
     looks: watch::Sender<u64>,
     /// On which proxies can be asked.
@@ -77,7 +80,7 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// What happened.
-    pub rows: Vec<Row>,
+    pub rows: Arc<Vec<Row>>,
     /// Who reports.
     pub reporting: Vec<Reporting>,
     /// Something of what was asked for was forgotten before its time.
@@ -95,6 +98,7 @@ impl Default for Hub {
         Self(Arc::new(Inner {
             begun,
             store: Mutex::default(),
+            answers: Mutex::default(),
             looks,
             lines: tap::Lines::default(),
         }))
@@ -104,11 +108,12 @@ impl Default for Hub {
 impl Hub {
     /// Forgets what is over, forever.
     pub async fn run(self) {
-        let mut ticks = interval(SWEEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            // As soon as a slot is over, so that nobody who asks has to wait until answers are read anew.
+            let over = self.now().as_secs() / SWEEP.as_secs() + 1;
+            sleep_until(self.0.begun + SWEEP * u32::try_from(over).unwrap_or(u32::MAX)).await;
             self.0.store.lock().sweep(self.now());
+            self.0.answers.lock().renew(&self.0.store.lock(), self.now());
         }
     }
 
@@ -132,11 +137,15 @@ impl Hub {
         if until.is_some_and(|until| self.now() < until) { WATCHED } else { INTERVAL }
     }
 
-    /// What this replica has. Who `looks` wants it by the second from now on, for a while.
+    /// What this replica has. Who `looks` wants it by the second from now on, for a while; who does not may be told what was
+    /// when a slot was last over.
     pub fn ask(&self, ask: &Ask, looks: bool) -> Known {
-        let now = self.now();
+        // Before the store, as everywhere.
+        let mut answers = self.0.answers.lock();
         let mut store = self.0.store.lock();
-        let rows = store.read(ask, now);
+        let now = self.now();
+        let rows = if looks { store.read(ask, now).into() } else { answers.ask(&store, ask, now) };
+        drop(answers);
         let reporting = store.reporting();
         if looks {
             let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
@@ -172,6 +181,7 @@ impl Collector for Hub {
         let ((edges, routes), bytes, unread) = (store.len(), store.bytes(), store.unread());
         let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
         drop(store);
+        let bytes = bytes + self.0.answers.lock().bytes();
         for (name, help, value) in [
             ("tulle_store_edges", "Edges that this replica remembers", edges),
             ("tulle_store_routes", "Rules of edges that this replica remembers", routes),

@@ -64,9 +64,11 @@ impl Query {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // Of the time that is asked for the stores' short window says nothing.
         let known = &mut answer.known;
-        (known.rows, known.since, known.whole) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+        (known.rows, known.since, known.whole) = Default::default();
         match prometheus.ask(ask, now, kind).await {
-            Ok((rows, since)) => (known.rows, known.since, known.whole) = (rows, since, since),
+            Ok((rows, since)) => {
+                (known.rows, known.since, known.whole) = (rows.into(), since, since);
+            }
             Err(reason) => {
                 tracing::warn!(%prometheus, reason, "Prometheus does not say what was");
                 answer.unheard.push(format!("{prometheus} ({reason})"));
@@ -106,9 +108,12 @@ impl Answer {
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
         let Known { rows, reporting, .. } = &mut self.known;
-        rows.retain(|Row { edge, .. }| {
+        let may = |Row { edge, .. }: &Row| {
             scope.has(&edge.workload.namespace) || scope.has(&edge.peer.namespace)
-        });
+        };
+        if !rows.iter().all(may) {
+            *rows = Arc::new(rows.iter().filter(|row| may(row)).cloned().collect());
+        }
         reporting.retain(|one| scope.has(&one.workload.namespace));
         self.workloads.retain(|(workload, _)| scope.has(&workload.namespace));
         self
@@ -124,7 +129,7 @@ impl Known {
         let mut rows = Places::of(&self.rows, Row::key);
         let mut reporting = Places::of(&self.reporting, |one| one.workload.clone());
         for other in others {
-            rows.add(&mut self.rows, other.rows, Row::merge);
+            rows.add(Arc::make_mut(&mut self.rows), Arc::unwrap_or_clone(other.rows), Row::merge);
             reporting.add(&mut self.reporting, other.reporting, |sum, one| {
                 sum.proxies += one.proxies;
             });
@@ -180,7 +185,7 @@ mod tests {
     fn the_oldest_replica_says_what_is_known_and_the_youngest_since_when_all_of_it() {
         let known = |seconds| {
             let since = Duration::from_secs(seconds);
-            let rows = Vec::new();
+            let rows = Arc::default();
             Known { rows, reporting: Vec::new(), shortened: false, since, whole: since }
         };
         let mut sum = known(600);

@@ -24,7 +24,7 @@ use tulle_proto::telemetry::v1 as proto;
 
 pub use self::reporters::Reporting;
 use self::{
-    kept::{Kept, MINUTES, ROUTE_MINUTES, Tier},
+    kept::{Kept, Tier},
     reporters::Reporters,
 };
 use super::{
@@ -36,8 +36,8 @@ use super::{
 };
 use crate::world::objects::Name;
 
-/// Bytes that it may take: with what comes before it is looked at again 128 MiB.
-const MOST_BYTES: usize = 112 << 20;
+/// Bytes that it may take: with what comes before it is looked at again, and with answers that stand, 128 MiB.
+const MOST_BYTES: usize = 96 << 20;
 /// Edges that it keeps, and those of one workload: a mesh of 1,000 workloads has 5,000 of them, seen from both ends.
 const MOST_EDGES: usize = 50_000;
 const MOST_OF_A_WORKLOAD: usize = 1000;
@@ -111,7 +111,12 @@ pub struct Ask {
 impl Ask {
     /// Whether stores keep what is asked for that long.
     pub fn is_within_reach(&self) -> bool {
-        (if self.routes { ROUTE_MINUTES } else { MINUTES }).reaches(self.window)
+        self.tier().reaches(self.window)
+    }
+
+    /// The slot that is not over yet, of those that it is answered from.
+    pub(super) fn slot(&self, now: Duration) -> u32 {
+        self.tier().slot(now)
     }
 }
 
@@ -344,6 +349,13 @@ impl Store {
     }
 }
 
+impl Row {
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.route.len() + self.points.iter().map(Totals::size).sum::<usize>()
+    }
+}
+
 impl Of {
     /// Whether an edge begins or ends there.
     fn has(&self, edge: &Edge) -> bool {
@@ -424,4 +436,4 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! What replicas ask and answer each other, as messages.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message as _;
 use tulle_proto::replica::v1 as proto;
@@ -85,7 +85,7 @@ impl Known {
         });
         let since = Duration::from_millis(message.since_ms);
         Self {
-            rows: rows.collect(),
+            rows: Arc::new(rows.collect()),
             reporting: reporting.collect(),
             shortened: message.shortened,
             since,

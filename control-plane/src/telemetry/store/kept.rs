@@ -65,6 +65,20 @@ impl Tier {
     }
 }
 
+impl Ask {
+    /// What it is answered from where nobody watches: the finest slots that reach so far back, and if there is more than one
+    /// point the coarsest that can tell them apart.
+    pub(super) fn tier(&self) -> Tier {
+        let step = self.window.as_secs() / u64::from(self.points.max(1));
+        let fine = self.points <= 1 || step < u64::from(MINUTES.width);
+        match self.routes {
+            true => ROUTE_MINUTES,
+            false if fine && TENS.reaches(self.window) => TENS,
+            false => MINUTES,
+        }
+    }
+}
+
 impl Kept {
     /// Adds what happened by a rule. `by_second`: somebody watches.
     pub(super) fn add(&mut self, route: String, totals: &Totals, now: Duration, by_second: bool) {
@@ -130,16 +144,12 @@ impl Kept {
         })
     }
 
-    /// The slots to answer from: the finest that reach so far back, and if there is more than one point the coarsest that can
-    /// tell them apart.
+    /// The slots to answer from: those of seconds, if they reach so far back.
     pub(super) fn best(&self, ask: &Ask, by_second: bool) -> (Tier, &Slots) {
-        let step = ask.window.as_secs() / u64::from(ask.points.max(1));
-        if by_second && SECONDS.reaches(ask.window) {
-            (SECONDS, &self.seconds)
-        } else if TENS.reaches(ask.window) && (ask.points <= 1 || step < u64::from(MINUTES.width)) {
-            (TENS, &self.tens)
-        } else {
-            (MINUTES, &self.minutes)
+        match ask.tier() {
+            _ if by_second && SECONDS.reaches(ask.window) => (SECONDS, &self.seconds),
+            tier if tier.width == TENS.width => (tier, &self.tens),
+            tier => (tier, &self.minutes),
         }
     }
 

@@ -7,7 +7,7 @@ fn workload(name: &str) -> Workload {
     Workload { namespace: "shop".to_owned(), kind: "Deployment".to_owned(), name: name.to_owned() }
 }
 
-fn edge(from: &str, to: &str) -> Edge {
+pub(in crate::telemetry) fn edge(from: &str, to: &str) -> Edge {
     Edge {
         workload: workload(from),
         direction: Direction::Outbound,
@@ -40,11 +40,16 @@ fn read_of(report: proto::ReportRequest) -> Counted {
     Counted::read(&workload("web"), &report)
 }
 
-fn seconds(seconds: u64) -> Duration {
+pub(in crate::telemetry) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn take(store: &mut Store, number: u64, of: &[(Edge, &str, u64)], at: u64) -> bool {
+pub(in crate::telemetry) fn take(
+    store: &mut Store,
+    number: u64,
+    of: &[(Edge, &str, u64)],
+    at: u64,
+) -> bool {
     let pod = Name::new("shop", "web-1");
     store.take((&pod, &workload("web")), read_of(report(number, of)), seconds(at))
 }

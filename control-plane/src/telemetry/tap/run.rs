@@ -143,7 +143,7 @@ impl Query {
         let ask = Ask { of, window: SERVED, points: 1, routes: false, durations: false };
         let rows = self.ask(&ask, false).await.known.rows;
         let host = format!("{service}.{namespace}.");
-        let calls = rows.into_iter().map(|row| row.edge).filter(|edge| {
+        let calls = rows.iter().map(|row| &row.edge).filter(|edge| {
             edge.direction == Direction::Outbound
                 && edge.server.0.starts_with(&host)
                 && edge.peer.namespace == namespace

@@ -95,7 +95,7 @@ pub fn edges(answer: &Answer, window: Duration) -> View<EdgeView> {
 /// not all callers have a proxy that reports. (A little more they may have seen because their report came a moment earlier.)
 pub(super) fn seen_once(answer: &Answer) -> impl Iterator<Item = (Ends<'_>, &Row)> {
     let mut seen: HashMap<Ends<'_>, [u64; 2]> = HashMap::new();
-    for row in &answer.known.rows {
+    for row in answer.known.rows.iter() {
         let total =
             row.points.iter().map(|point| point.requested().saturating_add(point.flow.opened));
         let [called, caller] = seen.entry(ends(row)).or_default();

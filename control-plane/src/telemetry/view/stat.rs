@@ -120,7 +120,7 @@ pub(super) struct Inbound<'a> {
 impl<'a> Inbound<'a> {
     pub(super) fn of(answer: &'a Answer) -> Self {
         let (mut own, mut callers) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
-        for row in &answer.known.rows {
+        for row in answer.known.rows.iter() {
             match row.edge.direction {
                 Direction::Inbound => own.entry(&row.edge.workload).or_default().push(row),
                 Direction::Outbound => callers.entry(&row.edge.peer).or_default().push(row),

@@ -48,7 +48,7 @@ fn answer(rows: Vec<Row>, reporting: &[&str], all: &[&str]) -> Answer {
         reporting.iter().map(|name| Reporting { workload: workload(name), proxies: 1 }).collect();
     let since = Duration::from_secs(600);
     Answer {
-        known: Known { rows, reporting, shortened: false, since, whole: since },
+        known: Known { rows: rows.into(), reporting, shortened: false, since, whole: since },
         workloads: all
             .iter()
             .map(|name| (workload(name), Pods { all: 2, ..Pods::default() }))
@@ -148,7 +148,7 @@ fn what_nobody_counts_is_not_known_and_not_nothing() {
     assert_eq!((cart.signals.requests, cart.signals.bad, cart.reporting), (600, 60, 1));
     assert_eq!((cart.uncounted, &*cart.uncounted_by), (2, &["shop/quiet".to_owned()][..]));
     // The first slot is not over yet.
-    (answer.known.rows, answer.known.since) = (Vec::new(), Duration::from_secs(9));
+    (answer.known.rows, answer.known.since) = (Default::default(), Duration::from_secs(9));
     answer.workloads[0].1 = Pods::default();
     assert_eq!(known(&answer), [false; 4]);
 }
