@@ -98,6 +98,40 @@ impl Mesh {
     }
 }
 
+/// What is asked.
+struct Question {
+    /// A page of the dashboard does, each second.
+    page: bool,
+    /// What is measured: while somebody goes on asking, when nobody asked before, and what that took.
+    names: [&'static str; 3],
+    /// Bytes of the answer, as JSON.
+    ask: fn(&mut Mesh) -> usize,
+}
+
+const QUESTIONS: [Question; 5] = [
+    Question { page: true, names: ["p99 of stat", "first stat", "CPU of first stat"], ask: stat },
+    Question {
+        page: true,
+        names: ["p99 of edges", "first edges", "CPU of first edges"],
+        ask: edges,
+    },
+    Question {
+        page: true,
+        names: ["p99 of routes of one", "first routes of one", "CPU of first routes of one"],
+        ask: routes_of_one,
+    },
+    Question {
+        page: true,
+        names: ["p99 of a chart of 90 points", "first chart", "CPU of first chart"],
+        ask: chart,
+    },
+    Question {
+        page: false,
+        names: ["p99 of routes of all", "first routes of all", "CPU of first routes of all"],
+        ask: routes,
+    },
+];
+
 pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     let mut mesh = Mesh {
         workloads: WORKLOADS / size.part(),
@@ -114,27 +148,11 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     let a_second = row(("taking in: CPU of a second", "ms"), vec![work / HISTORY as f64]);
     let a_report = vec![1000.0 * work / mesh.reports as f64];
     let mut rows = vec![a_second, row(("taking in: CPU of a report", "us"), a_report)];
-    // What a page of the dashboard asks each second, and then what none does.
-    let questions: [(bool, [&'static str; 3], Question); 5] = [
-        (true, ["p99 of stat", "first stat", "CPU of first stat"], stat),
-        (true, ["p99 of edges", "first edges", "CPU of first edges"], edges),
-        (
-            true,
-            ["p99 of routes of one", "first routes of one", "CPU of first routes of one"],
-            routes_of_one,
-        ),
-        (true, ["p99 of a chart of 90 points", "first chart", "CPU of first chart"], chart),
-        (
-            false,
-            ["p99 of routes of all", "first routes of all", "CPU of first routes of all"],
-            routes,
-        ),
-    ];
     let mut renewing = Vec::new();
-    for (page, [again, first, work], question) in questions {
-        let ask = |mesh: &mut Mesh| {
+    for Question { page, names: [again, first, work], ask } in QUESTIONS {
+        let timed = |mesh: &mut Mesh| {
             let begun = Instant::now();
-            assert!(question(mesh) > 0, "{again}: there is an answer");
+            assert!(ask(mesh) > 0, "{again}: there is an answer");
             begun.elapsed().as_secs_f64() * 1000.0
         };
         // Nobody asked before.
@@ -142,7 +160,7 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
         let cpu = cpu(|| {
             for _ in 0..2 * size.runs {
                 mesh.answers = Answers::default();
-                took.push(ask(&mut mesh));
+                took.push(timed(&mut mesh));
             }
         });
         rows.push(row((first, "ms"), took.clone()));
@@ -154,7 +172,7 @@ pub(crate) fn measure(size: Size) -> Result<Vec<Row>, Failure> {
             let begun = Instant::now();
             mesh.answers.renew(&mesh.store, mesh.now());
             renewing.push(begun.elapsed().as_secs_f64() * 1000.0);
-            took.extend((0..INTERVAL).map(|_| ask(&mut mesh)));
+            took.extend((0..INTERVAL).map(|_| timed(&mut mesh)));
         }
         took.sort_by(f64::total_cmp);
         let p99 = row((again, "ms"), vec![took[(took.len() * 99).div_ceil(100) - 1]]);
@@ -256,9 +274,6 @@ fn edges_of(workload: u64, workloads: u64) -> impl Iterator<Item = Edge> {
     });
     called.chain(calling)
 }
-
-/// Bytes of the answer, as JSON.
-type Question = fn(&mut Mesh) -> usize;
 
 fn all(window: Duration) -> Ask {
     Ask { of: Of::All, window, points: 1, routes: false, durations: true }
