@@ -73,7 +73,7 @@ fn comes_back_for_free(mut pair: Pair) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(2500))]
 
     #[test]
     fn a_delta_client_ends_up_with_all_and_comes_back_for_free(steps in vec(step(), 0..40)) {
