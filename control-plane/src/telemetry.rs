@@ -68,12 +68,17 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     begun: Instant,
-    store: Mutex<Store>,
-    answers: Mutex<Answers>,
+    memory: Mutex<Memory>,
     /// Counts when somebody began to look at something.
     looks: watch::Sender<u64>,
     /// On which proxies can be asked.
     lines: tap::Lines,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    store: Store,
+    answers: Answers,
 }
 
 /// What this replica has.
@@ -97,8 +102,7 @@ impl Default for Hub {
         let (begun, looks) = (Instant::now(), watch::Sender::new(0));
         Self(Arc::new(Inner {
             begun,
-            store: Mutex::default(),
-            answers: Mutex::default(),
+            memory: Mutex::default(),
             looks,
             lines: tap::Lines::default(),
         }))
@@ -112,15 +116,17 @@ impl Hub {
             // As soon as a slot is over, so that nobody who asks has to wait until answers are read anew.
             let over = self.now().as_secs() / SWEEP.as_secs() + 1;
             sleep_until(self.0.begun + SWEEP * u32::try_from(over).unwrap_or(u32::MAX)).await;
-            self.0.store.lock().sweep(self.now());
-            self.0.answers.lock().renew(&self.0.store.lock(), self.now());
+            let Memory { store, answers } = &mut *self.0.memory.lock();
+            let now = self.now();
+            store.sweep(now);
+            answers.renew(store, now);
         }
     }
 
     /// Takes a report of a pod of `workload`, and returns the last one of its process that is in the store, and when.
     fn take(&self, pod: &Name, workload: &Workload, report: &ReportRequest) -> (u64, Duration) {
         let counted = Counted::read(workload, report);
-        let mut store = self.0.store.lock();
+        let store = &mut self.0.memory.lock().store;
         let now = self.now();
         store.take((pod, workload), counted, now);
         (store.taken(pod, report.process), now)
@@ -128,24 +134,21 @@ impl Hub {
 
     /// A pod's stream has ended, on which it reported last at this time.
     fn left(&self, pod: &Name, last: Duration) {
-        self.0.store.lock().left(pod, last);
+        self.0.memory.lock().store.left(pod, last);
     }
 
     /// How often the proxies of this workload report.
     fn interval(&self, workload: &Workload) -> Duration {
-        let until = self.0.store.lock().watched(workload);
+        let until = self.0.memory.lock().store.watched(workload);
         if until.is_some_and(|until| self.now() < until) { WATCHED } else { INTERVAL }
     }
 
     /// What this replica has. Who `looks` wants it by the second from now on, for a while; who does not may be told what was
     /// when a slot was last over.
     pub fn ask(&self, ask: &Ask, looks: bool) -> Known {
-        // Before the store, as everywhere.
-        let mut answers = self.0.answers.lock();
-        let mut store = self.0.store.lock();
+        let Memory { store, answers } = &mut *self.0.memory.lock();
         let now = self.now();
-        let rows = if looks { store.read(ask, now).into() } else { answers.ask(&store, ask, now) };
-        drop(answers);
+        let rows = if looks { store.read(ask, now).into() } else { answers.ask(store, ask, now) };
         let reporting = store.reporting();
         if looks {
             let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
@@ -166,7 +169,7 @@ impl Hub {
 
     /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.
     pub fn reporters(&self) -> HashMap<Name, i64> {
-        let store = self.0.store.lock();
+        let store = &self.0.memory.lock().store;
         store.reporters().map(|(pod, ends)| (pod.clone(), ends)).collect()
     }
 
@@ -177,11 +180,12 @@ impl Hub {
 
 impl Collector for Hub {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let store = self.0.store.lock();
-        let ((edges, routes), bytes, unread) = (store.len(), store.bytes(), store.unread());
+        let memory = self.0.memory.lock();
+        let Memory { store, answers } = &*memory;
+        let ((edges, routes), unread) = (store.len(), store.unread());
+        let bytes = store.bytes() + answers.bytes();
         let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
-        drop(store);
-        let bytes = bytes + self.0.answers.lock().bytes();
+        drop(memory);
         for (name, help, value) in [
             ("tulle_store_edges", "Edges that this replica remembers", edges),
             ("tulle_store_routes", "Rules of edges that this replica remembers", routes),

@@ -31,15 +31,14 @@ struct Answer {
 impl Answers {
     /// What [`Store::read`] says, or said when the last slot was over.
     pub fn ask(&mut self, store: &Store, ask: &Ask, now: Duration) -> Arc<Vec<Row>> {
-        let known = self.0.iter_mut().find(|one| one.ask == *ask);
-        if let Some(known) = known.filter(|one| one.stands(now)) {
-            known.asked = now;
-            return Arc::clone(&known.rows);
-        }
-        self.0.retain(|one| one.ask != *ask);
-        let new = Answer::read(store, ask.clone(), now, now);
-        let rows = Arc::clone(&new.rows);
-        self.0.push(new);
+        let known = self.0.iter().position(|one| one.ask == *ask);
+        let standing = known.map(|at| self.0.swap_remove(at)).filter(|one| one.stands(now));
+        let answer = match standing {
+            Some(one) => Answer { asked: now, ..one },
+            None => Answer::read(store, ask.clone(), now, now),
+        };
+        let rows = Arc::clone(&answer.rows);
+        self.0.push(answer);
         self.shorten();
         rows
     }

@@ -122,7 +122,7 @@ impl Answer {
 
 impl Known {
     /// Adds what other replicas know.
-    pub fn add(&mut self, others: Vec<Self>) {
+    fn add(&mut self, others: Vec<Self>) {
         if others.is_empty() {
             return;
         }

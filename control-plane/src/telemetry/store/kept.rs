@@ -6,7 +6,7 @@ use super::{Ask, SECOND};
 use crate::telemetry::{slots::Slots, totals::Totals};
 
 /// Slots of one width.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tier {
     /// Seconds of a slot.
     pub(super) width: u32,
@@ -148,7 +148,7 @@ impl Kept {
     pub(super) fn best(&self, ask: &Ask, by_second: bool) -> (Tier, &Slots) {
         match ask.tier() {
             _ if by_second && SECONDS.reaches(ask.window) => (SECONDS, &self.seconds),
-            tier if tier.width == TENS.width => (tier, &self.tens),
+            TENS => (TENS, &self.tens),
             tier => (tier, &self.minutes),
         }
     }

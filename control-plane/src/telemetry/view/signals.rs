@@ -115,7 +115,8 @@ impl<'a> Sum<'a> {
     }
 
     pub(super) fn signals(&self) -> Signals {
-        let (Self { totals, rates, mtls }, nothing) = (self, Totals::default());
+        let Self { totals, rates, mtls } = self;
+        let nothing = Totals::default();
         let totals = totals.as_deref().unwrap_or(&nothing);
         let (requests, bad) = (totals.requested(), totals.bad());
         let took = |part| totals.took.histogram.quantile(part);
