@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { readFilter, type Fields } from '../src/lib/filter';
 import { fields as ofProxy, FILTER as PROXIES } from '../src/pages/mesh';
-import { fields, FILTER } from '../src/pages/workloads';
+import { fields, FILTER } from '../src/views/columns';
 import type { WorkloadRow } from '../src/views/workloads';
 
 const row = (more: Partial<WorkloadRow> = {}): Fields => {

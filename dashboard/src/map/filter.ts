@@ -1,7 +1,7 @@
 /** The filter above the map: what it asks for stays, and whoever calls that or is called by it. */
 import type { Filter } from '../lib/filter';
 import { readFilter } from '../lib/filter';
-import { FILTER, fields } from '../pages/workloads';
+import { FILTER, fields } from '../views/columns';
 import type { WorkloadRow } from '../views/workloads';
 import { isClass, type Graph, type Node } from './model';
 

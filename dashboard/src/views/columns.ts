@@ -1,6 +1,6 @@
 import type { Columns, Fields } from '../lib/filter';
 import type { Value } from '../lib/order';
-import type { WorkloadRow } from '../views/workloads';
+import type { WorkloadRow } from './workloads';
 
 /** A column of the table: its name in the hash, and the width that it always has. */
 export interface Column {

@@ -7,7 +7,7 @@ import { byCallee } from '../lib/troubles';
 import type { Edge, View, Workload } from '../lib/types';
 import { partialOf } from '../lib/partial';
 import { few, known, problemOf, view } from '../lib/view';
-import { COLUMNS, fields, FILTER } from '../pages/workloads';
+import { COLUMNS, fields, FILTER } from './columns';
 
 /** A row of the table: plain figures only, because they are handed from the worker once a second. */
 export interface WorkloadRow {
