@@ -67,8 +67,7 @@ async function keyboard(browser, { base }) {
   const first = (await says()) || '';
   const name = /^Namespace (\S+):/.exec(first)?.[1];
   await step('Enter opens a namespace', press('Enter'), (place) => place.includes(`open=${name}`));
-  const opened = () => until('it is open', () => page.locator('.stage').getAttribute('data-boxes'), (count) => Number(count) > 45);
-  await opened();
+  await opened(page);
   await step('Page Down goes into it', press('PageDown'), (_, said) => said.startsWith('Workload '));
   await step('an arrow goes along a call', press('ArrowRight'), (_, said) => said !== '' && said !== first);
   await step('Enter puts a workload in focus', press('Home', 'PageDown', 'PageDown', 'Enter'), (place) => place.includes('focus='));
@@ -77,7 +76,7 @@ async function keyboard(browser, { base }) {
   await page.locator('.stage').focus();
   await press('Escape')();
   // Where a key goes first is a matter of what is drawn.
-  await opened();
+  await opened(page);
   const boxAt = () => page.locator('#map-at').boundingBox();
   await page.locator('.stage').focus();
   await press('Home')();
@@ -110,6 +109,9 @@ async function keyboard(browser, { base }) {
   await context.close();
 }
 
+/** The map has more boxes than with all namespaces closed, or with one workload in focus. */
+const opened = (page) => until('it is open', () => page.locator('.stage').getAttribute('data-boxes'), (count) => Number(count) > 45);
+
 async function tabToBack(page, wanted) {
   for (let i = 0; i < 30; i += 1) {
     await page.keyboard.press('Shift+Tab');
@@ -130,8 +132,7 @@ async function motion(browser, { base }) {
   await goTo(page, base, 'map');
   await page.locator('.stage').focus();
   for (const key of ['Home', 'PageDown', 'Enter']) await page.keyboard.press(key);
-  const opened = () => until('it is open', () => page.locator('.stage').getAttribute('data-boxes'), (count) => Number(count) > 45);
-  await opened();
+  await opened(page);
   const moving = await page.evaluate(() => document.getAnimations().filter((one) => one.playState === 'running').length);
   check('with reduced motion nothing moves by itself', moving === 0 ? '' : `${moving} animations`);
   await context.close();
