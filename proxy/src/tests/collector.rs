@@ -1,6 +1,6 @@
 //! A receiver of OTLP in this process, over HTTP, that does as it is told: for what a real one would not do on demand.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Debug, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -118,10 +118,6 @@ impl Collector {
         self.got.lock().requests
     }
 
-    pub(super) fn lines(&self) -> Vec<LogRecord> {
-        self.got.lock().lines.clone()
-    }
-
     pub(super) fn scopes(&self) -> Vec<String> {
         self.got.lock().scopes.clone()
     }
@@ -165,19 +161,26 @@ impl Collector {
 
     /// All spans, once there are so many.
     pub(super) async fn spans(&self, count: usize) -> Vec<Seen> {
+        let spans = self.all(count, |got| &got.spans).await;
+        spans.into_iter().map(seen).collect()
+    }
+
+    /// All log records, once there are so many.
+    pub(super) async fn lines(&self, count: usize) -> Vec<LogRecord> {
+        self.all(count, |got| &got.lines).await
+    }
+
+    async fn all<T: Clone + Debug>(&self, count: usize, of: fn(&Got) -> &Vec<T>) -> Vec<T> {
         for _ in 0..2000 {
-            let spans = self.got.lock().spans.clone();
-            if spans.len() >= count {
-                assert_eq!(spans.len(), count, "{spans:#?}");
-                return spans.into_iter().map(seen).collect();
+            let came = of(&self.got.lock()).clone();
+            if came.len() >= count {
+                assert_eq!(came.len(), count, "{came:#?}");
+                return came;
             }
             sleep(Duration::from_millis(5)).await;
         }
-        panic!(
-            "{} spans in place of {count}: {:#?}",
-            self.got.lock().spans.len(),
-            self.got.lock().spans
-        );
+        let came = of(&self.got.lock()).clone();
+        panic!("{} in place of {count}: {came:#?}", came.len());
     }
 }
 
