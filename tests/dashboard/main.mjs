@@ -4,11 +4,12 @@ import { access } from './access.mjs';
 import { launch } from './browser.mjs';
 import { counts, part } from './check.mjs';
 import { large } from './large.mjs';
+import { pictures } from './pictures.mjs';
 import { real } from './real.mjs';
 import { screenshots } from './screenshots.mjs';
 import { serve } from './server.mjs';
 
-const [first, second] = process.argv.slice(2);
+const [first, second, third] = process.argv.slice(2);
 const parts = { real: () => real(browser, first), large: () => large(browser, server), doors: () => doors(browser, server), access: () => access(browser, server) };
 const names = { real: 'over a real mesh', large: 'over 1,000 workloads', doors: 'who may not see it, and nothing to see', access: 'for everybody' };
 
@@ -17,6 +18,7 @@ const server = await serve();
 const began = performance.now();
 try {
   if (first === 'screenshots') await screenshots(browser, server, second);
+  else if (first === 'pictures') await pictures(browser, second, third);
   else {
     const only = process.env.ONLY?.split(',') ?? Object.keys(parts);
     for (const name of only) await part(names[name], parts[name]);

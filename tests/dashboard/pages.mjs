@@ -1,3 +1,5 @@
+import { until } from './check.mjs';
+
 /** Pages by name, and what is there once they have figures. */
 export const PAGES = {
   now: ['#/now', 'table.spaces tbody tr'],
@@ -20,4 +22,11 @@ export async function goTo(page, base, name) {
   const [hash, there] = PAGES[name];
   await page.goto(`${base}${hash}`);
   await page.locator(there).first().waitFor();
+}
+
+/** Waits until a page has figures and charts; one of live requests is empty at first, and charts come a moment after figures. */
+export async function settled(page) {
+  await until('figures', () => page.locator('main').innerText(), (text) => text.length > 150 && !/Asks for/.test(text));
+  await until('charts', () => page.locator('main').evaluate((main) => main.querySelectorAll('.asking').length), (count) => count === 0);
+  await page.waitForLoadState('networkidle').catch(() => undefined);
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { respond } from '../../dashboard/fixtures/server.mjs';
 import { open } from './browser.mjs';
 import { until } from './check.mjs';
-import { goTo } from './pages.mjs';
+import { goTo, settled } from './pages.mjs';
 import { serveFile } from './server.mjs';
 
 /** Which are in documents: all, with ALL=1. */
@@ -37,10 +37,7 @@ export async function screenshots(browser, server, folder) {
       };
       for (const [name, hash] of Object.entries(SMALL)) {
         await page.goto(`http://127.0.0.1:${small.address().port}/dashboard/${hash}`);
-        await until('figures', () => page.locator('main').innerText(), (text) => text.length > 150 && !/Asks for/.test(text));
-        // A page of live requests is empty at first; charts come a moment after figures.
-        await until('charts', () => page.locator('main').evaluate((main) => main.querySelectorAll('.asking').length), (count) => count === 0);
-        await page.waitForLoadState('networkidle').catch(() => undefined);
+        await settled(page);
         await shot(name);
       }
       for (const name of LARGE) {

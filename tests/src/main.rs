@@ -46,7 +46,7 @@ struct Args {
     /// Also writes the results to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where to keep what load generators say; `scenes` beside this program if not given.
+    /// Where to keep what load generators say, and pictures: beside the results, or else beside this program, if not given.
     #[arg(long)]
     raw: Option<PathBuf>,
 }
@@ -55,7 +55,9 @@ struct Args {
 #[expect(clippy::print_stderr, reason = "what it is for")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let raw = args.raw.clone().unwrap_or_else(|| tulle_tests::mesh::binaries().join("scenes.raw"));
+    let beside = || args.json.as_ref().map(|json| json.with_extension("raw"));
+    let raw = args.raw.clone().or_else(beside);
+    let raw = raw.unwrap_or_else(|| tulle_tests::mesh::binaries().join("scenes.raw"));
     match Stage::new(&raw) {
         Ok(mut stage) => {
             (stage.small, stage.upload) = (args.small, args.upload);
@@ -110,7 +112,7 @@ async fn play(args: &Args, mut stage: Stage, raw: &Path) -> ExitCode {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what it is for")]
 fn finish(args: &Args, outcomes: &[Outcome], raw: &Path) -> ExitCode {
-    println!("\nWhat the load generators said: {}\n", raw.display());
+    println!("\nWhat the load generators said, and pictures: {}\n", raw.display());
     for outcome in outcomes {
         println!("{}", outcome.row());
     }

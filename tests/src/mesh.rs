@@ -229,13 +229,12 @@ impl Mesh {
 
     /// `tulle local forward`, which ends with what is returned, and the URL that leads there.
     pub async fn forward(&self, what: &str, ports: &str) -> Result<(Child, String), Failure> {
-        let mut command = self.tulle(&["forward", what, ports]);
-        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let out = child.stdout.take().ok_or_else(|| Failure("forward has no stdout".into()))?;
-        let told = BufReader::new(out).lines().next_line().await?.unwrap_or_default();
-        let url = told.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.ok_or_else(|| Failure(format!("forward says {told:?}")))?.to_owned();
-        Ok((child, url))
+        announced(self.tulle(&["forward", what, ports])).await
+    }
+
+    /// `tulle dashboard`, which ends with what is returned, and the address that it prints.
+    pub async fn dashboard(&self) -> Result<(Child, String), Failure> {
+        announced(self.about_traffic(&["dashboard", "--no-open"])).await
     }
 
     /// A container's log so far.
@@ -282,12 +281,16 @@ impl Mesh {
 
     /// What `tulle` says to these words about its traffic.
     pub async fn ask(&self, words: &[&str]) -> Result<String, Failure> {
+        output_of(self.about_traffic(words)).await
+    }
+
+    fn about_traffic(&self, words: &[&str]) -> Command {
         let mut command = Command::new(binaries().join("tulle"));
         command.args(words).stdin(Stdio::null());
         if self.place == Place::Machine {
             command.args(["--name", &self.name]);
         }
-        output_of(command).await
+        command
     }
 
     /// Takes it down.
@@ -374,6 +377,16 @@ pub async fn output_of(mut command: Command) -> Result<String, Failure> {
     Err(Failure(format!("{what}: {status}\n{said}{text}")))
 }
 
+/// Starts a command that goes on until it is dropped, and the address that it prints first.
+async fn announced(mut command: Command) -> Result<(Child, String), Failure> {
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let out = child.stdout.take().ok_or_else(|| Failure("it has no stdout".into()))?;
+    let told = BufReader::new(out).lines().next_line().await?.unwrap_or_default();
+    let url = told.split_whitespace().find(|word| word.starts_with("http://"));
+    let url = url.ok_or_else(|| Failure(format!("it does not say where it is: {told:?}")))?;
+    Ok((child, url.to_owned()))
+}
+
 /// Where the programs are: beside this one.
 pub fn binaries() -> PathBuf {
     let this = env::current_exe().unwrap_or_default();
@@ -381,7 +394,7 @@ pub fn binaries() -> PathBuf {
 }
 
 /// The checkout that this is run in. Not the one that it was built in: a target directory can be kept while clones come and go.
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let here = env::current_dir().unwrap_or_default();
     let root = here.ancestors().find(|folder| folder.join("deploy/samples").is_dir());
     root.unwrap_or(&here).to_owned()

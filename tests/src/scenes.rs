@@ -8,6 +8,7 @@ mod ejection;
 mod envoy;
 mod first_request;
 mod limits;
+mod look;
 mod network;
 mod orders;
 mod protocols;
@@ -158,6 +159,14 @@ pub(crate) const ALL: &[Scene] = &[
             symptom: "does not name",
         },
         run: |s| Box::pin(see::run(s)),
+    },
+    Scene {
+        number: 12,
+        name: "look",
+        does: "Under load, the dashboard of this mesh is opened in chromium by the address that `tulle dashboard` prints: each page has \
+               figures, and a picture is taken of it in both themes, wide and narrow.",
+        part: Part { symptom: "figures of the load", ..SIDECARS },
+        run: |s| Box::pin(look::run(s)),
     },
 ];
 
