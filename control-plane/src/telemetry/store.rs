@@ -14,7 +14,7 @@ mod kept;
 mod reporters;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     iter, mem,
     sync::Arc,
     time::Duration,
@@ -55,7 +55,7 @@ pub struct Store {
     of: HashMap<Workload, usize>,
     reporters: Reporters,
     /// Until when somebody watches.
-    watched: HashMap<Workload, Duration>,
+    watched: HashMap<Workload, Watched>,
     bytes: usize,
     /// Bytes that came since that was looked at.
     fresh: usize,
@@ -131,6 +131,14 @@ pub enum Of {
     Named(String, String),
 }
 
+/// Somebody looks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watched {
+    /// All is counted by the second from then on, also on edges on which nothing has happened since.
+    from: Duration,
+    until: Duration,
+}
+
 /// An edge's part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -174,7 +182,7 @@ impl Store {
     }
 
     fn add(&mut self, edge: Edge, route: String, totals: &Totals, now: Duration) {
-        let watched = self.watched.get(&edge.workload).is_some_and(|until| now < *until);
+        let watched = self.watched.get(&edge.workload).is_some_and(|one| now < one.until);
         self.room_for(edge).add(route, totals, now, watched);
     }
 
@@ -199,18 +207,16 @@ impl Store {
         until: Duration,
         now: Duration,
     ) -> bool {
-        let mut new = HashSet::new();
+        let mut new = false;
         for workload in workloads {
-            if self.watched(&workload).is_none_or(|before| before <= now) {
-                new.insert(workload.clone());
+            let one = self.watched.entry(workload).or_default();
+            if one.until <= now {
+                // What comes first is still of ten seconds.
+                (one.from, new) = (now + 3 * SECOND, true);
             }
-            self.watched.insert(workload, until);
+            one.until = until;
         }
-        if !new.is_empty() {
-            let own = self.edges.iter_mut().filter(|(edge, _)| new.contains(&edge.workload));
-            own.for_each(|(_, kept)| kept.by_second = None);
-        }
-        !new.is_empty()
+        new
     }
 
     /// Whose proxies have told of this within the last quarter of an hour.
@@ -221,19 +227,15 @@ impl Store {
 
     /// Until when somebody watches this workload.
     pub fn watched(&self, workload: &Workload) -> Option<Duration> {
-        self.watched.get(workload).copied()
+        self.watched.get(workload).map(|one| one.until)
     }
 
     /// Forgets what is over, and more if it takes too much. To be called every ten seconds.
     pub fn sweep(&mut self, now: Duration) {
-        self.watched.retain(|_, until| now < *until);
+        self.watched.retain(|_, one| now < one.until);
         self.reporters.sweep(now);
-        let watched = &self.watched;
-        self.edges.retain(|edge, kept| {
+        self.edges.retain(|_, kept| {
             kept.sweep(now);
-            if !watched.contains_key(&edge.workload) {
-                kept.by_second = None;
-            }
             !kept.is_empty()
         });
         self.bytes = self.edges.values().map(Kept::size).sum();
@@ -323,7 +325,8 @@ impl Store {
         // It keeps its room from row to row.
         let mut one = Part::new(ask);
         for (edge, kept) in self.edges.iter().filter(|(edge, _)| ask.of.has(edge)) {
-            let by_second = kept.by_second.is_some_and(|since| since + ask.window <= now);
+            let watched = self.watched.get(&edge.workload).filter(|one| now < one.until);
+            let by_second = watched.is_some_and(|one| one.from + ask.window <= now);
             if ask.routes {
                 for (route, tier, slots) in kept.of_routes(ask.window, by_second) {
                     one.add(slots, tier, ask, now);

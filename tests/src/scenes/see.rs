@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{process::Command, time::Instant};
 
 use tulle_tests::{
     load::{Caller, float},
-    mesh::Mesh,
+    mesh::{Mesh, output_of},
     scene::{Failure, Figures, Stage, prove, say, until},
 };
 
@@ -51,6 +51,8 @@ spec: {mode: Strict}
 ";
 /// How long the pods, an edit and reports may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A request is to be in the store 1.5 s after its end; machines differ, and what is shown is of seconds that are over.
+const LATE: f64 = 7.5;
 /// What is looked for is what ended within this scene.
 const SINCE: &str = "2m";
 
@@ -107,7 +109,8 @@ const ALL: [Fault; 5] = [
 ];
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
-    let requests = if stage.small { 300 } else { 2000 };
+    let small = stage.small;
+    let requests = if small { 300 } else { 2000 };
     let mesh = stage.mesh().await?;
     let (client, stranger) = (Caller::client(mesh).await?, Caller::stranger(mesh).await?);
     mesh.save("see.yaml", YAML)?;
@@ -117,6 +120,9 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         .await?;
     let seen = stat(mesh, counted.all()).await?;
     say(format!("fortio sent {}, `tulle stat` says {seen}", counted.all()));
+    let (median, worst) = known(mesh, &client, if small { 3 } else { 5 }).await?;
+    prove(worst < LATE, || format!("a request was known of only {worst:.2} s after its end"))?;
+    say(format!("a request is known of {median:.2} s after its end, at worst {worst:.2} s"));
 
     let _yaml = mesh.edit("see-faults.yaml", FAULTS)?;
     let mut slowest = Duration::ZERO;
@@ -128,6 +134,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         say(said);
     }
     Ok(Figures::from([
+        ("known_after_s", median),
+        ("known_after_at_worst_s", worst),
         ("requests", float(counted.all())),
         ("requests_in_stat", float(seen)),
         ("faults_named", float(u64::try_from(ALL.len()).unwrap_or_default())),
@@ -163,6 +171,30 @@ async fn stat(mesh: &Mesh, sent: u64) -> Result<u64, Failure> {
     let seen = look().await?;
     prove(seen == sent, || format!("{sent} were sent, `tulle stat` says {seen}"))?;
     Ok(seen)
+}
+
+/// How long after its end the control plane knows of a request, where somebody looks: the median and the longest of so many.
+async fn known(mesh: &Mesh, client: &Caller<'_>, times: usize) -> Result<(f64, f64), Failure> {
+    let (_serves, address) = mesh.dashboard().await?;
+    let question = "../telemetry/stat?namespace=bookstore&name=see&window=3&watch=true";
+    let url = format!("{address}{question}");
+    let requests = async || {
+        let mut ask = Command::new("curl");
+        ask.args(["-sS", "-m", "5", &url]);
+        let said: Value = tulle_tests::load::json(&output_of(ask).await?)?;
+        Ok::<_, Failure>(said["items"][0]["signals"]["requests"].as_u64().unwrap_or_default())
+    };
+    let mut took = Vec::new();
+    for _ in 0..times {
+        until("nothing happens", PATIENCE, async || Ok(requests().await? == 0)).await?;
+        client.run("11-known", &[&CURL[..], &["http://see/"]].concat()).await?;
+        let ended = Instant::now();
+        until("the request is known of", PATIENCE, async || Ok(requests().await? > 0)).await?;
+        took.push(ended.elapsed().as_secs_f64());
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |index: usize| took.get(index).copied().unwrap_or_default();
+    Ok((at(times / 2), at(times - 1)))
 }
 
 impl Fault {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ask, SECOND};
+use super::Ask;
 use crate::telemetry::{slots::Slots, totals::Totals};
 
 /// Slots of one width.
@@ -37,8 +37,6 @@ pub(super) struct Kept {
     only: Option<String>,
     /// Where more than one did.
     pub(super) routes: Vec<(String, OfRoute)>,
-    /// When it began to be counted by the second.
-    pub(super) by_second: Option<Duration>,
     /// Requests and connections, those of an hour ago half as much.
     pub(super) busy: u64,
 }
@@ -93,8 +91,6 @@ impl Kept {
         self.tens.add(TENS.slot(now), totals, TENS.scale);
         self.minutes.add(MINUTES.slot(now), totals, MINUTES.scale);
         if by_second {
-            // The first one is still of ten seconds.
-            self.by_second.get_or_insert(now + 2 * SECOND);
             self.seconds.add(SECONDS.slot(now), totals, SECONDS.scale);
         }
     }

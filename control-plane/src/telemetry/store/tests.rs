@@ -117,6 +117,9 @@ fn who_is_watched_is_known_by_the_second() {
     assert_eq!(read(&store, 4, 1, false, 10), [[4]]);
     assert_eq!(read(&store, 5, 1, true, 10), [[6]]);
     assert_eq!(read(&store, 8, 1, false, 10), [[11]]);
+    // What is the first on its edge is known of as soon as its second is over; where nothing happens any more nothing is told.
+    take(&mut store, 8, &[(edge("web", "ratings"), "", 3)], 11);
+    assert_eq!(read(&store, 3, 1, false, 12), [[3]]);
     store.sweep(seconds(50));
     assert_eq!(store.watched(&workload("web")), None);
 }
