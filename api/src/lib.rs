@@ -22,11 +22,13 @@ mod access_policy;
 mod cidr;
 pub mod crd;
 mod duration;
+mod lane;
 mod mesh_config;
 mod mesh_tls;
 mod percent;
 mod policy_status;
 mod proxy_settings;
+mod release;
 mod retry_on;
 mod target;
 mod telemetry;
@@ -37,11 +39,18 @@ pub mod yaml;
 pub use access_policy::{AccessMode, AccessPolicy, AccessPolicySpec, AccessRule, Caller, Peers};
 pub use cidr::{BadCidr, Cidr};
 pub use duration::{BadDuration, Duration};
+pub use lane::{Lane, LaneFallback, LaneSpec};
 pub use mesh_config::{Dns, ExternalTraffic, MeshConfig, MeshConfigSpec};
 pub use mesh_tls::{MeshTls, MeshTlsSpec, Mode, PodSelector, PortMode};
 pub use percent::{BadPercent, Percent};
 pub use policy_status::{Ancestor, AncestorRef, PolicyStatus};
 pub use proxy_settings::{ForwardedClientCert, ProxySettings};
+pub use release::{
+    ErrorsGate, HowMatch, LatencyGate, LowTraffic, NoData, OnFail, OnLowTraffic, Promote,
+    QueryGate, Release, ReleaseEvent, ReleaseGates, ReleaseMatch, ReleasePhase, ReleaseRevision,
+    ReleaseSpec, ReleaseStatus, ReleaseStep, ReleaseTarget, ReleaseVerdict, StickBy,
+    TargetWorkload, ValueMatch, WebhookGate, WorkloadRef,
+};
 pub use retry_on::{BadRetryOn, GrpcCode, RetryOn};
 pub use target::{TargetKind, TargetRef};
 pub use telemetry::{
