@@ -25,6 +25,7 @@ pub mod output;
 pub mod parallel;
 pub mod problem;
 pub mod publish;
+pub mod release;
 pub mod replicas;
 pub mod roster;
 pub mod run;

@@ -1,0 +1,382 @@
+//! A release on its way. Pure: what was seen, and when, are arguments; what it says survives restarts in the status of its
+//! object, and whoever reads it goes on from there.
+//!
+//! ```text
+//!          new template        canary serves        last step over        nothing of the old one left
+//!   Idle ──────────────► Waiting ──────► Progressing ──────► Promoting ──────► Promoted
+//!                           │              ▲ │ ▲               │
+//!                           │  time, yes,  │ ▼ │ a person      │   a gate is red, a person, too long
+//!                           │  health      Paused              │
+//!                           └──────────────┬─┴─────────────────┘
+//!                                          ▼
+//!                              Held (in place) or RolledBack (two workloads)
+//! ```
+//!
+//! **Invariants.** What nobody knows never makes it go on. Red stops it in each phase, also while somebody is asked.
+
+mod reason;
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cause::Cause,
+    findings::{Findings, Light, Seen, Verdict},
+    plan::{Gates, OnFail, Plan, Then},
+    share::Share,
+};
+
+/// Revisions that were stable last, to which the way back is open: the one before, and two more.
+const TRUSTED: usize = 3;
+/// What happened lately, as it is remembered.
+const HISTORY: usize = 20;
+/// Share of failing requests from which the stable version is no measure of anything.
+const UNHEALTHY: f64 = 0.5;
+/// Seconds that it must be well again, before it is one.
+const RECOVERED: u32 = 30;
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Course {
+    /// Where it is.
+    pub phase: Phase,
+    /// Why it does not go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The revision that is being replaced.
+    pub stable: String,
+    /// The one that replaces it; empty if none does.
+    pub canary: String,
+    /// Of the plan's steps, the one that it is in, from 0 on; none before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// What the canary shall get of all requests; it gets less where its pods are too few.
+    pub weight: Share,
+    /// Whether the canary's pods may be ready.
+    pub lifted: bool,
+    /// When it began, in seconds since 1970.
+    pub began: u64,
+    /// When its step, or its pause, did.
+    pub since: u64,
+    /// Seconds of the step in which it was known what happens.
+    pub spent: u32,
+    /// Seconds for which it has not been known.
+    pub silent: u32,
+    /// Seconds for which the stable version has been well again.
+    pub recovered: u32,
+    /// What is slow, in seconds: fixed when the step began, from what the stable version did before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slower_than: Option<f64>,
+    /// What speaks against it.
+    pub findings: Findings,
+    /// What was stable, the newest first.
+    pub trusted: VecDeque<String>,
+    /// What has failed, which is not tried again but by hand.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub failed: String,
+    /// What happened, the newest first.
+    pub history: VecDeque<Entry>,
+}
+
+/// Where a release is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// There is nothing to release.
+    #[default]
+    Idle,
+    /// The canary does not serve yet.
+    Waiting,
+    /// In one of the steps.
+    Progressing,
+    /// Does not go on by itself, and goes back if it must.
+    Paused,
+    /// The new version replaces the old one.
+    Promoting,
+    /// It has.
+    Promoted,
+    /// The canary gets nothing more, and its pods do not become ready.
+    Held,
+    /// The canary gets nothing more.
+    RolledBack,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// In seconds since 1970.
+    pub at: u64,
+    /// The user who wanted it; empty if nobody did.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub who: String,
+    /// What: `step 2 (5 %)`.
+    pub did: String,
+    /// Why.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub why: String,
+}
+
+/// What there is in a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick<'a> {
+    /// In seconds since 1970.
+    pub now: u64,
+    /// What each caller saw; `None`: too few sidecars say anything.
+    pub seen: Option<&'a [Seen]>,
+    /// The canary's pods.
+    pub canary: Pods,
+    /// The stable version's.
+    pub stable: Pods,
+    /// Containers of the canary that have ended since the second before.
+    pub restarts: u32,
+    /// Whether all sidecars send as many to the canary as they shall.
+    pub in_force: bool,
+    /// What the stable version's quantile of the plan was in the last minute, in seconds.
+    pub slow: Option<f64>,
+    /// Whether nothing is left of the old version.
+    pub replaced: bool,
+}
+
+/// Pods of a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// That are asked for.
+    pub wanted: u32,
+    /// That requests can be sent to.
+    pub serving: u32,
+    /// For how long the last of these has been.
+    pub youngest: Duration,
+}
+
+impl Course {
+    /// What the target's template is now.
+    pub fn template(&mut self, revision: &str, now: u64) {
+        if revision == self.canary || (revision == self.stable && self.canary.is_empty()) {
+            return;
+        }
+        if self.stable.is_empty() {
+            // What was there before anybody asked for releases.
+            self.stable = revision.to_owned();
+        } else if revision == self.stable {
+            let canary = std::mem::take(&mut self.canary);
+            self.end(Phase::RolledBack);
+            self.note(now, "", format!("{revision} is back"), format!("{canary} is gone"));
+        } else if self.trusted.iter().any(|known| known == revision) {
+            let why = "it was stable before".to_owned();
+            self.note(now, "", format!("back to {revision}, without steps"), why);
+            self.canary.clear();
+            self.trust(revision);
+            self.end(Phase::Promoted);
+        } else if revision == self.failed {
+            self.canary = revision.to_owned();
+            self.end(Phase::Held);
+        } else {
+            self.begin(revision, now);
+        }
+    }
+
+    /// A release of this revision begins.
+    pub(super) fn begin(&mut self, revision: &str, now: u64) {
+        self.end(Phase::Waiting);
+        revision.clone_into(&mut self.canary);
+        self.failed.clear();
+        self.findings = Findings::default();
+        (self.began, self.since) = (now, now);
+        let did = format!("release of {revision}, which replaces {}", self.stable);
+        self.note(now, "", did, String::new());
+    }
+
+    /// A second has passed.
+    pub fn tick(&mut self, plan: &Plan, tick: &Tick<'_>) {
+        match self.phase {
+            Phase::Idle | Phase::Promoted | Phase::Held | Phase::RolledBack => return,
+            Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Promoting => {}
+        }
+        self.findings.restarted(tick.restarts);
+        self.watch(plan, tick);
+        if let Some(red) = self.red(&plan.gates) {
+            return self.fail(plan, Cause::Gate(red.gate), tick.now);
+        }
+        if tick.now.saturating_sub(self.began) > plan.deadline.as_secs() {
+            return self.fail(plan, Cause::Deadline, tick.now);
+        }
+        match self.phase {
+            Phase::Waiting if tick.canary.serving > 0 => self.next(plan, false, tick.now),
+            Phase::Progressing => self.progress(plan, tick),
+            Phase::Paused if self.cause == Some(Cause::StableUnhealthy) => {
+                self.recovered = if self.unhealthy(tick) { 0 } else { self.recovered + 1 };
+                if self.recovered >= RECOVERED {
+                    self.go_on(tick.now, "", "the stable version is well again");
+                }
+            }
+            Phase::Promoting if tick.replaced => {
+                let canary = std::mem::take(&mut self.canary);
+                let did = format!("{canary} has replaced {}", self.stable);
+                self.trust(&canary);
+                self.end(Phase::Promoted);
+                self.note(tick.now, "", did, String::new());
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in what happened, unless the stable version is no measure.
+    fn watch(&mut self, plan: &Plan, tick: &Tick<'_>) {
+        let Some(seen) = tick.seen else {
+            self.silent = self.silent.saturating_add(1);
+            return;
+        };
+        self.silent = 0;
+        if self.cause == Some(Cause::StableUnhealthy) {
+            self.findings.look(seen);
+        } else {
+            let warm = plan.gates.latency.is_some_and(|it| tick.canary.youngest >= it.warmup);
+            self.findings.take(seen, &plan.gates, warm);
+        }
+        if self.slower_than.is_none() {
+            self.slower_than = tick.slow;
+        }
+    }
+
+    fn progress(&mut self, plan: &Plan, tick: &Tick<'_>) {
+        if self.unhealthy(tick) {
+            self.recovered = 0;
+            return self.pause(Cause::StableUnhealthy, tick.now);
+        }
+        if Duration::from_secs(self.silent.into()) >= plan.no_data.hold {
+            return match plan.no_data.then {
+                OnFail::Pause => self.pause(Cause::NoData, tick.now),
+                OnFail::Rollback => self.roll_back(Cause::NoData, tick.now),
+            };
+        }
+        if self.silent > 0 || !tick.in_force {
+            return;
+        }
+        self.spent = self.spent.saturating_add(1);
+        let lasts = self.step.and_then(|at| plan.steps.get(at)).map_or(Duration::ZERO, |s| s.lasts);
+        let over = Duration::from_secs(self.spent.into()).saturating_sub(lasts);
+        let doubted = self.findings.verdicts(&plan.gates).iter().any(|v| v.light > Light::Green);
+        if over.is_zero() || doubted {
+            return;
+        }
+        let enough = self.weight == Share::NONE
+            || self.findings.step().errors.canary.all >= plan.gates.min_requests;
+        if enough {
+            return self.next(plan, false, tick.now);
+        }
+        if over > plan.low_traffic.wait {
+            match plan.low_traffic.then {
+                Then::Pause => self.pause(Cause::LowTraffic, tick.now),
+                Then::Rollback => self.roll_back(Cause::LowTraffic, tick.now),
+                Then::Widen => self.next(plan, false, tick.now),
+            }
+        }
+    }
+
+    /// The next step, or promotion, unless somebody must say so before; `approved`: somebody has.
+    pub(super) fn next(&mut self, plan: &Plan, approved: bool, now: u64) {
+        let at = self.step.map_or(0, |step| step + 1);
+        let asks = plan.steps.get(at).map_or(plan.approve_promotion, |step| step.approve);
+        if asks && !approved {
+            return self.pause(Cause::Approval, now);
+        }
+        match plan.steps.get(at) {
+            Some(step) => self.enter(at, step.weight, now),
+            None => self.promote(now),
+        }
+    }
+
+    pub(super) fn enter(&mut self, at: usize, weight: Share, now: u64) {
+        self.cause = None;
+        self.phase = Phase::Progressing;
+        (self.step, self.weight, self.since) = (Some(at), weight, now);
+        (self.spent, self.silent, self.slower_than) = (0, 0, None);
+        self.findings.begin_step();
+        self.note(now, "", format!("step {} ({weight})", at + 1), String::new());
+    }
+
+    pub(super) fn promote(&mut self, now: u64) {
+        self.cause = None;
+        self.phase = Phase::Promoting;
+        (self.lifted, self.since, self.slower_than) = (true, now, None);
+        self.findings.begin_step();
+        self.note(now, "", "promotion".to_owned(), String::new());
+    }
+
+    pub(super) fn pause(&mut self, cause: Cause, now: u64) {
+        if self.phase == Phase::Paused {
+            return;
+        }
+        self.note(now, "", "paused".to_owned(), cause.to_string());
+        (self.phase, self.cause, self.since) = (Phase::Paused, Some(cause), now);
+    }
+
+    /// Goes on where it was paused.
+    pub(super) fn go_on(&mut self, now: u64, who: &str, why: &str) {
+        if matches!(self.cause, Some(Cause::Gate(_))) {
+            // Somebody takes it as it is: what was proven until now is no news.
+            self.findings.forgive();
+        }
+        (self.cause, self.since, self.silent) = (None, now, 0);
+        self.phase = match (self.lifted, self.step) {
+            (true, _) => Phase::Promoting,
+            (false, Some(_)) => Phase::Progressing,
+            (false, None) => Phase::Waiting,
+        };
+        self.note(now, who, "goes on".to_owned(), why.to_owned());
+    }
+
+    fn fail(&mut self, plan: &Plan, cause: Cause, now: u64) {
+        match plan.on_fail {
+            OnFail::Rollback => self.roll_back(cause, now),
+            OnFail::Pause => self.pause(cause, now),
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, cause: Cause, now: u64) {
+        self.note(now, "", format!("{} gets nothing more", self.canary), cause.to_string());
+        self.failed.clone_from(&self.canary);
+        // What was let in stays in.
+        let lifted = self.lifted;
+        self.end(Phase::Held);
+        (self.cause, self.since, self.lifted) = (Some(cause), now, lifted);
+    }
+
+    /// Nothing goes to a canary any more.
+    fn end(&mut self, phase: Phase) {
+        (self.phase, self.cause, self.step) = (phase, None, None);
+        (self.weight, self.lifted) = (Share::NONE, false);
+        (self.spent, self.silent, self.recovered, self.slower_than) = (0, 0, 0, None);
+    }
+
+    /// It is what is stable now.
+    fn trust(&mut self, revision: &str) {
+        let before = std::mem::replace(&mut self.stable, revision.to_owned());
+        self.trusted.retain(|known| known != revision && *known != before);
+        self.trusted.push_front(before);
+        self.trusted.truncate(TRUSTED);
+    }
+
+    /// The stable version is no measure of anything.
+    fn unhealthy(&self, tick: &Tick<'_>) -> bool {
+        let gone = tick.stable.serving == 0 && tick.stable.wanted > 0;
+        gone || self.findings.stable_fails().is_some_and(|share| share > UNHEALTHY)
+    }
+
+    fn red(&self, gates: &Gates) -> Option<Verdict> {
+        let red = |verdict: &Verdict| verdict.light == Light::Red;
+        // Somebody has been asked already.
+        let asked = |verdict: &Verdict| self.cause == Some(Cause::Gate(verdict.gate));
+        self.findings.verdicts(gates).into_iter().find(|verdict| red(verdict) && !asked(verdict))
+    }
+
+    pub(super) fn note(&mut self, at: u64, who: &str, did: String, why: String) {
+        self.history.push_front(Entry { at, who: who.to_owned(), did, why });
+        self.history.truncate(HISTORY);
+    }
+}
+
+#[cfg(test)]
+mod tests;

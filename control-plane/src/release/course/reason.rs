@@ -1,0 +1,66 @@
+//! Why a release is where it is, in a sentence.
+
+use std::time::Duration;
+
+use super::{Course, Phase};
+use crate::release::{Cause, Light, Plan, Share};
+
+impl Course {
+    /// For people: what it waits for, or what became of it.
+    pub fn reason(&self, plan: &Plan) -> String {
+        let cause = self.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+        match self.phase {
+            Phase::Idle => "there is nothing to release".to_owned(),
+            Phase::Waiting => format!("pods of {} do not serve yet", self.canary),
+            Phase::Progressing => self.step_reason(plan),
+            Phase::Promoting => format!("{} replaces {}", self.canary, self.stable),
+            Phase::Promoted => format!("{} has replaced the version before", self.stable),
+            Phase::Held | Phase::RolledBack if self.canary.is_empty() => {
+                format!("{} is back", self.stable)
+            }
+            Phase::Held | Phase::RolledBack => format!("{} gets no requests: {cause}", self.canary),
+            Phase::Paused => match &self.cause {
+                Some(Cause::LowTraffic) => format!("{cause}: {}", self.too_few(plan)),
+                _ => cause,
+            },
+        }
+    }
+
+    fn step_reason(&self, plan: &Plan) -> String {
+        if self.silent > 0 {
+            let silent = self.silent;
+            return format!(
+                "too few sidecars tell what happens, for {silent} s: the step does not end"
+            );
+        }
+        let verdicts = self.findings.verdicts(&plan.gates);
+        if let Some(one) = verdicts.iter().find(|one| one.light == Light::Amber) {
+            let (gate, evidence, proof) = (one.gate, one.evidence, one.proof);
+            return format!(
+                "{gate} may be worse (evidence {evidence:.0} of {proof:.0}): the step goes on until it is known"
+            );
+        }
+        let lasts = self.step.and_then(|at| plan.steps.get(at)).map_or(Duration::ZERO, |s| s.lasts);
+        let spent = Duration::from_secs(self.spent.into());
+        match spent < lasts {
+            true => format!("{} of {} s of the step", spent.as_secs(), lasts.as_secs()),
+            false => self.too_few(plan),
+        }
+    }
+
+    /// `38 of 200 requests to the canary; at this rate it takes 61 min`.
+    fn too_few(&self, plan: &Plan) -> String {
+        let (there, wanted) = (self.findings.step().errors.canary.all, plan.gates.min_requests);
+        let so_far = format!("{there} of {wanted} requests to the canary");
+        let whole = u64::from(self.spent) * wanted;
+        match whole.checked_div(there) {
+            Some(seconds) if there < wanted && self.weight < Share::ALL => {
+                let minutes = seconds.div_ceil(60);
+                format!(
+                    "{so_far}; at this rate the step takes {minutes} min, with a greater weight less"
+                )
+            }
+            _ => so_far,
+        }
+    }
+}
