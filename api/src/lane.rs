@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Duration, PodSelector, PolicyStatus, ReleaseMatch,
-    validate::{Problem, Problems, Validate},
+    validate::{Problem, Problems, Validate, too_many},
 };
 
 /// Requests that take other versions of some workloads, through all services that they come to.
@@ -54,9 +54,7 @@ impl Validate for Lane {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         let LaneSpec { entry, members, ttl, .. } = &self.spec;
-        problems.check(entry.len() > 8, "spec.entry", || {
-            format!("there are {}; at most 8 are taken", entry.len())
-        });
+        too_many("spec.entry", entry.len(), 8, &mut problems);
         for (at, one) in entry.iter().enumerate() {
             one.check(&format!("spec.entry[{at}]"), &mut problems);
         }

@@ -65,6 +65,11 @@ impl Problems {
     }
 }
 
+/// Notes a list that is longer than is taken.
+pub(crate) fn too_many(field: &str, count: usize, most: usize, problems: &mut Problems) {
+    problems.check(count > most, field, || format!("there are {count}; at most {most} are taken"));
+}
+
 /// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>, 2.1.
 pub(crate) fn is_trust_domain(text: &str) -> bool {
     (1..=255).contains(&text.len())

@@ -20,10 +20,10 @@ mod simulate;
 pub use self::{
     cause::Cause,
     command::{Refusal, Verb},
-    course::{Course, Entry, Phase, Pods, Tick},
+    course::{Course, Entry, Pods, Tick},
     evidence::{Arm, Evidence, Pair, Test},
     findings::{Counts, Findings, Gate, Light, Seen, Verdict},
-    plan::{Errors, Gates, Latency, LowTraffic, NoData, OnFail, Plan, Step, Then},
+    plan::{Errors, Gates, Latency, LowTraffic, NoData, Plan, Step},
     share::Share,
     simulate::{Answers, Outcome, Traffic, simulate},
 };

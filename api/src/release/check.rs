@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Percent,
-    validate::{Problem, Problems, Validate},
+    validate::{Problem, Problems, Validate, too_many},
 };
 
 /// Most of each.
@@ -189,10 +189,6 @@ fn check_url(field: &str, url: &str, problems: &mut Problems) {
     problems.check(!good, field, || {
         "it is no address; write for example https://gate.example.com/reviews, without a password".to_owned()
     });
-}
-
-fn too_many(field: &str, count: usize, most: usize, problems: &mut Problems) {
-    problems.check(count > most, field, || format!("there are {count}; at most {most} are taken"));
 }
 
 fn twice(field: &str, names: impl IntoIterator<Item = impl AsRef<str>>, problems: &mut Problems) {

@@ -67,7 +67,7 @@ pub enum ReleasePhase {
     Promoted,
     /// The canary gets nothing more, and its pods do not become ready.
     Held,
-    /// The canary gets nothing more.
+    /// The version before is wanted again.
     RolledBack,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tulle_expression::{Expression, MAX_LENGTH, Variable, taken};
 
 use super::{Destination, Header, Logs, MetricTag, Metrics, Tag, Telemetry, Traces};
-use crate::validate::{Problem, Problems, Validate};
+use crate::validate::{Problem, Problems, Validate, too_many};
 
 /// Most tags and destinations of one list.
 const MAX_TAGS: usize = 10;
@@ -212,10 +212,6 @@ fn is_endpoint(text: &str) -> bool {
     let host = bracketed.map_or_else(name, |ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
     let number = port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     text.len() <= 300 && host && number && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-fn too_many(field: &str, count: usize, most: usize, problems: &mut Problems) {
-    problems.check(count > most, field, || format!("there are {count}; at most {most} are taken"));
 }
 
 /// What somebody wrote, bounded.

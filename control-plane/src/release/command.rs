@@ -1,9 +1,11 @@
 //! What people want of a release.
 
+use tulle_api::ReleasePhase as Phase;
+
 use super::{
     cause::Cause,
-    course::{Course, Phase, Pods},
-    findings::Light,
+    course::{Course, Pods},
+    findings::{Gate, Light, Verdict},
     plan::Plan,
     share::Share,
 };
@@ -59,7 +61,7 @@ pub enum Refusal {
     #[error("{gate} is {light:?}; `promote --now` does it all the same")]
     Doubted {
         /// Which one.
-        gate: super::findings::Gate,
+        gate: Gate,
         /// What it says.
         light: Light,
     },
@@ -94,7 +96,7 @@ impl Course {
                 return Err(self.refuse("there is nothing to resume"));
             }
             Verb::Resume if self.cause == Some(Cause::Approval) => self.next(plan, true, now),
-            Verb::Resume => self.go_on(now, who, ""),
+            Verb::Resume => self.go_on(now, ""),
             Verb::Step(to) => {
                 self.under_way()?;
                 self.step_to(plan, *to, now)?;
@@ -104,7 +106,7 @@ impl Course {
                 if self.lifted {
                     return Err(self.refuse("it is being promoted already"));
                 }
-                let doubts = |verdict: &super::findings::Verdict| verdict.light > Light::Green;
+                let doubts = |verdict: &Verdict| verdict.light > Light::Green;
                 let verdicts = self.findings.verdicts(&plan.gates);
                 if let Some(doubt) = verdicts.iter().find(|one| doubts(one)).filter(|_| !at_once) {
                     return Err(Refusal::Doubted { gate: doubt.gate, light: doubt.light });
@@ -142,15 +144,12 @@ impl Course {
             return Ok(());
         };
         let first = self.step.map_or(0, |step| step + 1);
-        let mut rest = plan.steps.iter().enumerate().skip(first);
-        match rest.clone().find(|(_, step)| step.weight == wanted) {
-            Some((at, _)) => self.enter(at, wanted, now),
-            None => {
-                let there: Vec<_> =
-                    rest.by_ref().map(|(_, step)| step.weight.to_string()).collect();
-                return Err(Refusal::Weight { wanted, there: there.join(", ") });
-            }
-        }
+        let rest = || plan.steps.iter().enumerate().skip(first);
+        let Some((at, _)) = rest().find(|(_, step)| step.weight == wanted) else {
+            let there: Vec<_> = rest().map(|(_, step)| step.weight.to_string()).collect();
+            return Err(Refusal::Weight { wanted, there: there.join(", ") });
+        };
+        self.enter(at, wanted, now);
         Ok(())
     }
 

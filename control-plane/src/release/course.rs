@@ -9,7 +9,7 @@
 //!                           │  health      Paused              │
 //!                           └──────────────┬─┴─────────────────┘
 //!                                          ▼
-//!                              Held (in place) or RolledBack (two workloads)
+//!                              Held, and RolledBack once the old template is back
 //! ```
 //!
 //! **Invariants.** What nobody knows never makes it go on. Red stops it in each phase, also while somebody is asked.
@@ -19,11 +19,12 @@ mod reason;
 use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tulle_api::{OnFail, OnLowTraffic, ReleasePhase as Phase};
 
 use super::{
     cause::Cause,
     findings::{Findings, Light, Seen, Verdict},
-    plan::{Gates, OnFail, Plan, Then},
+    plan::{Gates, Plan},
     share::Share,
 };
 
@@ -78,28 +79,6 @@ pub struct Course {
     pub failed: String,
     /// What happened, the newest first.
     pub history: VecDeque<Entry>,
-}
-
-/// Where a release is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
-    /// There is nothing to release.
-    #[default]
-    Idle,
-    /// The canary does not serve yet.
-    Waiting,
-    /// In one of the steps.
-    Progressing,
-    /// Does not go on by itself, and goes back if it must.
-    Paused,
-    /// The new version replaces the old one.
-    Promoting,
-    /// It has.
-    Promoted,
-    /// The canary gets nothing more, and its pods do not become ready.
-    Held,
-    /// The canary gets nothing more.
-    RolledBack,
 }
 
 /// Something that happened.
@@ -162,10 +141,10 @@ impl Course {
         } else if revision == self.stable {
             let canary = std::mem::take(&mut self.canary);
             self.end(Phase::RolledBack);
-            self.note(now, "", format!("{revision} is back"), format!("{canary} is gone"));
+            self.note(now, format!("{revision} is back"), format!("{canary} is gone"));
         } else if self.trusted.iter().any(|known| known == revision) {
             let why = "it was stable before".to_owned();
-            self.note(now, "", format!("back to {revision}, without steps"), why);
+            self.note(now, format!("back to {revision}, without steps"), why);
             self.canary.clear();
             self.trust(revision);
             self.end(Phase::Promoted);
@@ -185,7 +164,7 @@ impl Course {
         self.findings = Findings::default();
         (self.began, self.since) = (now, now);
         let did = format!("release of {revision}, which replaces {}", self.stable);
-        self.note(now, "", did, String::new());
+        self.note(now, did, String::new());
     }
 
     /// A second has passed.
@@ -208,7 +187,7 @@ impl Course {
             Phase::Paused if self.cause == Some(Cause::StableUnhealthy) => {
                 self.recovered = if self.unhealthy(tick) { 0 } else { self.recovered + 1 };
                 if self.recovered >= RECOVERED {
-                    self.go_on(tick.now, "", "the stable version is well again");
+                    self.go_on(tick.now, "the stable version is well again");
                 }
             }
             Phase::Promoting if tick.replaced => {
@@ -216,7 +195,7 @@ impl Course {
                 let did = format!("{canary} has replaced {}", self.stable);
                 self.trust(&canary);
                 self.end(Phase::Promoted);
-                self.note(tick.now, "", did, String::new());
+                self.note(tick.now, did, String::new());
             }
             _ => {}
         }
@@ -268,9 +247,9 @@ impl Course {
         }
         if over > plan.low_traffic.wait {
             match plan.low_traffic.then {
-                Then::Pause => self.pause(Cause::LowTraffic, tick.now),
-                Then::Rollback => self.roll_back(Cause::LowTraffic, tick.now),
-                Then::Widen => self.next(plan, false, tick.now),
+                OnLowTraffic::Pause => self.pause(Cause::LowTraffic, tick.now),
+                OnLowTraffic::Rollback => self.roll_back(Cause::LowTraffic, tick.now),
+                OnLowTraffic::Widen => self.next(plan, false, tick.now),
             }
         }
     }
@@ -294,7 +273,7 @@ impl Course {
         (self.step, self.weight, self.since) = (Some(at), weight, now);
         (self.spent, self.silent, self.slower_than) = (0, 0, None);
         self.findings.begin_step();
-        self.note(now, "", format!("step {} ({weight})", at + 1), String::new());
+        self.note(now, format!("step {} ({weight})", at + 1), String::new());
     }
 
     pub(super) fn promote(&mut self, now: u64) {
@@ -302,19 +281,19 @@ impl Course {
         self.phase = Phase::Promoting;
         (self.lifted, self.since, self.slower_than) = (true, now, None);
         self.findings.begin_step();
-        self.note(now, "", "promotion".to_owned(), String::new());
+        self.note(now, "promotion".to_owned(), String::new());
     }
 
     pub(super) fn pause(&mut self, cause: Cause, now: u64) {
         if self.phase == Phase::Paused {
             return;
         }
-        self.note(now, "", "paused".to_owned(), cause.to_string());
+        self.note(now, "paused".to_owned(), cause.to_string());
         (self.phase, self.cause, self.since) = (Phase::Paused, Some(cause), now);
     }
 
     /// Goes on where it was paused.
-    pub(super) fn go_on(&mut self, now: u64, who: &str, why: &str) {
+    pub(super) fn go_on(&mut self, now: u64, why: &str) {
         if matches!(self.cause, Some(Cause::Gate(_))) {
             // Somebody takes it as it is: what was proven until now is no news.
             self.findings.forgive();
@@ -325,7 +304,7 @@ impl Course {
             (false, Some(_)) => Phase::Progressing,
             (false, None) => Phase::Waiting,
         };
-        self.note(now, who, "goes on".to_owned(), why.to_owned());
+        self.note(now, "goes on".to_owned(), why.to_owned());
     }
 
     fn fail(&mut self, plan: &Plan, cause: Cause, now: u64) {
@@ -336,7 +315,7 @@ impl Course {
     }
 
     pub(super) fn roll_back(&mut self, cause: Cause, now: u64) {
-        self.note(now, "", format!("{} gets nothing more", self.canary), cause.to_string());
+        self.note(now, format!("{} gets nothing more", self.canary), cause.to_string());
         self.failed.clone_from(&self.canary);
         // What was let in stays in.
         let lifted = self.lifted;
@@ -372,8 +351,8 @@ impl Course {
         self.findings.verdicts(gates).into_iter().find(|verdict| red(verdict) && !asked(verdict))
     }
 
-    pub(super) fn note(&mut self, at: u64, who: &str, did: String, why: String) {
-        self.history.push_front(Entry { at, who: who.to_owned(), did, why });
+    fn note(&mut self, at: u64, did: String, why: String) {
+        self.history.push_front(Entry { at, who: String::new(), did, why });
         self.history.truncate(HISTORY);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tulle_api::{OnFail, OnLowTraffic};
+
 use super::share::Share;
 
 /// A way from one version to the next.
@@ -86,27 +88,7 @@ pub struct LowTraffic {
     /// So long.
     pub wait: Duration,
     /// Then this.
-    pub then: Then,
-}
-
-/// What to do where something is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFail {
-    /// Nobody gets the new version any more.
-    Rollback,
-    /// It stays as it is until somebody decides.
-    Pause,
-}
-
-/// What to do where nobody can know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// See [`OnFail::Pause`].
-    Pause,
-    /// See [`OnFail::Rollback`].
-    Rollback,
-    /// The next step, without proof.
-    Widen,
+    pub then: OnLowTraffic,
 }
 
 impl Default for Plan {
@@ -117,7 +99,7 @@ impl Default for Plan {
             steps: vec![step(1, minutes(1)), step(5, minutes(2)), step(25, minutes(5))],
             gates: Gates::default(),
             no_data: NoData { hold: minutes(10), then: OnFail::Pause },
-            low_traffic: LowTraffic { wait: minutes(5), then: Then::Pause },
+            low_traffic: LowTraffic { wait: minutes(5), then: OnLowTraffic::Pause },
             approve_promotion: false,
             on_fail: OnFail::Rollback,
             deadline: minutes(24 * 60),

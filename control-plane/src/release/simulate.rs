@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand_distr::{Binomial, Distribution as _, Poisson};
+use tulle_api::ReleasePhase as Phase;
 
 use super::{
     cause::Cause,
-    course::{Course, Phase, Pods, Tick},
+    course::{Course, Pods, Tick},
     evidence::{Arm, Pair},
     findings::Seen,
     plan::Plan,

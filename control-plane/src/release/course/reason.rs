@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Course, Phase};
+use tulle_api::ReleasePhase as Phase;
+
+use super::Course;
 use crate::release::{Cause, Light, Plan, Share};
 
 impl Course {

@@ -172,16 +172,16 @@ fn silence_is_no_success() {
 fn neither_is_little_traffic() {
     let few = ((1, 0), (9, 0));
     for (then, phase) in [
-        (Then::Pause, Phase::Paused),
-        (Then::Rollback, Phase::Held),
-        (Then::Widen, Phase::Progressing),
+        (OnLowTraffic::Pause, Phase::Paused),
+        (OnLowTraffic::Rollback, Phase::Held),
+        (OnLowTraffic::Widen, Phase::Progressing),
     ] {
         let mut story = Story::with(&[(5, 60), (25, 600)]);
         story.plan.low_traffic = LowTraffic { wait: Duration::from_secs(90), then };
         story.seconds(1, few);
         assert_eq!(story.until_it_changes(Some(few)), 151);
         story.is(phase, (phase != Phase::Progressing).then_some(Cause::LowTraffic));
-        if then == Then::Pause {
+        if then == OnLowTraffic::Pause {
             let reason = story.course.reason(&story.plan);
             assert!(reason.contains("151 of 200 requests"), "{reason}");
         }
