@@ -202,7 +202,7 @@ async function gone(browser, base) {
   try {
     // It may be back before the page has asked; then it ends once more.
     await until('it is said', async () => {
-      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+      if (pid !== undefined) end(pid);
       const text = await body();
       pid = await findControlPlane();
       return text;
@@ -216,6 +216,15 @@ async function gone(browser, base) {
   }
   check('nobody complains on the console', complaints.join('; '));
   await context.close();
+}
+
+/** Ends a process, if it has not ended since it was found. */
+function end(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
 }
 
 /** The process of this mesh's own control plane, by who started it. */
