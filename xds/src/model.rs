@@ -30,7 +30,8 @@ mod workload;
 
 pub use access::{Access, AccessMode, AccessRule, Caller};
 pub use cluster::{
-    Balance, BalanceError, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol,
+    Balance, BalanceError, Cluster, Ejection, Limits, Released, RetryBudget, ServicePort,
+    UpstreamProtocol,
 };
 pub use endpoint::{Endpoint, Endpoints, Health};
 pub use feature::{Feature, Features};

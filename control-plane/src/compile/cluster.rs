@@ -33,6 +33,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         connect_timeout: CONNECT_TIMEOUT,
         origin,
         setters,
+        released: Default::default(),
     })
 }
 

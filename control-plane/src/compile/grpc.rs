@@ -86,6 +86,7 @@ fn nobody(kind: Kind) -> Option<Bytes> {
                 limits: Limits::default(),
                 ejection: None,
                 connect_timeout: cluster::CONNECT_TIMEOUT,
+                released: Default::default(),
                 origin: port::origin("", "", ""),
                 setters: Vec::new(),
             };

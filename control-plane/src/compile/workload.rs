@@ -58,6 +58,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         node: pod.node.clone(),
         zone: world.zone(&pod.node).to_owned(),
         telemetry: Box::new(telemetry),
+        counted: false,
     })
 }
 

@@ -60,6 +60,10 @@ pub struct Workload {
     /// What it tells of its traffic, and to whom.
     #[prost(message, optional, tag = "21")]
     pub telemetry: ::core::option::Option<Telemetry>,
+    /// It is of a version that is being released, or that is being replaced: the proxy reports each second what came of requests
+    /// to it, for callers whose own proxies do not.
+    #[prost(bool, tag = "22")]
+    pub counted: bool,
 }
 /// What a proxy tells of its traffic beyond what it always does.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -258,6 +262,8 @@ pub struct ClusterMetadata {
     pub origin: ::core::option::Option<Origin>,
     #[prost(message, repeated, tag = "6")]
     pub setters: ::prost::alloc::vec::Vec<Setter>,
+    #[prost(enumeration = "Released", tag = "7")]
+    pub released: i32,
 }
 /// On `LbEndpoint.metadata`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -456,6 +462,39 @@ impl ExternalTraffic {
         match value {
             "EXTERNAL_TRAFFIC_PASS" => Some(Self::Pass),
             "EXTERNAL_TRAFFIC_REFUSE" => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+}
+/// Whether a cluster's endpoints are of a version that is being released, or that is being replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Released {
+    /// They are of no such one.
+    Unspecified = 0,
+    /// The proxy reports each second what came of its attempts at them.
+    Counted = 1,
+    /// The same, and nothing more is sent there: what is still open ends soon.
+    Retired = 2,
+}
+impl Released {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RELEASED_UNSPECIFIED",
+            Self::Counted => "RELEASED_COUNTED",
+            Self::Retired => "RELEASED_RETIRED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RELEASED_UNSPECIFIED" => Some(Self::Unspecified),
+            "RELEASED_COUNTED" => Some(Self::Counted),
+            "RELEASED_RETIRED" => Some(Self::Retired),
             _ => None,
         }
     }

@@ -76,6 +76,7 @@ impl Served {
             node: String::new(),
             zone: String::new(),
             telemetry: Box::default(),
+            counted: false,
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

@@ -228,6 +228,7 @@ mod tests {
             node: String::new(),
             zone: String::new(),
             telemetry: Box::default(),
+            counted: false,
         }
     }
 

@@ -248,6 +248,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
         setters: told.setters,
+        released: Default::default(),
     };
     let address: SocketAddr = SERVICE.parse().unwrap();
     let listener = Listener {
@@ -365,6 +366,7 @@ pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Wor
         node: String::new(),
         zone: String::new(),
         telemetry: Box::default(),
+        counted: false,
     }
 }
 

@@ -70,6 +70,7 @@ fn at(address: SocketAddr, settings: &context::Settings) -> Cluster {
         connect_timeout: settings.application_connect_timeout,
         origin: Origin::default(),
         setters: Vec::new(),
+        released: Default::default(),
     };
     let endpoint = Endpoint::new(address);
     // Sidecars reach a pod of both IP versions by one of them, and the application may listen on the

@@ -33,6 +33,20 @@ pub struct Cluster {
     pub origin: Origin,
     /// What of it policies set, by field.
     pub setters: Vec<Setter>,
+    /// What a release says of its endpoints.
+    pub released: Released,
+}
+
+/// Whether a cluster's endpoints are of a version that is being released, or that is being replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum Released {
+    /// They are of no such one.
+    #[default]
+    No,
+    /// What came of attempts at them is reported each second.
+    Counted,
+    /// The same, and nothing more is sent there: what is still open ends soon.
+    Retired,
 }
 
 /// A port of a Service.

@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-use super::{Knob, Near, Resource};
+use super::{Knob, Near, Released, Resource};
 
 /// Something that came into the language after its first version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Feature {
     ByName,
     /// The workload says what the proxy tells of its traffic.
     Telemetry,
+    /// Clusters and workloads say that they are of a version that is being released.
+    Release,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -36,7 +38,7 @@ pub struct Features(u64);
 impl Feature {
     /// All that this version knows.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Setters, Self::Access, Self::Near, Self::ByName, Self::Telemetry]
+        [Self::Setters, Self::Access, Self::Near, Self::ByName, Self::Telemetry, Self::Release]
             .into_iter()
             .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
@@ -49,6 +51,7 @@ impl Feature {
             Self::Near => "tulle.near".to_owned(),
             Self::ByName => "tulle.by-name".to_owned(),
             Self::Telemetry => "tulle.telemetry".to_owned(),
+            Self::Release => "tulle.release".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -60,7 +63,8 @@ impl Feature {
             Self::Near => 2,
             Self::ByName => 3,
             Self::Telemetry => 4,
-            Self::Knob(knob) => 5 + knob as u32,
+            Self::Release => 5,
+            Self::Knob(knob) => 6 + knob as u32,
         };
         1 << number
     }
@@ -140,6 +144,13 @@ impl Resource {
         {
             listener.by_name.clear();
             listener.only_named = false;
+        }
+        if !features.has(Feature::Release) {
+            match &mut self {
+                Self::Workload(workload) => workload.counted = false,
+                Self::Cluster(cluster) => cluster.released = Released::No,
+                Self::Listener(_) | Self::Route(_) | Self::Endpoints(_) | Self::Host(_) => {}
+            }
         }
         if !features.has(Feature::Setters) {
             match &mut self {

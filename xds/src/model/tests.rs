@@ -63,6 +63,7 @@ fn plain_cluster() -> Cluster {
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
         setters: Vec::new(),
+        released: Default::default(),
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Workload {
     pub zone: String,
     /// What it tells of its traffic, and to whom.
     pub telemetry: Box<Telemetry>,
+    /// It is of a version that is being released, or that is being replaced: what came of requests to it is reported each
+    /// second.
+    pub counted: bool,
 }
 
 /// A port that the pod serves.
@@ -149,6 +152,7 @@ impl Workload {
             node: self.node.clone(),
             zone: self.zone.clone(),
             telemetry: (*self.telemetry != Telemetry::default()).then(|| self.telemetry.message()),
+            counted: self.counted,
         }
     }
 
@@ -184,6 +188,7 @@ impl Workload {
             telemetry: Telemetry::read(message.telemetry.unwrap_or_default())
                 .at("telemetry")?
                 .into(),
+            counted: message.counted,
         })
     }
 }

@@ -196,6 +196,7 @@ fn each_value_of_a_cluster_is_shown_with_who_set_it() {
         connect_timeout: Duration::from_secs(5),
         origin: policy("none"),
         setters,
+        released: Default::default(),
     };
     let expected = "\
 on | TrafficPolicy shop/p | spec.ejection

@@ -59,6 +59,7 @@ fn cluster(name: &str) -> Resource {
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
         setters: Vec::new(),
+        released: Default::default(),
     })
 }
 

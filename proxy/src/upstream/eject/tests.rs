@@ -41,6 +41,7 @@ fn settings(ejection: Option<Ejection>) -> model::Cluster {
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
         setters: Vec::new(),
+        released: Default::default(),
     }
 }
 

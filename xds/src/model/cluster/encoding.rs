@@ -26,7 +26,9 @@ use envoy_types::pb::envoy::{
 use prost::{Message, Name};
 use tulle_proto::xds::v1 as ours;
 
-use super::{Balance, Cluster, Ejection, Limits, RetryBudget, ServicePort, UpstreamProtocol};
+use super::{
+    Balance, Cluster, Ejection, Limits, Released, RetryBudget, ServicePort, UpstreamProtocol,
+};
 use crate::model::{
     Invalid,
     wire::{self, At as _, bad},
@@ -71,6 +73,7 @@ impl Cluster {
             protocol: wire::protocol(self.protocol),
             origin: wire::origin(&self.origin),
             setters: wire::setters(&self.setters),
+            released: self.released.number(),
         };
         let eds = cluster::EdsClusterConfig {
             eds_config: wire::ads(),
@@ -127,7 +130,27 @@ impl Cluster {
             connect_timeout,
             origin: wire::read_origin(metadata.origin),
             setters: wire::read_setters(metadata.setters),
+            released: Released::read(metadata.released).at("metadata.released")?,
         })
+    }
+}
+
+impl Released {
+    fn number(self) -> i32 {
+        match self {
+            Self::No => ours::Released::Unspecified.into(),
+            Self::Counted => ours::Released::Counted.into(),
+            Self::Retired => ours::Released::Retired.into(),
+        }
+    }
+
+    fn read(number: i32) -> wire::Result<Self> {
+        match ours::Released::try_from(number) {
+            Ok(ours::Released::Unspecified) => Ok(Self::No),
+            Ok(ours::Released::Counted) => Ok(Self::Counted),
+            Ok(ours::Released::Retired) => Ok(Self::Retired),
+            Err(_) => Err(bad(format!("{number} is no choice that this version knows"))),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ fn service() -> Cluster {
         connect_timeout: std::time::Duration::from_secs(5),
         origin: Origin::default(),
         setters: Vec::new(),
+        released: Default::default(),
     }
 }
 
@@ -59,6 +60,7 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         node: String::new(),
         zone: String::new(),
         telemetry: Box::default(),
+        counted: false,
     }
 }
 

@@ -94,6 +94,7 @@ fn cluster_of(ejection: Option<Ejection>) -> Cluster {
         ejection,
         connect_timeout: std::time::Duration::from_secs(5),
         setters: Vec::new(),
+        released: Default::default(),
         origin: Origin {
             kind: String::new(),
             namespace: String::new(),

@@ -100,7 +100,7 @@ prop_compose! {
         knobs in prop::collection::btree_map(prop::sample::select(Knob::ALL.to_vec()), 0_u64..9_000, 0..4),
         setters in setters(),
         access in vec(access(), 0..3),
-        (node, zone, telemetry) in (any_text(), any_text(), telemetry()),
+        (node, zone, telemetry, counted) in (any_text(), any_text(), telemetry(), any::<bool>()),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -111,7 +111,7 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain, setters, access, node, zone, telemetry: Box::new(telemetry),
+            hold, trust_domains, cluster_domain, setters, access, node, zone, telemetry: Box::new(telemetry), counted,
             knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }
@@ -174,10 +174,11 @@ prop_compose! {
         connect_timeout in span(),
         origin in origin(),
         setters in setters(),
+        released in prop::sample::select(vec![Released::No, Released::Counted, Released::Retired]),
     ) -> Cluster {
         Cluster {
             name, service, protocol, upstream_protocol: upstream, balance, limits, ejection,
-            connect_timeout, origin, setters,
+            connect_timeout, origin, setters, released,
         }
     }
 }
