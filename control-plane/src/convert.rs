@@ -125,6 +125,7 @@ fn object(
         Kind::AccessPolicy => access::convert(system, name, value, faults),
         Kind::Telemetry => telemetry::convert(system, name, value, faults),
         Kind::Node => metadata::node(name, value, faults),
+        Kind::ReplicaSet | Kind::Release => None,
     }
 }
 

@@ -12,7 +12,6 @@ use tulle_xds::model::{Here, SpiffeId};
 
 use crate::{
     ca::attest::Attested,
-    compile::workload,
     telemetry::Workload,
     world::objects::{Name, Pod},
 };
@@ -145,7 +144,10 @@ impl Roster {
         let member = pod.filter(|pod| !pod.ended).map(|pod| Member {
             uid: pod.uid.clone(),
             service_account: pod.service_account.clone(),
-            owner: workload::owner(pod),
+            owner: {
+                let workload = pod.workload();
+                (workload.kind, workload.name)
+            },
             here: Here { node: pod.node.clone(), zone: zone.to_owned() },
             ips: pod.ips.clone(),
             ready: pod.replica,

@@ -20,6 +20,7 @@ mod index;
 mod name;
 pub mod objects;
 pub mod policy;
+pub mod release;
 pub mod route;
 mod telemetry;
 
@@ -29,12 +30,16 @@ use std::{
     sync::Arc,
 };
 
-pub use self::bypassed::Bypassed;
+pub use self::{
+    bypassed::Bypassed,
+    release::{Arm, Split, Versions},
+};
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
         AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Node, Object,
-        ObjectRef, Pod, ReferenceGrant, Route, Scope, Service, Telemetry, TrafficPolicy,
+        ObjectRef, Pod, ReferenceGrant, Release, ReplicaSet, Route, Scope, Service, Telemetry,
+        TrafficPolicy, Workload,
     },
 };
 
@@ -84,6 +89,8 @@ pub struct World {
     routes: HashMap<ObjectRef, Arc<Route>>,
     grants: HashMap<Name, Arc<ReferenceGrant>>,
     policies: HashMap<Name, Arc<TrafficPolicy>>,
+    releases: HashMap<Name, Arc<Release>>,
+    replica_sets: HashMap<Name, Arc<ReplicaSet>>,
 
     services_by_ip: Multimap<IpAddr, Name>,
     pods_by_ip: Multimap<IpAddr, Name>,
@@ -103,6 +110,10 @@ pub struct World {
     routes_by_foreign: Multimap<Arc<str>, ObjectRef>,
     grants_by_namespace: Multimap<Arc<str>, Name>,
     policies_by_target: Multimap<ObjectRef, Name>,
+    pods_by_workload: Multimap<Workload, Name>,
+    releases_by_workload: Multimap<Workload, Name>,
+    releases_by_namespace: Multimap<Arc<str>, Name>,
+    sets_by_workload: Multimap<Workload, Name>,
     pods_by_label: LabelIndex,
     selectors: LabelIndex,
 }
@@ -131,6 +142,8 @@ impl World {
             }
             Event::Apply(Object::ReferenceGrant(o)) => self.set_grant(&o.name, Some(&o), dirty),
             Event::Apply(Object::TrafficPolicy(o)) => self.set_policy(&o.name, Some(&o), dirty),
+            Event::Apply(Object::ReplicaSet(o)) => self.set_replica_set(&o.name, Some(&o), dirty),
+            Event::Apply(Object::Release(o)) => self.set_release(&o.name, Some(&o), dirty),
             Event::Apply(Object::ServiceAccount(o)) => {
                 self.accounts.insert(o.name.clone());
             }
@@ -155,6 +168,8 @@ impl World {
             Kind::AccessPolicy => self.set_access(name, None, dirty),
             Kind::Telemetry => self.set_telemetry(name, None, dirty),
             Kind::Node => self.set_node(&name.name, None, dirty),
+            Kind::ReplicaSet => self.set_replica_set(name, None, dirty),
+            Kind::Release => self.set_release(name, None, dirty),
             Kind::ServiceAccount => {
                 self.accounts.remove(name);
             }
@@ -257,6 +272,9 @@ impl World {
     }
 
     fn set_pod(&mut self, name: &Name, new: Option<&Arc<Pod>>, dirty: &mut Dirty) {
+        if self.lives_on(name, new) {
+            return;
+        }
         let Some(old) = replace(&mut self.pods, name, new) else {
             return;
         };
@@ -266,6 +284,7 @@ impl World {
             self.touch_speakers(pod, dirty);
             self.touch_missing(pod, dirty);
             self.touch_bypassed(pod, dirty);
+            self.touch_released(pod, dirty);
             let listing = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             dirty.extend(listing.cloned().map(Subject::Service));
         }
@@ -277,6 +296,7 @@ impl World {
     fn index_pod(&mut self, pod: &Pod, present: bool) {
         let name = &pod.name;
         self.pods_by_namespace.set(Arc::clone(&name.namespace), name, present);
+        self.pods_by_workload.set(pod.workload(), name, present);
         if pod.meshed {
             self.meshed_by_namespace.set(Arc::clone(&name.namespace), name, present);
         }

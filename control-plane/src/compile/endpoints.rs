@@ -7,7 +7,7 @@ use std::{
 
 use tulle_xds::model::{Endpoint, Endpoints, Health, Near, SpiffeId};
 
-use super::{Settings, derived, names::Target, port, workload};
+use super::{Settings, derived, names::Target, port};
 use crate::world::{
     World,
     objects::{EndpointSlice, Pod, Service, SliceEndpoint},
@@ -177,9 +177,9 @@ fn endpoint(
         pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
         pod_uid: pod.map(|pod| pod.uid.clone()).unwrap_or_default(),
         workload: pod
-            .map(|pod| format!("{}/{}", pod.name.namespace, workload::owner(pod).1))
+            .map(|pod| format!("{}/{}", pod.name.namespace, pod.workload().name))
             .unwrap_or_default(),
-        revision: pod.map(workload::revision).unwrap_or_default(),
+        revision: pod.map(|pod| pod.revision().to_owned()).unwrap_or_default(),
         ..Endpoint::new(address)
     }
 }

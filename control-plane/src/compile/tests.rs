@@ -7,9 +7,9 @@ use super::*;
 use crate::world::{
     Dirty, Event,
     objects::{
-        self, AccessPolicy, ContainerPort, EndpointSlice, MeshConfig, MeshTls, Name, Namespace,
-        Object, ObjectRef, Pod, Redirected, Scope, Service, ServicePort, SliceEndpoint, SlicePort,
-        TargetPort,
+        self, AccessPolicy, ContainerPort, EndpointSlice, Life, MeshConfig, MeshTls, Name,
+        Namespace, Object, ObjectRef, Pod, Redirected, Scope, Service, ServicePort, SliceEndpoint,
+        SlicePort, TargetPort,
     },
 };
 
@@ -45,6 +45,7 @@ fn pod(name: &str, app: &str, last: u8) -> Pod {
         owner: None,
         node: String::new(),
         replica: false,
+        life: Life::default(),
     }
 }
 

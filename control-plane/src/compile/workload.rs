@@ -16,14 +16,11 @@ use crate::{
     },
 };
 
-const TEMPLATE_HASH: &str = "pod-template-hash";
-const REVISION_HASH: &str = "controller-revision-hash";
-
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Workload> {
     let pod = world.pod(&names::pod(name)?)?;
     let (namespace, account) = (&pod.name.namespace, &pod.service_account);
     let identity = SpiffeId::service_account(&settings.trust_domain, namespace, account);
-    let (owner_kind, owner_name) = owner(pod);
+    let objects::Workload { kind: owner_kind, name: owner_name, .. } = pod.workload();
     let tls = Tls::of(world, pod);
     let (knobs, mut setters) = knobs(world, pod);
     let access = access::of(world, settings, pod);
@@ -37,7 +34,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         identity,
         owner_kind,
         owner_name,
-        revision: revision(pod),
+        revision: pod.revision().to_owned(),
         addresses: pod.ips.clone(),
         ports,
         default_mtls: tls.default,
@@ -85,27 +82,6 @@ fn knobs(world: &World, pod: &Pod) -> (Knobs, Vec<Setter>) {
 /// The field of MeshConfig that says it.
 pub(super) fn field(knob: Knob) -> String {
     format!("spec.proxy.{}", knob.name())
-}
-
-/// Kind and name of what owns the pod. Behind a ReplicaSet stands the Deployment: the controller
-/// names the one after the other and the template's hash.
-pub(crate) fn owner(pod: &Pod) -> (String, String) {
-    match &pod.owner {
-        Some((kind, name)) if kind == "ReplicaSet" => {
-            let hash = pod.labels.get(TEMPLATE_HASH).map(|hash| format!("-{hash}"));
-            match hash.and_then(|suffix| name.strip_suffix(&suffix)) {
-                Some(deployment) => ("Deployment".to_owned(), deployment.to_owned()),
-                None => (kind.clone(), name.clone()),
-            }
-        }
-        Some((kind, name)) => (kind.clone(), name.clone()),
-        None => ("Pod".to_owned(), pod.name.name.to_string()),
-    }
-}
-
-pub(super) fn revision(pod: &Pod) -> String {
-    let labels = &pod.labels;
-    labels.get(TEMPLATE_HASH).or_else(|| labels.get(REVISION_HASH)).cloned().unwrap_or_default()
 }
 
 fn ports(world: &World, pod: &Pod, tls: &Tls, told: impl Iterator<Item = u16>) -> Vec<InboundPort> {

@@ -12,7 +12,7 @@ use super::{
     typed::{self, Unknown},
 };
 use crate::inject::{EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS};
-use crate::world::objects::{ContainerPort, Object, Pod, Redirected};
+use crate::world::objects::{ContainerPort, Life, Object, Pod, Redirected};
 
 /// What a replica of the control plane has as its label.
 const REPLICA: (&str, &str) = ("app.kubernetes.io/name", "tulle-control-plane");
@@ -71,6 +71,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
             .map(|owner| (owner.kind, owner.name)),
         node: spec.node_name.clone().unwrap_or_default(),
         replica: is_replica && is_ready(&status),
+        life: Life::default(),
     })))
 }
 

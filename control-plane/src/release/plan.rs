@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tulle_api::{OnFail, OnLowTraffic};
+use tulle_api::{OnFail, OnLowTraffic, StickBy};
+use tulle_xds::model::Match;
 
 use super::share::Share;
 
@@ -23,10 +24,12 @@ pub struct Plan {
     pub on_fail: OnFail,
     /// In all; then [`OnFail`].
     pub deadline: Duration,
+    /// Whose requests stay with a version once they have come to it.
+    pub stick_by: Option<StickBy>,
 }
 
 /// A part of the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
     /// Of all requests.
     pub weight: Share,
@@ -34,6 +37,12 @@ pub struct Step {
     pub lasts: Duration,
     /// Whether somebody must say so before it begins.
     pub approve: bool,
+    /// Who is asked before it begins; empty: nobody.
+    pub webhook: String,
+    /// Requests that go to the canary, besides: those that match one of these.
+    pub matches: Vec<Match>,
+    /// Percent of the other requests of which the canary gets a copy, if they change nothing.
+    pub mirror: u8,
 }
 
 /// What must hold.
@@ -94,7 +103,8 @@ pub struct LowTraffic {
 impl Default for Plan {
     fn default() -> Self {
         let minutes = |count: u64| Duration::from_secs(60 * count);
-        let step = |percent, lasts| Step { weight: Share::percent(percent), lasts, approve: false };
+        let step =
+            |percent, lasts| Step { weight: Share::percent(percent), lasts, ..Step::default() };
         Self {
             steps: vec![step(1, minutes(1)), step(5, minutes(2)), step(25, minutes(5))],
             gates: Gates::default(),
@@ -103,6 +113,7 @@ impl Default for Plan {
             approve_promotion: false,
             on_fail: OnFail::Rollback,
             deadline: minutes(24 * 60),
+            stick_by: None,
         }
     }
 }

@@ -27,11 +27,13 @@ impl World {
         self.access.values().for_each(|o| add(Kind::AccessPolicy, &o.name, o));
         self.telemetries.values().for_each(|o| add(Kind::Telemetry, &o.name, o));
         self.nodes.values().for_each(|o| add(Kind::Node, &o.name, o));
+        self.replica_sets.values().for_each(|o| add(Kind::ReplicaSet, &o.name, o));
+        self.releases.values().for_each(|o| add(Kind::Release, &o.name, o));
         all.into_values().collect()
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 16] {
+    pub fn counts(&self) -> [(Kind, usize); 18] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -50,6 +52,8 @@ impl World {
             (Kind::AccessPolicy, self.access.len()),
             (Kind::Telemetry, self.telemetries.len()),
             (Kind::Node, self.nodes.len()),
+            (Kind::ReplicaSet, self.replica_sets.len()),
+            (Kind::Release, self.releases.len()),
         ]
     }
 }

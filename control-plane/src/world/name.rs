@@ -54,11 +54,13 @@ pub enum Kind {
     AccessPolicy,
     Telemetry,
     Node,
+    ReplicaSet,
+    Release,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -75,6 +77,8 @@ impl Kind {
         Self::AccessPolicy,
         Self::Telemetry,
         Self::Node,
+        Self::ReplicaSet,
+        Self::Release,
     ];
 
     /// Whether it is a route.
@@ -90,8 +94,9 @@ impl Kind {
 
     /// Whether we write a status of such an object.
     pub fn has_status(self) -> bool {
-        let policies = [Self::MeshTls, Self::MeshConfig, Self::AccessPolicy, Self::Telemetry];
-        self.refers() || policies.contains(&self)
+        let others =
+            [Self::MeshTls, Self::MeshConfig, Self::AccessPolicy, Self::Telemetry, Self::Release];
+        self.refers() || others.contains(&self)
     }
 
     /// The kind as Kubernetes writes it.
@@ -113,6 +118,8 @@ impl Kind {
             Self::AccessPolicy => "AccessPolicy",
             Self::Telemetry => "Telemetry",
             Self::Node => "Node",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::Release => "Release",
         }
     }
 }

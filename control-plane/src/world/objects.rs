@@ -15,6 +15,7 @@ use tulle_xds::model::{Knobs, SpiffeId};
 pub use super::{
     name::{Kind, Name, ObjectRef},
     policy::{Settings, TrafficPolicy},
+    release::{Release, Target},
     route::{
         BackendRef, Grantee, MirrorRef, ParentRef, ReferenceGrant, Route, RouteRule, RuleAction,
         RuleTimeouts,
@@ -45,6 +46,8 @@ pub enum Object {
     AccessPolicy(Arc<AccessPolicy>),
     Telemetry(Arc<Telemetry>),
     Node(Arc<Node>),
+    ReplicaSet(Arc<ReplicaSet>),
+    Release(Arc<Release>),
 }
 
 impl Object {
@@ -67,6 +70,8 @@ impl Object {
             Self::AccessPolicy(_) => Kind::AccessPolicy,
             Self::Telemetry(_) => Kind::Telemetry,
             Self::Node(_) => Kind::Node,
+            Self::ReplicaSet(_) => Kind::ReplicaSet,
+            Self::Release(_) => Kind::Release,
         }
     }
 
@@ -88,6 +93,8 @@ impl Object {
             Self::AccessPolicy(o) => &o.name,
             Self::Telemetry(o) => &o.name,
             Self::Node(o) => &o.name,
+            Self::ReplicaSet(o) => &o.name,
+            Self::Release(o) => &o.name,
         }
     }
 
@@ -154,6 +161,73 @@ pub struct Pod {
     /// Whether it calls itself a replica of the control plane, and is ready. Nobody asks that of others, and each change would
     /// be one of the world.
     pub replica: bool,
+    /// How its containers are.
+    pub life: Life,
+}
+
+/// How a pod's containers are, without the sidecar's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Life {
+    /// All of them are ready, and the pod does not end: it could serve, if its sidecar let it.
+    pub serving: bool,
+    /// When the last of them began, in seconds since 1970; 0: not known.
+    pub since: u64,
+    /// How often they have ended and been started again, in all.
+    pub restarts: u32,
+}
+
+/// A ReplicaSet of a Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: Name,
+    /// The Deployment that it belongs to.
+    pub deployment: String,
+    /// `pod-template-hash`: which template its pods are of.
+    pub hash: String,
+    /// `deployment.kubernetes.io/revision`: the highest one of a Deployment has the template that is wanted.
+    pub revision: u64,
+    /// `deployment.kubernetes.io/desired-replicas`: how many pods the Deployment shall have in all.
+    pub wanted: u32,
+}
+
+/// What pods belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Workload {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// `Deployment`, `StatefulSet`, …, or `Pod`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+const TEMPLATE_HASH: &str = "pod-template-hash";
+const REVISION_HASH: &str = "controller-revision-hash";
+
+impl Pod {
+    /// What owns it. Behind a ReplicaSet stands the Deployment: the controller names the one after the other and the
+    /// template's hash.
+    pub fn workload(&self) -> Workload {
+        let (kind, name) = match &self.owner {
+            Some((kind, name)) if kind == "ReplicaSet" => {
+                let hash = self.labels.get(TEMPLATE_HASH).map(|hash| format!("-{hash}"));
+                match hash.and_then(|suffix| name.strip_suffix(&suffix)) {
+                    Some(deployment) => ("Deployment".to_owned(), deployment.to_owned()),
+                    None => (kind.clone(), name.clone()),
+                }
+            }
+            Some((kind, name)) => (kind.clone(), name.clone()),
+            None => ("Pod".to_owned(), self.name.name.to_string()),
+        };
+        Workload { namespace: Arc::clone(&self.name.namespace), kind, name }
+    }
+
+    /// Which template it is of; empty: nobody says.
+    pub fn revision(&self) -> &str {
+        let hash = self.labels.get(TEMPLATE_HASH).or_else(|| self.labels.get(REVISION_HASH));
+        hash.map(String::as_str).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +249,7 @@ impl Pod {
             owner: None,
             node: "n1".to_owned(),
             replica: false,
+            life: Life::default(),
         }
     }
 }

@@ -32,7 +32,7 @@ impl Story {
         let step = |(percent, lasts): &(u8, u64)| Step {
             weight: Share::percent(*percent),
             lasts: Duration::from_secs(*lasts),
-            approve: false,
+            ..Step::default()
         };
         story.plan.steps = steps.iter().map(step).collect();
         story

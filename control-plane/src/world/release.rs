@@ -1,0 +1,359 @@
+//! Releases: which pods are of which version.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    Dirty, Subject, World,
+    attach::age,
+    changes,
+    objects::{Kind, Name, ObjectRef, Pod, ReplicaSet, Service, Workload},
+    replace, touch_pod,
+};
+use crate::release::{Course, Plan, Pods, Share};
+
+/// A Release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Release {
+    /// Its name.
+    pub name: Name,
+    /// Its uid: another object of the same name begins anew.
+    pub uid: String,
+    /// `metadata.creationTimestamp`, as written.
+    pub created: String,
+    /// What is released.
+    pub target: Target,
+    /// The Services through which it is called; all that select its pods, if there are none.
+    pub services: Vec<String>,
+    /// What shall happen.
+    pub plan: Plan,
+    /// Where it is, as its status remembers it; none before the first.
+    pub course: Option<Arc<Course>>,
+}
+
+/// What is released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The Deployment of this name: its templates are the versions.
+    Deployment(String),
+    /// Two workloads, by kind and name, which are the versions.
+    Two {
+        /// The one that is replaced.
+        stable: (String, String),
+        /// The one that replaces it.
+        canary: (String, String),
+    },
+}
+
+/// Of which version a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arm {
+    /// Of the one that is replaced, or of no release at all.
+    Stable,
+    /// Of the one that replaces it.
+    Canary,
+    /// Of one that nobody has let in, or of one that is out of service.
+    Neither,
+}
+
+/// Pods of a released target.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Versions {
+    /// The canary's. For how long they have been serving is not known here.
+    pub canary: Pods,
+    /// The stable version's.
+    pub stable: Pods,
+    /// When the last of the canary's pods that serve began, in seconds since 1970.
+    pub youngest: u64,
+    /// How often containers of the canary's pods have been started again.
+    pub restarts: u32,
+    /// Whether there are pods of other versions than the canary's.
+    pub others: bool,
+}
+
+/// How a Service's endpoints are divided.
+#[derive(Debug, Clone, Copy)]
+pub struct Split<'a> {
+    /// By whom.
+    pub release: &'a Arc<Release>,
+    /// Where that is.
+    pub course: &'a Course,
+    /// What of the requests the canary gets.
+    pub share: Share,
+}
+
+impl Release {
+    /// Which version a pod of its target is of.
+    pub fn version(&self, pod: &Pod) -> String {
+        match &self.target {
+            Target::Deployment(_) => pod.revision().to_owned(),
+            Target::Two { .. } => pod.workload().name,
+        }
+    }
+
+    /// The workloads whose pods are its versions.
+    pub fn workloads(&self) -> impl Iterator<Item = Workload> {
+        let deployment = |name: &String| ("Deployment".to_owned(), name.clone());
+        let both = match &self.target {
+            Target::Deployment(name) => [Some(deployment(name)), None],
+            Target::Two { stable, canary } => [Some(stable.clone()), Some(canary.clone())],
+        };
+        let namespace = &self.name.namespace;
+        both.into_iter().flatten().map(|(kind, name)| Workload {
+            namespace: Arc::clone(namespace),
+            kind,
+            name,
+        })
+    }
+
+    /// Of which version a pod of its target is.
+    fn arm(&self, pod: &Pod) -> Arm {
+        let Some(course) = self.course.as_ref().filter(|course| !course.stable.is_empty()) else {
+            // Nobody has looked at it yet.
+            return Arm::Stable;
+        };
+        let version = self.version(pod);
+        let old = || {
+            matches!(self.target, Target::Deployment(_))
+                && course.trusted.iter().any(|trusted| *trusted == version)
+        };
+        if version == course.canary {
+            Arm::Canary
+        } else if version == course.stable || old() {
+            Arm::Stable
+        } else {
+            Arm::Neither
+        }
+    }
+
+    pub(super) fn reference(&self) -> ObjectRef {
+        ObjectRef { kind: Kind::Release, name: self.name.clone() }
+    }
+}
+
+impl World {
+    /// A Release.
+    pub fn release(&self, name: &Name) -> Option<&Arc<Release>> {
+        self.releases.get(name)
+    }
+
+    /// All of them.
+    pub fn releases(&self) -> impl Iterator<Item = &Arc<Release>> {
+        self.releases.values()
+    }
+
+    /// The Release that a workload's versions are of: of several the oldest, then by name.
+    pub fn release_of(&self, workload: &Workload) -> Option<&Arc<Release>> {
+        let all = self.releases_by_workload.get(workload);
+        let all = all.filter_map(|name| self.releases.get(name));
+        all.min_by_key(|release| (age(&release.created), &release.name))
+    }
+
+    /// The Release that comes before this one, because it is about the same workload and older.
+    pub fn release_before(&self, release: &Release) -> Option<&Arc<Release>> {
+        let first = |workload| self.release_of(&workload).filter(|one| one.name != release.name);
+        release.workloads().find_map(first)
+    }
+
+    /// Of which version a pod is, and of which release.
+    pub fn arm(&self, pod: &Pod) -> (Arm, Option<&Arc<Release>>) {
+        if self.releases.is_empty() {
+            return (Arm::Stable, None);
+        }
+        let release = self.release_of(&pod.workload());
+        (release.map_or(Arm::Stable, |release| release.arm(pod)), release)
+    }
+
+    /// The pods of a release, by their version.
+    pub fn versions(&self, release: &Release) -> Versions {
+        let mut versions = Versions::default();
+        let canary = release.course.as_ref().map(|course| course.canary.as_str());
+        for pod in self.released_pods(release).filter(|pod| !pod.ended) {
+            let serving = u32::from(pod.life.serving && !pod.ips.is_empty());
+            let of = match release.arm(pod) {
+                Arm::Canary => {
+                    versions.restarts = versions.restarts.saturating_add(pod.life.restarts);
+                    if serving > 0 {
+                        versions.youngest = versions.youngest.max(pod.life.since);
+                    }
+                    &mut versions.canary
+                }
+                Arm::Stable => &mut versions.stable,
+                Arm::Neither => {
+                    versions.others |= Some(release.version(pod).as_str()) != canary;
+                    continue;
+                }
+            };
+            of.wanted += 1;
+            of.serving += serving;
+        }
+        versions.others |= versions.stable.wanted > 0;
+        if let Some(newest) = self.newest_set(release) {
+            versions.stable.wanted = newest.wanted;
+        }
+        versions
+    }
+
+    /// The version that is wanted, if that is known.
+    pub fn template(&self, release: &Release) -> Option<String> {
+        let Target::Two { stable, canary } = &release.target else {
+            return self.newest_set(release).map(|set| set.hash.clone());
+        };
+        let there = |(kind, name): &(String, String)| {
+            let (kind, name) = (kind.clone(), name.clone());
+            let workload = Workload { namespace: Arc::clone(&release.name.namespace), kind, name };
+            let mut pods = self.pods_by_workload.get(&workload);
+            pods.any(|pod| self.pods.get(pod).is_some_and(|pod| !pod.ended))
+        };
+        [canary, stable].into_iter().find(|one| there(one)).map(|(_, name)| name.clone())
+    }
+
+    /// Versions of a Deployment that have pods, without that which is wanted.
+    pub fn older(&self, release: &Release) -> BTreeSet<String> {
+        let wanted = self.template(release);
+        let versions = self.released_pods(release).filter(|pod| !pod.ended);
+        let versions = versions.map(|pod| release.version(pod));
+        versions.filter(|version| Some(version) != wanted.as_ref()).collect()
+    }
+
+    /// How a Service's endpoints are divided, if a release does that: of several the oldest.
+    pub fn split(&self, service: &Service) -> Option<Split<'_>> {
+        let all = self.releases_by_namespace.get(&service.name.namespace);
+        let all = all.filter_map(|name| self.releases.get(name));
+        let about = all.filter(|release| {
+            release.course.is_some()
+                && self.release_before(release).is_none()
+                && self.is_called_by(release, service)
+        });
+        let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
+        let course = release.course.as_ref()?;
+        let Versions { canary, stable, .. } = self.versions(release);
+        Some(Split { release, course, share: course.share(canary, stable) })
+    }
+
+    /// Whether a Service is one through which a release's target is called.
+    fn is_called_by(&self, release: &Release, service: &Service) -> bool {
+        if !release.services.is_empty() {
+            return release.services.iter().any(|name| **name == *service.name.name);
+        }
+        self.released_pods(release).any(|pod| super::matches(&service.selector, pod))
+    }
+
+    /// The Services through which a release's target is called.
+    pub fn called_by(&self, release: &Release) -> BTreeSet<Name> {
+        if !release.services.is_empty() {
+            let named = release.services.iter();
+            return named.map(|name| Name::new(&release.name.namespace, name)).collect();
+        }
+        let pods = self.released_pods(release);
+        let services = pods.flat_map(|pod| self.services_selecting(pod));
+        services.map(|service| service.name.clone()).collect()
+    }
+
+    /// The pods of a release's target.
+    pub fn released_pods(&self, release: &Release) -> impl Iterator<Item = &Arc<Pod>> {
+        let names = release.workloads().flat_map(|one| {
+            // The index cannot be borrowed by a workload that is made here.
+            self.pods_by_workload.get(&one).cloned().collect::<Vec<_>>()
+        });
+        names.filter_map(|name| self.pods.get(&name))
+    }
+
+    /// The ReplicaSet whose template is wanted.
+    fn newest_set(&self, release: &Release) -> Option<&Arc<ReplicaSet>> {
+        let Target::Deployment(_) = release.target else { return None };
+        let deployment = release.workloads().next()?;
+        let sets = self.sets_by_workload.get(&deployment);
+        let sets = sets.filter_map(|name| self.replica_sets.get(name));
+        sets.max_by_key(|set| set.revision)
+    }
+
+    pub(super) fn set_release(
+        &mut self,
+        name: &Name,
+        new: Option<&Arc<Release>>,
+        dirty: &mut Dirty,
+    ) {
+        let Some(old) = replace(&mut self.releases, name, new) else {
+            return;
+        };
+        let namespace = Arc::clone(&name.namespace);
+        self.releases_by_namespace.set(namespace, name, new.is_some());
+        for (release, present) in changes(&old, new) {
+            for workload in release.workloads() {
+                self.releases_by_workload.set(workload, name, present);
+            }
+        }
+        for (release, _) in changes(&old, new) {
+            self.touch_release(release, dirty);
+            for workload in release.workloads() {
+                // Of two of one workload one gives way.
+                let others = self.releases_by_workload.get(&workload);
+                let others = others.filter_map(|name| self.releases.get(name));
+                dirty.extend(others.map(|release| Subject::Policy(release.reference())));
+            }
+        }
+        let reference = ObjectRef { kind: Kind::Release, name: name.clone() };
+        dirty.insert(Subject::Policy(reference));
+    }
+
+    pub(super) fn set_replica_set(
+        &mut self,
+        name: &Name,
+        new: Option<&Arc<ReplicaSet>>,
+        dirty: &mut Dirty,
+    ) {
+        let Some(old) = replace(&mut self.replica_sets, name, new) else {
+            return;
+        };
+        for (set, present) in changes(&old, new) {
+            let deployment = Workload {
+                namespace: Arc::clone(&name.namespace),
+                kind: "Deployment".to_owned(),
+                name: set.deployment.clone(),
+            };
+            if let Some(release) = self.release_of(&deployment) {
+                self.touch_release(&Arc::clone(release), dirty);
+            }
+            self.sets_by_workload.set(deployment, name, present);
+        }
+    }
+
+    /// A pod has changed: how much its version carries may have, too.
+    pub(super) fn touch_released(&self, pod: &Pod, dirty: &mut Dirty) {
+        if !self.releases.is_empty()
+            && let Some(release) = self.release_of(&pod.workload())
+        {
+            self.touch_services(release, dirty);
+        }
+    }
+
+    /// Takes in a pod of which nothing is new but how its containers are, which is nobody's business if no release is about
+    /// it. Whether that was all.
+    pub(super) fn lives_on(&mut self, name: &Name, new: Option<&Arc<Pod>>) -> bool {
+        let (Some(old), Some(new)) = (self.pods.get_mut(name), new) else { return false };
+        let released = || self.releases_by_workload.get(&new.workload()).next().is_some();
+        let same = old.life != new.life
+            && Pod { life: old.life, ..Pod::clone(new) } == **old
+            && (self.releases.is_empty() || !released());
+        if same {
+            *old = Arc::clone(new);
+        }
+        same
+    }
+
+    fn touch_release(&self, release: &Release, dirty: &mut Dirty) {
+        self.released_pods(release).for_each(|pod| touch_pod(pod, dirty));
+        self.touch_services(release, dirty);
+        dirty.insert(Subject::Policy(release.reference()));
+    }
+
+    fn touch_services(&self, release: &Release, dirty: &mut Dirty) {
+        for name in self.called_by(release) {
+            let service = self.services.get(&name);
+            let addresses = service.into_iter().flat_map(|service| &service.cluster_ips);
+            dirty.extend(addresses.copied().map(Subject::Address));
+            self.touch_attached(&name, dirty);
+            dirty.insert(Subject::Service(name));
+        }
+    }
+}
