@@ -29,6 +29,7 @@ mod precedence;
 mod references;
 mod route;
 mod settled;
+mod split;
 mod standing;
 mod telemetry;
 pub(crate) mod workload;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use tulle_xds::model::{Cluster, Origin, Protocol, ServicePort};
+use tulle_xds::model::{Cluster, Origin, Protocol, Released, ServicePort};
 
-use super::{Settings, derived, direct, names::Target, policy, port, settled::Settled};
+use super::{
+    Settings, derived, direct,
+    names::{Part, Target},
+    policy, port,
+    settled::Settled,
+};
 use crate::world::{World, policy::Scope};
 
 /// With no policy there is no limit but this one, on reaching an endpoint at all: Envoy's default.
@@ -13,8 +18,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Cluster> {
     let target = Target::parse(name)?;
     let settled = settled(world, &target)?;
+    let released = released(world, &target)?;
     let (service, protocol, origin) = match target {
-        Target::Service(..) | Target::Derived(..) => of_service(world, settings, target)?,
+        Target::Service(part) => of_service(world, settings, part)?,
         Target::Pod(name, number) => {
             let protocol = port::declared_on_pod(world, world.pod(&name)?, number);
             (None, protocol, port::origin("Pod", &name.namespace, &name.name))
@@ -33,37 +39,44 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         connect_timeout: CONNECT_TIMEOUT,
         origin,
         setters,
-        released: Default::default(),
+        released,
     })
 }
 
 /// What the policies say of it; `None` if there is no such cluster.
 pub(super) fn settled(world: &World, target: &Target) -> Option<Settled> {
-    let port = |name, number| {
-        let service = world.service(name)?;
-        Some((service, service.port(number)?))
-    };
     Some(match target {
-        Target::Service(name, number) => {
-            let (service, port) = port(name, *number)?;
-            policy::of_port(world, service, port)
-        }
-        Target::Derived(name, number, via) => {
-            let (service, port) = port(name, *number)?;
-            derived::settings(world, service, port, via)?
+        Target::Service(Part { service, port, via, .. }) => {
+            let service = world.service(service)?;
+            let port = service.port(*port)?;
+            match via {
+                None => policy::of_port(world, service, port),
+                Some(via) => derived::settings(world, service, port, via)?,
+            }
         }
         Target::Pod(name, number) => direct::settled(world, world.pod(name)?, *number),
     })
 }
 
+/// What a release says of it; `None` if it is of a canary and there is none.
+fn released(world: &World, target: &Target) -> Option<Released> {
+    let Target::Service(Part { service, canary, .. }) = target else {
+        return Some(Released::No);
+    };
+    let split = world.split(world.service(service)?);
+    let under_way = split.filter(|split| split.is_open());
+    match under_way {
+        Some(split) if *canary && split.is_over() => Some(Released::Retired),
+        Some(_) => Some(Released::Counted),
+        None if *canary => None,
+        None => Some(Released::No),
+    }
+}
+
 type Parts = (Option<ServicePort>, Protocol, Origin);
 
-fn of_service(world: &World, settings: &Settings, target: Target) -> Option<Parts> {
-    let (name, number, via) = match target {
-        Target::Service(name, number) => (name, number, None),
-        Target::Derived(name, number, via) => (name, number, Some(via)),
-        Target::Pod(..) => return None,
-    };
+fn of_service(world: &World, settings: &Settings, part: Part) -> Option<Parts> {
+    let Part { service: name, port: number, via, .. } = part;
     let service = world.service(&name)?;
     let port = service.port(number)?;
     let model = port::service_port(settings, service, number);

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tulle_xds::model::{Feature, Kind, Origin, Rule, Setter, envoy::own_listener};
+use tulle_xds::model::{Action, Feature, Kind, Origin, Rule, Setter, envoy::own_listener};
 
 use super::{
     access,
     attached::{self, Callers},
     cluster, envoy, listener,
-    names::{self, Target},
-    route, telemetry, workload,
+    names::{self, Part, Target},
+    route, split, telemetry, workload,
 };
 use crate::world::{
     World,
@@ -59,6 +59,7 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
                 let of = |callers: &Callers| {
                     let mut found = Contributors::default();
                     found.set_by(&listener::setters(world, address, callers));
+                    found.divided(world, listener::backends(world, address, callers));
                     found
                 };
                 let own = listener::consumers(world, name)
@@ -70,6 +71,7 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
         (Kind::Cluster, Some(target)) => {
             let settled = cluster::settled(world, &target).unwrap_or_default();
             found.set_by(&settled.setters(Scope::Cluster));
+            found.divided(world, [name]);
         }
         // Stock Envoy's, for a pod's own address.
         (Kind::Cluster, None) => {
@@ -80,7 +82,7 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
                 found.set_by(&settled.setters(Scope::Cluster));
             }
         }
-        (Kind::Route, Some(Target::Service(service, port))) => {
+        (Kind::Route, Some(Target::Service(Part { service, port, .. }))) => {
             let own = route::consumers(world, name).into_iter().map(|namespace| {
                 let callers = Callers::Of(Arc::clone(&namespace));
                 (Some(namespace), of_route(world, name, &service, port, &callers))
@@ -116,6 +118,11 @@ fn of_route(
     found.route(world, service, port, callers);
     let rules = route::compile(world, name, callers).map(|route| route.rules).unwrap_or_default();
     rules.iter().for_each(|rule| found.set_by(&rule.setters));
+    let backends = rules.iter().flat_map(|rule| match &rule.action {
+        Action::Forward(backends) => backends.as_slice(),
+        Action::Redirect(_) | Action::Fail(_) => &[],
+    });
+    found.divided(world, backends.map(|backend| &*backend.cluster));
     let object = |rule: &Rule| {
         let origin = &rule.origin;
         let of = |object: &&ObjectRef| {
@@ -181,6 +188,13 @@ impl Contributors {
         let routes = attached::in_force(world, service, port, false);
         let routes = routes.filter(|(of, _)| of == callers);
         self.all.extend(routes.map(|(_, route)| route.reference()));
+    }
+
+    /// The releases that divide what goes to these clusters.
+    fn divided(&mut self, world: &World, clusters: impl IntoIterator<Item = impl AsRef<str>>) {
+        let releases = clusters.into_iter();
+        let releases = releases.filter_map(|cluster| split::divided_by(world, cluster.as_ref()));
+        self.all.extend(releases);
     }
 
     /// The policies, TCPRoutes and TLSRoutes among those that set something.

@@ -6,10 +6,8 @@
 //! not what it says: an edit of the policy is an update, which loses no connection, and two routes
 //! that say the same do not share a limit.
 
-use std::collections::BTreeSet;
-
 use super::{
-    names::{Target, Via},
+    names::{Part, Via},
     policy,
     settled::Settled,
 };
@@ -19,17 +17,14 @@ use crate::world::{
 };
 
 /// The cluster through which a rule of a route sends to a port of a Service.
-pub(super) fn target(
+pub(super) fn part(
     world: &World,
     route: &Route,
     rule: Option<&str>,
     service: &Name,
     port: u16,
-) -> Target {
-    match via(world, route, rule) {
-        Some(via) => Target::Derived(service.clone(), port, via),
-        None => Target::Service(service.clone(), port),
-    }
+) -> Part {
+    Part { via: via(world, route, rule), ..Part::whole(service, port) }
 }
 
 /// What the policies say of it; `None` if there is no reason for such a cluster.
@@ -49,15 +44,15 @@ pub(super) fn settings(
     Some(own.over(&policy::of_port(world, service, port)))
 }
 
-/// All such clusters of a Service.
-pub(super) fn of_service(world: &World, service: &Service) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// What all such clusters of a Service are for; some may be there twice.
+pub(super) fn of_service(world: &World, service: &Service) -> Vec<Part> {
+    let mut found = Vec::new();
     for route in world.routes_to(&service.name) {
         for port in service.ports.iter().map(|port| port.port) {
             let rules = route.rules.iter().filter(|rule| leads_to(rule, &service.name, port));
             let via = rules.filter_map(|rule| via(world, route, rule.name.as_deref()));
-            let targets = via.map(|via| Target::Derived(service.name.clone(), port, via));
-            found.extend(targets.map(|target| target.to_string()));
+            let parts = via.map(|via| Part { via: Some(via), ..Part::whole(&service.name, port) });
+            found.extend(parts);
         }
     }
     found

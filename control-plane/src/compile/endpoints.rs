@@ -7,23 +7,29 @@ use std::{
 
 use tulle_xds::model::{Endpoint, Endpoints, Health, Near, SpiffeId};
 
-use super::{Settings, derived, names::Target, port};
+use super::{
+    Settings, derived,
+    names::{Part, Target},
+    port,
+};
 use crate::world::{
-    World,
+    Arm, Split, World,
     objects::{EndpointSlice, Pod, Service, SliceEndpoint},
 };
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Endpoints> {
     let endpoints = match Target::parse(name)? {
-        Target::Service(service, number) => {
+        Target::Service(Part { service, port, via, canary }) => {
             let service = world.service(&service)?;
-            of_service(world, settings, service, &service.port(number)?.name)
-        }
-        Target::Derived(service, number, via) => {
-            let service = world.service(&service)?;
-            let port = service.port(number)?;
-            derived::settings(world, service, port, &via)?;
-            of_service(world, settings, service, &port.name)
+            let port = service.port(port)?;
+            if let Some(via) = via {
+                derived::settings(world, service, port, &via)?;
+            }
+            let split = world.split(service);
+            if canary && !split.is_some_and(|split| split.is_open()) {
+                return None;
+            }
+            of_service(world, settings, (service, &port.name), (split, canary))
         }
         Target::Pod(pod, number) => {
             let pod = world.pod(&pod).filter(|pod| !pod.host_network && !pod.ended)?;
@@ -45,8 +51,7 @@ pub(super) struct Places<'a> {
 /// Those of the endpoints of this name.
 pub(super) fn places<'a>(world: &'a World, name: &str) -> Places<'a> {
     let mut places = Places::default();
-    let Some(Target::Service(service, _) | Target::Derived(service, ..)) = Target::parse(name)
-    else {
+    let Some(Target::Service(Part { service, .. })) = Target::parse(name) else {
         return places;
     };
     let local = world.service(&service).is_some_and(|service| service.node_local);
@@ -64,12 +69,13 @@ pub(super) fn at(settings: &Settings, address: SocketAddr, pod: &Pod) -> Endpoin
 }
 
 /// The slices' ports have the names of the Service's ports, and numbers that are already resolved
-/// pod by pod (named target ports lead to one slice for each number).
+/// pod by pod (named target ports lead to one slice for each number). Of a Service that a release divides, those
+/// of the canary or the others.
 fn of_service(
     world: &World,
     settings: &Settings,
-    service: &Service,
-    port_name: &str,
+    (service, port_name): (&Service, &str),
+    (split, canary): (Option<Split<'_>>, bool),
 ) -> Vec<Endpoint> {
     let slices: Vec<_> = world.slices_of(&service.name).collect();
     let v6 = family(service, &slices);
@@ -82,7 +88,13 @@ fn of_service(
             let (Some(pod), Some(near)) = (pod_behind(world, listed), near(service, listed)) else {
                 continue;
             };
-            let health = health(service, listed);
+            if split.is_some_and(|split| arm(world, &split, pod) != side(canary)) {
+                continue;
+            }
+            let health = match pod {
+                Some(pod) if canary => of_canary(pod, listed),
+                _ => health(service, listed),
+            };
             for ip in listed.addresses.iter().filter(|ip| ip.is_ipv6() == v6) {
                 let address = SocketAddr::new(*ip, port.port);
                 let endpoint = Endpoint {
@@ -140,6 +152,30 @@ fn health(service: &Service, listed: &SliceEndpoint) -> Health {
         Health::Draining
     } else {
         Health::NotReady
+    }
+}
+
+/// Which side of a split an endpoint is on. What is a canary of another release has no place here.
+fn arm(world: &World, split: &Split<'_>, pod: Option<&Pod>) -> Arm {
+    match pod.map(|pod| world.arm(pod)) {
+        None => Arm::Stable,
+        Some((Arm::Canary, release)) if release.is_some_and(|r| r.name != split.release.name) => {
+            Arm::Neither
+        }
+        Some((arm, _)) => arm,
+    }
+}
+
+fn side(canary: bool) -> Arm {
+    if canary { Arm::Canary } else { Arm::Stable }
+}
+
+/// Nothing but its sidecar may keep a canary's pod from being ready: that is held until the canary takes over.
+fn of_canary(pod: &Pod, listed: &SliceEndpoint) -> Health {
+    match pod.life.serving && !listed.terminating {
+        true => Health::Ready,
+        false if listed.terminating && listed.serving => Health::Draining,
+        false => Health::NotReady,
     }
 }
 

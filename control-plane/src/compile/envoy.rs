@@ -14,7 +14,7 @@ use tulle_xds::{
 
 use super::{
     Settings, Whom, cluster, derived, direct, endpoints, listener,
-    names::{self, Target},
+    names::{self, Part, Target},
     policy, port, route,
     settled::Settled,
     workload,
@@ -29,9 +29,13 @@ pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key
             let Some(service) = world.service(name) else {
                 return BTreeSet::new();
             };
-            let target = |number| Target::Service(name.clone(), number).to_string();
-            let own = service.ports.iter().map(|port| target(port.port));
-            own.chain(derived::of_service(world, service)).collect()
+            let own = service.ports.iter().map(|port| Part::whole(name, port.port));
+            let mut parts: Vec<_> = own.chain(derived::of_service(world, service)).collect();
+            if world.split(service).is_some_and(|split| split.is_open()) {
+                let canary = |part: &Part| Part { canary: true, ..part.clone() };
+                parts.extend(parts.iter().map(canary).collect::<Vec<_>>());
+            }
+            parts.into_iter().map(|part| Target::Service(part).to_string()).collect()
         }
         (Dialect::Envoy, Kind::Listener, Subject::Address(ip)) => {
             let ports = world.service_at(*ip).map(|service| service.ports.iter());

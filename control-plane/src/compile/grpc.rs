@@ -21,7 +21,7 @@ use tulle_xds::model::{Backend, Balance, Cluster, Endpoints, Kind, Limits, Proto
 
 use super::{
     Settings, Whom, cluster, endpoints,
-    names::{self, MTLS, Target},
+    names::{self, MTLS, Part, Target},
     port, route,
 };
 use crate::world::{World, objects::Name};
@@ -40,7 +40,7 @@ pub(super) fn compile(
         Kind::Listener => {
             let (service, number) = host(settings, name)?;
             serves(world, &service, number)?;
-            Some(grpc::listener(name, &Target::Service(service, number).to_string()))
+            Some(grpc::listener(name, &Target::Service(Part::whole(&service, number)).to_string()))
         }
         Kind::Route => {
             served(world, name)?;
@@ -106,7 +106,7 @@ fn host(settings: &Settings, name: &str) -> Option<(Name, u16)> {
 
 fn service(name: &str) -> Option<(Name, u16)> {
     match Target::parse(name)? {
-        Target::Service(service, port) | Target::Derived(service, port, _) => Some((service, port)),
+        Target::Service(Part { service, port, .. }) => Some((service, port)),
         Target::Pod(..) => None,
     }
 }

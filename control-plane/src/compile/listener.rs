@@ -8,7 +8,7 @@ use super::{
     Settings,
     attached::{self, Callers, Named},
     direct,
-    names::{self, Target},
+    names::{self, Part, Target},
     policy, port, route,
     settled::Settled,
 };
@@ -41,7 +41,7 @@ fn of_service(
     let port = service.port(address.port())?;
     let declared = port::declared(port);
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
-    let target = Target::Service(service.name.clone(), address.port());
+    let target = Target::Service(Part::whole(&service.name, address.port()));
     let Said { idle, setters, route, by_name } = said(world, service, port, callers);
     let only_named = route.is_none() && !by_name.is_empty();
     let by_name = by_name.into_iter().map(|Named { route, names }| ByName {
@@ -59,8 +59,24 @@ fn of_service(
     };
     if let Some(route) = route {
         listener.backends = route::opaque_backends(world, route, callers);
+    } else if !declared.is_http() {
+        listener.backends = route::service_backends(world, &service.name, address.port());
     }
     Some(listener)
+}
+
+/// The clusters that opaque connections to an address go to, if it is a Service's.
+pub(super) fn backends(world: &World, address: SocketAddr, callers: &Callers) -> Vec<String> {
+    let service = world.service_at(address.ip());
+    let port = service.and_then(|service| Some((service, service.port(address.port())?)));
+    let Some((service, port)) = port.filter(|(_, port)| !port::declared(port).is_http()) else {
+        return Vec::new();
+    };
+    let backends = match said(world, service, port, callers).route {
+        Some(route) => route::opaque_backends(world, route, callers),
+        None => route::service_backends(world, &service.name, port.port),
+    };
+    backends.into_iter().map(|backend| backend.cluster).collect()
 }
 
 /// Any port of a pod can be dialled, declared or not.

@@ -12,12 +12,30 @@ use crate::world::{
 /// What a cluster, its route and its endpoints stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A port of a Service.
-    Service(Name, u16),
-    /// The same, for what comes by a route.
-    Derived(Name, u16, Via),
+    /// What goes to a port of a Service, or a part of it.
+    Service(Part),
     /// A port of a pod.
     Pod(Name, u16),
+}
+
+/// What goes to a port of a Service, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The Service.
+    pub(super) service: Name,
+    /// The Service's port.
+    pub(super) port: u16,
+    /// Only what comes by this route.
+    pub(super) via: Option<Via>,
+    /// Only what a release gives to the canary; else what it does not.
+    pub(super) canary: bool,
+}
+
+impl Part {
+    /// All of it, but for what is a canary's.
+    pub(super) fn whole(service: &Name, port: u16) -> Self {
+        Self { service: service.clone(), port, via: None, canary: false }
+    }
 }
 
 /// A route, or one of its rules.
@@ -30,23 +48,27 @@ pub(super) struct Via {
 }
 
 impl Target {
-    /// Reads `service/NAMESPACE/NAME/PORT`, which `/KIND/NAMESPACE/NAME` of a route and the name of
-    /// its rule may follow, or `pod/NAMESPACE/NAME/PORT`.
+    /// Reads `service/NAMESPACE/NAME/PORT` or `canary/NAMESPACE/NAME/PORT`, which `/KIND/NAMESPACE/NAME` of a route and the
+    /// name of its rule may follow, or `pod/NAMESPACE/NAME/PORT`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(8, '/');
         let kind = parts.next()?;
         let name = Name::new(parts.next()?, parts.next()?);
         let port = parts.next()?.parse().ok()?;
         let target = match kind {
-            "service" => match parts.next() {
-                None => Self::Service(name, port),
-                Some(kind) => {
-                    let routes = [ObjectKind::HttpRoute, ObjectKind::GrpcRoute];
-                    let kind = routes.into_iter().find(|route| route.as_str() == kind)?;
-                    let route = ObjectRef { kind, name: Name::new(parts.next()?, parts.next()?) };
-                    Self::Derived(name, port, Via { route, rule: parts.next().map(str::to_owned) })
-                }
-            },
+            "service" | "canary" => {
+                let via = match parts.next() {
+                    None => None,
+                    Some(kind) => {
+                        let routes = [ObjectKind::HttpRoute, ObjectKind::GrpcRoute];
+                        let kind = routes.into_iter().find(|route| route.as_str() == kind)?;
+                        let name = Name::new(parts.next()?, parts.next()?);
+                        let rule = parts.next().map(str::to_owned);
+                        Some(Via { route: ObjectRef { kind, name }, rule })
+                    }
+                };
+                Self::Service(Part { service: name, port, via, canary: kind == "canary" })
+            }
             "pod" => Self::Pod(name, port),
             _ => return None,
         };
@@ -56,7 +78,7 @@ impl Target {
 
     fn subject(self) -> Subject {
         match self {
-            Self::Service(name, _) | Self::Derived(name, ..) => Subject::Service(name),
+            Self::Service(part) => Subject::Service(part.service),
             Self::Pod(name, _) => Subject::Pod(name),
         }
     }
@@ -65,13 +87,12 @@ impl Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Service(name, port) => {
-                write!(f, "service/{}/{}/{port}", name.namespace, name.name)
-            }
-            Self::Derived(name, port, Via { route, rule }) => {
+            Self::Service(Part { service, port, via, canary }) => {
+                let kind = if *canary { "canary" } else { "service" };
+                write!(f, "{kind}/{}/{}/{port}", service.namespace, service.name)?;
+                let Some(Via { route, rule }) = via else { return Ok(()) };
                 let (kind, at) = (route.kind.as_str(), &route.name);
-                let service = Self::Service(name.clone(), *port);
-                write!(f, "{service}/{kind}/{}/{}", at.namespace, at.name)?;
+                write!(f, "/{kind}/{}/{}", at.namespace, at.name)?;
                 rule.iter().try_for_each(|rule| write!(f, "/{rule}"))
             }
             Self::Pod(name, port) => write!(f, "pod/{}/{}/{port}", name.namespace, name.name),
@@ -188,6 +209,10 @@ mod tests {
         for via in ["HTTPRoute/shop/slow", "GRPCRoute/far/slow/rule"] {
             let name = format!("service/shop/reviews/80/{via}");
             assert_eq!(subject(Kind::Cluster, &name), Some(service.clone()), "{via}");
+        }
+        for via in ["", "/HTTPRoute/shop/slow", "/GRPCRoute/far/slow/rule"] {
+            let name = format!("canary/shop/reviews/80{via}");
+            assert_eq!(subject(Kind::Endpoints, &name), Some(service.clone()), "{name}");
         }
         for via in ["", "HTTPRoute", "HTTPRoute/shop", "Service/shop/slow", "httproute/shop/slow"] {
             assert_eq!(subject(Kind::Cluster, &format!("service/shop/reviews/80/{via}")), None);

@@ -11,9 +11,10 @@ use tulle_xds::model::{
 use super::{
     attached::{self, Callers},
     derived, direct,
-    names::Target,
+    names::{Part, Target},
     policy, port, precedence,
     settled::Settled,
+    split::{self, Divided},
 };
 use crate::world::{
     World,
@@ -28,12 +29,15 @@ const INVALID: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<RouteConfiguration> {
     let rules = match Target::parse(name)? {
-        Target::Service(service, number) => of_service(world, name, &service, number, callers)?,
-        Target::Derived(..) => return None,
+        Target::Service(Part { service, port, via: None, canary: false }) => {
+            of_service(world, &service, port, callers)?
+        }
+        Target::Service(_) => return None,
         Target::Pod(pod, number) => {
             let pod = world.pod(&pod)?;
             let origin = port::origin("Pod", &pod.name.namespace, &pod.name.name);
-            let rule = || forward(name, origin, &direct::settled(world, pod, number));
+            let own = vec![all_to(name.to_owned())];
+            let rule = || forward(own, origin, &direct::settled(world, pod, number));
             let protocol = port::declared_on_pod(world, pod, number);
             (protocol != Protocol::Tcp).then(|| vec![rule()])?
         }
@@ -43,10 +47,10 @@ pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<Ro
 
 /// The namespaces whose callers have a route of their own.
 pub(super) fn consumers(world: &World, name: &str) -> BTreeSet<Arc<str>> {
-    let Some(Target::Service(service, number)) = Target::parse(name) else {
+    let Some(Target::Service(Part { service, port, .. })) = Target::parse(name) else {
         return BTreeSet::new();
     };
-    let port = world.service(&service).and_then(|service| Some((service, service.port(number)?)));
+    let port = world.service(&service).and_then(|service| Some((service, service.port(port)?)));
     port.map(|(service, port)| attached::consumers(world, service, port, false)).unwrap_or_default()
 }
 
@@ -79,13 +83,7 @@ pub(super) fn opaque_backends(world: &World, route: &Route, callers: &Callers) -
     backends
 }
 
-fn of_service(
-    world: &World,
-    name: &str,
-    service: &Name,
-    number: u16,
-    callers: &Callers,
-) -> Option<Vec<Rule>> {
+fn of_service(world: &World, service: &Name, number: u16, callers: &Callers) -> Option<Vec<Rule>> {
     let service = world.service(service)?;
     let port = service.port(number)?;
     if port::declared(port) == Protocol::Tcp {
@@ -96,7 +94,8 @@ fn of_service(
     let routes: Vec<_> = attached.filter(|(of, _)| of == callers).map(|(_, route)| route).collect();
     if routes.is_empty() {
         let origin = port::origin("Service", &service.name.namespace, &service.name.name);
-        return Some(vec![forward(name, origin, &settled)]);
+        let own = service_backends(world, &service.name, number);
+        return Some(vec![forward(own, origin, &settled)]);
     }
     let mut found = Vec::new();
     for route in routes {
@@ -145,7 +144,7 @@ impl Reader<'_> {
                 .filter_map(|mirror| {
                     // Copies are nobody's requests: a route's limits are not about them.
                     let (service, port) = self.valid(mirror.to.as_ref())?;
-                    let cluster = Target::Service(service.clone(), *port).to_string();
+                    let cluster = Target::Service(Part::whole(service, *port)).to_string();
                     Some(Mirror { cluster, millionths: mirror.millionths })
                 })
                 .collect();
@@ -184,7 +183,8 @@ impl Reader<'_> {
             RuleAction::Forward(backends) => backends,
         };
         let rule = told.name.as_deref();
-        let backends: Vec<Backend> = backends.iter().map(|told| self.backend(rule, told)).collect();
+        let backends = backends.iter().map(|told| self.backend(rule, told)).collect();
+        let backends = split::backends(backends);
         if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
             Action::Forward(backends)
         } else {
@@ -192,13 +192,15 @@ impl Reader<'_> {
         }
     }
 
-    fn backend(&self, rule: Option<&str>, told: &BackendRef) -> Backend {
-        let cluster = self.cluster(rule, told.to.as_ref());
-        Backend {
-            filters: if cluster.is_some() { told.filters.clone() } else { Vec::new() },
-            cluster: cluster.unwrap_or_else(|| Backend::INVALID.to_owned()),
-            weight: told.weight,
-        }
+    fn backend(&self, rule: Option<&str>, told: &BackendRef) -> Divided {
+        let weight = told.weight;
+        let Some((service, port)) = self.valid(told.to.as_ref()) else {
+            let cluster = Backend::INVALID.to_owned();
+            return Divided::whole(Backend { cluster, weight, filters: Vec::new() });
+        };
+        let part = derived::part(self.world, self.route, rule, service, *port);
+        let filters = told.filters.clone();
+        Divided::of(self.world, part, |cluster| Backend { cluster, weight, filters })
     }
 
     /// A reference, if it leads somewhere.
@@ -207,24 +209,24 @@ impl Reader<'_> {
         attached::backend(self.world, self.route, self.callers, service, *port).ok()?;
         to
     }
-
-    /// The cluster that a reference leads to; `None` if it leads nowhere.
-    fn cluster(&self, rule: Option<&str>, to: Option<&(Name, u16)>) -> Option<String> {
-        let (service, port) = self.valid(to)?;
-        Some(derived::target(self.world, self.route, rule, service, *port).to_string())
-    }
 }
 
-/// Everything to the cluster of the same name.
-fn forward(cluster: &str, origin: Origin, settled: &Settled) -> Rule {
+/// What goes to a port of a Service of which no route says anything.
+pub(super) fn service_backends(world: &World, service: &Name, port: u16) -> Vec<Backend> {
+    let part = Part::whole(service, port);
+    split::backends(vec![Divided::of(world, part, all_to)])
+}
+
+fn all_to(cluster: String) -> Backend {
+    Backend { cluster, weight: 1, filters: Vec::new() }
+}
+
+/// Everything to these.
+fn forward(backends: Vec<Backend>, origin: Origin, settled: &Settled) -> Rule {
     Rule {
         matches: Match::default(),
         filters: Vec::new(),
-        action: Action::Forward(vec![Backend {
-            cluster: cluster.to_owned(),
-            weight: 1,
-            filters: Vec::new(),
-        }]),
+        action: Action::Forward(backends),
         timeouts: policy::timeouts(&settled.settings, RuleTimeouts::default()),
         retry: policy::retry(&settled.settings),
         mirrors: Vec::new(),

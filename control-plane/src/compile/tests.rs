@@ -107,6 +107,7 @@ mod access;
 mod direct;
 mod near;
 mod policies;
+mod release;
 mod routes;
 mod tcp;
 mod telemetry;

@@ -43,7 +43,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
             Some(true) => ExternalTraffic::Refuse,
             Some(false) | None => ExternalTraffic::Pass,
         },
-        hold: String::new(),
+        hold: world.hold(pod),
         trust_domains: trust_domains(settings, tls.trust_domains),
         cluster_domain: match world.mesh_config().and_then(|config| config.pass_on_dns) {
             Some(true) => String::new(),
@@ -55,7 +55,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         node: pod.node.clone(),
         zone: world.zone(&pod.node).to_owned(),
         telemetry: Box::new(telemetry),
-        counted: false,
+        counted: world.is_being_released(pod),
     })
 }
 

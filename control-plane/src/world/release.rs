@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use tulle_api::ReleasePhase as Phase;
+
 use super::{
     Dirty, Subject, World,
     attach::age,
@@ -81,6 +83,23 @@ pub struct Split<'a> {
     pub share: Share,
 }
 
+impl Split<'_> {
+    /// Whether there is a canary that may get something, or has.
+    pub fn is_open(&self) -> bool {
+        is_open(self.course)
+    }
+
+    /// Whether the canary gets nothing any more.
+    pub fn is_over(&self) -> bool {
+        self.course.phase == Phase::Held && self.share == Share::NONE
+    }
+}
+
+fn is_open(course: &Course) -> bool {
+    let over = [Phase::Idle, Phase::Promoted, Phase::RolledBack];
+    !course.canary.is_empty() && !over.contains(&course.phase)
+}
+
 impl Release {
     /// Which version a pod of its target is of.
     pub fn version(&self, pod: &Pod) -> String {
@@ -125,7 +144,8 @@ impl Release {
         }
     }
 
-    pub(super) fn reference(&self) -> ObjectRef {
+    /// Kind and name.
+    pub fn reference(&self) -> ObjectRef {
         ObjectRef { kind: Kind::Release, name: self.name.clone() }
     }
 }
@@ -161,6 +181,28 @@ impl World {
         }
         let release = self.release_of(&pod.workload());
         (release.map_or(Arm::Stable, |release| release.arm(pod)), release)
+    }
+
+    /// Why a pod shall not be ready, though it could; empty: it may. Only of a Deployment: its controller waits for new pods
+    /// before it takes old ones away. Of two workloads nobody waits for either.
+    pub fn hold(&self, pod: &Pod) -> String {
+        let (arm, Some(release)) = self.arm(pod) else { return String::new() };
+        let lifted = release.course.as_ref().is_some_and(|course| course.lifted);
+        let held = match arm {
+            Arm::Stable => false,
+            Arm::Canary => !lifted,
+            Arm::Neither => true,
+        };
+        if !held || !matches!(release.target, Target::Deployment(_)) {
+            return String::new();
+        }
+        format!("Release {}: version {} has not taken over", release.name, release.version(pod))
+    }
+
+    /// Whether a pod is of a target that is being released.
+    pub fn is_being_released(&self, pod: &Pod) -> bool {
+        let release = self.arm(pod).1;
+        release.is_some_and(|release| release.course.as_deref().is_some_and(is_open))
     }
 
     /// The pods of a release, by their version.
