@@ -16,6 +16,8 @@ mod mesh;
 mod metadata;
 mod pod;
 mod policy;
+mod release;
+mod replica_set;
 mod route;
 mod service;
 mod telemetry;
@@ -125,7 +127,8 @@ fn object(
         Kind::AccessPolicy => access::convert(system, name, value, faults),
         Kind::Telemetry => telemetry::convert(system, name, value, faults),
         Kind::Node => metadata::node(name, value, faults),
-        Kind::ReplicaSet | Kind::Release => None,
+        Kind::ReplicaSet => replica_set::convert(name, value, faults),
+        Kind::Release => release::convert(name, value, faults),
     }
 }
 

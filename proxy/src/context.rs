@@ -107,6 +107,8 @@ pub struct Settings {
     pub access_log_sample: u32,
     /// What else is told of traffic, and how.
     pub wanted: Arc<Wanted>,
+    /// Whether what comes to the application is told of as to a version that is being released.
+    pub counted: bool,
     /// What is done about traces.
     pub tracing: Tracing,
 }
@@ -158,6 +160,7 @@ impl Default for Settings {
             application_connect_timeout: Duration::from_secs(10),
             access_log_sample: 1000,
             wanted: Arc::default(),
+            counted: false,
             tracing: Tracing::default(),
         }
     }

@@ -61,6 +61,20 @@ pub struct Mesh {
 }
 
 impl Mesh {
+    /// Whether something that this proxy calls, or what it serves, is of a version that is being released.
+    pub fn is_being_released(&self) -> bool {
+        let mut clusters = self
+            .listeners
+            .values()
+            .flat_map(|lookup| match lookup {
+                Lookup::Known(destination) => Some(destination.clusters.values()),
+                Lookup::Absent(_) => None,
+            })
+            .flatten();
+        self.workload.as_ref().is_some_and(|workload| workload.counted)
+            || clusters.any(|cluster| cluster.is_being_released())
+    }
+
     /// Every cluster that requests can go to, by name.
     pub fn clusters(&self) -> BTreeMap<&str, &Arc<Cluster>> {
         let destinations = self.listeners.values().filter_map(|lookup| match lookup {

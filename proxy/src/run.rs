@@ -121,7 +121,8 @@ async fn serve(config: Config, filter: log::Filter) -> Result<(), RunError> {
     serve_dns(&config, &store, telemetry::Dns::new(&registry)).await?;
     let metrics = Metrics::new(&registry);
     let (last, to_the_last) = watch::channel(());
-    let reports = tokio::spawn(metrics.reporter(certs.clone()).run(connections, to_the_last));
+    let reports =
+        tokio::spawn(metrics.reporter(certs.clone(), store.clone()).run(connections, to_the_last));
     let addresses = config.pod.addresses.clone();
     let (lines, settings) = (Lines::stdout(), Settings { addresses, ..config.settings.clone() });
     let shared = Shared::new(store.clone(), certs.clone(), lines.clone(), metrics, settings);

@@ -98,16 +98,25 @@ pub async fn dial_cluster(connection: &Connection, cluster: Arc<Cluster>) -> Res
         let error = match Box::pin(connecting).await {
             Ok(Established { io, place }) => {
                 eject::report(shared, &cluster, &endpoint, Verdict::Answers);
+                count(connection, &cluster, &endpoint, false);
                 let (_active, _place) = (active, place);
                 return Ok(Server { io, cluster, endpoint, attempts, idle: None, _active, _place });
             }
             Err(error) => error,
         };
         eject::report(shared, &cluster, &endpoint, Verdict::LocalFailure);
+        count(connection, &cluster, &endpoint, true);
         let left = cluster.endpoints().eligible().iter().any(|e| !tried.contains(&e.id()));
         if !left || tried.len() >= MOST_TRIES {
             return Err(error);
         }
+    }
+}
+
+/// Counts an attempt, if its endpoint is of a version that is being released.
+fn count(connection: &Connection, cluster: &Cluster, endpoint: &EndpointState, bad: bool) {
+    if cluster.is_being_released() {
+        connection.cx.counts.dialled(&endpoint.told(), bad);
     }
 }
 

@@ -25,3 +25,4 @@ mod tap;
 mod telemetry;
 mod traces;
 mod undrawn;
+mod versions;

@@ -184,6 +184,11 @@ impl Cluster {
         self.settings.load_full()
     }
 
+    /// Whether its endpoints are of a version that is being released, or of one that is being replaced.
+    pub fn is_being_released(&self) -> bool {
+        self.settings.load().released != model::Released::No
+    }
+
     /// The endpoints in force.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.endpoints.load_full()

@@ -74,6 +74,7 @@ impl Mesh {
                 edges: edges.collect(),
                 records: None,
                 certificate_ends: 0,
+                attempts: Vec::new(),
             };
             let of = (&pod(workload), &named(workload));
             let counted = Counted::read(of.1, &report);

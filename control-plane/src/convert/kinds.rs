@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 16] = [
+const WORLD: [KnownKind; 17] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -35,10 +35,12 @@ const WORLD: [KnownKind; 16] = [
     (Kind::AccessPolicy, TULLE, &["v1alpha1"]),
     (Kind::Telemetry, TULLE, &["v1alpha1"]),
     (Kind::Node, "", &["v1"]),
+    (Kind::ReplicaSet, "apps", &["v1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
-const NOT_IN_FORCE: [(&str, &str); 6] = [
+const NOT_IN_FORCE: [(&str, &str); 7] = [
+    (TULLE, "Release"),
     (GATEWAY, "UDPRoute"),
     (GATEWAY, "Gateway"),
     (GATEWAY, "GatewayClass"),
@@ -50,7 +52,7 @@ const NOT_IN_FORCE: [(&str, &str); 6] = [
 /// Kinds of Kubernetes' own groups that may stand beside ours in a file.
 const BUILT_IN: &str = " Binding ConfigMap Endpoints Event LimitRange PersistentVolume \
     PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret \
-    ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet HorizontalPodAutoscaler CronJob \
+    ControllerRevision DaemonSet Deployment StatefulSet HorizontalPodAutoscaler CronJob \
     Job Lease LeaseCandidate Ingress IngressClass IPAddress ServiceCIDR RuntimeClass \
     PodDisruptionBudget ClusterRole ClusterRoleBinding Role RoleBinding PriorityClass CSIDriver \
     CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass \

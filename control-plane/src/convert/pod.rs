@@ -40,6 +40,7 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
     let own = sidecar.flat_map(ports).map(|port| port.port);
     let owners = pod.metadata.owner_references.take().unwrap_or_default();
 
+    let life = life(&spec, &status, pod.metadata.deletion_timestamp.is_some());
     let labels = metadata::labels(&mut pod.metadata);
     let is_replica = labels.get(REPLICA.0).is_some_and(|name| name == REPLICA.1);
 
@@ -71,13 +72,34 @@ pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Op
             .map(|owner| (owner.kind, owner.name)),
         node: spec.node_name.clone().unwrap_or_default(),
         replica: is_replica && is_ready(&status),
-        life: Life::default(),
+        life,
     })))
 }
 
 fn is_ready(status: &v1::PodStatus) -> bool {
     let mut conditions = status.conditions.iter().flatten();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// How its containers are, native sidecars of others among them, without our own.
+fn life(spec: &v1::PodSpec, status: &v1::PodStatus, ends: bool) -> Life {
+    let always = |name: &str| {
+        let mut all = spec.init_containers.iter().flatten();
+        all.any(|one| one.name == name && one.restart_policy.as_deref() == Some("Always"))
+    };
+    let sidecars = status.init_container_statuses.iter().flatten().filter(|one| always(&one.name));
+    let own = status.container_statuses.iter().flatten();
+    let all: Vec<_> = own.chain(sidecars).filter(|one| one.name != SIDECAR).collect();
+    let began = |one: &&v1::ContainerStatus| {
+        let running = one.state.as_ref()?.running.as_ref()?;
+        u64::try_from(running.started_at.as_ref()?.0.as_second()).ok()
+    };
+    let runs = status.phase.as_deref() == Some("Running") && !ends;
+    Life {
+        serving: runs && !all.is_empty() && all.iter().all(|one| one.ready),
+        since: all.iter().filter_map(began).max().unwrap_or(0),
+        restarts: all.iter().map(|one| u32::try_from(one.restart_count).unwrap_or(0)).sum(),
+    }
 }
 
 /// `podIPs`, or `podIP` where a writer sets only that.
@@ -140,5 +162,65 @@ fn quantities_as_text(value: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::convert::convert;
+
+    fn life(metadata: &Value, phase: &str, statuses: &Value, init: &Value) -> Life {
+        let mut value = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "a"},
+            "spec": {
+                "containers": [{"name": "app"}, {"name": "helper"}],
+                "initContainers": [
+                    {"name": "setup"},
+                    {"name": "tulle-proxy", "restartPolicy": "Always"},
+                    {"name": "logs", "restartPolicy": "Always"},
+                ],
+            },
+            "status": {"phase": phase, "containerStatuses": statuses, "initContainerStatuses": init},
+        });
+        for (key, said) in metadata.as_object().unwrap() {
+            value["metadata"][key] = said.clone();
+        }
+        let outcome = convert(&value);
+        assert_eq!(outcome.faults, []);
+        match outcome.object {
+            Some(Object::Pod(pod)) => pod.life,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pod_serves_if_nothing_but_its_sidecar_is_not_ready() {
+        let status = |name: &str, ready: bool, restarts: u32, second: u32| {
+            json!({
+                "name": name, "ready": ready, "restartCount": restarts, "image": "", "imageID": "",
+                "state": {"running": {"startedAt": format!("1970-01-01T00:01:{second:02}Z")}},
+            })
+        };
+        let own = json!([status("app", true, 2, 5), status("helper", true, 1, 9)]);
+        let done = json!({
+            "name": "setup", "ready": false, "restartCount": 7, "image": "", "imageID": "",
+        });
+        let held = status("tulle-proxy", false, 4, 30);
+        let init = |logs: bool| json!([done, held, status("logs", logs, 1, 7)]);
+        let none = json!({});
+        let lives = Life { serving: true, since: 69, restarts: 4 };
+        assert_eq!(life(&none, "Running", &own, &init(true)), lives);
+        let not = Life { serving: false, ..lives };
+        assert_eq!(life(&none, "Running", &own, &init(false)), not, "another's sidecar");
+        assert_eq!(life(&none, "Pending", &own, &init(true)), not);
+        let ends = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(life(&ends, "Running", &own, &init(true)), not);
+        assert_eq!(life(&none, "Running", &json!([]), &json!([])), Life::default());
+        let one = json!([status("app", true, 0, 5), status("helper", false, 0, 9)]);
+        assert!(!life(&none, "Running", &one, &init(true)).serving);
     }
 }

@@ -22,7 +22,14 @@ fn report(number: u64, times: u64) -> ReportRequest {
     };
     let counts = Counts { requests, ..Counts::default() };
     let edges = vec![EdgeCounts { edge: Some(edge), counts: Some(counts) }];
-    ReportRequest { process: 7, number, edges, records: None, certificate_ends: 0 }
+    ReportRequest {
+        process: 7,
+        number,
+        edges,
+        records: None,
+        certificate_ends: 0,
+        attempts: Vec::new(),
+    }
 }
 
 async fn answer(answers: &mut Streaming<ReportResponse>) -> (u64, u32) {

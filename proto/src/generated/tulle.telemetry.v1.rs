@@ -15,6 +15,9 @@ pub struct ReportRequest {
     /// When the proxy's certificate ends, in seconds since 1970; 0: it has none, or is of an older version.
     #[prost(int64, tag = "5")]
     pub certificate_ends: i64,
+    /// Of versions that are being released, or are being replaced.
+    #[prost(message, repeated, tag = "6")]
+    pub attempts: ::prost::alloc::vec::Vec<Attempts>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportResponse {
@@ -98,6 +101,28 @@ pub struct Tries {
     pub outcome: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub times: u64,
+}
+/// What came of attempts at pods of one version since the last report; or, inbound, of requests to the proxy's own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attempts {
+    #[prost(enumeration = "Direction", tag = "1")]
+    pub direction: i32,
+    /// The workload on the other side, as of `Edge`.
+    #[prost(string, tag = "2")]
+    pub peer_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub peer: ::prost::alloc::string::String,
+    /// Outbound: the template of the peer's pods.
+    #[prost(string, tag = "4")]
+    pub revision: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub all: u64,
+    /// Those that failed by the server's fault: 5xx, gRPC statuses that say so, and no answer.
+    #[prost(uint64, tag = "6")]
+    pub bad: u64,
+    /// How long they took, as far as that means something: not of opaque connections.
+    #[prost(message, optional, tag = "7")]
+    pub took: ::core::option::Option<Histogram>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Flow {

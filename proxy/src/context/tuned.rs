@@ -54,6 +54,7 @@ impl Tuned {
             || self.of_process.clone(),
             |workload| Settings {
                 wanted: read(workload),
+                counted: workload.counted,
                 tracing: Tracing::of(&workload.telemetry.traces),
                 ..self.of_process.told(&workload.knobs)
             },

@@ -12,7 +12,7 @@ use super::{body::grpc_status, target::Forward};
 use crate::{
     context::Context,
     error::{Error, Reason},
-    telemetry::{Outcome, Record},
+    telemetry::{Outcome, Record, is_bad_answer},
     upstream::{
         Cluster, eject,
         limits::{Bound, Permit},
@@ -69,6 +69,12 @@ pub async fn run(
             return result.map_err(|failure| failure.error);
         };
         record.tried(Outcome::Retried);
+        record.attempt_failed(match &result {
+            Ok(Answer { response, .. }) => {
+                is_bad_answer(response.status(), grpc_status(response.headers()))
+            }
+            Err(failure) => failure.error.reason() != Reason::Overflow,
+        });
         record.retried(match &result {
             Ok(answer) => Ok(answer.response.status()),
             Err(failure) => Err(failure.error.reason()),

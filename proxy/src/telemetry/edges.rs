@@ -30,6 +30,7 @@ use super::{
     edge::Edge,
     series::{BOUNDS, Counter, Kind, Tally, Took},
     table::{Lost, Shown, Table},
+    versions::Versions,
 };
 
 /// Labels of one series, but for tags.
@@ -50,6 +51,7 @@ struct Inner {
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
     /// Of what was encoded last.
     examples: Mutex<Vec<Example>>,
+    versions: Versions,
 }
 
 impl Edges {
@@ -57,7 +59,8 @@ impl Edges {
         let (begun, began) = (Instant::now(), SystemTime::now());
         let (table, unreported) = (Mutex::default(), Mutex::default());
         let (tallies, examples) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { begun, began, table, unreported, tallies, examples }))
+        let versions = Versions::default();
+        Self(Arc::new(Inner { begun, began, table, unreported, tallies, examples, versions }))
     }
 
     /// Where one more worker counts.
@@ -65,6 +68,11 @@ impl Edges {
         let tally = Arc::<Mutex<Tally>>::default();
         self.0.tallies.lock().push(Arc::clone(&tally));
         tally
+    }
+
+    /// What comes of attempts at versions that are being released.
+    pub(super) fn versions(&self) -> &Versions {
+        &self.0.versions
     }
 
     /// Exemplars of what was encoded last.

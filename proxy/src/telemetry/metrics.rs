@@ -22,7 +22,7 @@ use super::{
     tap::Tap,
     worker::{Active, Worker},
 };
-use crate::{error::Reason, tls::Certs, upstream::Cluster};
+use crate::{error::Reason, mesh::Store, tls::Certs, upstream::Cluster};
 
 /// The data path's metrics. Clones share them.
 #[derive(Clone)]
@@ -192,8 +192,14 @@ impl Metrics {
     }
 
     /// Says what the data path counts to the control plane, and when the certificate ends.
-    pub fn reporter(&self, certs: Certs) -> Reporter {
-        Reporter::new(self.0.edges.clone(), self.0.tap.clone(), certs)
+    pub fn reporter(&self, certs: Certs, store: Store) -> Reporter {
+        Reporter::new(self.0.edges.clone(), self.0.tap.clone(), certs, store)
+    }
+
+    /// What came of attempts at versions that are being released, since this was asked last.
+    #[cfg(test)]
+    pub(crate) fn attempts(&self) -> Vec<tulle_proto::telemetry::v1::Attempts> {
+        self.0.edges.versions().take()
     }
 
     /// What one more worker counts.

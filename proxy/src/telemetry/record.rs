@@ -7,6 +7,7 @@ mod line;
 mod past;
 mod place;
 mod text;
+mod version;
 
 use std::{
     borrow::Cow,
@@ -24,6 +25,7 @@ use tulle_xds::model::{Endpoint, LogFormat, Origin, RouteConfiguration, Rule, Se
 pub(crate) use line::route_text;
 pub(super) use place::{Attempt, Noted};
 pub(super) use text::ENVOY_HEADERS;
+pub use version::is_bad_answer;
 
 use super::{
     fault::Fault,
@@ -86,6 +88,8 @@ pub struct Record {
     /// Attempts that were made again, and what the last one came to.
     retried: u64,
     outcome: Option<Outcome>,
+    /// When the attempt that is under way began, if its endpoint is of a version that is being released.
+    tried_since: Option<Instant>,
     rule: Option<(Arc<RouteConfiguration>, usize)>,
     /// Header fields that somebody wants told.
     kept: Kept,
@@ -179,6 +183,7 @@ impl Record {
             attempts: 0,
             retried: 0,
             outcome: None,
+            tried_since: None,
             rule: None,
             kept: Kept::default(),
             tapped: Vec::new(),
@@ -296,6 +301,7 @@ impl Record {
         let endpoint = endpoint.told();
         self.tries_at(&endpoint);
         self.endpoint = Some(endpoint);
+        self.tried_since = cluster.is_being_released().then(Instant::now);
         self.towards(cluster);
     }
 
@@ -429,6 +435,7 @@ impl Drop for Record {
         let now = Instant::now();
         let settings = self.cx.settings();
         self.count(now, &settings.wanted);
+        self.count_version(now, settings.counted);
         self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {

@@ -16,11 +16,15 @@ use tokio::{
 };
 use tonic::{Status, Streaming, transport::Channel};
 use tulle_proto::telemetry::v1::{
-    Question, ReportRequest, ReportResponse, telemetry_service_client::TelemetryServiceClient,
+    Attempts, Question, ReportRequest, ReportResponse,
+    telemetry_service_client::TelemetryServiceClient,
 };
 
 use super::{edges::Edges, series::Tally, tap::Tap};
-use crate::tls::{Certs, control_plane::Connection};
+use crate::{
+    mesh::Store,
+    tls::{Certs, control_plane::Connection},
+};
 
 /// Between a stream that ended and the next one on the same connection: a control plane of an older version serves no reports.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -30,6 +34,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(60);
 /// Until the control plane says how often it wants reports.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Of what is being released.
+const RELEASED: Duration = Duration::from_secs(1);
 /// How long an answer to a question may take until it is on its way.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions that wait for their answers; more at once are not answered.
@@ -44,7 +50,7 @@ pub struct Reporter {
     /// The last report.
     number: u64,
     /// It, as long as nobody has said that it is in the store.
-    unanswered: Option<Tally>,
+    unanswered: Option<Counted>,
     /// When it was made; before the first one, when the process began.
     made: Instant,
     interval: Duration,
@@ -52,6 +58,14 @@ pub struct Reporter {
     certs: Certs,
     /// Not answered yet.
     questions: VecDeque<Question>,
+    store: Store,
+}
+
+/// What was counted in some time.
+#[derive(Debug)]
+struct Counted {
+    edges: Tally,
+    attempts: Vec<Attempts>,
 }
 
 /// Why a conversation ended.
@@ -65,7 +79,7 @@ enum Over {
 }
 
 impl Reporter {
-    pub(super) fn new(edges: Edges, tap: Tap, certs: Certs) -> Self {
+    pub(super) fn new(edges: Edges, tap: Tap, certs: Certs, store: Store) -> Self {
         let process = rand::random();
         let made = Instant::now();
         Self {
@@ -78,6 +92,7 @@ impl Reporter {
             tap,
             certs,
             questions: VecDeque::new(),
+            store,
         }
     }
 
@@ -134,6 +149,7 @@ impl Reporter {
         if let Err(status) = first {
             return Over::Broken(status);
         }
+        let mut news = self.store.watch();
         let mut said = false;
         let mut due = Instant::now();
         loop {
@@ -151,7 +167,13 @@ impl Reporter {
                     if let Err(status) = answer {
                         return Over::Broken(status);
                     }
-                    due = due.min(Instant::now() + self.interval);
+                    due = due.min(Instant::now() + self.interval());
+                }
+                // What is released now is told of sooner.
+                changed = news.changed() => {
+                    if changed.is_ok() {
+                        due = due.min(Instant::now() + self.interval());
+                    }
                 }
                 _ended = end.changed() => {
                     let _late = timeout(LAST_ANSWER, self.last(&reports, &mut answers)).await;
@@ -164,7 +186,7 @@ impl Reporter {
                     return Over::Moved;
                 }
                 () = sleep_until(due), if idle => {
-                    due = Instant::now() + self.interval;
+                    due = Instant::now() + self.interval();
                     self.next();
                     said = false;
                 }
@@ -188,14 +210,17 @@ impl Reporter {
 
     /// Sends the report that nobody has answered, if there is one.
     async fn say(&mut self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
-        let Some(tally) = &mut self.unanswered else { return Ok(()) };
+        let Some(counted) = &mut self.unanswered else { return Ok(()) };
         if self.made.elapsed() > LATE {
-            tally.take();
+            counted.edges.take();
+            counted.attempts.clear();
         }
         let (process, number) = (self.process, self.number);
-        let edges = message::edges(tally);
+        let edges = message::edges(&counted.edges);
+        let attempts = counted.attempts.clone();
         let certificate_ends = self.certs.info().map_or(0, |certificate| certificate.not_after);
-        let report = ReportRequest { process, number, edges, records: None, certificate_ends };
+        let report =
+            ReportRequest { process, number, edges, records: None, certificate_ends, attempts };
         send(reports, report).await
     }
 
@@ -211,12 +236,21 @@ impl Reporter {
         Ok(())
     }
 
+    /// Until the next report. Of what is released each second is judged, and silence is no proof of anything: also if nothing
+    /// was counted.
+    fn interval(&self) -> Duration {
+        let released = self.store.current().is_being_released();
+        if released { self.interval.min(RELEASED) } else { self.interval }
+    }
+
     /// What was counted by now is the next report.
     fn next(&mut self) {
         self.number += 1;
-        let mut counted = self.edges.unreported();
+        let edges = self.edges.unreported();
+        let mut counted = Counted { edges, attempts: self.edges.versions().take() };
         if self.made.elapsed() > LATE {
-            counted.take();
+            counted.edges.take();
+            counted.attempts.clear();
         }
         (self.made, self.unanswered) = (Instant::now(), Some(counted));
     }

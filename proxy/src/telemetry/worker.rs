@@ -18,13 +18,17 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
+use tulle_xds::model::Endpoint;
+
 use super::{
+    Direction,
     closed::Closed,
     edge::Edge,
     edges::Edges,
     outbox::{Outbox, Outboxes},
     series::{Counter, Tally},
     tap::{self, Past, Tap, Texts},
+    versions::Of,
 };
 
 /// Methods that labels tell apart. What a client makes up is one of them, too.
@@ -103,6 +107,18 @@ impl Worker {
         events: impl FnOnce(&mut Counter<'_>),
     ) {
         self.edges.count(&self.tally, edge, now, events);
+    }
+
+    /// An attempt at a pod of a version that is being released has ended, or a request to one.
+    pub(super) fn attempted(&self, of: Of<'_>, bad: bool, took: Option<Duration>) {
+        self.edges.versions().count(of, bad, took);
+    }
+
+    /// An attempt to open an opaque connection to this endpoint has ended.
+    pub fn dialled(&self, endpoint: &Endpoint, bad: bool) {
+        let (namespace, workload) = endpoint.workload.split_once('/').unwrap_or_default();
+        let (direction, revision) = (Direction::Outbound, endpoint.revision.as_str());
+        self.attempted(Of { direction, namespace, workload, revision }, bad, None);
     }
 
     /// A request for the application with this method begins.

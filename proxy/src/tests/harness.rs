@@ -20,7 +20,7 @@ use tulle_runtime::{
 };
 use tulle_xds::model::{
     Action, Backend, Balance, ByName, Cluster as Settings, Ejection, Endpoint, Endpoints,
-    ExternalTraffic, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol,
+    ExternalTraffic, InboundPort, Limits, Listener, Match, MtlsMode, Origin, Protocol, Released,
     RouteConfiguration, Rule, ServicePort, Setter, SpiffeId, Timeouts, UpstreamProtocol, Workload,
 };
 
@@ -65,6 +65,8 @@ pub(super) struct Told {
     /// believes that they are this one's.
     pub(super) recycled: Vec<SocketAddr>,
     pub(super) upstream_protocol: UpstreamProtocol,
+    /// What a release says of the endpoints, and whether of the applications behind sidecars, too.
+    pub(super) released: Released,
     /// Changes the bounds of both sidecars.
     pub(super) tune: fn(&mut context::Settings),
 }
@@ -85,6 +87,7 @@ impl Default for Told {
             others: Vec::new(),
             recycled: Vec::new(),
             upstream_protocol: UpstreamProtocol::Same,
+            released: Released::No,
             tune: |_| {},
         }
     }
@@ -248,7 +251,7 @@ fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
         connect_timeout: Duration::from_secs(5),
         origin: Origin::default(),
         setters: told.setters,
-        released: Default::default(),
+        released: told.released,
     };
     let address: SocketAddr = SERVICE.parse().unwrap();
     let listener = Listener {
@@ -311,8 +314,9 @@ fn server_mesh(id: &str, told: &Told, applications: &[SocketAddr]) -> Mesh {
         services: vec!["shop/cart".to_owned()],
     };
     let ports = applications.iter().map(port).collect();
-    let workload = Some(Arc::new(workload(id, ports, told.mtls)));
-    Mesh { generation: 1, workload, ..Mesh::default() }
+    let counted = told.released != Released::No;
+    let workload = Workload { counted, ..workload(id, ports, told.mtls) };
+    Mesh { generation: 1, workload: Some(Arc::new(workload)), ..Mesh::default() }
 }
 
 pub(super) const CLUSTER: &str = "service/shop/cart/80";
@@ -340,6 +344,7 @@ fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
         identity,
         pod: "shop/cart-0".to_owned(),
         workload: "shop/cart".to_owned(),
+        revision: address.port().to_string(),
         ..Endpoint::new(address)
     }
 }

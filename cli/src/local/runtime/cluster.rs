@@ -59,7 +59,7 @@ pub(super) struct Cluster {
     pub(super) rejected: BTreeMap<Id, String>,
     allocator: Allocator,
     range: PodRange,
-    serial: u64,
+    pub(super) serial: u64,
     ending: bool,
     publisher: Publisher,
 }
@@ -73,7 +73,7 @@ pub(super) struct Set {
     pub(super) replicas: i32,
     pub(super) min_ready: Duration,
     pub(super) template: PodTemplateSpec,
-    serial: u64,
+    pub(super) serial: u64,
 }
 
 /// A pod.
@@ -91,7 +91,7 @@ pub(super) struct Member {
     ready_since: Option<Instant>,
     pub(super) ready_after: Option<Duration>,
     made: Instant,
-    serial: u64,
+    pub(super) serial: u64,
 }
 
 impl Member {

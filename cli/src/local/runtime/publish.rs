@@ -251,6 +251,16 @@ fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> Replica
         cluster.pods.values().filter(|member| member.owner.as_ref() == Some(id)).collect();
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let ready = number(members.iter().filter(|member| member.news.ready).count());
+    let deployment = set.deployment.as_ref().and_then(|id| cluster.objects.deployments.get(id));
+    let wanted = deployment.and_then(|one| one.spec.as_ref()).and_then(|spec| spec.replicas);
+    let annotations = deployment.map(|_| {
+        [
+            ("revision", set.serial.to_string()),
+            ("desired-replicas", wanted.unwrap_or(1).to_string()),
+        ]
+        .map(|(name, value)| (format!("deployment.kubernetes.io/{name}"), value))
+        .into()
+    });
     let labels: Labels =
         set.template.metadata.clone().unwrap_or_default().labels.unwrap_or_default();
     ReplicaSet {
@@ -259,6 +269,7 @@ fn replica_set(cluster: &Cluster, id: &Id, set: &super::cluster::Set) -> Replica
             namespace: Some(id.namespace.clone()),
             uid: Some(set.uid.clone()),
             labels: Some(labels.clone()),
+            annotations,
             owner_references: set.deployment.as_ref().map(|deployment| {
                 vec![OwnerReference {
                     api_version: "apps/v1".to_owned(),

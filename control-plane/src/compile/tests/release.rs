@@ -134,8 +134,7 @@ fn a_service_is_divided_by_template() {
     assert_eq!(hold(&world, "shop/new-5"), "Release shop/web: version new has not taken over");
     assert_eq!(hold(&world, "shop/old-1"), "");
     let members = |subject| {
-        let wildcard =
-            Key { dialect: tulle_xds::cache::Dialect::Envoy, ..Key::new(Kind::Cluster, "*") };
+        let wildcard = Key { dialect: Dialect::Envoy, ..Key::new(Kind::Cluster, "*") };
         members(&world, &wildcard, &subject)
             .into_iter()
             .map(|key| key.name.to_string())

@@ -95,14 +95,21 @@ fn add(requests: &mut Vec<proto::Requests>, (status, grpc, error): (u32, u32, &s
 }
 
 fn took(took: &Took) -> Option<proto::Histogram> {
-    let Took { histogram, nanoseconds, .. } = took;
-    (*histogram != Histogram::default()).then(|| proto::Histogram {
-        scale: histogram.scale().into(),
-        zero: histogram.zero(),
-        steps: histogram.steps().collect(),
-        counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
-        nanoseconds: *nanoseconds,
-    })
+    (took.histogram != Histogram::default()).then(|| took.message())
+}
+
+impl Took {
+    /// As a message.
+    pub(in crate::telemetry) fn message(&self) -> proto::Histogram {
+        let Self { histogram, nanoseconds, .. } = self;
+        proto::Histogram {
+            scale: histogram.scale().into(),
+            zero: histogram.zero(),
+            steps: histogram.steps().collect(),
+            counts: histogram.buckets().iter().map(|(_, times)| *times).collect(),
+            nanoseconds: *nanoseconds,
+        }
+    }
 }
 
 #[cfg(test)]

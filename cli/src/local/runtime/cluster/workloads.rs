@@ -30,6 +30,7 @@ impl Cluster {
         });
         for (id, deployment) in &deployments {
             let wanted = deployment::Wanted::of(deployment);
+            self.newest(id, &wanted.hash);
             for action in deployment::plan(&wanted, &self.sets_of(id)) {
                 self.apply(id, deployment, &wanted.hash, action);
             }
@@ -60,6 +61,19 @@ impl Cluster {
             .collect();
         sets.sort_by_key(|(serial, _)| *serial);
         sets.into_iter().map(|(_, set)| set).collect()
+    }
+
+    /// The set whose template is wanted is the newest, also where that template was there before.
+    fn newest(&mut self, deployment: &Id, hash: &str) {
+        let of = |set: &&Set| set.deployment.as_ref() == Some(deployment);
+        let all = self.sets.values().filter(of).map(|set| set.serial);
+        let latest = all.max().unwrap_or_default();
+        let serial = self.serial + 1;
+        let mut own = self.sets.values_mut();
+        let own = own.find(|set| set.deployment.as_ref() == Some(deployment) && set.hash == hash);
+        if let Some(own) = own.filter(|own| own.serial < latest) {
+            (own.serial, self.serial) = (serial, serial);
+        }
     }
 
     fn apply(&mut self, id: &Id, from: &Deployment, hash: &str, action: deployment::Action) {
