@@ -17,6 +17,7 @@ pub mod attach;
 mod bypassed;
 mod dump;
 mod index;
+mod mesh_tls;
 mod name;
 pub mod objects;
 pub mod policy;
@@ -38,7 +39,7 @@ use self::{
     index::{LabelIndex, Multimap},
     objects::{
         AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Node, Object,
-        ObjectRef, Pod, ReferenceGrant, Release, ReplicaSet, Route, Scope, Service, Telemetry,
+        ObjectRef, Pod, ReferenceGrant, Release, ReplicaSet, Route, Service, Telemetry,
         TrafficPolicy, Workload,
     },
 };
@@ -220,23 +221,6 @@ impl World {
             .collect()
     }
 
-    /// The MeshTLS objects that speak about `pod`: least specific first, by name among equals.
-    pub fn mesh_tls_for(&self, pod: &Pod) -> Vec<&Arc<MeshTls>> {
-        let mesh_wide = self.mesh_tls_by_namespace.get("");
-        let mut found: Vec<_> = mesh_wide
-            .chain(self.mesh_tls_by_namespace.get(&pod.name.namespace))
-            .filter_map(|name| self.mesh_tls.get(name))
-            .filter(|tls| tls.scope.has(pod))
-            .collect();
-        found.sort_by_key(|tls| (tls.scope.specificity(), &tls.name));
-        found
-    }
-
-    /// A MeshTLS.
-    pub fn mesh_tls(&self, name: &Name) -> Option<&Arc<MeshTls>> {
-        self.mesh_tls.get(name)
-    }
-
     /// Whether there is a MeshConfig of this name.
     pub fn has_mesh_config(&self, name: &Name) -> bool {
         self.mesh_configs.contains_key(name)
@@ -385,22 +369,6 @@ impl World {
                 self.services_by_endpoint.set(*ip, service, present);
             }
         }
-    }
-
-    fn set_mesh_tls(&mut self, name: &Name, new: Option<&Arc<MeshTls>>, dirty: &mut Dirty) {
-        let Some(old) = replace(&mut self.mesh_tls, name, new) else {
-            return;
-        };
-        for (tls, present) in changes(&old, new) {
-            self.mesh_tls_by_namespace.set(tls.scope.home(name), name, present);
-            if tls.scope == Scope::Mesh {
-                self.touch_every_pod(dirty);
-            } else {
-                let pods = self.pods_by_namespace.get(&name.namespace);
-                dirty.extend(pods.cloned().map(Subject::Pod));
-            }
-        }
-        Self::touch_all(Kind::MeshTls, self.mesh_tls.keys().cloned(), dirty);
     }
 
     fn set_mesh_config(&mut self, name: &Name, new: Option<&Arc<MeshConfig>>, dirty: &mut Dirty) {

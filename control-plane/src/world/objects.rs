@@ -15,7 +15,7 @@ use tulle_xds::model::{Knobs, SpiffeId};
 pub use super::{
     name::{Kind, Name, ObjectRef},
     policy::{Settings, TrafficPolicy},
-    release::{Release, Target},
+    release::{Life, Release, ReplicaSet, Target},
     route::{
         BackendRef, Grantee, MirrorRef, ParentRef, ReferenceGrant, Route, RouteRule, RuleAction,
         RuleTimeouts,
@@ -163,32 +163,6 @@ pub struct Pod {
     pub replica: bool,
     /// How its containers are.
     pub life: Life,
-}
-
-/// How a pod's containers are, without the sidecar's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Life {
-    /// All of them are ready, and the pod does not end: it could serve, if its sidecar let it.
-    pub serving: bool,
-    /// When the last of them began, in seconds since 1970; 0: not known.
-    pub since: u64,
-    /// How often they have ended and been started again, in all.
-    pub restarts: u32,
-}
-
-/// A ReplicaSet of a Deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaSet {
-    /// Its name.
-    pub name: Name,
-    /// The Deployment that it belongs to.
-    pub deployment: String,
-    /// `pod-template-hash`: which template its pods are of.
-    pub hash: String,
-    /// `deployment.kubernetes.io/revision`: the highest one of a Deployment has the template that is wanted.
-    pub revision: u64,
-    /// `deployment.kubernetes.io/desired-replicas`: how many pods the Deployment shall have in all.
-    pub wanted: u32,
 }
 
 /// What pods belong to.

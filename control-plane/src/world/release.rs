@@ -8,7 +8,7 @@ use super::{
     Dirty, Subject, World,
     attach::age,
     changes,
-    objects::{Kind, Name, ObjectRef, Pod, ReplicaSet, Service, Workload},
+    objects::{Kind, Name, ObjectRef, Pod, Service, Workload},
     replace, touch_pod,
 };
 use crate::release::{Course, Plan, Pods, Share};
@@ -44,6 +44,32 @@ pub enum Target {
         /// The one that replaces it.
         canary: (String, String),
     },
+}
+
+/// How a pod's containers are, without the sidecar's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Life {
+    /// All of them are ready, and the pod does not end: it could serve, if its sidecar let it.
+    pub serving: bool,
+    /// When the last of them began, in seconds since 1970; 0: not known.
+    pub since: u64,
+    /// How often they have ended and been started again, in all.
+    pub restarts: u32,
+}
+
+/// A ReplicaSet of a Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: Name,
+    /// The Deployment that it belongs to.
+    pub deployment: String,
+    /// `pod-template-hash`: which template its pods are of.
+    pub hash: String,
+    /// `deployment.kubernetes.io/revision`: the highest one of a Deployment has the template that is wanted.
+    pub revision: u64,
+    /// `deployment.kubernetes.io/desired-replicas`: how many pods the Deployment shall have in all.
+    pub wanted: u32,
 }
 
 /// Of which version a pod is.

@@ -28,7 +28,6 @@ pub(super) use text::ENVOY_HEADERS;
 pub use version::is_bad_answer;
 
 use super::{
-    fault::Fault,
     metrics::Outcome,
     series::Kind,
     tap::Field,
@@ -407,15 +406,6 @@ impl Record {
     pub fn fail(&mut self, error: &Error) {
         self.note(error);
         self.ended = true;
-    }
-
-    /// Whose fault it is, if it ended otherwise than it should.
-    fn fault(&self) -> Option<Fault> {
-        let status = self.request.as_ref().and_then(|request| request.status);
-        match self.reason {
-            Some(reason) => Some(Fault::of(reason, self.direction, status)),
-            None => self.is_error().then_some(Fault::Upstream),
-        }
     }
 
     fn rule(&self) -> Option<&Rule> {

@@ -14,6 +14,7 @@ use crate::{
     telemetry::{
         edge::{Edge, Security, Server},
         exemplar::Exemplar,
+        fault::Fault,
         grpc,
         metrics::Outcome,
         series::{Counter, Event, Kind, Status},
@@ -189,5 +190,14 @@ impl Record {
         self.reason.is_some()
             || status.is_some_and(|status| status.is_server_error())
             || self.grpc().is_some_and(grpc::is_server_error)
+    }
+
+    /// Whose fault it is, if it ended otherwise than it should.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let status = self.request.as_ref().and_then(|request| request.status);
+        match self.reason {
+            Some(reason) => Some(Fault::of(reason, self.direction, status)),
+            None => self.is_error().then_some(Fault::Upstream),
+        }
     }
 }
