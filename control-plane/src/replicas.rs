@@ -31,6 +31,7 @@ use crate::{
     roster::Roster,
     server::replica,
     status::Told,
+    telemetry::versions::{self, Target, Tolds},
     world::objects::{Name, ObjectRef},
 };
 use futures_util::{StreamExt as _, stream};
@@ -193,6 +194,19 @@ impl Replica {
     pub async fn tap(&self, to: &Name, question: TapRequest) -> Result<TapResponse, Silence> {
         let answer = self.client(to).await?.tap(question).await;
         self.answered(to, answer)
+    }
+
+    /// What the proxies of another replica have told of the versions of each of these workloads.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn versions(
+        &self,
+        to: &Name,
+        targets: &[Target],
+    ) -> Result<HashMap<Target, Tolds>, Silence> {
+        let answer = self.client(to).await?.versions(versions::question(targets)).await;
+        self.answered(to, answer).map(|answer| versions::answer(targets, answer))
     }
 
     async fn client(&self, to: &Name) -> Result<ReplicaServiceClient<Channel>, String> {

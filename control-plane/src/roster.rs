@@ -38,6 +38,8 @@ pub struct Member {
     pub service_account: String,
     /// Kind and name of the workload that it is of.
     pub owner: (String, String),
+    /// Which template it is of; empty: nobody says.
+    pub revision: String,
     /// Where it runs; without a node until that is decided.
     pub here: Here,
     /// Its addresses.
@@ -148,6 +150,7 @@ impl Roster {
                 let workload = pod.workload();
                 (workload.kind, workload.name)
             },
+            revision: pod.revision().to_owned(),
             here: Here { node: pod.node.clone(), zone: zone.to_owned() },
             ips: pod.ips.clone(),
             ready: pod.replica,

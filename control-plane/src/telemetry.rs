@@ -23,6 +23,7 @@ mod store;
 pub mod tap;
 mod took;
 mod totals;
+pub mod versions;
 pub mod view;
 mod wire;
 
@@ -40,6 +41,7 @@ use tokio::{
 };
 use tulle_proto::telemetry::v1::ReportRequest;
 
+use self::versions::{Attempts, Tolds, Versions};
 pub use self::{
     answers::Answers,
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
@@ -68,6 +70,8 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     begun: Instant,
+    /// Another one each time that the program begins.
+    process: u64,
     memory: Mutex<Memory>,
     /// Counts when somebody began to look at something.
     looks: watch::Sender<u64>,
@@ -79,6 +83,7 @@ struct Inner {
 struct Memory {
     store: Store,
     answers: Answers,
+    versions: Versions,
 }
 
 /// What this replica has.
@@ -102,6 +107,7 @@ impl Default for Hub {
         let (begun, looks) = (Instant::now(), watch::Sender::new(0));
         Self(Arc::new(Inner {
             begun,
+            process: rand::random(),
             memory: Mutex::default(),
             looks,
             lines: tap::Lines::default(),
@@ -116,19 +122,24 @@ impl Hub {
             // As soon as a slot is over, so that nobody who asks has to wait until answers are read anew.
             let over = self.now().as_secs() / SWEEP.as_secs() + 1;
             sleep_until(self.0.begun + SWEEP * u32::try_from(over).unwrap_or(u32::MAX)).await;
-            let Memory { store, answers } = &mut *self.0.memory.lock();
+            let Memory { store, answers, versions } = &mut *self.0.memory.lock();
             let now = self.now();
             store.sweep(now);
+            versions.sweep(now);
             answers.renew(store, now);
         }
     }
 
-    /// Takes a report of a pod of `workload`, and returns the last one of its process that is in the store, and when.
-    fn take(&self, pod: &Name, workload: &Workload, report: &ReportRequest) -> (u64, Duration) {
-        let counted = Counted::read(workload, report);
-        let store = &mut self.0.memory.lock().store;
+    /// Takes a report of a pod of this workload and template, and returns the last one of its process that is in the store, and
+    /// when.
+    fn take(&self, pod: &Name, of: (&Workload, &str), report: &ReportRequest) -> (u64, Duration) {
+        let counted = Counted::read(of.0, report);
+        let attempts = Attempts::read(of, report);
+        let Memory { store, versions, .. } = &mut *self.0.memory.lock();
         let now = self.now();
-        store.take((pod, workload), counted, now);
+        if store.take((pod, of.0), counted, now) {
+            versions.add(attempts, now);
+        }
         (store.taken(pod, report.process), now)
     }
 
@@ -146,7 +157,7 @@ impl Hub {
     /// What this replica has. Who `looks` wants it by the second from now on, for a while; who does not may be told what was
     /// when a slot was last over.
     pub fn ask(&self, ask: &Ask, looks: bool) -> Known {
-        let Memory { store, answers } = &mut *self.0.memory.lock();
+        let Memory { store, answers, .. } = &mut *self.0.memory.lock();
         let now = self.now();
         let rows = if looks { store.read(ask, now).into() } else { answers.ask(store, ask, now) };
         let reporting = store.reporting();
@@ -173,6 +184,15 @@ impl Hub {
         store.reporters().map(|(pod, ends)| (pod.clone(), ends)).collect()
     }
 
+    /// What was told of the versions of a workload, since this replica's program began.
+    pub fn versions(&self, namespace: &str, workload: &str) -> Tolds {
+        let Memory { store, versions, .. } = &*self.0.memory.lock();
+        let now = self.now();
+        let fresh = store.fresh(now).cloned().collect();
+        let (arms, callers) = versions.of((namespace, workload), now);
+        Tolds { process: self.0.process, arms, callers, fresh }
+    }
+
     fn now(&self) -> Duration {
         self.0.begun.elapsed()
     }
@@ -181,8 +201,10 @@ impl Hub {
 impl Collector for Hub {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let memory = self.0.memory.lock();
-        let Memory { store, answers } = &*memory;
-        let ((edges, routes), unread) = (store.len(), store.unread());
+        let Memory { store, answers, versions } = &*memory;
+        let (edges, routes) = store.len();
+        let unread = store.unread().saturating_add(versions.unread());
+        let (arms, lost) = (versions.len(), versions.lost());
         let bytes = store.bytes() + answers.bytes();
         let reporting: usize = store.reporting().iter().map(|one| one.proxies).sum();
         drop(memory);
@@ -190,16 +212,23 @@ impl Collector for Hub {
             ("tulle_store_edges", "Edges that this replica remembers", edges),
             ("tulle_store_routes", "Rules of edges that this replica remembers", routes),
             ("tulle_store_size_bytes", "What this replica remembers of the mesh's traffic", bytes),
+            ("tulle_store_versions", "Versions and their callers that this replica counts", arms),
             ("tulle_store_proxies", "Proxies that report to this replica", reporting),
         ] {
             let family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family)?;
         }
-        let (name, help) = (
-            "tulle_store_unread_durations",
-            "Histograms of durations that proxies sent and this version cannot read",
-        );
-        let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(unread).encode(family)
+        for (name, help, value) in [
+            (
+                "tulle_store_unread_durations",
+                "Histograms of durations that proxies sent and this version cannot read",
+                unread,
+            ),
+            ("tulle_store_lost_attempts", "Attempts at versions for which there was no room", lost),
+        ] {
+            let family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(family)?;
+        }
+        Ok(())
     }
 }

@@ -56,6 +56,14 @@ pub fn bucket(value: f64) -> i16 {
     (doubling << SCALE) + i16::try_from(above).unwrap_or(0) - 1
 }
 
+/// The upper end of this bucket of [`SCALE`], which is still in it.
+fn edge(bucket: i16) -> f64 {
+    let next = i32::from(bucket) + 1;
+    let within = usize::try_from(next.rem_euclid(1 << SCALE)).unwrap_or(0);
+    // Not 2^(n/8), whose last digit may be another one.
+    STEPS[within] * f64::from(next.div_euclid(1 << SCALE)).exp2()
+}
+
 impl Histogram {
     /// What was counted elsewhere, `buckets` by [`bucket`] at `scale`.
     ///
@@ -146,6 +154,30 @@ impl Histogram {
         None
     }
 
+    /// The upper end of the bucket that the [quantile](Self::quantile) is in: what is slower is in another one.
+    pub fn quantile_edge(&self, part: f64) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "nothing is counted so often")]
+        let float = |count: u64| count as f64;
+        let rank = part.clamp(0.0, 1.0) * float(self.count());
+        let mut reached = self.zero;
+        if rank <= float(reached) {
+            return (self.count() > 0).then_some(0.0);
+        }
+        let bucket = self.buckets.iter().find(|(_, times)| {
+            reached = reached.saturating_add(*times);
+            rank <= float(reached)
+        });
+        let halvings = SCALE - self.scale;
+        bucket.map(|(bucket, _)| edge((bucket << halvings) + (1 << halvings) - 1))
+    }
+
+    /// How many values were for sure larger than any in the bucket of this one.
+    pub fn above(&self, value: f64) -> u64 {
+        let own = bucket(value) >> (SCALE - self.scale);
+        let all = self.buckets.iter().filter(|(bucket, _)| *bucket > own);
+        all.fold(0, |sum, (_, times)| sum.saturating_add(*times))
+    }
+
     /// There are 2^this many buckets for each doubling.
     pub fn scale(&self) -> i8 {
         self.scale
@@ -161,6 +193,19 @@ impl Histogram {
             (more > 0).then_some((*bucket, more))
         });
         Self { scale: self.scale, buckets: buckets.collect(), zero: self.zero - earlier.zero }
+    }
+
+    /// What was counted since it was `earlier`, which may have been finer; `None` if that is no part of it.
+    pub fn difference(&self, earlier: &Self) -> Option<Self> {
+        let mut before = earlier.clone();
+        before.coarsen(self.scale);
+        let known = |at: &i16| self.buckets.binary_search_by_key(at, |(bucket, _)| *bucket);
+        let part = before.scale == self.scale
+            && before.zero <= self.zero
+            && before.buckets.iter().all(|(bucket, times)| {
+                known(bucket).is_ok_and(|index| *times <= self.buckets[index].1)
+            });
+        part.then(|| self.since(&before))
     }
 
     /// How often it was 0.
@@ -231,6 +276,44 @@ mod tests {
     }
 
     #[test]
+    fn edges_are_in_their_buckets_to_the_last_digit() {
+        for index in -400..400 {
+            assert_eq!(bucket(edge(index)), index);
+            assert_eq!(bucket(edge(index).next_up()), index + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_above_a_quantile_s_edge_is_what_is_slower() {
+        let mut histogram = Histogram::default();
+        assert_eq!((histogram.quantile_edge(0.99), histogram.above(0.0)), (None, 0));
+        histogram.observe(0.0);
+        assert_eq!((histogram.quantile_edge(0.99), histogram.above(0.0)), (Some(0.0), 0));
+        (1..100).for_each(|_| histogram.observe(0.1));
+        (0..3).for_each(|_| histogram.observe(0.2));
+        let edge = histogram.quantile_edge(0.95).unwrap();
+        assert!((0.1..0.11).contains(&edge), "{edge}");
+        assert_eq!((histogram.above(edge), histogram.above(0.1), histogram.above(0.2)), (3, 3, 0));
+        assert_eq!((histogram.above(0.05), histogram.above(0.0)), (102, 102));
+        assert_eq!(histogram.above(histogram.quantile_edge(1.0).unwrap()), 0);
+        // With two buckets for each doubling it is one further up.
+        histogram.coarsen(1);
+        assert_eq!(histogram.quantile_edge(0.95), Some(0.125));
+        assert_eq!((histogram.above(edge), histogram.above(0.2)), (3, 0));
+    }
+
+    #[test]
+    fn what_is_no_part_makes_no_difference() {
+        let all = of(&[0.0, 0.1, 0.2]);
+        for other in [of(&[0.3]), of(&[0.1, 0.1]), of(&[0.0, 0.0])] {
+            assert_eq!(all.difference(&other), None);
+        }
+        let mut coarse = of(&[0.1]);
+        coarse.coarsen(2);
+        assert_eq!(all.difference(&coarse), None);
+    }
+
+    #[test]
     fn what_is_no_histogram_is_refused() {
         for (scale, buckets) in [
             (4, vec![]),
@@ -279,6 +362,27 @@ mod tests {
             prop_assert_eq!(&all, &of(&[first, then].concat()));
             prop_assert!(all.buckets().is_sorted());
             prop_assert_eq!(all.since(&before), later);
+        }
+
+        #[test]
+        fn what_was_finer_before_makes_the_same_difference(first in values(), then in values(), scale in 0..=SCALE) {
+            let (before, mut later) = (of(&first), of(&then));
+            let mut all = before.clone();
+            all.merge(&later);
+            all.coarsen(scale);
+            later.coarsen(scale);
+            prop_assert_eq!(all.difference(&before), Some(later));
+        }
+
+        #[test]
+        fn as_much_is_above_an_edge_as_was_larger(values in values(), part in 0.0..=1.0_f64, scale in 0..=SCALE) {
+            let mut histogram = of(&values);
+            histogram.coarsen(scale);
+            let Some(edge) = histogram.quantile_edge(part) else { return Ok(()) };
+            let larger = values.iter().filter(|value| **value > edge).count() as u64;
+            prop_assert_eq!(histogram.above(edge), larger);
+            let quantile = histogram.quantile(part).unwrap();
+            prop_assert!(quantile <= edge * (1.0 + 1e-12), "{quantile} {edge}");
         }
     }
 

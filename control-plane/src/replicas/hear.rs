@@ -11,7 +11,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
     Heard, ObserveRequest, ObserveResponse, SurveyRequest, SurveyResponse, TapRequest, TapResponse,
-    TellRequest, TellResponse,
+    TellRequest, TellResponse, VersionsRequest, VersionsResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
@@ -96,6 +96,15 @@ impl ReplicaService for Listener {
             records,
         });
         Ok(Response::new(TapResponse { pods: pods.collect() }))
+    }
+
+    async fn versions(
+        &self,
+        request: Request<VersionsRequest>,
+    ) -> Result<Response<VersionsResponse>, Status> {
+        self.caller(&request)?;
+        let answer = self.replica.surveyor.hub.tell_versions(request.into_inner());
+        Ok(Response::new(answer))
     }
 }
 

@@ -77,16 +77,17 @@ pub(super) enum Sum<'a> {
 #[error("an edge has no direction")]
 pub struct NoEdge;
 
+/// What a proxy calls something: it may end on a terminal.
+pub(super) fn text(text: &str) -> String {
+    bounded(text, LONGEST).chars().filter(char::is_ascii_graphic).collect()
+}
+
 impl Edge {
     /// The edge that a proxy of `workload` tells of, and the rule that matched.
     ///
     /// # Errors
     /// [`NoEdge`].
     pub fn read(workload: &Workload, edge: &proto::Edge) -> Result<(Self, String), NoEdge> {
-        // It may end on a terminal.
-        let text = |text: &str| -> String {
-            bounded(text, LONGEST).chars().filter(char::is_ascii_graphic).collect()
-        };
         let direction = match edge.direction() {
             proto::Direction::Inbound => Direction::Inbound,
             proto::Direction::Outbound => Direction::Outbound,

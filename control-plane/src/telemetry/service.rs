@@ -46,12 +46,13 @@ impl TelemetryService for Telemetry {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        let (pod, workload, left) = self.pods.reporter(request.extensions())?;
+        let (pod, (workload, revision), left) = self.pods.reporter(request.extensions())?;
         let conversation = Conversation {
             line: self.hub.0.lines.open(&pod),
             hub: self.hub.clone(),
             pod,
             workload,
+            revision,
             said: request.into_inner(),
             looks: self.hub.0.looks.subscribe(),
             taken: 0,
@@ -78,6 +79,8 @@ struct Conversation {
     hub: Hub,
     pod: Name,
     workload: Workload,
+    /// The template that it is of.
+    revision: String,
     said: Streaming<ReportRequest>,
     looks: watch::Receiver<u64>,
     /// By which people ask what its proxy remembers.
@@ -119,7 +122,8 @@ impl Conversation {
                         continue;
                     }
                     sleep_until(last + SOONEST).await;
-                    let (taken, heard) = self.hub.take(&self.pod, &self.workload, &report);
+                    let of = (&self.workload, self.revision.as_str());
+                    let (taken, heard) = self.hub.take(&self.pod, of, &report);
                     (self.taken, self.heard) = (taken, Some(heard));
                     return Ok(Some(self.answer(Instant::now())));
                 }
@@ -144,16 +148,16 @@ impl Drop for Conversation {
 }
 
 impl Pods {
-    /// The pod that reports and the workload that it is of; and what resolves when it may not any more.
+    /// The pod that reports, the workload and the template that it is of; and what resolves when it may not any more.
     fn reporter(
         &self,
         extensions: &tonic::Extensions,
-    ) -> Result<(Name, Workload, impl Future<Output = Left> + Send + use<>), Status> {
+    ) -> Result<(Name, (Workload, String), impl Future<Output = Left> + Send + use<>), Status> {
         let (pod, _identity, _here) = self.pod(extensions)?;
         let gone = || Status::permission_denied(format!("pod {pod} does not exist any more"));
         let member = self.roster.get(&pod).ok_or_else(gone)?;
-        let workload = member.workload(&pod.namespace);
+        let of = (member.workload(&pod.namespace), member.revision);
         let left = self.roster.clone().left(pod.clone(), member.uid, member.here);
-        Ok((pod, workload, left))
+        Ok((pod, of, left))
     }
 }

@@ -319,6 +319,11 @@ impl Store {
         self.reporters.pods()
     }
 
+    /// The pods of those who report by the second, and have within the last five seconds.
+    pub fn fresh(&self, now: Duration) -> impl Iterator<Item = &Name> {
+        self.reporters.fresh(now)
+    }
+
     /// What happened in the window, up to the slot that is not over yet.
     pub fn read(&self, ask: &Ask, now: Duration) -> Vec<Row> {
         let (mut rows, mut sums) = (Vec::new(), HashMap::new());

@@ -72,6 +72,57 @@ pub struct Heard {
     #[prost(message, optional, tag = "3")]
     pub records: ::core::option::Option<super::super::telemetry::v1::Records>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VersionsRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub targets: ::prost::alloc::vec::Vec<Target>,
+}
+/// A workload whose versions are asked for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Target {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub workload: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VersionsResponse {
+    /// Another number: all was counted anew.
+    #[prost(fixed64, tag = "1")]
+    pub process: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub arms: ::prost::alloc::vec::Vec<Arm>,
+    /// NAMESPACE/POD, of those that report by the second, and have lately.
+    #[prost(string, repeated, tag = "3")]
+    pub fresh: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What came of attempts at one version, as one caller sees it, since the replica's program began.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Arm {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub workload: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub revision: ::prost::alloc::string::String,
+    /// The calling workload.
+    #[prost(string, tag = "4")]
+    pub teller_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub teller: ::prost::alloc::string::String,
+    /// The version's own proxies tell what came from there.
+    #[prost(bool, tag = "6")]
+    pub inbound: bool,
+    #[prost(uint64, tag = "7")]
+    pub all: u64,
+    #[prost(uint64, tag = "8")]
+    pub bad: u64,
+    #[prost(message, optional, tag = "9")]
+    pub took: ::core::option::Option<super::super::telemetry::v1::Histogram>,
+    /// Something was told within the last minute.
+    #[prost(bool, tag = "10")]
+    pub lately: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveRequest {
     /// Whose edges: of this namespace, of this workload or Service of it; empty: all.
@@ -410,6 +461,33 @@ pub mod replica_service_client {
                 .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Tap"));
             self.inner.unary(req, path, codec).await
         }
+        /// What this replica's proxies have told of attempts at versions that are being released. The caller must be a pod of the
+        /// control plane.
+        /// PermissionDenied: it is none.
+        pub async fn versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VersionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VersionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tulle.replica.v1.ReplicaService/Versions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Versions"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -458,6 +536,16 @@ pub mod replica_service_server {
             &self,
             request: tonic::Request<super::TapRequest>,
         ) -> std::result::Result<tonic::Response<super::TapResponse>, tonic::Status>;
+        /// What this replica's proxies have told of attempts at versions that are being released. The caller must be a pod of the
+        /// control plane.
+        /// PermissionDenied: it is none.
+        async fn versions(
+            &self,
+            request: tonic::Request<super::VersionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VersionsResponse>,
+            tonic::Status,
+        >;
     }
     /// Served by every replica, asked of the one that writes statuses: each proxy has its stream at one replica, and only all
     /// of them together know on how many proxies an object is in force.
@@ -702,6 +790,51 @@ pub mod replica_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TapSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tulle.replica.v1.ReplicaService/Versions" => {
+                    #[allow(non_camel_case_types)]
+                    struct VersionsSvc<T: ReplicaService>(pub Arc<T>);
+                    impl<
+                        T: ReplicaService,
+                    > tonic::server::UnaryService<super::VersionsRequest>
+                    for VersionsSvc<T> {
+                        type Response = super::VersionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VersionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReplicaService>::versions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VersionsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,6 +8,8 @@ use crate::{telemetry::edge::Workload, world::objects::Name};
 
 /// A proxy that has said nothing for so long is gone, or cut off: three reports.
 const SILENT: Duration = Duration::from_secs(35);
+/// Who reports by the second has within this time.
+const FRESH: Duration = Duration::from_secs(5);
 /// For so long the number of a process is remembered: it may come back.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 
@@ -21,6 +23,8 @@ struct Reporter {
     process: u64,
     number: u64,
     last: Duration,
+    /// Between its last two reports.
+    pace: Duration,
     silent: bool,
     certificate_ends: i64,
 }
@@ -47,13 +51,15 @@ impl Reporters {
             process,
             number: 0,
             last: now,
+            pace: Duration::MAX,
             silent: false,
             certificate_ends: 0,
         };
-        let known = self.0.entry(pod.clone()).or_insert_with(begin);
-        if known.process != process {
-            *known = begin();
+        match self.0.get_mut(pod).filter(|known| known.process == process) {
+            Some(known) => known.pace = now.saturating_sub(known.last),
+            None => drop(self.0.insert(pod.clone(), begin())),
         }
+        let Some(known) = self.0.get_mut(pod) else { return false };
         (known.last, known.silent) = (now, false);
         let new = number > known.number;
         known.number = number.max(known.number);
@@ -86,6 +92,14 @@ impl Reporters {
     pub(super) fn pods(&self) -> impl Iterator<Item = (&Name, i64)> {
         let all = self.0.iter().filter(|(_, known)| !known.silent);
         all.map(|(pod, known)| (pod, known.certificate_ends))
+    }
+
+    /// The pods of those that report by the second, and have lately.
+    pub(super) fn fresh(&self, now: Duration) -> impl Iterator<Item = &Name> {
+        let all = self.0.iter().filter(move |(_, known)| {
+            !known.silent && known.pace <= FRESH && now <= known.last + FRESH
+        });
+        all.map(|(pod, _)| pod)
     }
 
     pub(super) fn all(&self) -> Vec<Reporting> {
