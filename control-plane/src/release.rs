@@ -23,7 +23,7 @@ pub use self::{
     course::{Course, Entry, Pods, Tick},
     evidence::{Arm, Evidence, Pair, Test},
     findings::{Counts, Findings, Gate, Light, Seen, Verdict},
-    plan::{Errors, Gates, Latency, LowTraffic, NoData, Plan, Step},
+    plan::{Errors, Gates, Latency, LowTraffic, NoData, Plan, Query, Step, Webhook},
     share::Share,
     simulate::{Answers, Outcome, Traffic, simulate},
 };

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tulle_xds::model::{Match, PathMatch};
 
 use self::filters::Filters;
+pub(super) use self::matches::regex;
 use super::{
     Fault, Field, Kind, Name,
     metadata::created,

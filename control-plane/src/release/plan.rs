@@ -58,6 +58,10 @@ pub struct Gates {
     pub latency: Option<Latency>,
     /// How many restarts of its containers a step forgives; absent: all.
     pub restarts: Option<u32>,
+    /// Questions to a Prometheus.
+    pub queries: Vec<Query>,
+    /// Others who are asked.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// How many errors are too many.
@@ -80,6 +84,43 @@ pub struct Latency {
     pub tolerate: f64,
     /// Pods that have just come need not be quick yet.
     pub warmup: Duration,
+}
+
+/// A question to a Prometheus, whose answer must lie between bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// What it is called.
+    pub name: String,
+    /// An expression with one number as its answer.
+    pub promql: String,
+    /// The most that it may be.
+    pub max: Option<f64>,
+    /// The least.
+    pub min: Option<f64>,
+    /// How often it is asked.
+    pub every: Duration,
+    /// So many bad answers in a row are a no.
+    pub failures: u32,
+}
+
+/// Somebody who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// What it is called.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// How often it is asked.
+    pub every: Duration,
+    /// So often in a row it must say no.
+    pub failures: u32,
+}
+
+impl Query {
+    /// How often one is asked that does not say it; webhooks likewise.
+    pub const EVERY: Duration = Duration::from_secs(30);
+    /// How many bad answers are too many where it does not say it; of webhooks likewise.
+    pub const FAILURES: u32 = 3;
 }
 
 /// How long to wait for what sidecars tell, and then.
@@ -127,6 +168,8 @@ impl Default for Gates {
             errors: Some(Errors { tolerate: 1.25, floor: 0.001, most: 0.05 }),
             latency: Some(Latency { quantile: 0.99, tolerate: 1.25, warmup }),
             restarts: Some(1),
+            queries: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }

@@ -46,7 +46,7 @@ impl TelemetryService for Telemetry {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        let (pod, (workload, revision), left) = self.pods.reporter(request.extensions())?;
+        let (Whose { pod, workload, revision }, left) = self.pods.reporter(request.extensions())?;
         let conversation = Conversation {
             line: self.hub.0.lines.open(&pod),
             hub: self.hub.clone(),
@@ -147,17 +147,25 @@ impl Drop for Conversation {
     }
 }
 
+/// Who reports.
+struct Whose {
+    pod: Name,
+    workload: Workload,
+    /// The template that the pod is of.
+    revision: String,
+}
+
 impl Pods {
-    /// The pod that reports, the workload and the template that it is of; and what resolves when it may not any more.
+    /// Who reports; and what resolves when it may not any more.
     fn reporter(
         &self,
         extensions: &tonic::Extensions,
-    ) -> Result<(Name, (Workload, String), impl Future<Output = Left> + Send + use<>), Status> {
+    ) -> Result<(Whose, impl Future<Output = Left> + Send + use<>), Status> {
         let (pod, _identity, _here) = self.pod(extensions)?;
         let gone = || Status::permission_denied(format!("pod {pod} does not exist any more"));
         let member = self.roster.get(&pod).ok_or_else(gone)?;
-        let of = (member.workload(&pod.namespace), member.revision);
+        let workload = member.workload(&pod.namespace);
         let left = self.roster.clone().left(pod.clone(), member.uid, member.here);
-        Ok((pod, of, left))
+        Ok((Whose { pod, workload, revision: member.revision }, left))
     }
 }

@@ -77,13 +77,16 @@ pub struct Teller {
     pub inbound: bool,
 }
 
+/// What somebody counted of a version.
+pub type Told = (Version, Teller, Arm);
+
 /// What one replica was told of the versions of one workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tolds {
     /// Another number: the replica's program began anew, and all was counted from then on.
     pub process: u64,
     /// Sums since it began; in no order.
-    pub arms: Vec<(Version, Teller, Arm)>,
+    pub arms: Vec<Told>,
     /// Workloads whose own proxies have told something of this workload's versions within the last minute.
     pub callers: Vec<Peer>,
     /// Pods, whosever they are, that report by the second and have within the last five.
@@ -93,7 +96,7 @@ pub struct Tolds {
 /// What one report says, as far as it makes sense here. Reading it needs nothing of the store.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    arms: Vec<(Version, Teller, Arm)>,
+    arms: Vec<Told>,
     /// Histograms that make no sense here.
     unread: u64,
 }
@@ -234,11 +237,7 @@ impl Versions {
     }
 
     /// What was told of the versions of a workload, and who has lately told of what he himself called of it.
-    pub(super) fn of(
-        &self,
-        target: (&str, &str),
-        now: Duration,
-    ) -> (Vec<(Version, Teller, Arm)>, Vec<Peer>) {
+    pub(super) fn of(&self, target: (&str, &str), now: Duration) -> (Vec<Told>, Vec<Peer>) {
         let (mut arms, mut callers) = (Vec::new(), Vec::new());
         for (version, tellers) in self.of.iter().filter(|(version, _)| version.is_of(target)) {
             for (teller, kept) in tellers {

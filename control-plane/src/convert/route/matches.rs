@@ -125,20 +125,22 @@ impl Reader<'_> {
         }
     }
 
-    /// The same expressions for all data planes.
     fn regex(&mut self, field: Field, text: &str) -> Option<Regex> {
-        if let Some(reason) = beyond_re2(text) {
-            self.fatal(field, format!("{text:.100?} is no regular expression for RE2: {reason}"));
-            return None;
-        }
-        let compiled = Regex::new(text).map_err(|error| {
-            // The library draws a picture over several lines; its last one says it.
-            let error = error.to_string();
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            self.fatal(field, format!("{text:.100?} is no regular expression (RE2): {reason}"));
-        });
-        compiled.ok()
+        regex(text).map_err(|reason| self.fatal(field, reason)).ok()
     }
+}
+
+/// The same expressions for all data planes.
+pub(in crate::convert) fn regex(text: &str) -> Result<Regex, String> {
+    if let Some(reason) = beyond_re2(text) {
+        return Err(format!("{text:.100?} is no regular expression for RE2: {reason}"));
+    }
+    Regex::new(text).map_err(|error| {
+        // The library draws a picture over several lines; its last one says it.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("{text:.100?} is no regular expression (RE2): {reason}")
+    })
 }
 
 fn check_path(path: &str) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Arm, Teller, Tolds, Version};
+use super::{Arm, Teller, Told, Tolds, Version};
 use crate::{telemetry::edge::Peer, world::objects::Name};
 
 /// What was answered last, of the versions of one workload: what comes for another one would count as new.
@@ -19,7 +19,7 @@ struct Last {
 impl Differences {
     /// What has come since this replica answered last; nothing if it never did, or has begun anew since. Left out is what the
     /// version's own proxies tell of callers that tell it themselves, at whichever replica: it would count twice.
-    pub fn take(&mut self, replica: &Name, now: Tolds) -> Vec<(Version, Teller, Arm)> {
+    pub fn take(&mut self, replica: &Name, now: Tolds) -> Vec<Told> {
         let Tolds { process, arms, callers, fresh: _ } = now;
         let arms = arms.into_iter().map(|(version, teller, arm)| ((version, teller), arm));
         let now = Last { process, arms: arms.collect(), callers: callers.into_iter().collect() };
@@ -41,7 +41,7 @@ impl Differences {
 }
 
 impl Last {
-    fn since(&self, last: &Self) -> Vec<(Version, Teller, Arm)> {
+    fn since(&self, last: &Self) -> Vec<Told> {
         let nothing = Arm::default();
         let arms = self.arms.iter().filter_map(|(key, arm)| {
             // What went down was forgotten in between: how much of it is new nobody knows.

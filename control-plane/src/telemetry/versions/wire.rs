@@ -1,6 +1,6 @@
 //! What replicas ask and answer each other about versions, as messages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tulle_proto::replica::v1 as proto;
 
@@ -58,21 +58,20 @@ impl Hub {
         &self,
         question: proto::VersionsRequest,
     ) -> proto::VersionsResponse {
-        let mut answer = proto::VersionsResponse::default();
-        let mut said = std::collections::HashSet::new();
-        for proto::Target { namespace, workload } in question.targets.into_iter().take(MOST) {
+        let targets =
+            question.targets.into_iter().map(|target| (target.namespace, target.workload));
+        let targets: BTreeSet<Target> = targets.take(MOST).collect();
+        let mut said = proto::VersionsResponse::default();
+        for (namespace, workload) in targets {
             let Tolds { process, arms, callers, fresh } = self.versions(&namespace, &workload);
-            answer.process = process;
-            answer.fresh = fresh.iter().map(Name::to_string).collect();
-            if said.insert((namespace, workload)) {
-                let arms = arms.into_iter();
-                answer.arms.extend(arms.map(|(version, teller, arm)| {
-                    let lately = !teller.inbound && callers.contains(&teller.peer());
-                    message(version, teller, arm, lately)
-                }));
-            }
+            said.process = process;
+            said.fresh = fresh.iter().map(Name::to_string).collect();
+            said.arms.extend(arms.into_iter().map(|(version, teller, arm)| {
+                let lately = !teller.inbound && callers.contains(&teller.peer());
+                message(version, teller, arm, lately)
+            }));
         }
-        answer
+        said
     }
 }
 
