@@ -250,3 +250,18 @@ async fn replicas_tell_the_leader_and_nobody_else_may() {
     share.wait_for(Option::is_none).await.unwrap();
     b.abort();
 }
+
+#[tokio::test]
+async fn replicas_ask_each_other_about_versions_and_nobody_else_may() {
+    let (a, _open) = served().await;
+    let targets = [("shop".to_owned(), "cart".to_owned())];
+    let ask = async |pod: &str| {
+        let replica =
+            Replica { pod: Name::new("m", pod), connections: Connections::default(), ..a.clone() };
+        replica.versions(&a.pod, &targets).await
+    };
+    let told = a.surveyor.hub.versions("shop", "cart");
+    assert_eq!(ask("b").await, Ok(targets.iter().cloned().map(|of| (of, told.clone())).collect()));
+    let refused = ask("shell").await.unwrap_err().reason;
+    assert!(refused.contains("is no control plane"), "{refused}");
+}
