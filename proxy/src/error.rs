@@ -119,6 +119,7 @@ pub struct Error {
     status: Option<StatusCode>,
     detail: Cow<'static, str>,
     never_sent: bool,
+    ending: bool,
     policy: Option<Policy>,
 }
 
@@ -137,7 +138,14 @@ impl Error {
     /// An error. `detail` says what happened where, and what to do next; it goes to the log and
     /// never to a client.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, status: None, detail: detail.into(), never_sent: false, policy: None }
+        Self {
+            reason,
+            status: None,
+            detail: detail.into(),
+            never_sent: false,
+            ending: false,
+            policy: None,
+        }
     }
 
     /// The same error, answered with another status than its reason's.
@@ -152,6 +160,13 @@ impl Error {
     #[must_use]
     pub fn never_sent(mut self) -> Self {
         self.never_sent = true;
+        self
+    }
+
+    /// The same error of a request that was never sent, as the pod is about to end: no failure of the server's.
+    #[must_use]
+    pub fn ending(mut self) -> Self {
+        (self.never_sent, self.ending) = (true, true);
         self
     }
 
@@ -184,6 +199,11 @@ impl Error {
     /// Whether the server saw nothing of the request.
     pub fn is_never_sent(&self) -> bool {
         self.never_sent
+    }
+
+    /// Whether the server is well, and only about to end.
+    pub fn is_ending(&self) -> bool {
+        self.ending
     }
 
     /// The reason.

@@ -41,7 +41,7 @@ pub use dns::Dns;
 pub use metrics::{Handshake, Metrics, Outcome};
 pub use otlp::{Export, Pace};
 pub(crate) use record::route_text;
-pub use record::{Direction, Record, is_bad_answer};
+pub use record::{Direction, Record, blame};
 pub use refusals::count_refusals;
 pub use report::Reporter;
 pub use told::Told;

@@ -17,6 +17,7 @@ mod mirrors;
 mod no_harm;
 mod opaque;
 mod otlp;
+mod reports;
 mod resilience;
 mod sends;
 mod settings;

@@ -41,7 +41,7 @@ pub fn request(
 /// Why another sidecar is sent elsewhere: the application will have closed its port at any moment, and
 /// what it had not read by then could not be told from what it had.
 pub fn ending() -> Error {
-    Error::new(Reason::Connect, "this pod is ending, its application gets nothing new").never_sent()
+    Error::new(Reason::Connect, "this pod is ending, its application gets nothing new").ending()
 }
 
 /// Resolves when an open connection must not go on, with the reason. Cancel safe.

@@ -18,6 +18,8 @@ use crate::{
 
 /// Says to a caller's proxy: this request never reached the application.
 pub const NOT_REACHED: HeaderName = HeaderName::from_static("x-tulle-not-reached");
+/// Its value where the application is well, but its pod about to end.
+pub const ENDING: HeaderValue = HeaderValue::from_static("ending");
 /// Says to a client why a proxy made up this response.
 pub const REASON: HeaderName = HeaderName::from_static("x-tulle-reason");
 /// Says to the server's proxy which version the client spoke.

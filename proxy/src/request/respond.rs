@@ -60,7 +60,13 @@ pub fn error(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
     if connection.from_sidecar() && error.is_never_sent() {
-        headers.insert(head::NOT_REACHED, HeaderValue::from_static("1"));
+        headers.insert(
+            head::NOT_REACHED,
+            match error.is_ending() {
+                true => head::ENDING,
+                false => HeaderValue::from_static("1"),
+            },
+        );
     }
     if reason == Reason::Protocol && status.is_client_error() && manner.version != Version::HTTP_2 {
         // What else is on this connection cannot be trusted to begin where we think it does.

@@ -12,7 +12,7 @@ use super::{body::grpc_status, target::Forward};
 use crate::{
     context::Context,
     error::{Error, Reason},
-    telemetry::{Outcome, Record, is_bad_answer},
+    telemetry::{Outcome, Record, blame},
     upstream::{
         Cluster, eject,
         limits::{Bound, Permit},
@@ -71,9 +71,11 @@ pub async fn run(
         record.tried(Outcome::Retried);
         record.attempt_failed(match &result {
             Ok(Answer { response, .. }) => {
-                is_bad_answer(response.status(), grpc_status(response.headers()))
+                Some(blame::answer(response.status(), grpc_status(response.headers())))
             }
-            Err(failure) => failure.error.reason() != Reason::Overflow,
+            // Its connection may have been closed by a server that is well: the next attempt, on a new one, says more.
+            Err(failure) if failure.stale => None,
+            Err(failure) => blame::error(&failure.error),
         });
         record.retried(match &result {
             Ok(answer) => Ok(answer.response.status()),

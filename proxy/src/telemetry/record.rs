@@ -25,7 +25,7 @@ use tulle_xds::model::{Endpoint, LogFormat, Origin, RouteConfiguration, Rule, Se
 pub(crate) use line::route_text;
 pub(super) use place::{Attempt, Noted};
 pub(super) use text::ENVOY_HEADERS;
-pub use version::is_bad_answer;
+pub use version::blame;
 
 use super::{
     metrics::Outcome,
@@ -63,6 +63,8 @@ pub struct Record {
     destination: SocketAddr,
     ended: bool,
     reason: Option<Reason>,
+    /// The server is well, and only about to end.
+    ending: bool,
     detail: Cow<'static, str>,
     policy: Option<Cow<'static, str>>,
     /// The field of it that decided.
@@ -166,6 +168,7 @@ impl Record {
             destination,
             ended: false,
             reason: None,
+            ending: false,
             detail: Cow::Borrowed(""),
             policy: None,
             policy_field: None,
@@ -356,7 +359,7 @@ impl Record {
     /// Notes why it ends. The first reason stays: later ones follow from it.
     pub fn note(&mut self, error: &Error) {
         if self.reason.is_none() {
-            self.reason = Some(error.reason());
+            (self.reason, self.ending) = (Some(error.reason()), error.is_ending());
             self.detail = Cow::Owned(error.detail().to_owned());
             match error.policy() {
                 Some(Policy::Forbids(policy)) => {

@@ -51,7 +51,7 @@ async fn until(of: &Sidecar, name: &str, labels: &[&str], expected: &[f64]) {
 }
 
 /// Calls an application that sends the call's frames back.
-async fn call(pair: &Pair, frames: Vec<Frame<Bytes>>) {
+pub(super) async fn call(pair: &Pair, frames: Vec<Frame<Bytes>>) {
     let body = StreamBody::new(futures_util::stream::iter(frames.into_iter().map(Ok)));
     let request = Request::post("http://cart/svc/Do").header("content-type", "application/grpc");
     let request = request.body(BodyExt::boxed(body)).unwrap();
@@ -59,7 +59,7 @@ async fn call(pair: &Pair, frames: Vec<Frame<Bytes>>) {
     response.into_body().collect().await.unwrap();
 }
 
-fn trailers(status: &str) -> Frame<Bytes> {
+pub(super) fn trailers(status: &str) -> Frame<Bytes> {
     let status = ("grpc-status".parse().unwrap(), status.parse().unwrap());
     Frame::trailers(HeaderMap::from_iter([status]))
 }

@@ -2,14 +2,23 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
+use hyper::body::Frame;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tulle_proto::telemetry::v1::{Attempts, Direction};
 use tulle_xds::model::{Limits, Protocol, Released, Retry, Rule};
 
+use tulle_runtime::drain::Stage;
+
 use super::{
-    ends::{Does, full, http1, http2, plays, raw},
+    ends::{Does, echo, full, http1, http2, plays, raw},
     harness::{Pair, Sidecar, Told, forward, nobody},
     resilience::twice,
+    telemetry::{call, trailers},
 };
 
 fn told(retry: Option<Retry>) -> Told {
@@ -127,4 +136,87 @@ async fn of_opaque_connections_their_beginning_counts() {
     assert_eq!(counted(&told, application), (4, 0, 0), "{told:?}");
     let (all, bad, _) = counted(&told, none);
     assert!(all > 0 && all == bad, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_call_is_bad_by_the_status_at_its_end() {
+    let (application, _) = echo().await;
+    let mut pair = Pair::new(&[application], told(None)).await;
+    let message = || Frame::data(Bytes::from("x"));
+    let ends = ["0", "5", "12", "13", "14"].map(|status| vec![message(), trailers(status)]);
+    // The last one never says it, which is UNKNOWN.
+    for frames in ends.into_iter().chain([vec![message()]]) {
+        call(&pair, frames).await;
+        pair.client.record().await;
+        pair.server.record().await;
+    }
+    assert_eq!(counted(&taken(&pair.client), pair.inbound[0]), (6, 3, 6));
+    let [own] = &taken(&pair.server)[..] else { panic!("one caller") };
+    assert_eq!((own.all, own.bad), (6, 3));
+}
+
+/// A server that answers each connection's first bytes with these, and closes it.
+async fn says(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn no_whole_and_proper_answer_is_the_servers_fault() {
+    for answer in
+        ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "HTTP/1.1 200 no\0\r\n\r\n"]
+    {
+        let server = says(answer.as_bytes()).await;
+        let mut pair = Pair::new(&[], Told { plain: vec![server], ..told(None) }).await;
+        ask(&mut pair, Method::GET).await;
+        assert_eq!(counted(&taken(&pair.client), server), (1, 1, 1), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_no_attempt_unless_nothing_follows() {
+    for (method, expected, seen) in [(Method::GET, (2, 0, 2), 3), (Method::POST, (2, 1, 2), 2)] {
+        // The second request comes on the first one's connection.
+        let script =
+            |_: &http::request::Parts, nth| if nth == 1 { Does::Reset } else { Does::Answer(200) };
+        let (server, saw) = plays(script).await;
+        let mut pair = Pair::new(&[], Told { plain: vec![server], ..told(None) }).await;
+        assert_eq!(ask(&mut pair, Method::GET).await, StatusCode::OK);
+        ask(&mut pair, method).await;
+        assert_eq!((counted(&taken(&pair.client), server), saw.lock().len()), (expected, seen));
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_is_about_to_end_has_not_failed() {
+    let (ending, staying) = (echo().await.0, echo().await.0);
+    let mut pair = Pair::new(&[ending, staying], told(None)).await;
+    pair.server.triggers[0].advance(Stage::Refusing);
+    for _ in 0..4 {
+        assert_eq!(ask(&mut pair, Method::POST).await, StatusCode::OK);
+    }
+    let told = taken(&pair.client);
+    assert_eq!(counted(&told, pair.inbound[0]), (0, 0, 0), "{told:?}");
+    assert_eq!(counted(&told, pair.inbound[1]), (4, 0, 4), "{told:?}");
+    let own = taken(&pair.server);
+    assert_eq!(own.iter().map(|one| one.bad).sum::<u64>(), 0, "{own:?}");
+}
+
+#[tokio::test]
+async fn strangers_nonsense_is_not_the_applications() {
+    let (application, saw) = plays(|_, _| Does::Answer(200)).await;
+    let mut pair = Pair::new(&[application], told(None)).await;
+    for nonsense in ["GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "what is this?\r\n\r\n"] {
+        raw(pair.inbound[0], nonsense.as_bytes()).await;
+        assert_eq!(pair.server.record().await["reason"], "protocol");
+    }
+    assert_eq!((taken(&pair.server), saw.lock().len()), (Vec::new(), 0));
 }

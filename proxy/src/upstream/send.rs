@@ -133,12 +133,13 @@ pub async fn once(
         let error = failure(&failed.into_error(), message.upload.fault(), endpoint);
         Failure { error: if never_sent { error.never_sent() } else { error }, stale }
     })?;
-    if meshed && response.headers().contains_key(head::NOT_REACHED) {
+    if let Some(how) = response.headers().get(head::NOT_REACHED).filter(|_| meshed) {
         let reason = response.headers().get(head::REASON);
         let reason = String::from_utf8_lossy(reason.map_or(b"", |r| r.as_bytes()));
         let address = endpoint.address();
         let detail = format!("the proxy of {address} could not reach its application: {reason}");
         let error = Error::new(Reason::Connect, detail).never_sent();
+        let error = if how == head::ENDING { error.ending() } else { error };
         if let Held::Http1(loan) = held {
             drop(loan);
         }

@@ -5,13 +5,13 @@ use tokio::time::Instant;
 use super::{Direction, Record};
 use crate::{
     error::Reason,
-    telemetry::{grpc, versions::Of},
+    telemetry::{fault::Fault, versions::Of},
 };
 
 impl Record {
-    /// The attempt that was under way has failed, and another one follows: `bad` if that was the server's fault.
-    pub fn attempt_failed(&mut self, bad: bool) {
-        if let Some(since) = self.tried_since.take() {
+    /// The attempt that was under way has failed, and another one follows; [`blame`] says whether that was the server's fault.
+    pub fn attempt_failed(&mut self, bad: Option<bool>) {
+        if let (Some(since), Some(bad)) = (self.tried_since.take(), bad) {
             let now = Instant::now();
             self.count_attempt((since, now), bad);
         }
@@ -47,19 +47,56 @@ impl Record {
         self.request.as_ref().is_some_and(|request| request.status != Some(upgraded))
     }
 
-    /// Whether it ended badly, and not because of the client, or of what people forbid or limit; `None`: it never came to the
-    /// server.
+    /// Whether it ended badly, and not because of the client; `None`: it never came to the server, or people forbid or limit it.
     fn is_servers_fault(&self) -> Option<bool> {
-        match self.reason {
-            None => Some(self.is_error()),
-            Some(Reason::Canceled | Reason::Protocol) => Some(false),
-            Some(Reason::Connect | Reason::Reset | Reason::Timeout | Reason::Tls) => Some(true),
-            Some(_) => None,
+        let tried = self.endpoint.is_some();
+        let status = self.request.as_ref().and_then(|request| request.status);
+        let Some(reason) = self.reason else {
+            let refused = status.is_some_and(|status| status.is_client_error());
+            let failed = status.is_some_and(|status| status.is_server_error())
+                || !refused && self.grpc().is_some_and(blame::call);
+            return tried.then_some(failed);
+        };
+        // Of an opaque connection it counts that it began: how long nothing is said on it is the application's business.
+        let opaque = self.request.is_none() && reason != Reason::Connect;
+        match Fault::of(reason, self.direction, status) {
+            _ if self.ending || reason == Reason::NoEndpoint => None,
+            Fault::Upstream if opaque => tried.then_some(false),
+            // An application that takes no connection was tried, too.
+            Fault::Upstream => (tried || reason == Reason::Connect).then_some(true),
+            Fault::Downstream => tried.then_some(false),
+            Fault::Proxy | Fault::Policy => None,
         }
     }
 }
 
-/// Whether an answer that is not given says that the server failed.
-pub fn is_bad_answer(status: http::StatusCode, grpc: Option<u32>) -> bool {
-    status.is_server_error() || grpc.is_some_and(|status| grpc::is_server_error(grpc::name(status)))
+/// Whether the server is to blame for what an attempt came to.
+pub mod blame {
+    use http::StatusCode;
+
+    use crate::{
+        error::{Error, Reason},
+        telemetry::{Direction, fault::Fault, grpc},
+    };
+
+    /// For an answer with this status, and this one of gRPC.
+    pub fn answer(status: StatusCode, grpc: Option<u32>) -> bool {
+        status.is_server_error() || grpc.is_some_and(|status| call(grpc::name(status)))
+    }
+
+    /// For an attempt at another workload's endpoint that has failed so; `None`: it never was one.
+    pub fn error(error: &Error) -> Option<bool> {
+        let fault = Fault::of(error.reason(), Direction::Outbound, Some(error.status()));
+        match fault {
+            _ if error.is_ending() || error.reason() == Reason::NoEndpoint => None,
+            Fault::Upstream => Some(true),
+            Fault::Downstream => Some(false),
+            Fault::Proxy | Fault::Policy => None,
+        }
+    }
+
+    /// For the gRPC status of this name. Who calls what there is not gets `UNIMPLEMENTED`, as 404 elsewhere.
+    pub(super) fn call(status: &str) -> bool {
+        status != "UNIMPLEMENTED" && grpc::is_server_error(status)
+    }
 }
