@@ -38,7 +38,7 @@ use crate::{
     tulle tap -n shop payments --header x-tenant=blue --show-header user-agent\n  \
     tulle tap -n shop payments -o json | jq .why\n\n\
     Reasons: connect, reset, timeout, no_endpoint, overflow, denied, tls, protocol, route_not_found,\n\
-    invalid_backend, control_plane, external_refused, connection_limit, canceled")]
+    invalid_backend, control_plane, external_refused, connection_limit, retired, canceled")]
 pub(crate) struct Args {
     /// A workload, a pod or a Service: NAME or KIND/NAME (`deploy`, `sts`, `pod`, `svc`, …); all of the namespace if not given.
     #[arg(value_name = "NAME")]

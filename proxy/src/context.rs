@@ -25,7 +25,7 @@ use crate::{
     request::mirror::Mirrors,
     telemetry::{self, Metrics, Wanted, trace::Tracing},
     tls,
-    upstream::{local::LocalClusters, pool::Pool},
+    upstream::{local::LocalClusters, pool::Pool, retire},
 };
 
 /// What all workers share.
@@ -99,6 +99,8 @@ pub struct Settings {
     pub max_streams: u32,
     /// An upstream connection is closed after it was idle for so long.
     pub idle_timeout: Duration,
+    /// What is open to a version that was rolled back is ended after so long.
+    pub retired_within: Duration,
     /// Idle HTTP/1 connections that one worker keeps per endpoint.
     pub max_idle: usize,
     /// Time to connect to the application.
@@ -156,6 +158,7 @@ impl Default for Settings {
             preserve_header_case: false,
             max_streams: 256,
             idle_timeout: Duration::from_secs(60),
+            retired_within: retire::GRACE,
             max_idle: 64,
             application_connect_timeout: Duration::from_secs(10),
             access_log_sample: 1000,

@@ -36,6 +36,8 @@ pub enum Reason {
     ExternalRefused,
     /// The proxy has no room for another connection.
     ConnectionLimit,
+    /// The version that it was sent to was rolled back, and its time to end by itself is over.
+    Retired,
     /// The client went away before it was answered.
     Canceled,
 }
@@ -57,6 +59,7 @@ impl Reason {
             Self::ControlPlane => "control_plane",
             Self::ExternalRefused => "external_refused",
             Self::ConnectionLimit => "connection_limit",
+            Self::Retired => "retired",
             Self::Canceled => "canceled",
         }
     }
@@ -70,7 +73,8 @@ impl Reason {
             | Self::Overflow
             | Self::Tls
             | Self::ControlPlane
-            | Self::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ConnectionLimit
+            | Self::Retired => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Denied => StatusCode::FORBIDDEN,
             Self::Protocol => StatusCode::BAD_REQUEST,
@@ -95,6 +99,7 @@ impl Reason {
             | Self::ControlPlane
             | Self::ExternalRefused
             | Self::ConnectionLimit
+            | Self::Retired
             // Gateway API's GRPCRoute wants it so.
             | Self::InvalidBackend => 14, // UNAVAILABLE
             Self::Timeout => 4,        // DEADLINE_EXCEEDED

@@ -1,6 +1,7 @@
 //! One opaque connection in flight.
 
 use std::{
+    future::pending,
     io,
     pin::Pin,
     sync::Arc,
@@ -133,16 +134,19 @@ where
         record.audited(policy);
     }
     let idle = server.get_ref().idle;
-    between(connection, client, &mut server, idle, record).await;
+    let within = connection.cx.settings().retired_within;
+    let retired = server.get_ref().cluster.retirement().watch().ended(within);
+    between(connection, client, &mut server, idle, retired, record).await;
 }
 
-/// Carries bytes until both ends have ended, one has failed, nothing was carried for too long, or
-/// policy no longer allows it.
+/// Carries bytes until both ends have ended, one has failed, nothing was carried for too long, the
+/// server is `retired`, or policy no longer allows it.
 async fn between<C, S>(
     connection: &Connection,
     mut client: C,
     server: &mut S,
     idle: Option<Duration>,
+    retired: impl Future<Output = Error>,
     mut record: Record,
 ) where
     C: AsyncRead + AsyncWrite + Unpin + Abort,
@@ -155,6 +159,7 @@ async fn between<C, S>(
         biased;
         error = admit::revoked(connection) => Err(error),
         error = idle::expired(idle.as_mut()) => Err(error),
+        error = retired => Err(error),
         ended = copy::both_ways(&mut client, server, &copied) => {
             ended.map_err(|(side, error)| side.failure(&error))
         }
@@ -187,7 +192,7 @@ pub async fn external(connection: &Connection, client: TcpStream) {
         }
     };
     record.opened();
-    between(connection, client, &mut server, None, record).await;
+    between(connection, client, &mut server, None, pending(), record).await;
 }
 
 /// A connection that can be ended so that its other end sees a failure.

@@ -19,6 +19,7 @@ mod opaque;
 mod otlp;
 mod reports;
 mod resilience;
+mod retired;
 mod sends;
 mod settings;
 mod tags;

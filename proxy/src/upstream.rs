@@ -16,6 +16,7 @@ pub mod eject;
 pub mod limits;
 pub mod local;
 pub mod pool;
+pub mod retire;
 pub mod send;
 
 use std::{
@@ -35,6 +36,7 @@ use balance::{Candidates, Ticket};
 use eject::{Out, Outs, Streaks, Verdict};
 use limits::Limits;
 use pool::Connections;
+use retire::Retirement;
 
 /// A set of interchangeable endpoints with its settings, limits and load.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct Cluster {
     /// Locked by whoever swaps `endpoints` or `settings`.
     outs: Mutex<Outs>,
     limits: Limits,
+    retirement: Retirement,
     ticket: Ticket,
     service: Option<model::ServicePort>,
     label: String,
@@ -71,6 +74,7 @@ impl Cluster {
             service: settings.service.clone(),
             connections: Connections::default(),
             limits: Limits::new(settings.limits.clone()),
+            retirement: Retirement::new(settings.released == model::Released::Retired),
             settings: ArcSwap::from_pointee(settings),
             endpoints: ArcSwap::from_pointee(set),
             here: ArcSwap::new(here),
@@ -107,7 +111,9 @@ impl Cluster {
             outs.clear();
             self.rebuild(&outs);
         }
+        let retired = settings.released == model::Released::Retired;
         self.settings.store(Arc::new(settings));
+        self.retirement.set(retired);
     }
 
     /// Takes the new list of endpoints. An endpoint whose address, identity and pod stay the same
@@ -187,6 +193,16 @@ impl Cluster {
     /// Whether its endpoints are of a version that is being released, or of one that is being replaced.
     pub fn is_being_released(&self) -> bool {
         self.settings.load().released != model::Released::No
+    }
+
+    /// Whether its endpoints are of a version that was rolled back.
+    pub fn is_retired(&self) -> bool {
+        self.settings.load().released == model::Released::Retired
+    }
+
+    /// The same, for whoever must end then.
+    pub fn retirement(&self) -> &Retirement {
+        &self.retirement
     }
 
     /// The endpoints in force.

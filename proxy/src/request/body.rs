@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -21,7 +21,7 @@ use super::clock::Clock;
 use crate::{
     error::{Error, Reason, chain},
     telemetry::Record,
-    upstream::{eject::Verdict, send::Lease},
+    upstream::{eject::Verdict, retire, send::Lease},
 };
 
 /// A response's body, with which its record closes.
@@ -43,12 +43,14 @@ struct Open {
     record: Record,
     lease: Option<Lease>,
     clock: Option<Clock>,
+    /// Whether its client can be told of a failure after the head: by gRPC's trailers.
+    trailers: bool,
 }
 
 impl ResponseBody {
     /// A body that the proxy wrote, or none.
     pub fn own(content: Option<Bytes>, record: Record) -> Self {
-        let open = Open { record, lease: None, clock: None };
+        let open = Open { record, lease: None, clock: None, trailers: false };
         Self { content: Content::Own(content), open: Some(Box::new(open)) }
     }
 
@@ -57,9 +59,15 @@ impl ResponseBody {
         Self { content: Content::Own(None), open: None }
     }
 
-    /// An endpoint's. When its time is over, it is broken off.
-    pub fn upstream(body: Incoming, record: Record, lease: Lease, clock: Clock) -> Self {
-        let open = Open { record, lease: Some(lease), clock: Some(clock) };
+    /// An endpoint's. When its time is over, it is broken off. `trailers`: its client speaks gRPC.
+    pub fn upstream(
+        body: Incoming,
+        record: Record,
+        lease: Lease,
+        clock: Clock,
+        trailers: bool,
+    ) -> Self {
+        let open = Open { record, lease: Some(lease), clock: Some(clock), trailers };
         Self { content: Content::Upstream(body), open: Some(Box::new(open)) }
     }
 
@@ -71,6 +79,29 @@ impl ResponseBody {
                 lease.complete();
             }
         }
+    }
+
+    /// Whether the endpoint's version was rolled back, and its connection ended for that.
+    fn is_retired(&self) -> bool {
+        let lease = self.open.as_ref().and_then(|open| open.lease.as_ref());
+        lease.is_some_and(Lease::is_retired)
+    }
+
+    /// Ends for that: the way of gRPC if the client speaks it.
+    fn retire(&mut self) -> Result<Frame<Bytes>, Error> {
+        let error = retire::error();
+        let Some(open) = self.open.as_mut().filter(|open| open.trailers) else {
+            return Err(self.fail(error));
+        };
+        let status = u16::from(error.reason().grpc_status());
+        open.record.grpc_status(status.into());
+        self.fail(error);
+        self.content = Content::Own(None);
+        let trailers = [
+            (HeaderName::from_static("grpc-status"), HeaderValue::from(status)),
+            (HeaderName::from_static("grpc-message"), HeaderValue::from_static(retire::WHY)),
+        ];
+        Ok(Frame::trailers(HeaderMap::from_iter(trailers)))
     }
 
     fn fail(&mut self, error: Error) -> Error {
@@ -129,6 +160,7 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            Some(Err(_)) if self.is_retired() => Poll::Ready(Some(self.retire())),
             Some(Err(error)) => {
                 if let Some(open) = &self.open {
                     open.report(Verdict::LocalFailure);

@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Reason},
     telemetry::Record,
     upstream::{
+        Cluster,
         limits::Bound,
         send::{Answer, Lease, Message},
     },
@@ -34,8 +35,9 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let mut record = connection.record();
     let manner = respond::Manner::of(&request);
+    let trailers = manner.grpc && manner.version == Version::HTTP_2;
     match Box::pin(forward(&connection, request, &mut record)).await {
-        Ok(Reply::Answer(given)) => give(connection, *given, record),
+        Ok(Reply::Answer(given)) => give(connection, *given, trailers, record),
         Ok(Reply::Redirect(status, location)) => respond::redirect(status, location, record),
         Err(error) => respond::error(&connection, &error, manner, record),
     }
@@ -54,8 +56,17 @@ struct Given {
     clock: Clock,
     /// As they were when the request came.
     settings: Arc<Settings>,
-    /// The client's connection, and the protocol that it changes to after a 101.
-    upgrade: Option<(OnUpgrade, HeaderValue)>,
+    upgrade: Option<Upgrade>,
+}
+
+/// What follows after a 101.
+struct Upgrade {
+    /// The client's connection.
+    client: OnUpgrade,
+    /// What it changes to.
+    protocol: HeaderValue,
+    /// Who is at the other end.
+    cluster: Arc<Cluster>,
 }
 
 async fn forward(
@@ -119,26 +130,35 @@ async fn forward(
     for (_, filters) in target.rule_filters().into_iter().chain(target.backend_filters()) {
         filter::response(filters, response.headers_mut());
     }
-    let upgrade = upgrade.map(|protocol| (client, protocol));
+    let cluster = || Arc::clone(&target.cluster);
+    let upgrade = upgrade.map(|protocol| Upgrade { client, protocol, cluster: cluster() });
     let lease = lease.with(place);
     Ok(Reply::Answer(Box::new(Given { response, lease, clock, settings, upgrade })))
 }
 
 /// Passes the answer on; record and lease end with its body, or with the connection after a 101.
-fn give(connection: Arc<Connection>, given: Given, mut record: Record) -> Response<ResponseBody> {
+fn give(
+    connection: Arc<Connection>,
+    given: Given,
+    trailers: bool,
+    mut record: Record,
+) -> Response<ResponseBody> {
     let Given { mut response, lease, clock, settings, upgrade } = given;
     record.status(response.status());
     record.keep(&settings.wanted, Side::Response, response.headers());
     if let Some(status) = grpc_status(response.headers()) {
         record.grpc_status(status);
     }
-    if let (StatusCode::SWITCHING_PROTOCOLS, Some((client, protocol))) =
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(Upgrade { client, protocol, cluster })) =
         (response.status(), upgrade)
     {
         head::set_upgrade(response.headers_mut(), &protocol);
-        let idle = clock.into_idle();
-        upgraded::carry(connection, client, &mut response, lease, idle, record);
+        let ends = upgraded::Ends {
+            idle: clock.into_idle(),
+            retired: cluster.retirement().watch().ended(settings.retired_within),
+        };
+        upgraded::carry(connection, client, &mut response, lease, ends, record);
         return response.map(|_empty| ResponseBody::empty());
     }
-    response.map(|body| ResponseBody::upstream(body, record, lease, clock))
+    response.map(|body| ResponseBody::upstream(body, record, lease, clock, trailers))
 }

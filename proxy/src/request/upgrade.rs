@@ -20,17 +20,27 @@ use crate::{
     upstream::send::Lease,
 };
 
-/// Carries bytes between both ends as soon as the 101 has reached the client, and as long as policy
-/// allows it and it is not idle for too long. The record closes and the lease ends with the last of them.
-pub fn carry(
+/// What ends such a connection.
+#[derive(Debug)]
+pub struct Ends<R> {
+    /// How long it may carry nothing.
+    pub idle: Option<Idle>,
+    /// Resolves if the endpoint's version was rolled back.
+    pub retired: R,
+}
+
+/// Carries bytes between both ends as soon as the 101 has reached the client, until policy does not
+/// allow it any more, or one of `ends` comes. The record closes and the lease ends with the last of them.
+pub fn carry<R: Future<Output = Error> + Send + 'static>(
     connection: Arc<Connection>,
     client: OnUpgrade,
     response: &mut Response<Incoming>,
     lease: Lease,
-    mut idle: Option<Idle>,
+    ends: Ends<R>,
     mut record: Record,
 ) {
     let server = upgrade::on(response);
+    let Ends { mut idle, retired } = ends;
     tokio::spawn(async move {
         let ends = tokio::try_join!(client, server);
         let (client, server) = match ends {
@@ -46,6 +56,7 @@ pub fn carry(
             biased;
             error = admit::revoked(&connection) => Err(error),
             error = idle::expired(idle.as_mut()) => Err(error),
+            error = retired => Err(error),
             ended = copy::both_ways(&mut client, &mut server, &copied) => {
                 ended.map_err(|(side, error)| side.failure(&error))
             }

@@ -50,7 +50,8 @@ impl Fault {
             | Reason::Denied
             | Reason::RouteNotFound
             | Reason::InvalidBackend
-            | Reason::ExternalRefused => Self::Policy,
+            | Reason::ExternalRefused
+            | Reason::Retired => Self::Policy,
             Reason::ControlPlane | Reason::ConnectionLimit => Self::Proxy,
         }
     }
@@ -81,6 +82,7 @@ mod tests {
             (Reason::ControlPlane, Outbound, 503, Proxy),
             (Reason::ExternalRefused, Outbound, 502, Policy),
             (Reason::ConnectionLimit, Inbound, 503, Proxy),
+            (Reason::Retired, Outbound, 503, Policy),
             (Reason::Canceled, Inbound, 499, Downstream),
         ] {
             let status = StatusCode::from_u16(status).ok();

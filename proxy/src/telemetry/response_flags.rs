@@ -26,6 +26,8 @@ pub(crate) fn of(reason: Reason) -> &'static str {
         Reason::InvalidBackend | Reason::ControlPlane => "NC",
         // "Overload Manager terminated the request"
         Reason::ConnectionLimit => "OM",
+        // "Connection local reset"
+        Reason::Retired => "LR",
         // "Downstream connection termination"
         Reason::Canceled => "DC",
     }
@@ -51,6 +53,7 @@ mod tests {
             (Reason::ControlPlane, "NC"),
             (Reason::ExternalRefused, "NR"),
             (Reason::ConnectionLimit, "OM"),
+            (Reason::Retired, "LR"),
             (Reason::Canceled, "DC"),
         ] {
             assert_eq!(of(reason), flag, "{reason}");

@@ -182,6 +182,13 @@ impl Sidecar {
         self.publisher.publish(Mesh { generation, workload, listeners, ..Mesh::default() });
     }
 
+    /// The control plane knows nothing any more of what was dialled.
+    pub(super) fn forgets(&self) {
+        let now = self.shared.store.current();
+        let (generation, workload) = (now.generation + 1, now.workload.clone());
+        self.publisher.publish(Mesh { generation, workload, ..Mesh::default() });
+    }
+
     /// Nobody reads the access log any more, however long it becomes.
     pub(super) fn forget_records(&mut self) {
         self.records.close();

@@ -12,19 +12,23 @@ pub use host::{Connections, Stream};
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{
+    client::conn::{http1, http2},
+    rt::Executor,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
-use host::{Counted, Host};
+use host::{Carrier, Counted, Host};
 
 use super::{
     Cluster, EndpointState,
@@ -188,7 +192,7 @@ impl Pool {
             let _pending = pending(shared, cluster.limits())?;
             let established =
                 connect::establish(shared, cluster, endpoint, Alpn::Http1, place).await?;
-            let sender = self.handshake_http1(established, &host).await?;
+            let sender = self.handshake_http1(established, cluster, &host).await?;
             let _busy = host.busy();
             let home = (hop == Hop::Http1).then(|| self.home(host, cluster));
             let sender = Sender::Http1(Loan { sender, home, _busy });
@@ -199,7 +203,8 @@ impl Pool {
     async fn handshake_http1(
         &self,
         established: Established,
-        host: &Host,
+        cluster: &Cluster,
+        host: &Arc<Host>,
     ) -> Result<Exclusive, Error> {
         let Established { io, place } = established;
         let settings = self.tuned.now();
@@ -211,14 +216,21 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
-        let open = host.opened();
+        let (open, carrier) = (host.opened(), Arc::<Carrier>::default());
+        let (retired, carried) = (self.retired(cluster, host), Arc::clone(&carrier));
         tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(error = chain(&error), "an upstream connection ended");
+            let mut connection = pin!(connection.with_upgrades());
+            tokio::select! {
+                biased;
+                ended = &mut connection => if let Err(error) = ended {
+                    tracing::debug!(error = chain(&error), "an upstream connection ended");
+                },
+                // It is dropped after it is said.
+                () = retired => carried.retire(),
             }
             drop((open, place));
         });
-        Ok(Exclusive::new(sender, responses))
+        Ok(Exclusive::new(sender, responses, carrier))
     }
 
     /// A stream of an HTTP/2 connection, which is opened if there is none with room.
@@ -246,18 +258,20 @@ impl Pool {
             });
         };
         let established = connect::establish(shared, cluster, endpoint, Alpn::H2, place).await?;
-        let sender = self.handshake_http2(established, host).await?;
-        Ok(host.share(sender))
+        let (sender, carrier) = self.handshake_http2(established, cluster, host).await?;
+        Ok(host.share(sender, carrier))
     }
 
     async fn handshake_http2(
         &self,
         established: Established,
-        host: &Host,
-    ) -> Result<http2::SendRequest<RequestBody>, Error> {
+        cluster: &Cluster,
+        host: &Arc<Host>,
+    ) -> Result<(http2::SendRequest<RequestBody>, Arc<Carrier>), Error> {
         let Established { io, place } = established;
         let head = u32::try_from(self.tuned.now().max_head_bytes).unwrap_or(u32::MAX);
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let tasks = Tasks::default();
+        let (sender, connection) = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(512 << 10)
             .initial_connection_window_size(2 << 20)
@@ -268,14 +282,41 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
-        let open = host.opened();
+        let (open, carrier) = (host.opened(), Arc::<Carrier>::default());
+        let (retired, carried) = (self.retired(cluster, host), Arc::clone(&carrier));
+        let mut task = tasks.connection();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = chain(&error), "an upstream connection ended");
+            let ended = async {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error = chain(&error), "an upstream connection ended");
+                }
+                // With nobody left to send on it, it goes on for the streams that it has.
+                if let Some(task) = &mut task {
+                    // An error means that it panicked: it has ended anyway.
+                    let _failed = task.await.is_err();
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ended => {}
+                () = retired => {
+                    carried.retire();
+                    task.iter().for_each(JoinHandle::abort);
+                }
             }
             drop((open, place));
         });
-        Ok(sender)
+        Ok((sender, carrier))
+    }
+
+    /// Resolves when a connection of this cluster must end because that is retired.
+    fn retired(
+        &self,
+        cluster: &Cluster,
+        host: &Arc<Host>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let within = self.tuned.now().retired_within;
+        host::retired(Arc::downgrade(host), cluster.retirement().watch(), within)
     }
 
     /// Closes what was idle for too long, for as long as the worker lives. Only the first call of
@@ -302,10 +343,32 @@ impl Loan {
     pub fn give_back(self) {
         if let Some(home) = self.home
             && !self.sender.is_closed()
+            && !home.cluster.is_retired()
         {
             home.host.keep(self.sender, home.most);
             home.cluster.limits().notify_freed();
         }
+    }
+}
+
+/// Spawns what an HTTP/2 connection consists of, and keeps the first: the connection itself. The
+/// others send bodies on it.
+#[derive(Debug, Clone, Default)]
+struct Tasks(Arc<OnceLock<First>>);
+
+type First = Mutex<Option<JoinHandle<()>>>;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        let task = tokio::spawn(future);
+        self.0.get_or_init(|| Mutex::new(Some(task)));
+    }
+}
+
+impl Tasks {
+    /// The connection itself, which ends after the last of its streams. None before the handshake.
+    fn connection(&self) -> Option<JoinHandle<()>> {
+        self.0.get()?.lock().take()
     }
 }
 

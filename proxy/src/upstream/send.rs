@@ -11,6 +11,7 @@ use super::{
     eject::{self, Verdict},
     limits::Permit,
     pool::{Connection, Hop, Loan, Sender, Stream, Want},
+    retire,
 };
 use crate::{
     context::{Context, Settings, Shared},
@@ -53,7 +54,7 @@ struct Watched {
 #[derive(Debug)]
 enum Held {
     Http1(Loan),
-    Http2 { _stream: Stream },
+    Http2(Stream),
 }
 
 /// Why an attempt failed.
@@ -123,10 +124,13 @@ pub async fn once(
         }
         Sender::Http2(mut sender, stream) => {
             to_http2(&mut request);
-            (sender.try_send_request(request).await, Held::Http2 { _stream: stream })
+            (sender.try_send_request(request).await, Held::Http2(stream))
         }
     };
     let response = result.map_err(|mut failed| {
+        if held.is_retired() {
+            return Failure { error: retire::error(), stale: false };
+        }
         // hyper gives the request back if not a byte of it was written.
         let never_sent = failed.take_message().is_some() || never_processed(failed.error());
         let stale = reused && (never_sent || was_closed(failed.error()));
@@ -196,10 +200,24 @@ impl Lease {
         self
     }
 
+    /// Whether its connection was ended because the cluster is retired.
+    pub fn is_retired(&self) -> bool {
+        self.connection.as_ref().is_some_and(Held::is_retired)
+    }
+
     /// The response has ended: the connection can serve another request.
     pub fn complete(mut self) {
         if let Some(Held::Http1(loan)) = self.connection.take() {
             loan.give_back();
+        }
+    }
+}
+
+impl Held {
+    fn is_retired(&self) -> bool {
+        match self {
+            Self::Http1(loan) => loan.sender.is_retired(),
+            Self::Http2(stream) => stream.is_retired(),
         }
     }
 }

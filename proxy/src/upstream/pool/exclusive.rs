@@ -1,11 +1,14 @@
 //! An HTTP/1 connection to an endpoint, which carries one request at a time.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1::SendRequest},
 };
 
+use super::host::Carrier;
 use crate::{
     net::guard::{Responses, scan::Asked},
     request::body::RequestBody,
@@ -16,11 +19,16 @@ use crate::{
 pub struct Exclusive {
     sender: SendRequest<RequestBody>,
     responses: Responses,
+    carrier: Arc<Carrier>,
 }
 
 impl Exclusive {
-    pub(super) fn new(sender: SendRequest<RequestBody>, responses: Responses) -> Self {
-        Self { sender, responses }
+    pub(super) fn new(
+        sender: SendRequest<RequestBody>,
+        responses: Responses,
+        carrier: Arc<Carrier>,
+    ) -> Self {
+        Self { sender, responses, carrier }
     }
 
     /// Whether a request can be sent now.
@@ -31,6 +39,11 @@ impl Exclusive {
     /// Whether none can be sent any more.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// Whether it was ended because the cluster is retired.
+    pub fn is_retired(&self) -> bool {
+        self.carrier.is_retired()
     }
 
     /// Sends a request, to change to another protocol if it is an `upgrade`.

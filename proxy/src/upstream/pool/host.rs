@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Connection, Exclusive, Sender};
-use crate::{request::body::RequestBody, upstream::EndpointState};
+use crate::{
+    request::body::RequestBody,
+    upstream::{EndpointState, retire::Watch},
+};
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -48,8 +51,16 @@ struct Idle {
 #[derive(Debug)]
 struct Shareable {
     sender: http2::SendRequest<RequestBody>,
-    streams: Arc<AtomicUsize>,
+    carrier: Arc<Carrier>,
     used: Instant,
+}
+
+/// A connection, as whoever is carried by it knows it.
+#[derive(Debug, Default)]
+pub(super) struct Carrier {
+    /// The streams of an HTTP/2 connection.
+    streams: AtomicUsize,
+    retired: AtomicBool,
 }
 
 /// One of what is counted, until it is dropped.
@@ -59,7 +70,7 @@ pub(super) struct Counted(Arc<AtomicUsize>);
 /// A stream of a connection, which is busy as long as it has any.
 #[derive(Debug)]
 pub struct Stream {
-    streams: Arc<AtomicUsize>,
+    carrier: Arc<Carrier>,
     busy: Arc<AtomicUsize>,
 }
 
@@ -115,23 +126,26 @@ impl Host {
         let (connection, _) = all
             .iter_mut()
             .map(|connection| {
-                let streams = connection.streams.load(Ordering::Relaxed);
+                let streams = connection.carrier.streams.load(Ordering::Relaxed);
                 (connection, streams)
             })
             .filter(|(_, streams)| *streams < most)
             .max_by_key(|(_, streams)| *streams)?;
         connection.used = Instant::now();
-        let stream = Stream::new(&connection.streams, &self.all);
+        let stream = Stream::new(&connection.carrier, &self.all);
         let sender = Sender::Http2(connection.sender.clone(), stream);
         Some(Connection { sender, reused: true })
     }
 
     /// The first stream of a new connection, which others share from now on.
-    pub(super) fn share(&self, sender: http2::SendRequest<RequestBody>) -> Connection {
-        let streams = Arc::default();
-        let stream = Stream::new(&streams, &self.all);
+    pub(super) fn share(
+        &self,
+        sender: http2::SendRequest<RequestBody>,
+        carrier: Arc<Carrier>,
+    ) -> Connection {
+        let stream = Stream::new(&carrier, &self.all);
         let mut all = self.shared.lock();
-        all.push(Shareable { sender: sender.clone(), streams, used: Instant::now() });
+        all.push(Shareable { sender: sender.clone(), carrier, used: Instant::now() });
         Connection { sender: Sender::Http2(sender, stream), reused: false }
     }
 
@@ -142,11 +156,34 @@ impl Host {
         let old = |since: Instant| gone || now.duration_since(since) >= idle_for;
         self.idle.lock().retain(|idle| !old(idle.since) && !idle.sender.is_closed());
         self.shared.lock().retain(|connection| {
-            let unused = connection.streams.load(Ordering::Relaxed) == 0;
+            let unused = connection.carrier.streams.load(Ordering::Relaxed) == 0;
             let over = unused && old(connection.used);
             !(over || connection.sender.is_closed())
         });
         !gone || self.open() > 0
+    }
+}
+
+/// Resolves when a connection to `host` must end because the cluster is retired. As soon as it is, none
+/// that is there carries anything new; one that is opened later is for those who had chosen before.
+pub(super) async fn retired(host: Weak<Host>, mut watch: Watch, within: Duration) {
+    let let_go = || {
+        if let Some(host) = host.upgrade() {
+            host.idle.lock().clear();
+            host.shared.lock().clear();
+        }
+    };
+    watch.over(within, let_go).await;
+}
+
+impl Carrier {
+    /// It ends because the cluster is retired. To be said before that.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 }
 
@@ -160,17 +197,22 @@ impl Connections {
 }
 
 impl Stream {
-    fn new(streams: &Arc<AtomicUsize>, all: &Connections) -> Self {
-        if streams.fetch_add(1, Ordering::Relaxed) == 0 {
+    fn new(carrier: &Arc<Carrier>, all: &Connections) -> Self {
+        if carrier.streams.fetch_add(1, Ordering::Relaxed) == 0 {
             all.busy.fetch_add(1, Ordering::Relaxed);
         }
-        Self { streams: Arc::clone(streams), busy: Arc::clone(&all.busy) }
+        Self { carrier: Arc::clone(carrier), busy: Arc::clone(&all.busy) }
+    }
+
+    /// Whether its connection was ended because the cluster is retired.
+    pub fn is_retired(&self) -> bool {
+        self.carrier.is_retired()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+        if self.carrier.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
