@@ -24,6 +24,7 @@ pub mod respond;
 pub mod retry;
 pub mod route;
 pub mod serve;
+pub mod stick;
 pub mod target;
 pub mod upgrade;
 

@@ -26,7 +26,7 @@ use crate::{
         io::Prefixed,
         listen,
     },
-    request::{Connection, admit, target},
+    request::{Connection, admit, route::Draw, target},
     telemetry::Record,
     tls::Alpn,
     upstream::{
@@ -71,7 +71,7 @@ pub async fn dial_backend(
         return Err(Error::new(Reason::RouteNotFound, detail));
     }
     let backends = named.unwrap_or(&destination.listener.backends);
-    let (_, cluster) = target::backend(destination, backends, rand::rng().random())?;
+    let (_, cluster) = target::backend(destination, backends, Draw::Chance(rand::rng().random()))?;
     let server = dial_cluster(connection, cluster).await?;
     Ok(Server { idle: destination.listener.idle, ..server })
 }

@@ -22,6 +22,7 @@ mod resilience;
 mod retired;
 mod sends;
 mod settings;
+mod sticky;
 mod tags;
 mod tap;
 mod telemetry;

@@ -43,7 +43,7 @@ pub use origin::{Origin, Setter};
 pub use re2::beyond_re2;
 pub use route::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
-    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
+    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, Stick, StringMatch, Timeouts,
 };
 pub use telemetry::{LogFormat, Logs, Metrics, Otlp, OtlpProtocol, Tag, Telemetry, Traces};
 pub use workload::{

@@ -13,11 +13,22 @@ pub fn find(route: &RouteConfiguration, head: &Parts) -> Option<usize> {
     route.rules.iter().position(|rule| matches(&rule.matches, head))
 }
 
-/// The index of the backend at `point`, which is uniform over all of `u32`: each backend is as wide as its
-/// weight. `None` if all weights are 0.
-pub fn choose(backends: &[Backend], point: u32) -> Option<usize> {
+/// What decides between backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// Uniform over all of `u32`.
+    Chance(u32),
+    /// The hash of what the request sticks by.
+    Hash(u64),
+}
+
+/// The index of the backend that is drawn: each is as wide as its weight. `None` if all weights are 0.
+pub fn choose(backends: &[Backend], draw: Draw) -> Option<usize> {
     let total: u64 = backends.iter().map(|b| u64::from(b.weight)).sum();
-    let mut rest = (u64::from(point) * total) >> 32;
+    let mut rest = match draw {
+        Draw::Chance(point) => (u64::from(point) * total) >> 32,
+        Draw::Hash(hash) => hash.checked_rem(total)?,
+    };
     backends.iter().position(|backend| {
         let weight = u64::from(backend.weight);
         let here = rest < weight;
@@ -154,14 +165,17 @@ mod tests {
             weight,
             filters: Vec::new(),
         };
+        let chance = Draw::Chance;
         let backends = [backend("a", 0), backend("b", 1), backend("c", 3)];
-        let count =
-            (0..1000u32).filter(|i| choose(&backends, i * (u32::MAX / 1000)) == Some(1)).count();
+        let count = (0..1000u32)
+            .filter(|i| choose(&backends, chance(i * (u32::MAX / 1000))) == Some(1))
+            .count();
         assert!((249..=252).contains(&count), "{count}");
-        assert_eq!(choose(&backends[..1], 7), None);
+        assert_eq!(choose(&backends[..1], chance(7)), None);
+        assert_eq!(choose(&backends[..1], Draw::Hash(7)), None);
         let huge = [backend("a", 1), backend("b", u32::MAX - 1)];
-        assert_eq!(choose(&huge, u32::MAX), Some(1));
-        assert_eq!(choose(&huge, 0), Some(0));
+        assert_eq!(choose(&huge, chance(u32::MAX)), Some(1));
+        assert_eq!(choose(&huge, chance(0)), Some(0));
     }
 
     proptest! {

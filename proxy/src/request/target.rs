@@ -6,7 +6,11 @@ use http::{HeaderValue, StatusCode, request::Parts};
 use rand::Rng;
 use tulle_xds::model::{Action, Backend, Filter, Origin, PathMatch, RouteConfiguration, Rule};
 
-use super::{Connection, Side, admit, filter, head, mirror, route};
+use super::{
+    Connection, Side, admit, filter, head, mirror,
+    route::{self, Draw},
+    stick,
+};
 use crate::{
     error::{Error, Reason},
     mesh::{Destination, Resolution},
@@ -152,10 +156,10 @@ fn outbound(
     head: &Parts,
     record: &mut Record,
 ) -> Result<Target, Error> {
-    let point = rand::rng().random();
+    let chance = Draw::Chance(rand::rng().random());
     let Some(route) = &destination.route else {
         // The port was declared opaque after the connection had begun.
-        let (_, cluster) = backend(destination, &destination.listener.backends, point)?;
+        let (_, cluster) = backend(destination, &destination.listener.backends, chance)?;
         return Ok(Target::Forward(Forward::to(cluster)));
     };
     let Some(index) = route::find(route, head) else {
@@ -170,7 +174,11 @@ fn outbound(
     let rule = &route.rules[index];
     match &rule.action {
         Action::Forward(backends) => {
-            let (backend, cluster) = backend(destination, backends, point)?;
+            let stick = rule.stick.as_ref();
+            let client = connection.client.ip();
+            let hash = stick.and_then(|stick| stick::hash(stick, &head.headers, client));
+            let draw = hash.map_or(chance, Draw::Hash);
+            let (backend, cluster) = backend(destination, backends, draw)?;
             let chosen = Some(Chosen { route: Arc::clone(route), rule: index, backend });
             let mirrors = mirror::draw(&rule.mirrors, destination, || rand::rng().random());
             Ok(Target::Forward(Forward { cluster, chosen, mirrors }))
@@ -202,17 +210,17 @@ fn routes(route: &RouteConfiguration) -> Vec<String> {
     found
 }
 
-/// The backend at `point` with its index, and its cluster.
+/// The backend that is drawn with its index, and its cluster.
 ///
 /// # Errors
 /// [`Reason::NoEndpoint`] if there is none: all weights are 0, or the cluster does not exist.
-/// [`Reason::InvalidBackend`] if the backend at `point` is invalid.
+/// [`Reason::InvalidBackend`] if the backend that is drawn is invalid.
 pub fn backend(
     destination: &Destination,
     backends: &[Backend],
-    point: u32,
+    draw: Draw,
 ) -> Result<(usize, Arc<Cluster>), Error> {
-    let index = route::choose(backends, point).ok_or_else(|| {
+    let index = route::choose(backends, draw).ok_or_else(|| {
         Error::new(Reason::NoEndpoint, "no backend has a weight above 0").never_sent()
     })?;
     if !backends[index].is_valid() {

@@ -340,6 +340,7 @@ pub(super) fn forward() -> Rule {
         action: Action::Forward(vec![backend()]),
         timeouts: Timeouts::default(),
         retry: None,
+        stick: None,
         mirrors: Vec::new(),
         origin: Origin { kind: "Service".into(), ..Origin::default() },
         setters: Vec::new(),

@@ -27,6 +27,8 @@ pub enum Feature {
     Telemetry,
     /// Clusters and workloads say that they are of a version that is being released.
     Release,
+    /// Rules say what decides which backend gets a request.
+    Sticky,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -40,6 +42,7 @@ impl Feature {
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Setters, Self::Access, Self::Near, Self::ByName, Self::Telemetry, Self::Release]
             .into_iter()
+            .chain([Self::Sticky])
             .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
 
@@ -52,6 +55,7 @@ impl Feature {
             Self::ByName => "tulle.by-name".to_owned(),
             Self::Telemetry => "tulle.telemetry".to_owned(),
             Self::Release => "tulle.release".to_owned(),
+            Self::Sticky => "tulle.sticky".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -64,7 +68,8 @@ impl Feature {
             Self::ByName => 3,
             Self::Telemetry => 4,
             Self::Release => 5,
-            Self::Knob(knob) => 6 + knob as u32,
+            Self::Sticky => 6,
+            Self::Knob(knob) => 7 + knob as u32,
         };
         1 << number
     }
@@ -144,6 +149,11 @@ impl Resource {
         {
             listener.by_name.clear();
             listener.only_named = false;
+        }
+        if let Self::Route(route) = &mut self
+            && !features.has(Feature::Sticky)
+        {
+            route.rules.iter_mut().for_each(|rule| rule.stick = None);
         }
         if !features.has(Feature::Release) {
             match &mut self {

@@ -15,6 +15,7 @@
 //! | limit on requests | the same; on connections and pending requests: nothing |
 //! | ejection after failures in a row | ejection by their share, see [`cluster()`] |
 //! | least request, random | round robin, where nothing better is known |
+//! | what decides which backend gets a request | nothing: chance does |
 //! | header changes, rewrites, mirrors, time per try, idle time, connect timeout | nothing |
 //!
 //! Specifications: gRPC's A27 to A31, A44, A50, A52 and A29 (TLS), <https://github.com/grpc/proposal>.

@@ -35,6 +35,8 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// Retries; `None` retries only what was never sent. Only for [`Action::Forward`].
     pub retry: Option<Retry>,
+    /// What decides which backend gets a request, in place of chance. Only for [`Action::Forward`].
+    pub stick: Option<Stick>,
     /// Copies of the request whose answers are thrown away. Only for [`Action::Forward`].
     pub mirrors: Vec<Mirror>,
     /// The rule of the object that this one comes from.
@@ -202,6 +204,21 @@ pub enum Action {
     /// (Gateway API: 500).
     #[serde(serialize_with = "as_status")]
     Fail(StatusCode),
+}
+
+/// What of a request decides which backend gets it: Envoy's hash policy of this name for weighted
+/// clusters. The hash of its value, modulo the weights' sum, is within one backend's range; the ranges
+/// follow each other in the backends' order. So while the sum stays what it is and the first backend's
+/// weight grows, nobody who went there goes elsewhere. A request that has no such value goes by chance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Stick {
+    /// The value of this header.
+    #[serde(serialize_with = "as_text")]
+    Header(HeaderName),
+    /// The value of this cookie, which has a name.
+    Cookie(String),
+    /// The address of the client, without its port.
+    SourceIp,
 }
 
 /// A share of the traffic.

@@ -5,9 +5,17 @@ mod any;
 
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::{
-    cluster::v3::Cluster as PbCluster, listener::v3::Listener as PbListener,
-    route::v3::RouteConfiguration as PbRoutes,
+use envoy_types::pb::{
+    envoy::config::{
+        cluster::v3::Cluster as PbCluster,
+        listener::v3::Listener as PbListener,
+        route::v3::{
+            RouteAction, RouteConfiguration as PbRoutes, route,
+            route_action::{ClusterSpecifier, HashPolicy, hash_policy::PolicySpecifier},
+            weighted_cluster::RandomValueSpecifier,
+        },
+    },
+    google::protobuf::BoolValue,
 };
 use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
@@ -139,9 +147,8 @@ fn a_filter_that_is_not_ours_is_refused() {
     assert_eq!(other.field, "name");
 }
 
-#[test]
-fn a_bad_rule_is_named_by_its_index() {
-    let rule = Rule {
+fn plain_rule() -> Rule {
+    Rule {
         matches: Match { path: PathMatch::Exact("/".to_owned()), ..Match::default() },
         filters: Vec::new(),
         action: Action::Forward(vec![Backend {
@@ -151,11 +158,17 @@ fn a_bad_rule_is_named_by_its_index() {
         }]),
         timeouts: Timeouts::default(),
         retry: None,
+        stick: None,
         mirrors: Vec::new(),
         origin: Origin::default(),
         setters: Vec::new(),
-    };
-    let routes = RouteConfiguration { name: "r".to_owned(), rules: vec![rule.clone(), rule] };
+    }
+}
+
+#[test]
+fn a_bad_rule_is_named_by_its_index() {
+    let rules = vec![plain_rule(), plain_rule()];
+    let routes = RouteConfiguration { name: "r".to_owned(), rules };
     let good = PbRoutes::decode(routes.encode()).unwrap();
 
     let mut message = good.clone();
@@ -175,4 +188,63 @@ fn a_bad_rule_is_named_by_its_index() {
     let error = refused(&message, Kind::Route, "r");
     assert_eq!(error.field, "virtual_hosts[0].routes[1].match.safe_regex");
     assert!(error.reason.contains("unclosed group"), "{error}");
+}
+
+#[test]
+fn who_sticks_does_so_by_envoys_hash_policy() {
+    let rule = Rule { stick: Some(Stick::Cookie("sid".to_owned())), ..plain_rule() };
+    let routes = RouteConfiguration { name: "r".to_owned(), rules: vec![rule] };
+    // Envoy gets the same.
+    for bytes in [routes.encode(), envoy::route(&routes)] {
+        let message = PbRoutes::decode(bytes).unwrap();
+        let route::Action::Route(action) =
+            message.virtual_hosts[0].routes[0].action.as_ref().unwrap()
+        else {
+            panic!("{message:?}")
+        };
+        let [
+            HashPolicy { policy_specifier: Some(PolicySpecifier::Cookie(cookie)), terminal: false },
+        ] = &action.hash_policy[..]
+        else {
+            panic!("{action:?}")
+        };
+        // With a time to live Envoy would make one up.
+        assert_eq!((cookie.name.as_str(), &cookie.ttl), ("sid", &None));
+        let Some(ClusterSpecifier::WeightedClusters(clusters)) = &action.cluster_specifier else {
+            panic!("{action:?}")
+        };
+        let by_hash = RandomValueSpecifier::UseHashPolicy(BoolValue { value: true });
+        assert_eq!(clusters.random_value_specifier, Some(by_hash));
+    }
+
+    let refused = |change: fn(&mut RouteAction)| {
+        let mut message = PbRoutes::decode(routes.encode()).unwrap();
+        let action = message.virtual_hosts[0].routes[0].action.as_mut().unwrap();
+        let route::Action::Route(action) = action else { panic!("{action:?}") };
+        change(action);
+        let field = refused(&message, Kind::Route, "r").field;
+        field.trim_start_matches("virtual_hosts[0].routes[0].").to_owned()
+    };
+    assert_eq!(refused(|a| a.hash_policy.push(HashPolicy::default())), "route.hash_policy");
+    assert_eq!(
+        refused(|a| a.hash_policy = vec![HashPolicy::default()]),
+        "route.hash_policy[0].policy_specifier"
+    );
+    assert_eq!(refused(|a| a.hash_policy[0].terminal = true), "action.hash_policy[0].terminal");
+    let chance = refused(|a| {
+        let Some(ClusterSpecifier::WeightedClusters(clusters)) = &mut a.cluster_specifier else {
+            panic!("{a:?}")
+        };
+        clusters.random_value_specifier = None;
+    });
+    assert_eq!(chance, "action.cluster_specifier.random_value_specifier");
+
+    // A proxy that does not know of it decides by chance.
+    let older = Features::from_iter(Feature::all().filter(|known| *known != Feature::Sticky));
+    let Resource::Route(within) = Resource::Route(routes.clone()).within(older) else {
+        panic!("another kind")
+    };
+    assert_eq!(within.rules, [plain_rule()]);
+    let all = Resource::Route(routes.clone()).within(Features::default());
+    assert_eq!(all, Resource::Route(routes));
 }

@@ -136,6 +136,7 @@ fn each_value_of_a_rule_is_shown_with_who_set_it() {
             base_backoff: Duration::from_millis(25),
             max_backoff: Duration::from_millis(250),
         }),
+        stick: None,
         mirrors: Vec::new(),
         origin: route,
         setters,

@@ -40,6 +40,7 @@ fn route(name: &str, clusters: &[&str]) -> Resource {
             action: Action::Forward(clusters.iter().map(backend).collect()),
             timeouts: Timeouts::default(),
             retry: None,
+            stick: None,
             mirrors: Vec::new(),
             origin: Origin::default(),
             setters: Vec::new(),

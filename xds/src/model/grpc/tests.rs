@@ -8,6 +8,7 @@ fn rule_of(matches: Match, action: Action) -> Rule {
         action,
         timeouts: Timeouts::default(),
         retry: None,
+        stick: None,
         mirrors: Vec::new(),
         setters: Vec::new(),
         origin: Origin {

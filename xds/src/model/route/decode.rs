@@ -10,7 +10,10 @@ use envoy_types::pb::envoy::{
             query_parameter_matcher::QueryParameterMatchSpecifier,
             redirect_action::{PathRewriteSpecifier, SchemeRewriteSpecifier},
             route,
-            route_action::{ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy},
+            route_action::{
+                ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy,
+                hash_policy::PolicySpecifier,
+            },
             route_match::PathSpecifier,
             weighted_cluster::{self, cluster_weight},
         },
@@ -24,7 +27,7 @@ use tulle_proto::xds::v1 as ours;
 
 use super::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
-    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
+    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, Stick, StringMatch, Timeouts,
     encode::{GRPC_NAMES, WHOLE_PATH},
 };
 use crate::model::{
@@ -70,6 +73,7 @@ impl Rule {
             action: Action::Forward(Vec::new()),
             timeouts: Timeouts::default(),
             retry: None,
+            stick: None,
             mirrors: Vec::new(),
             origin: wire::read_origin(metadata.origin),
             setters: wire::read_setters(metadata.setters),
@@ -104,6 +108,11 @@ impl Rule {
                 .at(path);
         }
         self.action = Action::Forward(backends);
+        self.stick = match message.hash_policy.as_slice() {
+            [] => None,
+            [policy] => Some(Stick::read(policy).at_index("hash_policy", 0)?),
+            _ => return Err(bad("must be one at most")).at("hash_policy"),
+        };
         let host = match &message.host_rewrite_specifier {
             None => None,
             Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(host.clone()),
@@ -136,6 +145,24 @@ impl Rule {
         let mirrors = message.request_mirror_policies.iter().enumerate();
         self.mirrors = mirrors.map(mirror).collect::<Result<_>>()?;
         Ok(())
+    }
+}
+
+impl Stick {
+    fn read(message: &HashPolicy) -> Result<Self> {
+        match message.policy_specifier.as_ref().at("policy_specifier")? {
+            PolicySpecifier::Header(header) => {
+                read_header_name(&header.header_name).at("header.header_name").map(Self::Header)
+            }
+            PolicySpecifier::Cookie(cookie) if cookie.name.is_empty() => {
+                Err(missing()).at("cookie.name")
+            }
+            PolicySpecifier::Cookie(cookie) => Ok(Self::Cookie(cookie.name.clone())),
+            PolicySpecifier::ConnectionProperties(_) => Ok(Self::SourceIp),
+            PolicySpecifier::QueryParameter(_) | PolicySpecifier::FilterState(_) => {
+                Err(bad("must be header, cookie or connection_properties")).at("policy_specifier")
+            }
+        }
     }
 }
 

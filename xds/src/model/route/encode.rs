@@ -12,7 +12,10 @@ use envoy_types::pb::envoy::{
             header_matcher::HeaderMatchSpecifier,
             query_parameter_matcher::QueryParameterMatchSpecifier,
             redirect_action, retry_policy, route,
-            route_action::{self, ClusterNotFoundResponseCode},
+            route_action::{
+                self, ClusterNotFoundResponseCode, HashPolicy,
+                hash_policy::{self, PolicySpecifier},
+            },
             route_match::PathSpecifier,
             weighted_cluster,
         },
@@ -30,7 +33,7 @@ use tulle_proto::xds::v1 as ours;
 
 use super::{
     Action, Backend, Filter, HeaderMatch, HeaderModifier, Match, Mirror, PathMatch, PathRewrite,
-    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, StringMatch, Timeouts,
+    QueryMatch, Redirect, Regex, Retry, RouteConfiguration, Rule, Stick, StringMatch, Timeouts,
 };
 use crate::model::wire;
 
@@ -106,6 +109,7 @@ impl Rule {
     fn forward(&self, backends: &[Backend]) -> pb::RouteAction {
         let clusters = pb::WeightedCluster {
             clusters: backends.iter().map(Backend::message).collect(),
+            random_value_specifier: self.stick.as_ref().and_then(|_| by_hash()),
             ..pb::WeightedCluster::default()
         };
         let not_found = if backends.iter().all(Backend::is_valid) {
@@ -120,6 +124,7 @@ impl Rule {
             timeout: wire::duration(self.timeouts.request.unwrap_or_default()),
             idle_timeout: self.timeouts.idle.and_then(wire::duration),
             retry_policy: retry_policy(self.retry.as_ref(), self.timeouts),
+            hash_policy: self.stick.iter().map(Stick::message).collect(),
             request_mirror_policies: self.mirrors.iter().map(Mirror::message).collect(),
             ..pb::RouteAction::default()
         };
@@ -138,6 +143,31 @@ impl Rule {
             }
         }
         action
+    }
+}
+
+/// Without it hash policies are for load balancers alone.
+fn by_hash() -> Option<weighted_cluster::RandomValueSpecifier> {
+    wire::boolean(true).map(weighted_cluster::RandomValueSpecifier::UseHashPolicy)
+}
+
+impl Stick {
+    fn message(&self) -> HashPolicy {
+        let specifier = match self {
+            Self::Header(name) => PolicySpecifier::Header(hash_policy::Header {
+                header_name: name.as_str().to_owned(),
+                ..hash_policy::Header::default()
+            }),
+            Self::Cookie(name) => PolicySpecifier::Cookie(hash_policy::Cookie {
+                name: name.clone(),
+                ..hash_policy::Cookie::default()
+            }),
+            Self::SourceIp => {
+                let address = hash_policy::ConnectionProperties { source_ip: true };
+                PolicySpecifier::ConnectionProperties(address)
+            }
+        };
+        HashPolicy { policy_specifier: Some(specifier), ..HashPolicy::default() }
     }
 }
 

@@ -372,11 +372,19 @@ fn redirect(matched: &PathMatch) -> impl Strategy<Value = Redirect> + use<> {
         })
 }
 
+fn stick() -> impl Strategy<Value = Stick> {
+    prop_oneof![
+        header_name().prop_map(Stick::Header),
+        word().prop_map(Stick::Cookie),
+        Just(Stick::SourceIp),
+    ]
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let forward = (
         vec(backend(), 1..4).prop_filter("not all 0", |b| b.iter().any(|b| b.weight > 0)),
         (option::of(span()), option::of(span()), option::of(span())),
-        option::of(retry()),
+        (option::of(retry()), option::of(stick())),
         vec((word(), 0_u32..=1_000_000), 0..2),
     );
     let parts = matches().prop_flat_map(|matches| {
@@ -392,6 +400,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 action: Action::Fail(status),
                 timeouts: Timeouts::default(),
                 retry: None,
+                stick: None,
                 mirrors: Vec::new(),
                 origin,
                 setters,
@@ -400,11 +409,12 @@ fn rule() -> impl Strategy<Value = Rule> {
                 0 => {}
                 1 => rule.action = Action::Redirect(redirect),
                 _ => {
-                    let (backends, (request, per_try, idle), retry, mirrors) = forward;
+                    let (backends, (request, per_try, idle), (retry, stick), mirrors) = forward;
                     filters.extend(rewrite);
                     rule.action = Action::Forward(backends);
                     rule.timeouts = Timeouts { request, per_try, idle };
                     rule.retry = retry;
+                    rule.stick = stick;
                     let mirror = |(cluster, millionths)| Mirror { cluster, millionths };
                     rule.mirrors = mirrors.into_iter().map(mirror).collect();
                 }
