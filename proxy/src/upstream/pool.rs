@@ -12,7 +12,6 @@ pub use host::{Connections, Stream};
 
 use std::{
     collections::HashMap,
-    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -33,7 +32,7 @@ use host::{Carrier, Counted, Host};
 use super::{
     Cluster, EndpointState,
     connect::{self, Established},
-    limits::{Bound, Limits},
+    limits::{Bound, Limits, Permit},
 };
 use crate::{
     context::{Shared, Tuned},
@@ -216,20 +215,12 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
-        let (open, carrier) = (host.opened(), Arc::<Carrier>::default());
-        let (retired, carried) = (self.retired(cluster, host), Arc::clone(&carrier));
-        tokio::spawn(async move {
-            let mut connection = pin!(connection.with_upgrades());
-            tokio::select! {
-                biased;
-                ended = &mut connection => if let Err(error) = ended {
-                    tracing::debug!(error = chain(&error), "an upstream connection ended");
-                },
-                // It is dropped after it is said.
-                () = retired => carried.retire(),
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(error = chain(&error), "an upstream connection ended");
             }
-            drop((open, place));
         });
+        let carrier = self.watch(cluster, host, place, [Some(connection), None]);
         Ok(Exclusive::new(sender, responses, carrier))
     }
 
@@ -282,16 +273,31 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Error::new(Reason::Connect, chain(&error)).never_sent())?;
+        let dispatch = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = chain(&error), "an upstream connection ended");
+            }
+        });
+        // With nobody left to send on it, it goes on for the streams that it has.
+        let carrier = self.watch(cluster, host, place, [Some(dispatch), tasks.connection()]);
+        Ok((sender, carrier))
+    }
+
+    /// Counts a connection, of which these are the tasks, until it has ended; ends it once the cluster is
+    /// retired. That has a task of its own, which sleeps while the connection works.
+    fn watch(
+        &self,
+        cluster: &Cluster,
+        host: &Arc<Host>,
+        place: Permit,
+        mut tasks: [Option<JoinHandle<()>>; 2],
+    ) -> Arc<Carrier> {
         let (open, carrier) = (host.opened(), Arc::<Carrier>::default());
-        let (retired, carried) = (self.retired(cluster, host), Arc::clone(&carrier));
-        let mut task = tasks.connection();
+        let (watch, within) = (cluster.retirement().watch(), self.tuned.now().retired_within);
+        let (host, carried) = (Arc::downgrade(host), Arc::clone(&carrier));
         tokio::spawn(async move {
             let ended = async {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error = chain(&error), "an upstream connection ended");
-                }
-                // With nobody left to send on it, it goes on for the streams that it has.
-                if let Some(task) = &mut task {
+                for task in tasks.iter_mut().flatten() {
                     // An error means that it panicked: it has ended anyway.
                     let _failed = task.await.is_err();
                 }
@@ -299,24 +305,14 @@ impl Pool {
             tokio::select! {
                 biased;
                 () = ended => {}
-                () = retired => {
+                () = host::retired(host, watch, within) => {
                     carried.retire();
-                    task.iter().for_each(JoinHandle::abort);
+                    tasks.iter().flatten().for_each(JoinHandle::abort);
                 }
             }
             drop((open, place));
         });
-        Ok((sender, carrier))
-    }
-
-    /// Resolves when a connection of this cluster must end because that is retired.
-    fn retired(
-        &self,
-        cluster: &Cluster,
-        host: &Arc<Host>,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let within = self.tuned.now().retired_within;
-        host::retired(Arc::downgrade(host), cluster.retirement().watch(), within)
+        carrier
     }
 
     /// Closes what was idle for too long, for as long as the worker lives. Only the first call of
@@ -372,7 +368,7 @@ impl Tasks {
     }
 }
 
-fn pending(shared: &Shared, limits: &Limits) -> Result<super::limits::Permit, Error> {
+fn pending(shared: &Shared, limits: &Limits) -> Result<Permit, Error> {
     limits.take(Bound::Pending).map_err(|full| {
         shared.metrics.rejected(full.what.as_str());
         overflow(full.to_string()).never_sent().set_by(&["limits.pending"])
