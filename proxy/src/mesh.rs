@@ -63,26 +63,23 @@ pub struct Mesh {
 impl Mesh {
     /// Whether something that this proxy calls, or what it serves, is of a version that is being released.
     pub fn is_being_released(&self) -> bool {
-        let mut clusters = self
-            .listeners
-            .values()
-            .flat_map(|lookup| match lookup {
-                Lookup::Known(destination) => Some(destination.clusters.values()),
-                Lookup::Absent(_) => None,
-            })
-            .flatten();
         self.workload.as_ref().is_some_and(|workload| workload.counted)
-            || clusters.any(|cluster| cluster.is_being_released())
+            || self.all_clusters().any(|(_, cluster)| cluster.is_being_released())
     }
 
     /// Every cluster that requests can go to, by name.
     pub fn clusters(&self) -> BTreeMap<&str, &Arc<Cluster>> {
+        self.all_clusters().collect()
+    }
+
+    /// The same, some of them several times.
+    fn all_clusters(&self) -> impl Iterator<Item = (&str, &Arc<Cluster>)> {
         let destinations = self.listeners.values().filter_map(|lookup| match lookup {
             Lookup::Known(destination) => Some(destination),
             Lookup::Absent(_) => None,
         });
         let clusters = destinations.flat_map(|destination| &destination.clusters);
-        clusters.map(|(name, cluster)| (name.as_str(), cluster)).collect()
+        clusters.map(|(name, cluster)| (name.as_str(), cluster))
     }
 }
 

@@ -234,7 +234,6 @@ impl World {
     /// The pods of a release, by their version.
     pub fn versions(&self, release: &Release) -> Versions {
         let mut versions = Versions::default();
-        let canary = release.course.as_ref().map(|course| course.canary.as_str());
         for pod in self.released_pods(release).filter(|pod| !pod.ended) {
             let serving = u32::from(pod.life.serving && !pod.ips.is_empty());
             let of = match release.arm(pod) {
@@ -247,7 +246,7 @@ impl World {
                 }
                 Arm::Stable => &mut versions.stable,
                 Arm::Neither => {
-                    versions.others |= Some(release.version(pod).as_str()) != canary;
+                    versions.others = true;
                     continue;
                 }
             };

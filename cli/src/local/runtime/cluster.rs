@@ -59,7 +59,7 @@ pub(super) struct Cluster {
     pub(super) rejected: BTreeMap<Id, String>,
     allocator: Allocator,
     range: PodRange,
-    pub(super) serial: u64,
+    serial: u64,
     ending: bool,
     publisher: Publisher,
 }
@@ -91,7 +91,7 @@ pub(super) struct Member {
     ready_since: Option<Instant>,
     pub(super) ready_after: Option<Duration>,
     made: Instant,
-    pub(super) serial: u64,
+    serial: u64,
 }
 
 impl Member {
