@@ -92,7 +92,7 @@ kubectl -n shop delete resourcequota/limits limitrange/defaults >/dev/null
 # --- what the control plane may do, and what not
 may() { kubectl auth can-i "$@" --as=system:serviceaccount:tulle-system:tulle-control-plane -q; }
 may_not() { ! may "$@"; }
-for right in "watch pods -A" "watch nodes" "create events.events.k8s.io -n shop" "watch httproutes.gateway.networking.k8s.io -A" "patch httproutes.gateway.networking.k8s.io --subresource=status -n shop" \
+for right in "watch pods -A" "watch nodes" "watch replicasets.apps -A" "create events.events.k8s.io -n shop" "watch httproutes.gateway.networking.k8s.io -A" "patch httproutes.gateway.networking.k8s.io --subresource=status -n shop" \
   "patch trafficpolicies.tulle.dev --subresource=status -n shop" "create tokenreviews.authentication.k8s.io" "patch configmaps/tulle-roots -n shop" "get secrets/tulle-ca -n tulle-system" "create configmaps/tulle-roots -n shop" \
   "patch mutatingwebhookconfigurations/tulle-injector" "update leases.coordination.k8s.io/tulle-control-plane -n tulle-system"; do
   check "it may $right" may $right

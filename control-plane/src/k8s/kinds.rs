@@ -19,12 +19,13 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 15] = [
+pub(super) const WATCHED: [Watched; 17] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
     watched(Kind::Node, "", &["v1"], "nodes"),
     watched(Kind::Pod, "", &["v1"], "pods"),
     watched(Kind::Service, "", &["v1"], "services"),
     watched(Kind::EndpointSlice, "discovery.k8s.io", &["v1"], "endpointslices"),
+    watched(Kind::ReplicaSet, "apps", &["v1"], "replicasets"),
     watched(Kind::HttpRoute, GATEWAY, &["v1", "v1beta1"], "httproutes"),
     watched(Kind::GrpcRoute, GATEWAY, &["v1"], "grpcroutes"),
     watched(Kind::TcpRoute, GATEWAY, &["v1", "v1alpha2"], "tcproutes"),
@@ -35,6 +36,7 @@ pub(super) const WATCHED: [Watched; 15] = [
     watched(Kind::MeshTls, TULLE, &["v1alpha1"], "meshtls"),
     watched(Kind::AccessPolicy, TULLE, &["v1alpha1"], "accesspolicies"),
     watched(Kind::Telemetry, TULLE, &["v1alpha1"], "telemetries"),
+    watched(Kind::Release, TULLE, &["v1alpha1"], "releases"),
 ];
 
 const fn watched(
@@ -50,6 +52,11 @@ impl Watched {
     /// Whether it comes from a CustomResourceDefinition, which may not be there.
     fn is_custom(&self) -> bool {
         [GATEWAY, TULLE].contains(&self.group)
+    }
+
+    /// Whether its metadata says all that matters. ReplicaSets are many, and each has a pod template in it.
+    pub(super) fn is_metadata_only(&self) -> bool {
+        self.kind == Kind::ReplicaSet
     }
 
     /// The kind in the version that this server serves; `None` if it serves none.

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use futures_util::{StreamExt, stream::BoxStream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Resource,
-    core::{ApiResource, DynamicResourceScope},
+    Client, Resource,
+    api::{ListParams, WatchEvent, WatchParams},
+    core::{ApiResource, DynamicResourceScope, ObjectList, Request},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -87,5 +89,39 @@ impl Raw {
     /// The version of the object, for the server; empty if it says none.
     pub(super) fn resource_version(&self) -> &str {
         self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a watch says.
+pub(super) type Events = BoxStream<'static, kube::Result<WatchEvent<Raw>>>;
+
+/// All objects of a kind, at the API server.
+pub(super) struct Objects {
+    client: Client,
+    request: Request,
+    /// Or with their metadata only.
+    whole: bool,
+}
+
+impl Objects {
+    pub(super) fn new(client: Client, kind: &ApiResource, whole: bool) -> Self {
+        Self { client, request: Request::new(Raw::url_path(kind, None)), whole }
+    }
+
+    pub(super) async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events> {
+        let request = match self.whole {
+            true => self.request.watch(params, from),
+            false => self.request.watch_metadata(params, from),
+        };
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        Ok(self.client.request_events(request).await?.boxed())
+    }
+
+    pub(super) async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<Raw>> {
+        let request = match self.whole {
+            true => self.request.list(params),
+            false => self.request.list_metadata(params),
+        };
+        self.client.request(request.map_err(kube::Error::BuildRequest)?).await
     }
 }

@@ -14,9 +14,9 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::StreamExt;
 use kube::{
-    Api, Client,
+    Client,
     api::{ListParams, WatchEvent, WatchParams},
     core::ApiResource,
 };
@@ -27,7 +27,11 @@ use tokio::{
 };
 use tulle_runtime::ready::{Blocker, Readiness};
 
-use super::{Pause, kinds::Watched, raw::Raw};
+use super::{
+    Pause,
+    kinds::Watched,
+    raw::{Events, Objects},
+};
 
 /// How often a kind that is not served is asked for.
 const ABSENT: Duration = Duration::from_secs(5);
@@ -136,8 +140,6 @@ impl From<kube::Error> for End {
     }
 }
 
-type Events = BoxStream<'static, kube::Result<WatchEvent<Raw>>>;
-
 impl Follower {
     /// From discovery to the end of the watch's history.
     async fn run(&mut self) -> Result<(), End> {
@@ -145,7 +147,8 @@ impl Follower {
             return self.absent().await;
         };
         self.served.there();
-        let api: Api<Raw> = Api::all_with(self.client.clone(), &resource);
+        let whole = !self.watched.is_metadata_only();
+        let api = Objects::new(self.client.clone(), &resource, whole);
         let (mut version, mut events) = match self.streams {
             true => self.streamed(&api, &resource).await?,
             false => (self.listed(&api, &resource).await?, None),
@@ -153,7 +156,7 @@ impl Follower {
         while !self.changes.is_closed() {
             let stream = match events.take() {
                 Some(stream) => Ok(stream),
-                None => in_time(api.watch(&params(false), &version)).await.map(StreamExt::boxed),
+                None => in_time(api.watch(&params(false), &version)).await,
             };
             let ended = match stream {
                 Ok(stream) => self.watch(stream, &mut version, &resource).await,
@@ -189,16 +192,11 @@ impl Follower {
     /// The list as the beginning of a watch.
     async fn streamed(
         &mut self,
-        api: &Api<Raw>,
+        api: &Objects,
         resource: &ApiResource,
     ) -> Result<(String, Option<Events>), End> {
         let mut stream = match in_time(api.watch(&params(true), &self.from)).await {
-            Ok(stream) => stream.boxed(),
-            // A server that does not know the parameter, or has it turned off.
-            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
-                self.streams = false;
-                return Ok((self.listed(api, resource).await?, None));
-            }
+            Ok(stream) => stream,
             Err(error) => return Err(self.unlisted(error)),
         };
         let mut all = Vec::new();
@@ -219,7 +217,12 @@ impl Follower {
                 Some(Ok(WatchEvent::Error(status))) => {
                     return Err(self.unlisted(kube::Error::Api(status)));
                 }
-                Some(Err(error)) => return Err(error.into()),
+                // A server that does not know the parameter, or has it turned off. Its answer comes as what the watch says.
+                Some(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 422) => {
+                    self.streams = false;
+                    return Ok((self.listed(api, resource).await?, None));
+                }
+                Some(Err(error)) => return Err(self.unlisted(error)),
                 None => return Err(broken("the list ended before all was said").into()),
             }
         }
@@ -234,7 +237,7 @@ impl Follower {
     }
 
     /// The list by pages; its version.
-    async fn listed(&self, api: &Api<Raw>, resource: &ApiResource) -> Result<String, End> {
+    async fn listed(&self, api: &Objects, resource: &ApiResource) -> Result<String, End> {
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
@@ -351,11 +354,10 @@ fn is_gone(error: &kube::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::{k8s::kinds::WATCHED, world::objects::Kind};
@@ -387,6 +389,33 @@ mod tests {
         json!({"type": "ERROR", "object": object}).to_string()
     }
 
+    /// What a follower of the kind asks, and what it is answered.
+    fn following(
+        kind: Kind,
+        answers: Vec<(u16, String)>,
+    ) -> (mpsc::Receiver<Request<Body>>, mpsc::Receiver<Change>, JoinHandle<()>) {
+        let (asked, questions) = mpsc::channel(100);
+        let mut answers = answers.into_iter();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            asked.try_send(request).expect("the test listens");
+            let answer = answers.next();
+            async move {
+                match answer {
+                    Some((code, text)) => {
+                        let body = Body::from(text.into_bytes());
+                        Ok::<_, http::Error>(Response::builder().status(code).body(body)?)
+                    }
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let (changes, told) = mpsc::channel(100);
+        let watched = WATCHED.into_iter().find(|watched| watched.kind == kind).expect("it is");
+        let client = Client::new(service, "default");
+        let following = tokio::spawn(follow(client, watched, changes, Readiness::new()));
+        (questions, told, following)
+    }
+
     /// No real server can be made to lag here: this one is none.
     #[tokio::test(start_paused = true)]
     async fn a_list_is_never_older_than_what_was_seen_unless_that_is_nowhere() {
@@ -399,29 +428,57 @@ mod tests {
             ("3", list("4")),
         ];
         let expected: Vec<_> = script.iter().map(|(version, _)| (*version).to_owned()).collect();
-        let (asked, mut questions) = mpsc::channel(100);
-        let mut answers = script.map(|(_, answer)| answer).into_iter();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let uri = request.uri().to_string();
-            let version = uri.split(['?', '&']).find_map(|p| p.strip_prefix("resourceVersion="));
-            asked.try_send(version.unwrap_or("none").to_owned()).expect("the test listens");
-            let answer = answers.next();
-            async move {
-                match answer {
-                    Some(text) => Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes()))),
-                    None => std::future::pending().await,
-                }
-            }
-        });
-        let (changes, told) = mpsc::channel(100);
-        let watched = WATCHED.into_iter().find(|watched| watched.kind == Kind::Pod).expect("it is");
-        let client = Client::new(service, "default");
-        let following = tokio::spawn(follow(client, watched, changes, Readiness::new()));
+        let answers = script.map(|(_, answer)| (200, answer)).into();
+        let (mut questions, told, following) = following(Kind::Pod, answers);
         let mut versions = Vec::new();
         while versions.len() < expected.len() {
-            versions.push(questions.recv().await.expect("it goes on"));
+            let uri = questions.recv().await.expect("it goes on").uri().to_string();
+            let version = uri.split(['?', '&']).find_map(|p| p.strip_prefix("resourceVersion="));
+            versions.push(version.unwrap_or("none").to_owned());
         }
         assert_eq!(versions, expected);
+        following.abort();
+        drop(told);
+    }
+
+    /// Streamed and, from a server that does not stream, by pages.
+    #[tokio::test(start_paused = true)]
+    async fn of_replica_sets_only_the_metadata_is_asked_for() {
+        let set = |kind: &str| {
+            json!({
+                "apiVersion": "meta.k8s.io/v1", "kind": kind,
+                "metadata": {"name": "web-7d9c", "namespace": "shop", "resourceVersion": "7"},
+            })
+        };
+        let event = json!({"type": "ADDED", "object": set("PartialObjectMetadata")});
+        let streamed = format!("{event}\n{}", list("7"));
+        let mut page = set("PartialObjectMetadataList");
+        let failed = json!({"kind": "Status", "code": 400, "status": "Failure"}).to_string();
+        page["items"] = json!([set("PartialObjectMetadata")]);
+        let plain = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let listed = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        for (answers, accepted) in [
+            (vec![(200, streamed)], vec![plain, plain]),
+            (vec![(400, failed), (200, page.to_string())], vec![plain, listed, plain]),
+        ] {
+            let (mut questions, mut told, following) = following(Kind::ReplicaSet, answers);
+            for accept in accepted {
+                let question = questions.recv().await.expect("it goes on");
+                let path = question.uri().path();
+                assert_eq!(
+                    (path, &question.headers()["accept"]),
+                    ("/apis/apps/v1/replicasets", &accept.parse().unwrap())
+                );
+            }
+            let Some(Change::All(_, all)) = told.recv().await else { panic!("no list") };
+            let found = (&all[0]["apiVersion"], &all[0]["kind"], &all[0]["metadata"]["name"]);
+            assert_eq!(found, (&json!("apps/v1"), &json!("ReplicaSet"), &json!("web-7d9c")));
+            following.abort();
+        }
+        // Of others all of it.
+        let (mut questions, told, following) = following(Kind::Pod, Vec::new());
+        let question = questions.recv().await.expect("it asks");
+        assert!(question.headers().get("accept").is_none_or(|accept| accept == "application/json"));
         following.abort();
         drop(told);
     }
