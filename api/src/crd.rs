@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::core::CustomResourceExt as _;
 
-use crate::{AccessPolicy, MeshConfig, MeshTls, Telemetry, TrafficPolicy, duration};
+use crate::{AccessPolicy, MeshConfig, MeshTls, Release, Telemetry, TrafficPolicy, duration};
 
 /// A definition for each kind, by name.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -14,6 +14,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         AccessPolicy::crd(),
         MeshConfig::crd(),
         MeshTls::crd(),
+        Release::crd(),
         Telemetry::crd(),
         TrafficPolicy::crd(),
     ];

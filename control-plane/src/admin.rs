@@ -18,12 +18,25 @@ use tulle_runtime::{
 use tulle_xds::cache::{Cache, View};
 
 use crate::{
-    console::{Console, Viewer, files},
+    console::{Console, RELEASES, Viewer, files},
     status::Contributions,
+    world::World,
 };
 
-/// Somebody who wants to see the world; only the task that owns it can show it.
-pub type Questions = mpsc::Receiver<oneshot::Sender<String>>;
+/// What somebody wants to know of the world; only the task that owns it can look.
+pub type Question = Box<dyn FnOnce(&World) + Send>;
+
+/// Asks the world; `None` if whoever owns it has ended.
+pub async fn ask<T: Send + 'static>(
+    world: &mpsc::Sender<Question>,
+    look: impl FnOnce(&World) -> T + Send + 'static,
+) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    // Whoever asked may have gone.
+    let question = move |world: &World| drop(reply.send(look(world)));
+    world.send(Box::new(question)).await.ok()?;
+    answer.await.ok()
+}
 
 /// What the servers answer from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,7 +46,7 @@ pub struct Admin {
     /// What `/metrics` says.
     pub registry: Registry,
     /// What `/debug/world` asks.
-    pub world: mpsc::Sender<oneshot::Sender<String>>,
+    pub world: mpsc::Sender<Question>,
     /// What `/debug/cache` shows.
     pub cache: Cache,
     /// Which objects are behind it.
@@ -69,8 +82,11 @@ impl Admin {
                 let statuses = self.console.report.borrow().statuses.clone();
                 as_json(&statuses.iter().map(|status| &**status).collect::<Vec<_>>())
             }
-            (&Method::GET, path) if path.starts_with("/telemetry/") => {
+            (&Method::GET, path) if path.starts_with("/telemetry/") || path == RELEASES => {
                 self.console.answer(request.uri(), &Viewer::local()).await
+            }
+            (&Method::POST, path) if path.starts_with(RELEASES) => {
+                self.console.wish(request.uri(), &Viewer::local()).await
             }
             (_, "/ready" | "/metrics") => self.status(&request),
             (&Method::GET, path) if path.starts_with("/dashboard") => {
@@ -80,19 +96,16 @@ impl Admin {
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there is GET /ready, /metrics, /debug/world, /debug/cache, /debug/streams, \
-                 /debug/status, /telemetry/… and /dashboard/\n",
+                 /debug/status, /telemetry/…, /releases and /dashboard/, and POST /releases/…\n",
             ),
         }
     }
 
     async fn world(&self) -> Response<Bytes> {
-        let (reply, world) = oneshot::channel();
-        if self.world.send(reply).await.is_ok()
-            && let Ok(world) = world.await
-        {
-            return text(StatusCode::OK, world);
+        match ask(&self.world, World::dump).await {
+            Some(world) => text(StatusCode::OK, world),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "the publisher has ended\n"),
         }
-        text(StatusCode::SERVICE_UNAVAILABLE, "the publisher has ended\n")
     }
 
     /// What is published, for whom, and which objects it comes from.

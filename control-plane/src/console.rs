@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart, tap
-//!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, me
+//!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, me, releases and what is wanted of them
 //!        └─► files: the dashboard, which anybody may have: there is nothing of the mesh in it
 //! ```
 
@@ -10,6 +10,7 @@ pub mod files;
 pub mod gate;
 mod mesh;
 mod policies;
+mod releases;
 mod viewer;
 
 use std::{sync::Arc, time::Duration};
@@ -26,16 +27,17 @@ pub use self::{
     gate::Gate,
     mesh::{MeshView, ProxyView, Rejected, ReplicaView, State},
     policies::{PoliciesView, PolicyView},
+    releases::PATH as RELEASES,
     viewer::Viewer,
 };
 use crate::{
     output::Report,
     replicas::{Replica, Survey, Surveyor},
+    steer::Desk,
     telemetry::{self, Query, api::as_json},
 };
 
-const NOTHING: &str =
-    "below /telemetry/ there are me, stat, edges, routes, chart, tap, mesh and policies\n";
+const NOTHING: &str = "there is /releases, and below /telemetry/ are me, stat, edges, routes, chart, tap, mesh and policies\n";
 /// For so long it is what it was.
 const SURVEY: Duration = Duration::from_secs(1);
 
@@ -46,6 +48,8 @@ pub struct Console {
     pub query: Query,
     /// What this replica knows of its proxies.
     pub surveyor: Surveyor,
+    /// Where people's wishes of releases go.
+    pub desk: Desk,
     /// What the world makes of each object.
     pub report: watch::Receiver<Report>,
     /// What all replicas said last, for those who look at the same time.
@@ -63,6 +67,7 @@ impl Console {
     /// Answers a `GET` of this address.
     pub async fn answer(&self, uri: &Uri, viewer: &Viewer) -> Response<Bytes> {
         match uri.path() {
+            releases::PATH => releases::look(&self.desk, uri, &viewer.scope).await,
             "/telemetry/me" => as_json(&viewer.me()),
             "/telemetry/mesh" => {
                 let surveys = self.surveys().await;
@@ -78,6 +83,13 @@ impl Console {
                 None => text(StatusCode::NOT_FOUND, NOTHING),
             },
         }
+    }
+}
+
+impl Console {
+    /// Does what somebody wants who may do it: a `POST` of this address.
+    pub async fn wish(&self, uri: &Uri, viewer: &Viewer) -> Response<Bytes> {
+        releases::wish(&self.desk, uri, viewer).await
     }
 }
 

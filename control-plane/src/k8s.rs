@@ -19,6 +19,7 @@ mod lease;
 mod named;
 mod overlap;
 mod raw;
+mod releases;
 mod roots;
 mod source;
 mod statuses;
@@ -39,6 +40,7 @@ pub use self::{
     bare::Bare,
     book::Book,
     lease::LEASE,
+    releases::Statuses,
     token::TokenReviews,
     webhooks::configuration as webhook_configuration,
 };
@@ -110,6 +112,11 @@ impl Cluster {
         authority::load_or_make(&self.client, &self.namespace, trust_domain).await
     }
 
+    /// Where releases are is written in their objects.
+    pub fn statuses(&self, book: Book) -> Statuses {
+        Statuses { client: self.client.clone(), book }
+    }
+
     /// This replica's pod.
     pub fn pod(&self) -> Name {
         Name::new(&self.namespace, &self.identity)
@@ -139,7 +146,7 @@ impl Cluster {
         (statuses, webhook): (channel::Receiver<Report>, Option<Webhook>),
         (roots, terms): (Roots, Terms),
         (book, bare): (Book, Bare),
-        (leader, replica): (channel::Sender<Option<Name>>, Replica),
+        (leader, replica, knows): (channel::Sender<Option<Name>>, Replica, channel::Sender<bool>),
         drain: Drain,
     ) {
         let Self { client, watching, namespace, identity } = self;
@@ -147,7 +154,7 @@ impl Cluster {
         let events = Events::new(client.clone(), identity.clone());
         let told_by = (client.clone(), namespace.clone(), identity.clone());
         let election = lease::Election::new(client.clone(), &namespace, identity);
-        let (knows, writes) = channel::channel(false);
+        let writes = knows.subscribe();
         tokio::join!(
             election.run(holds, leader, drain),
             listen_first(leads.clone(), replica, knows),

@@ -8,7 +8,8 @@
 //! `files` reads, `convert` understands, `world` knows, `compile` says it in the language of the
 //! proxies; `publish` is the one task that moves a change through all of them. `ca` issues the
 //! certificates by which proxies prove who they are, `inject` adds the sidecar to pods, `telemetry`
-//! remembers what proxies say of their traffic, `console` shows it to people.
+//! remembers what proxies say of their traffic, `steer` lets new versions have as much of it as they do
+//! well with, `console` shows it to people.
 
 pub mod admin;
 pub mod authorize;
@@ -32,5 +33,6 @@ pub mod run;
 pub mod server;
 pub mod source;
 pub mod status;
+pub mod steer;
 pub mod telemetry;
 pub mod world;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::directory::Directory;
+pub(crate) use self::directory::replace;
 use crate::{ca::root::Root, problem::Problem, status::Standing, world::objects::ObjectRef};
 
 /// What there is to write.

@@ -35,7 +35,7 @@ use tulle_xds::{
 
 use self::wanted::Wanted;
 use crate::{
-    admin::Questions,
+    admin::Question,
     compile::{self, Settings},
     metrics::{KindLabel, Metrics},
     output::Report,
@@ -129,7 +129,7 @@ impl Publisher {
         mut self,
         mut batches: mpsc::Receiver<Batch>,
         mut interest: Interest,
-        mut questions: Questions,
+        mut questions: mpsc::Receiver<Question>,
         blocker: Blocker,
     ) {
         let Some(first) = batches.recv().await else {
@@ -156,10 +156,7 @@ impl Publisher {
                     let all = iter::once(want).chain(iter::from_fn(|| interest.try_recv()));
                     self.want(all.collect());
                 }
-                Some(reply) = questions.recv() => {
-                    // Whoever asked may have gone.
-                    let _sent = reply.send(self.world.dump()).is_ok();
-                }
+                Some(question) = questions.recv() => question(&self.world),
                 _ = forget.tick() => self.cache.drop_unwanted(Instant::now()),
             }
         }
@@ -254,11 +251,20 @@ impl Publisher {
                     continue;
                 }
                 (standing, invalid) => {
-                    let edition = self.editions.get(&object).cloned();
+                    let edition = self.edition(&object);
                     Standing { invalid, edition, ..standing.unwrap_or_default() }
                 }
             };
             self.standings.insert(object, Arc::new(standing));
+        }
+    }
+
+    /// Of what an object says now, and of what became of it.
+    fn edition(&self, object: &ObjectRef) -> Option<Edition> {
+        let edition = self.editions.get(object);
+        match self.world.turn(object) {
+            Some(turn) => Some(Edition { turn, ..edition.cloned().unwrap_or_default() }),
+            None => edition.cloned(),
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
     roster::Roster,
     server::replica,
     status::Told,
+    steer::{Answer, Call, Releases},
     telemetry::versions::{self, Target, Tolds},
     world::objects::{Name, ObjectRef},
 };
@@ -39,7 +40,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tonic::{Code, Response, Status, transport::Channel};
 use tulle_proto::replica::v1::{
-    ObserveRequest, ObserveResponse, SurveyRequest, TapRequest, TapResponse,
+    ObserveRequest, ObserveResponse, SteerRequest, SurveyRequest, TapRequest, TapResponse,
     replica_service_client::ReplicaServiceClient, replica_service_server::ReplicaServiceServer,
 };
 
@@ -73,6 +74,8 @@ pub struct Replica {
     pub name: String,
     /// The streams of this replica's proxies, and what they have reported.
     pub surveyor: Surveyor,
+    /// Whoever steers releases here, if this replica does.
+    pub releases: Releases,
     /// Connections on which others are asked.
     pub connections: Connections,
 }
@@ -142,11 +145,25 @@ impl Replica {
         lacks: &'static str,
         ask: impl Fn(Self, Name) -> F,
     ) -> (Vec<(Name, T)>, Vec<(String, Silence)>) {
+        let (heard, unheard) = self.ask_within(PATIENCE, ask).await;
+        for (name, silence) in &unheard {
+            tracing::warn!(replica = %name, reason = silence.reason, "{lacks}");
+        }
+        let unheard = unheard.into_iter().map(|(name, silence)| (name.to_string(), silence));
+        (heard, unheard.collect())
+    }
+
+    /// The same for whoever asks again and again: within this time, and who does not answer is not complained of.
+    pub async fn ask_within<T, F: Future<Output = Result<T, Silence>>>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(Self, Name) -> F,
+    ) -> (Vec<(Name, T)>, Vec<(Name, Silence)>) {
         let others = self.roster.siblings(&self.pod).into_iter();
         let questions = others.map(|(name, _ready)| {
-            let answer = timeout(PATIENCE, ask(self.clone(), name.clone()));
+            let answer = timeout(patience, ask(self.clone(), name.clone()));
             async move {
-                let late = |_| Err(format!("no answer within {PATIENCE:?}").into());
+                let late = |_| Err(format!("no answer within {patience:?}").into());
                 (name, answer.await.unwrap_or_else(late))
             }
         });
@@ -156,10 +173,7 @@ impl Replica {
         for (name, answer) in answers {
             match answer {
                 Ok(answer) => heard.push((name, answer)),
-                Err(silence) => {
-                    tracing::warn!(replica = %name, reason = silence.reason, "{lacks}");
-                    unheard.push((name.to_string(), silence));
-                }
+                Err(silence) => unheard.push((name, silence)),
             }
         }
         (heard, unheard)
@@ -207,6 +221,18 @@ impl Replica {
     ) -> Result<HashMap<Target, Tolds>, Silence> {
         let answer = self.client(to).await?.versions(versions::question(targets)).await;
         self.answered(to, answer).map(|answer| versions::answer(targets, answer))
+    }
+
+    /// What came of what somebody wants of releases, at the replica that steers them.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn steer(&self, to: &Name, call: &Call) -> Result<Answer, Silence> {
+        let unread = |error: serde_json::Error| Silence::from(error.to_string());
+        let call = serde_json::to_vec(call).map_err(unread)?;
+        let answer = self.client(to).await?.steer(SteerRequest { call: call.into() }).await;
+        let answer = self.answered(to, answer)?.answer;
+        serde_json::from_slice(&answer).map_err(unread)
     }
 
     async fn client(&self, to: &Name) -> Result<ReplicaServiceClient<Channel>, String> {

@@ -50,7 +50,9 @@ use crate::{
     server::{self, Limits, TlsError},
     source::Batch,
     status::{self, Contributions},
+    steer::{self, Desk, Keep, Memory, Releases, Steer},
     telemetry::{self, Hub, Query},
+    world::objects::Name,
 };
 
 /// How long a replica of a cluster goes on as before once it is asked to stop: until the nodes, and with them the API server, know
@@ -153,14 +155,27 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let hub = hub(&registry, &mut tasks);
     let surveyor =
         Surveyor { ads: ads.clone(), roster: roster.clone(), hub: hub.clone(), told: told.clone() };
-    let of_cluster = (others, &authority, surveyor.clone());
+    let (releases, wishes) = Releases::new();
+    let of_cluster = (others, &authority, surveyor.clone(), releases.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
-    let console = console(&config, surveyor, (&replica, &statuses));
-    let batches = match cluster.clone().zip(replica.clone()) {
-        Some((cluster, replica)) => ends.of_cluster(cluster, (replica, told), &mut tasks)?,
+    let Begun { batches, keep, leads, leader } = match cluster.clone().zip(replica.clone()) {
+        Some((cluster, replica)) => {
+            ends.of_cluster(cluster, (replica, told.clone()), &mut tasks)?
+        }
         None => ends.of_directories(&config, &mut tasks)?,
     };
+    let desk = Desk { releases, others: replica.clone().zip(leader) };
+    let console = console(&config, surveyor, (&replica, &statuses), desk);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
+    let sources = steer::Sources {
+        world: world.clone(),
+        hub: hub.clone(),
+        replica: replica.clone(),
+        roster: roster.clone(),
+        told,
+        keep,
+    };
+    tasks.spawn(Steer::new(sources, wishes, leads).run());
     let asked = (injection, cluster.clone().zip(Some(console.clone())));
     serve::https(&config, asked, certificate, (&metrics, &drain), &mut tasks).await?;
     let services = serve::Services {
@@ -197,6 +212,7 @@ fn console(
     config: &Config,
     surveyor: Surveyor,
     (replica, report): (&Option<Replica>, &watch::Receiver<Report>),
+    desk: Desk,
 ) -> Console {
     let query = Query {
         hub: surveyor.hub.clone(),
@@ -207,7 +223,7 @@ fn console(
             .clone()
             .map(|prometheus| prometheus.with_credentials(config.prometheus_credentials.clone())),
     };
-    Console { query, surveyor, report: report.clone(), surveyed: Surveyed::default() }
+    Console { query, surveyor, desk, report: report.clone(), surveyed: Surveyed::default() }
 }
 
 /// Adds statuses to reports; also yields what other replicas are told.
@@ -271,33 +287,53 @@ struct Ends {
     drain: Drain,
 }
 
+/// What begins with the ends.
+struct Begun {
+    batches: mpsc::Receiver<Batch>,
+    /// Where it is written down where releases are.
+    keep: Arc<dyn Keep>,
+    /// Whether this replica does that.
+    leads: watch::Receiver<bool>,
+    /// Which one does, where there can be several.
+    leader: Option<watch::Receiver<Option<Name>>>,
+}
+
 impl Ends {
     fn of_cluster(
         self,
         cluster: Cluster,
         (replica, tellings): (Replica, watch::Receiver<Arc<Tellings>>),
         tasks: &mut JoinSet<()>,
-    ) -> Result<mpsc::Receiver<Batch>, StartError> {
+    ) -> Result<Begun, StartError> {
         let Self { statuses, roots, webhook, readiness, drain } = self;
         let noted = (Book::default(), Bare::default());
         let batches = cluster.source(noted.clone(), readiness)?;
         let leader = replica.start(tellings, tasks);
-        tasks.spawn(cluster.write((statuses, webhook), roots, noted, (leader, replica), drain));
-        Ok(batches)
+        let (knows, leads) = watch::channel(false);
+        let begun = Begun {
+            batches,
+            keep: Arc::new(cluster.statuses(noted.0.clone())),
+            leads,
+            leader: Some(leader.subscribe()),
+        };
+        let elected = (leader, replica, knows);
+        tasks.spawn(cluster.write((statuses, webhook), roots, noted, elected, drain));
+        Ok(begun)
     }
 
-    fn of_directories(
-        self,
-        config: &Config,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<mpsc::Receiver<Batch>, StartError> {
+    fn of_directories(self, config: &Config, tasks: &mut JoinSet<()>) -> Result<Begun, StartError> {
         let Self { statuses, roots: (roots, _), .. } = self;
         if let Some(path) = config.output.clone() {
             let directory = Directory::new(path, roots.watch());
             tasks.spawn(output::run(statuses, roots.watch(), directory));
         }
         tasks.spawn(roots.follow(config.ca_directory.clone().unwrap_or_default()));
-        Ok(files::watch(&config.directory, config.output.as_deref())?)
+        let files = files::watch(&config.directory, config.output.as_deref())?;
+        let (drawer, memory) = Memory::new(config.output.clone());
+        let (passed_on, batches) = mpsc::channel(16);
+        tasks.spawn(memory.run(files, passed_on));
+        let (_, leads) = watch::channel(true);
+        Ok(Begun { batches, keep: Arc::new(drawer), leads, leader: None })
     }
 }
 
@@ -345,7 +381,7 @@ fn others(cluster: Option<&Cluster>, roster: &Roster) -> Others {
 fn replica(
     config: &Config,
     cluster: &Cluster,
-    (others, authority, surveyor): (Others, &Authority, Surveyor),
+    (others, authority, surveyor, releases): (Others, &Authority, Surveyor, Releases),
 ) -> Replica {
     Replica {
         others,
@@ -356,6 +392,7 @@ fn replica(
         port: config.listen.port(),
         name: names(config).remove(0),
         surveyor,
+        releases,
         connections: Connections::default(),
     }
 }

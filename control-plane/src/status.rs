@@ -42,6 +42,9 @@ const MAX_LAGGARDS: usize = 5;
 pub struct Standing {
     /// What it is attached to: a route's parents, a policy's targets.
     pub parents: Vec<Parent>,
+    /// Conditions that only objects of its kind have, by type; and `Accepted` where it is about the whole object and does not
+    /// hold.
+    pub own: Vec<(&'static str, Verdict)>,
     /// What gRPC without a proxy does not do of it, by field.
     pub beyond_grpc: Vec<String>,
     /// The pods that it is about and that have no sidecar, which nobody keeps to it.
@@ -55,12 +58,20 @@ pub struct Standing {
 }
 
 /// Which object of a name it is, and what of all that it has said: one that is deleted and made anew counts from 1 again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Edition {
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.generation`.
+    /// `metadata.generation`; 0: the source counts none.
     pub generation: i64,
+    /// How often what the control plane makes of it by itself has changed: where a Release is.
+    pub turn: u64,
+}
+
+impl Edition {
+    fn counts(&self) -> (i64, u64) {
+        (self.generation, self.turn)
+    }
 }
 
 /// What an object is attached to, and whether it is.
@@ -131,7 +142,7 @@ impl Told {
         edition.is_none_or(|edition| {
             self.edition
                 .as_ref()
-                .is_some_and(|own| own.uid == edition.uid && own.generation >= edition.generation)
+                .is_some_and(|own| own.uid == edition.uid && own.counts() >= edition.counts())
         })
     }
 

@@ -12,7 +12,7 @@
 
 mod answers;
 pub mod api;
-mod edge;
+pub mod edge;
 mod packed;
 pub mod prometheus;
 pub mod query;

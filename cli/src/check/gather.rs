@@ -39,6 +39,7 @@ const LISTS: [(&str, &str); 18] = [
     ("MeshTLS", "/apis/tulle.dev/v1alpha1/meshtls"),
     ("AccessPolicy", "/apis/tulle.dev/v1alpha1/accesspolicies"),
     ("Telemetry", "/apis/tulle.dev/v1alpha1/telemetries"),
+    ("Release", "/apis/tulle.dev/v1alpha1/releases"),
     ("MeshConfig", "/apis/tulle.dev/v1alpha1/meshconfigs"),
     (
         "clusterrolebinding",

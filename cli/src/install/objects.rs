@@ -26,6 +26,7 @@ const CLUSTER_ROLE: &str = include_str!("../../../deploy/chart/files/cluster-rol
 const ROLE: &str = include_str!("../../../deploy/chart/files/role.yaml");
 const VIEW: &str = include_str!("../../../deploy/chart/files/view.yaml");
 const TAP: &str = include_str!("../../../deploy/chart/files/tap.yaml");
+const STEER: &str = include_str!("../../../deploy/chart/files/steer.yaml");
 const REACH: &str = include_str!("../../../deploy/chart/files/reach.yaml");
 
 /// Everything that is installed into `namespace`, in the order in which it can be: kinds first.
@@ -54,6 +55,7 @@ pub(super) fn all(values: &Values, namespace: &str) -> Vec<Value> {
         }),
         aggregated("tulle-view", "view", VIEW),
         aggregated("tulle-tap", "edit", TAP),
+        aggregated("tulle-steer", "edit", STEER),
         json!({
             "apiVersion": RBAC_V1, "kind": "Role", "metadata": inside("tulle-reach"),
             "rules": rules(REACH),

@@ -1,6 +1,7 @@
 //! How the world takes an object: the conditions that Gateway API defines, for each of its parents
 //! (routes) or targets (policies).
 
+use tulle_api::ReleasePhase;
 use tulle_xds::model::Filter;
 
 use super::{
@@ -8,10 +9,11 @@ use super::{
     references::{Reference, complaints, references},
 };
 use crate::{
+    release::Course,
     status::{Parent, Standing, Verdict},
     world::{
         World,
-        objects::{Kind, ObjectRef, ParentRef, Route, RuleAction, TrafficPolicy},
+        objects::{Kind, ObjectRef, ParentRef, Release, Route, RuleAction, TrafficPolicy},
     },
 };
 
@@ -30,12 +32,49 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
             let bypassed = world.bypassing_access(policy);
             return Some(Standing { without_sidecar, bypassed, ..Standing::default() });
         }
+        Kind::Release => {
+            let own = of_release(world, world.release(&object.name)?);
+            return Some(Standing { own, ..Standing::default() });
+        }
         Kind::Telemetry if world.telemetry(&object.name).is_some() => Vec::new(),
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,
     };
     let beyond_grpc = world.route(object).map(|route| beyond_grpc(route)).unwrap_or_default();
     Some(Standing { parents, beyond_grpc, ..Standing::default() })
+}
+
+/// Whether a release is the one that counts, and whether what is wanted has taken over.
+fn of_release(world: &World, release: &Release) -> Vec<(&'static str, Verdict)> {
+    if let Some(before) = world.release_before(release) {
+        let message = format!("Release {} is older, and about the same workload", before.name);
+        return vec![("Accepted", Verdict { holds: false, reason: "Conflicted", message })];
+    }
+    let idle = Course::default();
+    let course = release.course.as_deref().unwrap_or(&idle);
+    let (reason, message) = match course.phase {
+        ReleasePhase::Idle => ("Idle", "there is nothing to release".to_owned()),
+        ReleasePhase::Waiting => ("Waiting", format!("{} does not serve yet", course.canary)),
+        ReleasePhase::Progressing => {
+            let (step, of) = (course.step.map_or(0, |step| step + 1), release.plan.steps.len());
+            ("Progressing", format!("{} in step {step} of {of}", course.canary))
+        }
+        ReleasePhase::Paused => {
+            let why = course.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+            ("Paused", format!("{}: {why}", course.canary))
+        }
+        ReleasePhase::Promoting => {
+            ("Promoting", format!("{} replaces {}", course.canary, course.stable))
+        }
+        ReleasePhase::Promoted => ("Promoted", format!("{} has taken over", course.stable)),
+        ReleasePhase::Held => ("Held", format!("{} gets no requests", course.canary)),
+        ReleasePhase::RolledBack => ("RolledBack", format!("{} is back", course.stable)),
+    };
+    let holds = matches!(
+        course.phase,
+        ReleasePhase::Idle | ReleasePhase::Promoted | ReleasePhase::RolledBack
+    );
+    vec![("Released", Verdict { holds, reason, message })]
 }
 
 /// What gRPC's own router does not do of what the rules say; `xds/src/model/grpc.rs` has the table.

@@ -2,7 +2,8 @@
 //!
 //! Who somebody is he shows as to the API server: by a bearer token, about which that is asked (TokenReview), or by a client
 //! certificate of the cluster's own authority, which names user and groups. What he may see the API server's authorizers decide
-//! (SubjectAccessReview), for a resource that exists for this alone: `workloads` of `telemetry.tulle.dev`. The decisions of the
+//! (SubjectAccessReview), for a resource that exists for this alone, `workloads` of `telemetry.tulle.dev`, and for `releases` of
+//! `tulle.dev` with a verb that does. The decisions of the
 //! last ten seconds are remembered, and those who ask the same at the same time wait for one answer.
 
 mod recent;
@@ -28,7 +29,7 @@ use tulle_runtime::{
 };
 
 use self::recent::{Recent, Together};
-use super::{Console, Viewer, files};
+use super::{Console, Viewer, files, releases::PATH as RELEASES};
 use crate::{
     ca::subject::{self, ClientAuthority, Unvouched},
     server::https::Client,
@@ -45,11 +46,6 @@ const TOKENS_FORWARDED: usize = 64;
 const LONGEST: usize = 16 << 10;
 /// So long the token of before counts as one of those at once, if it was junk.
 const PENALTY: Duration = Duration::from_millis(250);
-
-/// The group of the resource that rights are given on.
-pub const GROUP: &str = "telemetry.tulle.dev";
-/// The resource.
-pub const RESOURCE: &str = "workloads";
 
 /// Somebody, as the cluster knows him.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -71,6 +67,8 @@ pub enum Verb {
     Get,
     /// See single requests.
     Tap,
+    /// Say of releases that they go on, or go back.
+    Steer,
 }
 
 impl Verb {
@@ -79,6 +77,24 @@ impl Verb {
         match self {
             Self::Get => "get",
             Self::Tap => "tap",
+            Self::Steer => "steer",
+        }
+    }
+
+    /// Group and resource of which it stands there.
+    pub fn resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Get | Self::Tap => ("telemetry.tulle.dev", "workloads"),
+            Self::Steer => ("tulle.dev", "releases"),
+        }
+    }
+
+    /// The role that allows it.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Get => "tulle-view",
+            Self::Tap => "tulle-tap",
+            Self::Steer => "tulle-steer",
         }
     }
 }
@@ -149,9 +165,12 @@ impl Gate {
 
     async fn answer(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Response<Bytes>> {
         let user = self.user(request).await?;
-        let scope = self.scope(&user, request.uri()).await?;
+        let scope = self.scope(&user, request).await?;
         let viewer = Viewer { user: Some(user.name), scope };
-        Ok(self.console.answer(request.uri(), &viewer).await)
+        Ok(match *request.method() {
+            Method::POST => self.console.wish(request.uri(), &viewer).await,
+            _ => self.console.answer(request.uri(), &viewer).await,
+        })
     }
 
     async fn user(&self, request: &Request<Bytes>) -> Result<User, Response<Bytes>> {
@@ -229,8 +248,13 @@ impl Gate {
     }
 
     /// What a user may see of what he asks for.
-    async fn scope(&self, user: &User, uri: &Uri) -> Result<Scope, Response<Bytes>> {
-        let verb = if uri.path() == "/telemetry/tap" { Verb::Tap } else { Verb::Get };
+    async fn scope(&self, user: &User, request: &Request<Bytes>) -> Result<Scope, Response<Bytes>> {
+        let uri = request.uri();
+        let verb = match uri.path() {
+            _ if request.method() == Method::POST => Verb::Steer,
+            "/telemetry/tap" => Verb::Tap,
+            _ => Verb::Get,
+        };
         if self.may(user, verb, None).await? {
             return Ok(Scope::All);
         }
@@ -300,8 +324,9 @@ impl Gate {
 
 impl Handler for Gate {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        let wishes = request.method() == Method::POST && request.uri().path().starts_with(RELEASES);
+        if request.method() != Method::GET && !wishes {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET, and POST of releases\n");
         }
         // The page itself says nothing of the mesh; it asks its reader for a token.
         if let Some(file) = files::find(&request) {
@@ -334,17 +359,14 @@ fn unknown(why: &str) -> Response<Bytes> {
 }
 
 fn forbidden(user: &User, verb: Verb, namespace: Option<&str>) -> Response<Bytes> {
-    let role = match verb {
-        Verb::Get => "tulle-view",
-        Verb::Tap => "tulle-tap",
-    };
+    let ((group, resource), role) = (verb.resource(), verb.role());
     let (name, verb) = (&user.name, verb.as_str());
     let place = match namespace {
         Some(namespace) => format!("in namespace {namespace}"),
         None => "in any namespace".to_owned(),
     };
     let told = format!(
-        "{name} may not {verb} {RESOURCE}.{GROUP} {place}: a RoleBinding there to ClusterRole {role} allows it\n"
+        "{name} may not {verb} {resource}.{group} {place}: a RoleBinding there to ClusterRole {role} allows it\n"
     );
     text(StatusCode::FORBIDDEN, told)
 }

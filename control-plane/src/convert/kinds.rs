@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 17] = [
+const WORLD: [KnownKind; 18] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -36,11 +36,11 @@ const WORLD: [KnownKind; 17] = [
     (Kind::Telemetry, TULLE, &["v1alpha1"]),
     (Kind::Node, "", &["v1"]),
     (Kind::ReplicaSet, "apps", &["v1"]),
+    (Kind::Release, TULLE, &["v1alpha1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.
-const NOT_IN_FORCE: [(&str, &str); 7] = [
-    (TULLE, "Release"),
+const NOT_IN_FORCE: [(&str, &str); 6] = [
     (GATEWAY, "UDPRoute"),
     (GATEWAY, "Gateway"),
     (GATEWAY, "GatewayClass"),

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{sync::watch, time::sleep};
 
 use super::Cluster;
-use crate::console::gate::{Access, GROUP, RESOURCE, Unproven, User, Verb};
+use crate::console::gate::{Access, Unproven, User, Verb};
 
 /// Where the API server publishes by which authority it knows clients.
 const NAMESPACE: &str = "kube-system";
@@ -90,6 +90,7 @@ impl Access for Reviews {
 
     async fn may(&self, user: &User, verb: Verb, namespace: Option<&str>) -> Result<bool, String> {
         let User { name, uid, groups, extra } = user.clone();
+        let (group, resource) = verb.resource();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(name),
@@ -97,8 +98,8 @@ impl Access for Reviews {
                 groups: Some(groups),
                 extra: Some(extra),
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some(GROUP.to_owned()),
-                    resource: Some(RESOURCE.to_owned()),
+                    group: Some(group.to_owned()),
+                    resource: Some(resource.to_owned()),
                     verb: Some(verb.as_str().to_owned()),
                     namespace: namespace.map(str::to_owned),
                     ..ResourceAttributes::default()

@@ -143,8 +143,11 @@ impl Objects {
         if reference.kind.has_status() {
             let page = Page::of(value);
             let generation = value.pointer("/metadata/generation").and_then(Value::as_i64);
-            let edition =
-                Edition { uid: page.uid.clone(), generation: generation.unwrap_or_default() };
+            let edition = Edition {
+                uid: page.uid.clone(),
+                generation: generation.unwrap_or_default(),
+                turn: 0,
+            };
             self.book.set(&reference, Some(page));
             if self.editions.get(&reference) != Some(&edition) {
                 self.editions.insert(reference.clone(), edition.clone());
@@ -290,7 +293,7 @@ mod tests {
             kind: Kind::MeshConfig,
             name: crate::world::objects::Name::new("", "default"),
         };
-        let edition = |generation| Edition { uid: "u".to_owned(), generation };
+        let edition = |generation| Edition { uid: "u".to_owned(), generation, turn: 0 };
         assert_eq!(batch.editions, [(object.clone(), edition(1))]);
         let (events, mut batch) = said(&mut objects, set(config(2, json!({"dnss": 1}))));
         let expected = [(object.clone(), edition(2))];

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     output::Report,
     status::{CONTROLLER, Standing},
-    world::objects::ObjectRef,
+    world::objects::{Kind, ObjectRef},
 };
 
 /// Writes at once, to a server that serves others too.
@@ -77,6 +77,9 @@ async fn round(
                 return None;
             }
             let mut wanted = merged(&page.status, &ours(told, &page, &now)?);
+            if object.kind == Kind::Release {
+                keep_course(&page.status, &mut wanted);
+            }
             if is_open(told) {
                 keep_force(&page.status, &mut wanted);
             }
@@ -206,6 +209,14 @@ fn merged(before: &Value, ours: &Value) -> Value {
     let mut status = Value::Object(status);
     keep_times(Some(before), &mut status);
     status
+}
+
+/// What a release's status says besides: where it is, which [`super::releases`] writes.
+fn keep_course(before: &Value, wanted: &mut Value) {
+    let Some(wanted) = wanted.as_object_mut() else { return };
+    for (field, value) in before.as_object().into_iter().flatten() {
+        wanted.entry(field).or_insert_with(|| value.clone());
+    }
 }
 
 /// Whether two entries are of one controller, about one parent.
@@ -351,7 +362,7 @@ mod tests {
     fn nothing_is_written_of_what_was_there_under_the_name_before() {
         let page = Page::of(&json!({"metadata": {"uid": "b", "generation": 1}}));
         let of = |uid: Option<&str>| {
-            let edition = uid.map(|uid| Edition { uid: uid.to_owned(), generation: 1 });
+            let edition = uid.map(|uid| Edition { uid: uid.to_owned(), generation: 1, turn: 0 });
             is_another(&Standing { edition, ..Standing::default() }, &page)
         };
         assert_eq!([of(Some("a")), of(Some("b")), of(None)], [true, false, false]);

@@ -77,7 +77,7 @@ impl Output for Directory {
 }
 
 /// Replaces a file at once, if it differs: readers see the old text or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }

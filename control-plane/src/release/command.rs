@@ -1,5 +1,6 @@
 //! What people want of a release.
 
+use serde::{Deserialize, Serialize};
 use tulle_api::ReleasePhase as Phase;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 
 /// What somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// A release of the revision that is there, although it has failed before, or none began by itself.
     Start,
@@ -154,11 +155,9 @@ impl Course {
     }
 
     fn under_way(&self) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Promoting => Ok(()),
-            Phase::Idle | Phase::Promoted | Phase::Held | Phase::RolledBack => {
-                Err(self.refuse("no release is under way"))
-            }
+        match self.is_under_way() {
+            true => Ok(()),
+            false => Err(self.refuse("no release is under way")),
         }
     }
 

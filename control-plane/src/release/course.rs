@@ -79,6 +79,10 @@ pub struct Course {
     pub failed: String,
     /// What happened, the newest first.
     pub history: VecDeque<Entry>,
+    /// How often what proxies see of it has changed.
+    pub turn: u64,
+    /// How often it has been written down.
+    pub written: u64,
 }
 
 /// Something that happened.
@@ -130,6 +134,23 @@ pub struct Pods {
 }
 
 impl Course {
+    /// Whether proxies are to do the same by it as by another one: evidence, for one, they do not see.
+    pub fn acts_as(&self, other: &Self) -> bool {
+        let seen = |course: &Self| (course.phase, course.step, course.weight, course.lifted);
+        let versions = |course: &Self| (course.stable.clone(), course.canary.clone());
+        seen(self) == seen(other)
+            && versions(self) == versions(other)
+            && self.trusted == other.trusted
+    }
+
+    /// Whether there is something to judge.
+    pub fn is_under_way(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Promoted | Phase::Held | Phase::RolledBack => false,
+            Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Promoting => true,
+        }
+    }
+
     /// What the target's template is now.
     pub fn template(&mut self, revision: &str, now: u64) {
         if revision == self.canary || (revision == self.stable && self.canary.is_empty()) {
@@ -169,9 +190,8 @@ impl Course {
 
     /// A second has passed.
     pub fn tick(&mut self, plan: &Plan, tick: &Tick<'_>) {
-        match self.phase {
-            Phase::Idle | Phase::Promoted | Phase::Held | Phase::RolledBack => return,
-            Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Promoting => {}
+        if !self.is_under_way() {
+            return;
         }
         self.findings.restarted(tick.restarts);
         self.watch(plan, tick);

@@ -10,8 +10,9 @@ use prost::Message as _;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
-    Heard, ObserveRequest, ObserveResponse, SurveyRequest, SurveyResponse, TapRequest, TapResponse,
-    TellRequest, TellResponse, VersionsRequest, VersionsResponse,
+    Heard, ObserveRequest, ObserveResponse, SteerRequest, SteerResponse, SurveyRequest,
+    SurveyResponse, TapRequest, TapResponse, TellRequest, TellResponse, VersionsRequest,
+    VersionsResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
@@ -105,6 +106,19 @@ impl ReplicaService for Listener {
         self.caller(&request)?;
         let answer = self.replica.surveyor.hub.tell_versions(request.into_inner());
         Ok(Response::new(answer))
+    }
+
+    async fn steer(
+        &self,
+        request: Request<SteerRequest>,
+    ) -> Result<Response<SteerResponse>, Status> {
+        self.caller(&request)?;
+        let call = serde_json::from_slice(&request.into_inner().call);
+        let call = call.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let answer = self.replica.releases.ask(call).await;
+        let answer =
+            serde_json::to_vec(&answer).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(SteerResponse { answer: answer.into() }))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 
 fn told(on: usize, of: usize, generation: i64) -> Told {
     let force = Force { on, of, waiting: of - on, ..Force::default() };
-    Told { force, edition: Some(Edition { uid: "u".to_owned(), generation }) }
+    Told { force, edition: Some(Edition { uid: "u".to_owned(), generation, turn: 0 }) }
 }
 
 fn there(roster: &Roster, name: &Name, account: &str, ready: bool) {
@@ -94,7 +94,7 @@ fn a_replica_that_has_or_may_have_proxies_must_have_said_something() {
     say(2, Some(told(0, 0, 1)));
     assert_eq!(total(), (6, 6, String::new()));
     // Its proxies have what was there under the name before.
-    let edition = Some(Edition { uid: "earlier".to_owned(), generation: 1 });
+    let edition = Some(Edition { uid: "earlier".to_owned(), generation: 1, turn: 0 });
     say(2, Some(Told { edition, ..told(2, 2, 1) }));
     assert_eq!(total(), (6, 8, "m/a".to_owned()));
     // It has proxies, ready or not.
@@ -177,6 +177,7 @@ fn replica(roster: Roster) -> Replica {
         port: 0,
         name: "m".to_owned(),
         surveyor,
+        releases: Releases::new().0,
         connections: Connections::default(),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 
 pub(super) fn encode(object: &ObjectRef, told: &Told) -> proto::Force {
     let Told { force, edition } = told;
-    let (uid, generation) = edition.as_ref().map_or(("", 0), |of| (of.uid.as_str(), of.generation));
+    let Edition { uid, generation, turn } = edition.clone().unwrap_or_default();
     let rejections = force.rejections.iter().map(|rejection| proto::Rejection {
         proxy: rejection.proxy.clone(),
         resource: rejection.resource.clone(),
@@ -19,8 +19,9 @@ pub(super) fn encode(object: &ObjectRef, told: &Told) -> proto::Force {
         kind: object.kind.as_str().to_owned(),
         namespace: object.name.namespace.to_string(),
         name: object.name.name.to_string(),
-        uid: uid.to_owned(),
+        uid,
         generation,
+        turn,
         of: count(force.of),
         on: count(force.on),
         waiting: count(force.waiting),
@@ -45,8 +46,11 @@ pub(super) fn decode(force: proto::Force) -> Option<(ObjectRef, Told)> {
         reason: rejection.reason,
     });
     let told = Told {
-        edition: (force.generation > 0)
-            .then_some(Edition { uid: force.uid, generation: force.generation }),
+        edition: (force.generation > 0).then_some(Edition {
+            uid: force.uid,
+            generation: force.generation,
+            turn: force.turn,
+        }),
         force: Force {
             on: force.on as usize,
             of: force.of as usize,
@@ -83,7 +87,8 @@ mod tests {
             unheard: Vec::new(),
             too_old: [("spec.x".to_owned(), 3)].into(),
         };
-        let told = Told { force, edition: Some(Edition { uid: "u".to_owned(), generation: 7 }) };
+        let told =
+            Told { force, edition: Some(Edition { uid: "u".to_owned(), generation: 7, turn: 3 }) };
         assert_eq!(decode(encode(&object, &told)), Some((object, told)));
         assert_eq!(
             decode(proto::Force { kind: "Tomorrow".to_owned(), ..Default::default() }),

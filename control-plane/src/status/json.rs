@@ -108,11 +108,13 @@ impl Writer<'_> {
             status.insert(list.to_owned(), parents.into());
         }
         if !route {
-            let conditions = [
+            let mut conditions = vec![
                 self.condition(usize::MAX, "Accepted", &whole),
                 self.in_force(usize::MAX, standing, told),
             ];
-            status.insert("conditions".to_owned(), conditions.to_vec().into());
+            let own = standing.own.iter().filter(|(kind, _)| *kind != "Accepted");
+            conditions.extend(own.map(|(kind, own)| self.condition(usize::MAX, kind, own)));
+            status.insert("conditions".to_owned(), conditions.into());
             // A column of `kubectl get`.
             status.insert("inForce".to_owned(), format!("{}/{}", force.on, force.of).into());
         }
@@ -153,7 +155,7 @@ impl Writer<'_> {
 }
 
 fn observe(condition: &mut Value, edition: Option<&Edition>) {
-    if let Some(edition) = edition {
+    if let Some(edition) = edition.filter(|edition| edition.generation > 0) {
         condition["observedGeneration"] = edition.generation.into();
     }
 }
@@ -170,9 +172,11 @@ fn accepted(standing: &Standing) -> Option<Verdict> {
         let message = message.clone();
         return Some(Verdict { holds: false, reason: "Invalid", message });
     }
-    let verdicts = standing.parents.iter().flat_map(|parent| {
+    let parents = standing.parents.iter().flat_map(|parent| {
         [Some(&parent.accepted), parent.resolved.as_ref()].into_iter().flatten()
     });
+    let own = standing.own.iter().filter(|(kind, _)| *kind == "Accepted");
+    let verdicts = own.map(|(_, own)| own).chain(parents);
     let mut verdicts = verdicts.filter(|verdict| !verdict.holds || !verdict.message.is_empty());
     verdicts.find(|verdict| !verdict.holds).cloned()
 }

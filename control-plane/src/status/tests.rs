@@ -187,7 +187,7 @@ fn what_a_replica_has_not_said_is_pending() {
 fn what_is_on_its_way_is_not_in_force_yet() {
     let config = ObjectRef { kind: ObjectKind::MeshConfig, name: Name::new("", "default") };
     let mut documents = json::Documents::default();
-    let edition = |generation| Some(Edition { uid: "u".to_owned(), generation });
+    let edition = |generation| Some(Edition { uid: "u".to_owned(), generation, turn: 0 });
     let mut generations = |generation, of| -> Vec<i64> {
         let standing = Standing { edition: edition(generation), ..Standing::default() };
         let standings = [(config.clone(), Arc::new(standing))].into();

@@ -119,7 +119,7 @@ struct Kept {
 }
 
 impl Arm {
-    fn merge(&mut self, more: &Self) {
+    pub(crate) fn merge(&mut self, more: &Self) {
         self.all = self.all.saturating_add(more.all);
         self.bad = self.bad.saturating_add(more.bad);
         self.took.merge(&more.took);

@@ -170,6 +170,16 @@ impl Release {
         }
     }
 
+    /// Whether proxies are to do the same by it as by another one.
+    fn acts_as(&self, other: &Self) -> bool {
+        let same = match (&self.course, &other.course) {
+            (Some(one), Some(other)) => one.acts_as(other),
+            (None, None) => true,
+            _ => false,
+        };
+        same && *self == Self { course: self.course.clone(), ..other.clone() }
+    }
+
     /// Kind and name.
     pub fn reference(&self) -> ObjectRef {
         ObjectRef { kind: Kind::Release, name: self.name.clone() }
@@ -177,6 +187,12 @@ impl Release {
 }
 
 impl World {
+    /// How often what the control plane makes of an object by itself has changed; `None` of objects of which it makes nothing.
+    pub fn turn(&self, object: &ObjectRef) -> Option<u64> {
+        let release = self.release(&object.name).filter(|_| object.kind == Kind::Release)?;
+        Some(release.course.as_ref().map_or(0, |course| course.turn))
+    }
+
     /// A Release.
     pub fn release(&self, name: &Name) -> Option<&Arc<Release>> {
         self.releases.get(name)
@@ -343,6 +359,13 @@ impl World {
         let Some(old) = replace(&mut self.releases, name, new) else {
             return;
         };
+        let reference = ObjectRef { kind: Kind::Release, name: name.clone() };
+        dirty.insert(Subject::Policy(reference));
+        if let (Some(old), Some(new)) = (&old, new)
+            && old.acts_as(new)
+        {
+            return;
+        }
         let namespace = Arc::clone(&name.namespace);
         self.releases_by_namespace.set(namespace, name, new.is_some());
         for (release, present) in changes(&old, new) {
@@ -359,8 +382,6 @@ impl World {
                 dirty.extend(others.map(|release| Subject::Policy(release.reference())));
             }
         }
-        let reference = ObjectRef { kind: Kind::Release, name: name.clone() };
-        dirty.insert(Subject::Policy(reference));
     }
 
     pub(super) fn set_replica_set(

@@ -205,6 +205,18 @@ pub struct PodCursor {
     #[prost(message, optional, tag = "2")]
     pub cursor: ::core::option::Option<super::super::telemetry::v1::Cursor>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SteerRequest {
+    /// In JSON, as the control plane of the same version reads it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub call: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SteerResponse {
+    /// In JSON.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub answer: ::prost::bytes::Bytes,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TellRequest {
     #[prost(message, repeated, tag = "1")]
@@ -255,6 +267,9 @@ pub struct Force {
     /// Of the object: one that was deleted and made anew has the same name.
     #[prost(string, tag = "12")]
     pub uid: ::prost::alloc::string::String,
+    /// How often what the control plane makes of the object by itself has changed, as the replica has compiled it.
+    #[prost(uint64, tag = "13")]
+    pub turn: u64,
 }
 /// A resource that a proxy did not take.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -488,6 +503,29 @@ pub mod replica_service_client {
                 .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Versions"));
             self.inner.unary(req, path, codec).await
         }
+        /// What somebody wants of releases, asked of the replica that steers them. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none. InvalidArgument: it is of another version.
+        pub async fn steer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SteerRequest>,
+        ) -> std::result::Result<tonic::Response<super::SteerResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tulle.replica.v1.ReplicaService/Steer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Steer"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -546,6 +584,12 @@ pub mod replica_service_server {
             tonic::Response<super::VersionsResponse>,
             tonic::Status,
         >;
+        /// What somebody wants of releases, asked of the replica that steers them. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none. InvalidArgument: it is of another version.
+        async fn steer(
+            &self,
+            request: tonic::Request<super::SteerRequest>,
+        ) -> std::result::Result<tonic::Response<super::SteerResponse>, tonic::Status>;
     }
     /// Served by every replica, asked of the one that writes statuses: each proxy has its stream at one replica, and only all
     /// of them together know on how many proxies an object is in force.
@@ -835,6 +879,50 @@ pub mod replica_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tulle.replica.v1.ReplicaService/Steer" => {
+                    #[allow(non_camel_case_types)]
+                    struct SteerSvc<T: ReplicaService>(pub Arc<T>);
+                    impl<
+                        T: ReplicaService,
+                    > tonic::server::UnaryService<super::SteerRequest> for SteerSvc<T> {
+                        type Response = super::SteerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SteerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReplicaService>::steer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SteerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

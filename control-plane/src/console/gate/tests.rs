@@ -14,6 +14,7 @@ use crate::{
     console::Surveyed,
     replicas::Surveyor,
     roster::Roster,
+    steer::{Desk, Releases},
     telemetry::{Hub, Query},
     world::objects::{Name, Pod},
 };
@@ -43,6 +44,7 @@ impl Access for Cluster {
             ("admin", ..) => true,
             ("alice" | "tapper", Verb::Get, Some("shop")) => true,
             ("tapper", Verb::Tap, Some("shop")) => true,
+            ("releaser", Verb::Steer, Some("shop")) => true,
             _ => user.groups.iter().any(|group| group == "system:masters"),
         })
     }
@@ -70,6 +72,7 @@ pub(crate) fn gate_of(authority: ClientAuthority) -> (Gate, Arc<Cluster>) {
     let console = Console {
         query: Query { hub, roster, replica: None, prometheus: None },
         surveyor,
+        desk: Desk { releases: Releases::new().0, others: None },
         report: watch::channel(crate::output::Report::default()).1,
         surveyed: Surveyed::default(),
     };
@@ -79,7 +82,14 @@ pub(crate) fn gate_of(authority: ClientAuthority) -> (Gate, Arc<Cluster>) {
 }
 
 async fn ask(gate: &Gate, path: &str, said: Option<&str>) -> (u16, String) {
-    let mut request = Request::get(path);
+    send(gate, Request::get(path), said).await
+}
+
+async fn send(
+    gate: &Gate,
+    mut request: http::request::Builder,
+    said: Option<&str>,
+) -> (u16, String) {
     if let Some(said) = said {
         request = request.header(header::AUTHORIZATION, said);
     }
@@ -121,6 +131,27 @@ async fn everybody_sees_what_the_cluster_lets_him_see() {
     let (status, why) =
         seen(&gate, "/telemetry/tap?namespace=shop&name=web", "alice").await.unwrap_err();
     assert!(status == 403 && why.contains("tulle-tap"), "{why}");
+}
+
+#[tokio::test]
+async fn who_may_look_may_not_steer_for_that() {
+    let (gate, _cluster) = gate();
+    let steer = async |path: &str, user: &str| {
+        send(&gate, Request::post(path), Some(&format!("Bearer of-{user}"))).await
+    };
+    let path = "/releases/rollback?namespace=shop&name=reviews";
+    let (status, why) = steer(path, "alice").await;
+    assert!(status == 403 && why.contains("alice may not steer releases.tulle.dev"), "{why}");
+    assert!(why.contains("ClusterRole tulle-steer"), "{why}");
+    let (status, why) = steer("/releases/rollback?namespace=bank&name=reviews", "releaser").await;
+    assert!(status == 403, "{why}");
+    // Nobody steers here: it has come as far as that.
+    assert_eq!(steer(path, "releaser").await.0, 503);
+    // What was allowed is the first namespace, what is meant the last one.
+    let twice = steer("/releases/pause?namespace=shop&namespace=bank&name=reviews", "releaser");
+    assert_eq!(twice.await.0, 404);
+    let (status, why) = steer("/telemetry/stat?namespace=shop", "releaser").await;
+    assert_eq!(status, 405, "{why}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,7 +85,7 @@ impl Follower {
 
     /// What is said of an object that is this now: on how many of how many proxies, and of which generation.
     fn says(&mut self, object: &ObjectRef, (uid, generation): (&str, i64)) -> (usize, usize, i64) {
-        let edition = Some(Edition { uid: uid.to_owned(), generation });
+        let edition = Some(Edition { uid: uid.to_owned(), generation, turn: 0 });
         let standing = Standing { edition, ..Standing::default() };
         self.say(&[(object.clone(), Arc::new(standing))].into());
         let Told { force, edition } = &self.told[object];

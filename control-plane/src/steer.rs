@@ -1,0 +1,273 @@
+//! Steers releases: looks each second at what sidecars tell, and writes down where each one is.
+//!
+//! ```text
+//! world ──► [ sight ]: pods, templates ─┐
+//! telemetry, all replicas ──► [ seen ] ─┴─► [ work ]: release::Course ──► [ keep ] ──► status ──► world, at all replicas
+//! people ──► [ Releases ]: verbs ────────────^          └──► [ view ] ──► people
+//! ```
+//!
+//! **Invariants.** One replica steers, the holder of the Lease; the others pass on what people want. What it decides has no
+//! effect before it is written down, and comes from there to all replicas alike, itself included: another one that goes on finds
+//! what proxies do already. Nothing is written over what somebody else has written since.
+
+mod desk;
+mod drawer;
+mod keep;
+mod seen;
+mod sight;
+mod view;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use time::OffsetDateTime;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{self as clock, MissedTickBehavior},
+};
+
+pub use self::{
+    desk::{Answer, Call, Desk, Releases, Requests, Unfulfilled, Wish},
+    drawer::{Drawer, Memory},
+    keep::{Keep, Kept, NotKept},
+    sight::Sight,
+    view::{
+        CallerView, GateView, PodsView, ReleaseView, ReleasesView, SecondView, StepView, Versioned,
+    },
+};
+use self::{
+    seen::Answers,
+    work::{Force, Work},
+};
+use crate::{
+    admin::{self, Question},
+    replicas::{Replica, Tellings},
+    roster::Roster,
+    telemetry::{Hub, versions::Target},
+    world::objects::Name,
+};
+
+/// Between two looks.
+const SECOND: Duration = Duration::from_secs(1);
+/// A replica that does not say within this time what its proxies see has not said it in this second.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// Releases that are written down at once.
+const AT_ONCE: usize = 8;
+
+/// What is looked at, and where it is written down.
+#[expect(
+    missing_debug_implementations,
+    reason = "of where it is written down there is nothing to say"
+)]
+pub struct Sources {
+    /// The world.
+    pub world: mpsc::Sender<Question>,
+    /// What this replica's proxies report.
+    pub hub: Hub,
+    /// The other replicas, if there can be any.
+    pub replica: Option<Replica>,
+    /// Whose pods they are.
+    pub roster: Roster,
+    /// What this replica's proxies make of each object.
+    pub told: watch::Receiver<Arc<Tellings>>,
+    /// Where it is written down.
+    pub keep: Arc<dyn Keep>,
+}
+
+/// Whoever steers.
+pub struct Steer {
+    sources: Sources,
+    requests: mpsc::Receiver<desk::Request>,
+    leads: watch::Receiver<bool>,
+    /// What there was at the last look.
+    sights: BTreeMap<Name, Sight>,
+    works: HashMap<Name, Work>,
+    /// Replicas that did not answer at the last look, which were named then.
+    silent: BTreeSet<Name>,
+}
+
+impl Steer {
+    /// Steers while it `leads`.
+    pub fn new(sources: Sources, desk: Requests, leads: watch::Receiver<bool>) -> Self {
+        let (sights, works, silent) = Default::default();
+        Self { sources, requests: desk.0, leads, sights, works, silent }
+    }
+
+    /// Looks each second, forever.
+    pub async fn run(mut self) {
+        let mut clock = clock::interval(SECOND);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = clock.tick() => {
+                    if !*self.leads.borrow() {
+                        self.works.clear();
+                        continue;
+                    }
+                    if self.second().await.is_none() {
+                        return;
+                    }
+                }
+                request = self.requests.recv() => match request {
+                    Some(request) => self.answer(request).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Looks once; `None`: there is no world any more.
+    async fn second(&mut self) -> Option<()> {
+        self.look().await?;
+        let answers = self.ask().await;
+        let (now, forces) = (now(), self.forces());
+        let mut changed = Vec::new();
+        for (name, sight) in &self.sights {
+            let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
+            work.adopt(sight, now);
+            let force = forces.get(name).cloned().unwrap_or_default();
+            work.second(sight, (&answers, &self.sources.roster), force, now);
+            if work.is_due(now) {
+                changed.push(name.clone());
+            }
+        }
+        self.write(changed, now).await;
+        Some(())
+    }
+
+    /// What there is.
+    async fn look(&mut self) -> Option<()> {
+        let sights = admin::ask(&self.sources.world, |world| Sight::all(world)).await?;
+        let sights = sights.into_iter().map(|sight| (sight.release.name.clone(), sight));
+        self.sights = sights.collect();
+        self.works
+            .retain(|name, work| self.sights.get(name).is_some_and(|sight| work.is_of(sight)));
+        Some(())
+    }
+
+    /// What proxies have told of the versions of releases that are under way, at all replicas.
+    async fn ask(&mut self) -> Answers {
+        let under_way = self.sights.values().filter(|sight| sight.is_under_way());
+        let targets: Vec<Target> = under_way.flat_map(Sight::targets).collect();
+        if targets.is_empty() {
+            return Answers::default();
+        }
+        let Sources { hub, replica, .. } = &self.sources;
+        let own = targets.iter().map(|target| (target.clone(), hub.versions(&target.0, &target.1)));
+        let Some(replica) = replica else {
+            let nobody = Name::new("", "");
+            return Answers { told: vec![(nobody, own.collect())], silent: BTreeSet::new() };
+        };
+        let mut told = vec![(replica.pod.clone(), own.collect())];
+        let ask = |replica: Replica, name| {
+            let targets = &targets;
+            async move { replica.versions(&name, targets).await }
+        };
+        let (heard, silent) = replica.ask_within(PATIENCE, ask).await;
+        told.extend(heard);
+        let names: BTreeSet<_> = silent.iter().map(|(name, _)| name.clone()).collect();
+        for (name, silence) in silent.iter().filter(|(name, _)| !self.silent.contains(name)) {
+            let reason = &silence.reason;
+            tracing::warn!(replica = %name, reason, "what its proxies see of releases is missing");
+        }
+        self.silent.clone_from(&names);
+        Answers { told, silent: names }
+    }
+
+    /// On how many proxies each release is what it was made last.
+    fn forces(&self) -> HashMap<Name, Force> {
+        let own = self.sources.told.borrow().clone();
+        let all = match &self.sources.replica {
+            Some(replica) => replica.others.totals(&own),
+            None => Tellings::clone(&own),
+        };
+        let of = |name: &Name, sight: &Sight| {
+            let told = all.get(&sight.release.reference())?;
+            Some((name.clone(), Force::of(told)))
+        };
+        self.sights.iter().filter_map(|(name, sight)| of(name, sight)).collect()
+    }
+
+    /// Writes down where these are.
+    async fn write(&mut self, changed: Vec<Name>, now: u64) {
+        let keep = &self.sources.keep;
+        let due = changed.into_iter().filter_map(|name| {
+            let (sight, work) = (self.sights.get(&name)?, self.works.get(&name)?);
+            Some((name, work.to_keep(sight)))
+        });
+        let due: Vec<_> = due.collect();
+        let written = due.into_iter().map(|(name, kept)| async move {
+            let answer = keep.keep(&name, &kept).await;
+            (name, kept, answer)
+        });
+        let written: Vec<_> = stream::iter(written).buffer_unordered(AT_ONCE).collect().await;
+        for (name, kept, answer) in written {
+            let Some(work) = self.works.get_mut(&name) else { continue };
+            match answer {
+                Ok(()) => work.kept(kept.course, now),
+                Err(NotKept::Changed) => {}
+                Err(why) => tracing::warn!(release = %name, %why, "where it is cannot be written"),
+            }
+        }
+    }
+
+    async fn answer(&mut self, (call, reply): desk::Request) {
+        let answer = match call {
+            _ if !*self.leads.borrow() => {
+                Err(Unfulfilled::NoLeader("this one does not".to_owned()))
+            }
+            Call::Look => Ok(self.view()),
+            Call::Do(wish) => self.fulfil(wish).await,
+        };
+        // Whoever asked may have gone.
+        let _gone = reply.send(answer);
+    }
+
+    async fn fulfil(&mut self, wish: Wish) -> Answer {
+        let ended = || Unfulfilled::NoLeader("this one is ending".to_owned());
+        self.look().await.ok_or_else(ended)?;
+        let Wish { namespace, name, revision, who, verb } = wish;
+        let (now, name) = (now(), Name::new(namespace, name));
+        let unknown = || Unfulfilled::Unknown(name.to_string());
+        let sight = self.sights.get(&name).ok_or_else(unknown)?;
+        if let Some(before) = &sight.before {
+            return Err(Unfulfilled::Refused(format!(
+                "Release {before} is about the same workload, and older"
+            )));
+        }
+        let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
+        work.adopt(sight, now);
+        let before = work.course.clone();
+        work.course.command(&sight.release.plan, (&who, &revision), &verb, now)?;
+        let kept = work.to_keep(sight);
+        if let Err(why) = self.sources.keep.keep(&name, &kept).await {
+            work.course = before;
+            return Err(why.into());
+        }
+        work.kept(kept.course, now);
+        Ok(ReleasesView { items: vec![work.view(sight)] })
+    }
+
+    fn view(&self) -> ReleasesView {
+        let of = |(name, sight): (&Name, &Sight)| match self.works.get(name) {
+            Some(work) => work.view(sight),
+            None => Work::new(sight).view(sight),
+        };
+        ReleasesView { items: self.sights.iter().map(of).collect() }
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Steer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steer").field("works", &self.works).finish_non_exhaustive()
+    }
+}
