@@ -271,3 +271,6 @@ impl std::fmt::Debug for Steer {
         f.debug_struct("Steer").field("works", &self.works).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

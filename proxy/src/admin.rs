@@ -1,7 +1,7 @@
 //! What a proxy tells about itself, and takes from its operator.
 //!
 //! The status server on the pod's addresses is read-only and reveals nothing about the mesh:
-//! `/ready` for the kubelet, `/metrics` for Prometheus, and the application's probes at paths that
+//! `/ready` and `/started` for the kubelet, `/metrics` for Prometheus, and the application's probes at paths that
 //! only the kubelet knows. Whatever changes or reveals is on a Unix
 //! socket that only this container can open.
 
@@ -80,9 +80,10 @@ impl Admin {
     /// Answers on the pod's addresses, but for probes.
     pub fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/ready") => ready(&self.readiness),
+            (&Method::GET | &Method::HEAD, "/ready") => ready(&self.readiness.pending()),
+            (&Method::GET | &Method::HEAD, "/started") => ready(&self.readiness.starting()),
             (&Method::GET, "/metrics") => self.metrics.scrape(request),
-            _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
+            _ => text(StatusCode::NOT_FOUND, "there is GET /ready, /started and /metrics\n"),
         }
     }
 
@@ -97,10 +98,10 @@ impl Admin {
                 json_answer(&json!(self.draining.state().as_str()))
             }
             (&Method::PUT, "/log") => set_filter(&self.filter, request.body()),
-            (&Method::GET, "/ready" | "/metrics") => self.status(request),
+            (&Method::GET, "/ready" | "/started" | "/metrics") => self.status(request),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there is GET /ready, /metrics, /debug/config, /debug/certs and /drain, \
+                "there is GET /ready, /started, /metrics, /debug/config, /debug/certs and /drain, \
                  POST /drain, and PUT /log with a filter such as `debug`\n",
             ),
         }
@@ -113,9 +114,8 @@ impl Admin {
     }
 }
 
-/// What `/ready` says.
-pub(crate) fn ready(readiness: &Readiness) -> Response<Bytes> {
-    let pending = readiness.pending();
+/// What `/ready` says, and `/started`: that of what only a start waits for.
+pub(crate) fn ready(pending: &[String]) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n");
     }
@@ -200,7 +200,7 @@ mod tests {
         ] {
             let answer = ask(address, wrong).await;
             assert_eq!(rest(&answer), rest(&unknown), "{wrong}");
-            assert!(answer.ends_with("there is GET /ready and GET /metrics\n"), "{answer}");
+            assert!(answer.ends_with("there is GET /ready, /started and /metrics\n"), "{answer}");
         }
         drop(application);
         let answer = ask(address, "GET /probe/s3cret/app/liveness").await;

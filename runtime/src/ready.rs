@@ -13,8 +13,16 @@ use tokio::sync::watch;
 /// What the process waits for before it may get traffic. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    pending: watch::Sender<BTreeMap<u64, String>>,
+    pending: watch::Sender<BTreeMap<u64, Pending>>,
     next: Arc<AtomicU64>,
+}
+
+/// Something that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pending {
+    what: String,
+    /// Whether the process has not started before that.
+    starts: bool,
 }
 
 /// One thing that is waited for; dropping it ends the wait.
@@ -34,15 +42,31 @@ impl Readiness {
     /// Not ready from now until the blocker is dropped.
     #[must_use = "dropping the blocker ends the wait"]
     pub fn block(&self, what: impl Into<String>) -> Blocker {
+        self.add(what.into(), true)
+    }
+
+    /// The same of a process that works, and is to get no traffic all the same.
+    #[must_use = "dropping the blocker ends the wait"]
+    pub fn hold(&self, what: impl Into<String>) -> Blocker {
+        self.add(what.into(), false)
+    }
+
+    fn add(&self, what: String, starts: bool) -> Blocker {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let what = what.into();
-        self.pending.send_modify(|pending| drop(pending.insert(id, what.clone())));
+        let it = Pending { what: what.clone(), starts };
+        self.pending.send_modify(|pending| drop(pending.insert(id, it)));
         Blocker { readiness: self.clone(), id, what }
     }
 
     /// What is waited for, oldest first.
     pub fn pending(&self) -> Vec<String> {
-        self.pending.borrow().values().cloned().collect()
+        self.pending.borrow().values().map(|it| it.what.clone()).collect()
+    }
+
+    /// What is waited for until the process works, oldest first.
+    pub fn starting(&self) -> Vec<String> {
+        let pending = self.pending.borrow();
+        pending.values().filter(|it| it.starts).map(|it| it.what.clone()).collect()
     }
 
     /// Whether nothing is waited for.
@@ -62,7 +86,11 @@ impl Blocker {
     /// Says why it still takes: `certificate` becomes `certificate (reason)`.
     pub fn because(&self, reason: impl std::fmt::Display) {
         let text = format!("{} ({reason})", self.what);
-        self.readiness.pending.send_modify(|pending| drop(pending.insert(self.id, text)));
+        self.readiness.pending.send_modify(|pending| {
+            if let Some(it) = pending.get_mut(&self.id) {
+                it.what = text;
+            }
+        });
     }
 }
 
@@ -94,5 +122,9 @@ mod tests {
         drop(certificate);
         assert!(ready.is_ready());
         waited.await.unwrap();
+        let held = ready.hold("hold");
+        held.because("not its turn");
+        assert_eq!(ready.pending(), ["hold (not its turn)"]);
+        assert_eq!(ready.starting(), [""; 0], "it works");
     }
 }

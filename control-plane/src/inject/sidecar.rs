@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use super::{DataPlane, PROXY, PROXY_UID, REDIRECT, Resources, Settings, annotations::Overrides};
 
-/// `/ready`, `/metrics` and the application's probes, on the pod's address.
+/// `/ready`, `/started`, `/metrics` and the application's probes, on the pod's address.
 pub(super) const STATUS_PORT: i32 = 15021;
 
 /// DNS of the pod's first resolver, on loopback; of the others on the next two.
@@ -123,17 +123,17 @@ pub(super) fn proxy(
             container_port: STATUS_PORT,
             ..ContainerPort::default()
         }]),
-        // Containers after it wait for its startup. Ten minutes outlast a restart of the control
-        // plane; to be started again would not help sooner.
+        // Containers after it wait for its startup, which a release does not hold up. Ten minutes outlast a restart of the
+        // control plane; to be started again would not help sooner.
         startup_probe: Some(Probe {
             period_seconds: Some(1),
             failure_threshold: Some(600),
-            ..ready()
+            ..says("/started")
         }),
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             failure_threshold: Some(3),
-            ..ready()
+            ..says("/ready")
         }),
         // The kubelet sends a sidecar SIGTERM only after the application has ended, but runs this
         // at once: new requests must stop coming before that.
@@ -226,10 +226,10 @@ fn environment(overrides: &Overrides, probes: Option<String>, settings: &Setting
         .collect()
 }
 
-fn ready() -> Probe {
+fn says(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
-            path: Some("/ready".to_owned()),
+            path: Some(path.to_owned()),
             port: IntOrString::Int(STATUS_PORT),
             ..HTTPGetAction::default()
         }),

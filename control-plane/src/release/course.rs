@@ -250,7 +250,8 @@ impl Course {
                 OnFail::Rollback => self.roll_back(Cause::NoData, tick.now),
             };
         }
-        if self.silent > 0 || !tick.in_force {
+        let none = self.weight > Share::NONE && tick.canary.serving == 0;
+        if self.silent > 0 || !tick.in_force || none {
             return;
         }
         self.spent = self.spent.saturating_add(1);

@@ -132,6 +132,11 @@ impl Work {
             self.course.trusted.extend(sight.older.iter().cloned());
         }
         self.course.template(template, now);
+        let shown = sight.course().map(|course| (&course.stable, &course.canary));
+        if shown != Some((&self.course.stable, &self.course.canary)) {
+            // Its pods are still counted as those of the versions that there were before.
+            return;
+        }
         if !self.course.is_under_way() {
             (self.observer, self.restarts) = (Observer::default(), None);
             return;

@@ -226,7 +226,7 @@ impl Admin {
     /// Answers on the pod's addresses, but for probes.
     fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness),
+            (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness.pending()),
             (&Method::GET, "/metrics") => self.registry.scrape(request),
             _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
         }

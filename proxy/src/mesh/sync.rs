@@ -198,7 +198,7 @@ impl Gate {
             self.hold = None;
         } else {
             let readiness = &self.readiness;
-            self.hold.get_or_insert_with(|| readiness.block("hold")).because(hold);
+            self.hold.get_or_insert_with(|| readiness.hold("hold")).because(hold);
         }
     }
 
