@@ -31,6 +31,7 @@ mod route;
 mod settled;
 mod split;
 mod standing;
+mod steps;
 mod telemetry;
 pub(crate) mod workload;
 

@@ -298,6 +298,7 @@ impl World {
         };
         dirty.insert(Subject::Service(name.clone()));
         self.touch_attached(name, dirty);
+        self.touch_releases_in(&name.namespace, dirty);
         for (service, present) in changes(&old, new) {
             self.services_by_namespace.set(Arc::clone(&name.namespace), name, present);
             for ip in &service.cluster_ips {

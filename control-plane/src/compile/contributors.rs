@@ -58,8 +58,12 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
             } else if let Some(address) = names::address(name) {
                 let of = |callers: &Callers| {
                     let mut found = Contributors::default();
-                    found.set_by(&listener::setters(world, address, callers));
-                    found.divided(world, listener::backends(world, address, callers));
+                    if let Some(listener) = listener::at(world, address, callers) {
+                        found.set_by(&listener.setters);
+                        let named = listener.by_name.iter().flat_map(|named| &named.backends);
+                        let backends = listener.backends.iter().chain(named);
+                        found.divided(world, backends.map(|backend| &backend.cluster), false);
+                    }
                     found
                 };
                 let own = listener::consumers(world, name)
@@ -71,7 +75,7 @@ pub fn contributors(world: &World, kind: Kind, name: &str) -> ByCaller {
         (Kind::Cluster, Some(target)) => {
             let settled = cluster::settled(world, &target).unwrap_or_default();
             found.set_by(&settled.setters(Scope::Cluster));
-            found.divided(world, [name]);
+            found.divided(world, [name], false);
         }
         // Stock Envoy's, for a pod's own address.
         (Kind::Cluster, None) => {
@@ -122,7 +126,8 @@ fn of_route(
         Action::Forward(backends) => backends.as_slice(),
         Action::Redirect(_) | Action::Fail(_) => &[],
     });
-    found.divided(world, backends.map(|backend| &*backend.cluster));
+    let stick = rules.iter().any(|rule| rule.stick.is_some());
+    found.divided(world, backends.map(|backend| &backend.cluster), stick);
     let object = |rule: &Rule| {
         let origin = &rule.origin;
         let of = |object: &&ObjectRef| {
@@ -190,11 +195,21 @@ impl Contributors {
         self.all.extend(routes.map(|(_, route)| route.reference()));
     }
 
-    /// The releases that divide what goes to these clusters.
-    fn divided(&mut self, world: &World, clusters: impl IntoIterator<Item = impl AsRef<str>>) {
-        let releases = clusters.into_iter();
-        let releases = releases.filter_map(|cluster| split::divided_by(world, cluster.as_ref()));
-        self.all.extend(releases);
+    /// The releases that divide what goes to these clusters; `stick`: and say who stays with which version.
+    fn divided(
+        &mut self,
+        world: &World,
+        clusters: impl IntoIterator<Item = impl AsRef<str>>,
+        stick: bool,
+    ) {
+        for release in split::releases(world, clusters) {
+            let object = release.reference();
+            if stick && release.plan.stick_by.is_some() {
+                let (feature, object) = (Feature::Sticky, object.clone());
+                self.needs.push(Need { feature, object, field: "spec.stickBy".to_owned() });
+            }
+            self.all.insert(object);
+        }
     }
 
     /// The policies, TCPRoutes and TLSRoutes among those that set something.

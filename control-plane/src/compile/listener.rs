@@ -14,7 +14,7 @@ use super::{
 };
 use crate::world::{
     World,
-    objects::{Pod, Route, Service, ServicePort},
+    objects::{Pod, Service},
     policy::Scope,
 };
 
@@ -25,15 +25,21 @@ pub(super) fn compile(
     callers: &Callers,
 ) -> Option<Listener> {
     let address = names::address(name)?;
+    let service = world.service_at(address.ip());
+    let service = service.map(|service| port::service_port(settings, service, address.port()));
+    Some(Listener { service, ..at(world, address, callers)? })
+}
+
+/// What listens at an address, but for the names of its Service, which are in the settings.
+pub(super) fn at(world: &World, address: SocketAddr, callers: &Callers) -> Option<Listener> {
     if let Some(service) = world.service_at(address.ip()) {
-        return of_service(world, settings, service, address, callers);
+        return of_service(world, service, address, callers);
     }
     world.pod_at(address.ip()).map(|pod| of_pod(world, pod, address))
 }
 
 fn of_service(
     world: &World,
-    settings: &Settings,
     service: &Service,
     address: SocketAddr,
     callers: &Callers,
@@ -42,9 +48,17 @@ fn of_service(
     let declared = port::declared(port);
     let origin = port::origin("Service", &service.name.namespace, &service.name.name);
     let target = Target::Service(Part::whole(&service.name, address.port()));
-    let Said { idle, setters, route, by_name } = said(world, service, port, callers);
-    let only_named = route.is_none() && !by_name.is_empty();
-    let by_name = by_name.into_iter().map(|Named { route, names }| ByName {
+    let route = route::opaque(world, service, port, callers);
+    let named = attached::by_name(world, service, port, callers);
+    let routed = route.into_iter().chain(named.iter().map(|named| named.route));
+    let routed = routed.map(|route| Setter {
+        field: "spec.rules[0].backendRefs".to_owned(),
+        origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
+    });
+    let (idle, setters) = idle(declared, &policy::of_port(world, service, port));
+    let setters = routed.chain(setters).collect();
+    let only_named = route.is_none() && !named.is_empty();
+    let by_name = named.into_iter().map(|Named { route, names }| ByName {
         names: names.into_iter().map(str::to_owned).collect(),
         backends: route::opaque_backends(world, route, callers),
     });
@@ -54,29 +68,14 @@ fn of_service(
         setters,
         by_name: by_name.collect(),
         only_named,
-        service: Some(port::service_port(settings, service, address.port())),
         ..listener(address, declared, &target)
     };
     if let Some(route) = route {
         listener.backends = route::opaque_backends(world, route, callers);
     } else if !declared.is_http() {
-        listener.backends = route::service_backends(world, &service.name, address.port());
+        listener.backends = route::own(world, &service.name, address.port()).backends(&[]);
     }
     Some(listener)
-}
-
-/// The clusters that opaque connections to an address go to, if it is a Service's.
-pub(super) fn backends(world: &World, address: SocketAddr, callers: &Callers) -> Vec<String> {
-    let service = world.service_at(address.ip());
-    let port = service.and_then(|service| Some((service, service.port(address.port())?)));
-    let Some((service, port)) = port.filter(|(_, port)| !port::declared(port).is_http()) else {
-        return Vec::new();
-    };
-    let backends = match said(world, service, port, callers).route {
-        Some(route) => route::opaque_backends(world, route, callers),
-        None => route::service_backends(world, &service.name, port.port),
-    };
-    backends.into_iter().map(|backend| backend.cluster).collect()
 }
 
 /// Any port of a pod can be dialled, declared or not.
@@ -86,47 +85,6 @@ fn of_pod(world: &World, pod: &Pod, address: SocketAddr) -> Listener {
     let target = Target::Pod(pod.name.clone(), address.port());
     let (idle, setters) = idle(declared, &direct::settled(world, pod, address.port()));
     Listener { origin, idle, setters, ..listener(address, declared, &target) }
-}
-
-/// Who set something of what listens at an address.
-pub(super) fn setters(world: &World, address: SocketAddr, callers: &Callers) -> Vec<Setter> {
-    if let Some(service) = world.service_at(address.ip()) {
-        let port = service.port(address.port());
-        return port.map(|port| said(world, service, port, callers).setters).unwrap_or_default();
-    }
-    let of_pod = |pod| {
-        let declared = port::declared_on_pod(world, pod, address.port());
-        idle(declared, &direct::settled(world, pod, address.port())).1
-    };
-    world.pod_at(address.ip()).map(|pod| of_pod(pod)).unwrap_or_default()
-}
-
-/// What routes and policies say of opaque connections to a port.
-struct Said<'a> {
-    idle: Option<Duration>,
-    /// Who set something of it.
-    setters: Vec<Setter>,
-    /// Where they go, if that is said.
-    route: Option<&'a Arc<Route>>,
-    /// Where those go whose clients name a server.
-    by_name: Vec<Named<'a>>,
-}
-
-fn said<'a>(
-    world: &'a World,
-    service: &'a Service,
-    port: &'a ServicePort,
-    callers: &'a Callers,
-) -> Said<'a> {
-    let route = route::opaque(world, service, port, callers);
-    let by_name = attached::by_name(world, service, port, callers);
-    let named = by_name.iter().map(|named| named.route);
-    let routed = route.into_iter().chain(named).map(|route| Setter {
-        field: "spec.rules[0].backendRefs".to_owned(),
-        origin: port::origin(route.kind.as_str(), &route.name.namespace, &route.name.name),
-    });
-    let (idle, setters) = idle(port::declared(port), &policy::of_port(world, service, port));
-    Said { idle, setters: routed.chain(setters).collect(), route, by_name }
 }
 
 /// The namespaces whose callers' opaque connections have a route of their own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     attached::{self, Callers, Fit},
-    direct,
+    direct, steps,
 };
 use crate::{
     convert::lost,
@@ -30,6 +30,12 @@ pub fn complaints(world: &World, object: &ObjectRef) -> Vec<Complaint> {
         Kind::TrafficPolicy => {
             if let Some(policy) = world.policy(&object.name) {
                 complaints.targets(world, policy);
+            }
+        }
+        Kind::Release => {
+            if let Some(release) = world.release(&object.name) {
+                let said = steps::complaints(world, release).into_iter();
+                said.for_each(|(field, reason)| complaints.add(field, reason));
             }
         }
         _ => {}

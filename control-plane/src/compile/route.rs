@@ -1,6 +1,6 @@
 //! Route: rules for HTTP. Without any route attached, one rule that forwards everything.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, iter, sync::Arc};
 
 use http::StatusCode;
 use tulle_xds::model::{
@@ -14,7 +14,8 @@ use super::{
     names::{Part, Target},
     policy, port, precedence,
     settled::Settled,
-    split::{self, Divided},
+    split::{Divided, Division, Splits},
+    steps,
 };
 use crate::world::{
     World,
@@ -65,17 +66,18 @@ pub(super) fn opaque<'a>(
     routes.find(|(of, route)| of == callers && route.kind == Kind::TcpRoute).map(|(_, route)| route)
 }
 
-/// Where that is; never empty.
+/// Where that is; never empty. A canary that gets nothing is there, so that what is open to it can be ended.
 pub(super) fn opaque_backends(world: &World, route: &Route, callers: &Callers) -> Vec<Backend> {
-    let reader = Reader { world, route, callers };
-    let rules = route.rules.iter().map(|rule| reader.action(rule));
-    let mut backends: Vec<_> = rules
-        .flat_map(|action| match action {
+    let reader = Reader::new(world, route, callers);
+    let backends = route.rules.iter().flat_map(|rule| {
+        let mut division = reader.division(rule);
+        division.0.retain(|one| one.backend.weight > 0);
+        match reader.action(rule, &division) {
             Action::Forward(backends) => backends,
             Action::Redirect(_) | Action::Fail(_) => Vec::new(),
-        })
-        .filter(|backend| backend.weight > 0)
-        .collect();
+        }
+    });
+    let mut backends: Vec<_> = backends.collect();
     if backends.is_empty() {
         let (cluster, filters) = (Backend::INVALID.to_owned(), Vec::new());
         backends.push(Backend { cluster, weight: 1, filters });
@@ -94,21 +96,26 @@ fn of_service(world: &World, service: &Name, number: u16, callers: &Callers) -> 
     let routes: Vec<_> = attached.filter(|(of, _)| of == callers).map(|(_, route)| route).collect();
     if routes.is_empty() {
         let origin = port::origin("Service", &service.name.namespace, &service.name.name);
-        let own = service_backends(world, &service.name, number);
-        return Some(vec![forward(own, origin, &settled)]);
+        let own = own(world, &service.name, number);
+        let rule = forward(own.backends(&[]), origin, &settled);
+        let rule = Rule { stick: own.stick(), ..rule };
+        return Some(steps::rules(&own, rule, port::declared(port) != Protocol::Grpc));
     }
     let mut found = Vec::new();
     for route in routes {
+        let reader = Reader::new(world, route, callers);
         for (at, told) in route.rules.iter().enumerate() {
             let settled = policy::of_rule(world, route, told.name.as_deref()).over(&settled);
-            let compiled = Reader { world, route, callers }.rule(at, told, &settled);
+            let division = reader.division(told);
+            let compiled = reader.rule(at, told, &division, &settled);
             for matches in &told.matches {
                 let rule = Rule { matches: matches.clone(), ..compiled.clone() };
-                found.push((precedence::of(route, matches), rule));
+                let rules = steps::rules(&division, rule, steps::may_copy(route));
+                found.extend(rules.into_iter().map(|rule| (precedence::of(route, matches), rule)));
             }
         }
     }
-    // Stable, so that rules and matches of one route stay in its own order.
+    // Stable, so that rules and matches of one route stay in its own order, and what comes of one before it.
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     Some(found.into_iter().map(|(_, rule)| rule).collect())
 }
@@ -118,11 +125,22 @@ struct Reader<'a> {
     world: &'a World,
     route: &'a Route,
     callers: &'a Callers,
+    splits: Splits<'a>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(world: &'a World, route: &'a Route, callers: &'a Callers) -> Self {
+        Self { world, route, callers, splits: steps::splits(world, route) }
+    }
+
     /// What all matches of a rule have in common.
-    fn rule(&self, at: usize, told: &RouteRule, settled: &Settled) -> Rule {
+    fn rule(
+        &self,
+        at: usize,
+        told: &RouteRule,
+        division: &Division<'_>,
+        settled: &Settled,
+    ) -> Rule {
         let (name, kind) = (&self.route.name, self.route.kind.as_str());
         let origin = Origin {
             rule: told.name.clone().unwrap_or_else(|| at.to_string()),
@@ -131,10 +149,10 @@ impl Reader<'_> {
         let mut rule = Rule {
             matches: Match::default(),
             filters: told.filters.clone(),
-            action: self.action(told),
+            action: self.action(told, division),
             timeouts: policy::timeouts(&settled.settings, told.timeouts),
             retry: policy::retry(&settled.settings),
-            stick: None,
+            stick: division.stick(),
             mirrors: Vec::new(),
             origin,
             setters: self.setters(at, told, settled),
@@ -153,6 +171,7 @@ impl Reader<'_> {
             // The model has these for what is forwarded only.
             rule.timeouts = Timeouts::default();
             rule.retry = None;
+            rule.stick = None;
             rule.setters.clear();
             rule.filters.retain(|filter| !matches!(filter, Filter::Rewrite { .. }));
         }
@@ -177,15 +196,12 @@ impl Reader<'_> {
         setters
     }
 
-    fn action(&self, told: &RouteRule) -> Action {
+    fn action(&self, told: &RouteRule, division: &Division<'_>) -> Action {
         let backends = match &told.action {
             RuleAction::Fail => return Action::Fail(INVALID),
             RuleAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
-            RuleAction::Forward(backends) => backends,
+            RuleAction::Forward(_) => division.backends(&[]),
         };
-        let rule = told.name.as_deref();
-        let backends = backends.iter().map(|told| self.backend(rule, told)).collect();
-        let backends = split::backends(backends);
         if backends.iter().any(|backend| backend.weight > 0 && backend.is_valid()) {
             Action::Forward(backends)
         } else {
@@ -193,7 +209,14 @@ impl Reader<'_> {
         }
     }
 
-    fn backend(&self, rule: Option<&str>, told: &BackendRef) -> Divided {
+    /// The backends of a rule; none of one that forwards nothing.
+    fn division(&self, told: &RouteRule) -> Division<'a> {
+        let RuleAction::Forward(backends) = &told.action else { return Division(Vec::new()) };
+        let rule = told.name.as_deref();
+        Division(backends.iter().map(|told| self.backend(rule, told)).collect())
+    }
+
+    fn backend(&self, rule: Option<&str>, told: &BackendRef) -> Divided<'a> {
         let weight = told.weight;
         let Some((service, port)) = self.valid(told.to.as_ref()) else {
             let cluster = Backend::INVALID.to_owned();
@@ -201,11 +224,11 @@ impl Reader<'_> {
         };
         let part = derived::part(self.world, self.route, rule, service, *port);
         let filters = told.filters.clone();
-        Divided::of(self.world, part, |cluster| Backend { cluster, weight, filters })
+        Divided::of(&self.splits, part, |cluster| Backend { cluster, weight, filters })
     }
 
     /// A reference, if it leads somewhere.
-    fn valid<'a>(&self, to: Option<&'a (Name, u16)>) -> Option<&'a (Name, u16)> {
+    fn valid<'t>(&self, to: Option<&'t (Name, u16)>) -> Option<&'t (Name, u16)> {
         let (service, port) = to?;
         attached::backend(self.world, self.route, self.callers, service, *port).ok()?;
         to
@@ -213,9 +236,9 @@ impl Reader<'_> {
 }
 
 /// What goes to a port of a Service of which no route says anything.
-pub(super) fn service_backends(world: &World, service: &Name, port: u16) -> Vec<Backend> {
-    let part = Part::whole(service, port);
-    split::backends(vec![Divided::of(world, part, all_to)])
+pub(super) fn own<'a>(world: &'a World, service: &Name, port: u16) -> Division<'a> {
+    let splits = Splits::of(world, iter::once(service.clone()));
+    Division(vec![Divided::of(&splits, Part::whole(service, port), all_to)])
 }
 
 fn all_to(cluster: String) -> Backend {

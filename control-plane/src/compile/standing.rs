@@ -7,6 +7,7 @@ use tulle_xds::model::Filter;
 use super::{
     attached::{self, Callers, Fit, NoBackend},
     references::{Reference, complaints, references},
+    steps,
 };
 use crate::{
     release::Course,
@@ -38,6 +39,10 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
         }
         Kind::Telemetry if world.telemetry(&object.name).is_some() => Vec::new(),
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
+        Kind::Release => {
+            let beyond_grpc = steps::beyond_grpc(world.release(&object.name)?);
+            return Some(Standing { beyond_grpc, ..Standing::default() });
+        }
         _ => return None,
     };
     let beyond_grpc = world.route(object).map(|route| beyond_grpc(route)).unwrap_or_default();

@@ -7,7 +7,7 @@ use super::{
     cause::Cause,
     course::{Course, Pods},
     findings::{Gate, Light, Verdict},
-    plan::Plan,
+    plan::{Plan, Step},
     share::Share,
 };
 
@@ -185,5 +185,13 @@ impl Course {
             _ => Share::NONE,
         };
         if canary.serving == 0 { Share::NONE } else { share }
+    }
+
+    /// The step that it is in. While it takes over there is none: then the canary gets what it can carry, whoever asks.
+    pub fn in_step<'a>(&self, plan: &'a Plan) -> Option<&'a Step> {
+        match self.phase {
+            Phase::Progressing | Phase::Paused if !self.lifted => plan.steps.get(self.step?),
+            _ => None,
+        }
     }
 }

@@ -86,6 +86,7 @@ impl World {
             }
             for backend in route.backends() {
                 self.routes_by_backend.set(backend.clone(), reference, present);
+                self.touch_releases_in(&backend.namespace, dirty);
                 if backend.namespace != route.name.namespace {
                     let foreign = Arc::clone(&backend.namespace);
                     self.routes_by_foreign.set(foreign, reference, present);

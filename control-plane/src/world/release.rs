@@ -11,7 +11,7 @@ use super::{
     objects::{Kind, Name, ObjectRef, Pod, Service, Workload},
     replace, touch_pod,
 };
-use crate::release::{Course, Plan, Pods, Share};
+use crate::release::{Course, Plan, Pods, Share, Step};
 
 /// A Release.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +107,8 @@ pub struct Split<'a> {
     pub course: &'a Course,
     /// What of the requests the canary gets.
     pub share: Share,
+    /// The step that it is in, as long as somebody serves what that gives to the canary besides.
+    pub step: Option<&'a Step>,
 }
 
 impl Split<'_> {
@@ -310,7 +312,8 @@ impl World {
         let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
         let course = release.course.as_ref()?;
         let Versions { canary, stable, .. } = self.versions(release);
-        Some(Split { release, course, share: course.share(canary, stable) })
+        let step = course.in_step(&release.plan).filter(|_| canary.serving > 0);
+        Some(Split { release, course, share: course.share(canary, stable), step })
     }
 
     /// Whether a Service is one through which a release's target is called.
@@ -432,10 +435,17 @@ impl World {
     fn touch_release(&self, release: &Release, dirty: &mut Dirty) {
         self.released_pods(release).for_each(|pod| touch_pod(pod, dirty));
         self.touch_services(release, dirty);
-        dirty.insert(Subject::Policy(release.reference()));
+    }
+
+    /// What is said of the releases of a namespace depends on its Services, and on the routes that lead there.
+    pub(super) fn touch_releases_in(&self, namespace: &Arc<str>, dirty: &mut Dirty) {
+        let all = self.releases_by_namespace.get(namespace).cloned();
+        let reference = |name| ObjectRef { kind: Kind::Release, name };
+        dirty.extend(all.map(reference).map(Subject::Policy));
     }
 
     fn touch_services(&self, release: &Release, dirty: &mut Dirty) {
+        dirty.insert(Subject::Policy(release.reference()));
         for name in self.called_by(release) {
             let service = self.services.get(&name);
             let addresses = service.into_iter().flat_map(|service| &service.cluster_ips);

@@ -1,9 +1,14 @@
 //! What a release makes of a Service's endpoints and of whoever calls it.
 
+mod steps;
+
 use tulle_api::ReleasePhase as Phase;
 use tulle_xds::model::{Action, Released};
 
-use super::*;
+use super::{
+    routes::{route_yaml, yaml},
+    *,
+};
 use crate::{
     release::{Course, Plan, Share},
     world::{
@@ -164,6 +169,47 @@ fn bytes_are_divided_like_requests() {
     assert_eq!(shares, [(CANARY.to_owned(), 500), (STABLE.to_owned(), 9500)]);
     let object = ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", "web") };
     let from = &contributors(&world, Kind::Listener, "10.0.0.100:80")[0].1.all;
+    assert!(from.contains(&object), "{from:?}");
+}
+
+#[test]
+fn bytes_go_by_routes_to_both_versions_and_to_one_that_failed_as_long_as_it_is_ended() {
+    let tcp = |kind, more| {
+        let rules =
+            "rules: [{backendRefs: [{name: web, port: 80}, {name: other, port: 80, weight: 0}]}]";
+        route_yaml(kind, "r", &format!("{more}{rules}")).replace("name: s0", "name: web")
+    };
+    let both = |new, old| vec![(CANARY.to_owned(), new), (STABLE.to_owned(), old)];
+    for (phase, weight, kind, more, expected) in [
+        (Phase::Progressing, 5, "TCPRoute", "", both(500, 9500)),
+        (Phase::Held, 0, "TCPRoute", "", both(0, 10_000)),
+        (Phase::Progressing, 5, "TLSRoute", "hostnames: [a.x], ", both(500, 9500)),
+    ] {
+        let mut world = shop(course(phase, weight), "tcp");
+        let mut other = service("other", "other", 101);
+        other.ports[0].name = "tcp".to_owned();
+        for object in yaml(&tcp(kind, more)).into_iter().chain([Object::Service(Arc::new(other))]) {
+            world.apply(Event::Apply(object), &mut Dirty::new());
+        }
+        let Some(Resource::Listener(told)) = get(&world, Kind::Listener, "10.0.0.100:80") else {
+            panic!("no listener");
+        };
+        let backends =
+            told.by_name.into_iter().next().map_or(told.backends, |named| named.backends);
+        let shares: Vec<_> = backends.into_iter().map(|b| (b.cluster, b.weight)).collect();
+        assert_eq!(shares, expected, "{kind} {phase:?}");
+    }
+    // A release is in force where what a server's name leads to is.
+    let mut world = shop(course(Phase::Progressing, 5), "tcp");
+    let mut parent = service("parent", "parent", 101);
+    parent.ports[0].name = "tcp".to_owned();
+    let named = tcp("TLSRoute", "hostnames: [a.x], ")
+        .replace("kind: Service, name: web", "kind: Service, name: parent");
+    for object in yaml(&named).into_iter().chain([Object::Service(Arc::new(parent))]) {
+        world.apply(Event::Apply(object), &mut Dirty::new());
+    }
+    let object = ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", "web") };
+    let from = &contributors(&world, Kind::Listener, "10.0.0.101:80")[0].1.all;
     assert!(from.contains(&object), "{from:?}");
 }
 
