@@ -360,6 +360,7 @@ impl World {
             return;
         };
         dirty.insert(Subject::Service(service.clone()));
+        self.touch_divided(service, dirty);
         self.slices_by_service.set(service.clone(), &slice.name, present);
         for endpoint in &slice.endpoints {
             if let Some((pod, _)) = &endpoint.pod {

@@ -93,7 +93,8 @@ impl<'a> Division<'a> {
                 found.push(Backend { weight, ..backend.clone() });
                 continue;
             };
-            let all = whole.contains(&&split.release.name);
+            // Of two Services of one release one may have no endpoints of the canary.
+            let all = split.step.is_some() && whole.contains(&&split.release.name);
             let share = if all { Share::ALL } else { split.share };
             let given = u64::from(weight) * u64::from(share.per_ten_thousand()) / 10_000;
             let given = u32::try_from(given).unwrap_or(u32::MAX);
@@ -140,10 +141,10 @@ fn stick(told: &StickBy) -> Option<Stick> {
 }
 
 /// The releases that divide what goes to these clusters, each once for each Service.
-pub(super) fn releases<'a>(
-    world: &'a World,
+pub(super) fn releases(
+    world: &World,
     clusters: impl IntoIterator<Item = impl AsRef<str>>,
-) -> Vec<&'a Arc<Release>> {
+) -> Vec<&Arc<Release>> {
     let service = |cluster: &str| match Target::parse(cluster)? {
         Target::Service(part) => Some(part.service),
         Target::Pod(..) => None,

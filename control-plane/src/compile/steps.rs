@@ -38,7 +38,7 @@ use crate::{
 
 /// Rules that may be added to those of a route. More would be looked through with each request; where one release divides a
 /// backend, it takes more matches than Gateway API lets a route have.
-pub(super) const MOST: usize = 2048;
+const MOST: usize = 2048;
 
 /// Methods that change nothing, so that nobody minds a copy.
 const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
@@ -55,7 +55,7 @@ pub(super) fn splits<'a>(world: &'a World, route: &Route) -> Splits<'a> {
 }
 
 /// How many rules would be added to those of a route.
-pub(super) fn added(route: &Route, splits: &Splits<'_>) -> usize {
+fn added(route: &Route, splits: &Splits<'_>) -> usize {
     let of = |rule: &RouteRule| {
         let RuleAction::Forward(backends) = &rule.action else { return 0 };
         let services = backends.iter().filter_map(|told| Some(&told.to.as_ref()?.0));

@@ -249,6 +249,12 @@ fn object() -> impl Strategy<Value = Object> {
             pod.uid = format!("uid-{}", u8::from(a));
             (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
             pod.node = if c { "n1" } else { "n2" }.to_owned();
+            if a != d {
+                let hash = if c { "old" } else { "new" };
+                pod.labels.insert("pod-template-hash".to_owned(), hash.to_owned());
+                pod.owner = Some(("ReplicaSet".to_owned(), format!("web-{hash}")));
+                pod.life.serving = b || last > 1;
+            }
             Object::Pod(Arc::new(pod))
         }),
         3 => (small(), app(), 0..4_u8, any::<[bool; 3]>()).prop_map(|(n, app, last, [a, b, c])| {
@@ -301,6 +307,7 @@ fn object() -> impl Strategy<Value = Object> {
             }))
         }),
         3 => routes::object(),
+        2 => release::object(),
         1 => any::<[bool; 2]>().prop_map(|[first, zone]| Object::Node(Arc::new(objects::Node {
             name: Name::new("", if first { "n1" } else { "n2" }),
             zone: if zone { "a" } else { "" }.to_owned(),
@@ -326,6 +333,7 @@ fn universe() -> Vec<(Kind, String)> {
         keys.push((Kind::Workload, format!("shop/p{n}")));
         for kind in [Kind::Cluster, Kind::Endpoints, Kind::Route] {
             keys.push((kind, format!("service/shop/s{n}/80")));
+            keys.push((kind, format!("canary/shop/s{n}/80")));
             for via in ["HTTPRoute/shop/r", "GRPCRoute/shop/r"] {
                 let name = |m, rule| format!("service/shop/s{n}/80/{via}{m}{rule}");
                 keys.extend((0..3).flat_map(|m| [(kind, name(m, "")), (kind, name(m, "/r"))]));
@@ -345,6 +353,11 @@ fn universe() -> Vec<(Kind, String)> {
     keys
 }
 
+/// Every object that there can be something to say about.
+fn references() -> Vec<ObjectRef> {
+    routes::references().into_iter().chain((0..3).map(release::reference)).collect()
+}
+
 proptest! {
     /// What a change touches is in the dirty set (or it would never be published), and a world that
     /// changed step by step is the same as one that was told its end at once.
@@ -362,7 +375,8 @@ proptest! {
             universe().into_iter().map(view).collect()
         };
         let complaints = |world: &World| {
-            routes::references().map(|r| (complaints(world, &r), standing(world, &r)))
+            let said = |object: &ObjectRef| (complaints(world, object), standing(world, object));
+            references().iter().map(said).collect::<Vec<_>>()
         };
         let mut before = all(&world);
         let mut complained = complaints(&world);
@@ -384,7 +398,7 @@ proptest! {
                 prop_assert!(old == new || dirty.contains(&subject), "{kind:?} {name}: {event:?}");
             }
             for ((object, old), new) in
-                routes::references().iter().zip(&complained).zip(&complaints(&world))
+                references().iter().zip(&complained).zip(&complaints(&world))
             {
                 let subject = crate::world::Subject::Policy(object.clone());
                 prop_assert!(old == new || dirty.contains(&subject), "{object}: {event:?}");

@@ -9,7 +9,7 @@ use super::{
     attach::age,
     changes,
     objects::{Kind, Name, ObjectRef, Pod, Service, Workload},
-    replace, touch_pod,
+    own_addresses, replace, touch_pod,
 };
 use crate::release::{Course, Plan, Pods, Share, Step};
 
@@ -126,6 +126,13 @@ impl Split<'_> {
 fn is_open(course: &Course) -> bool {
     let over = [Phase::Idle, Phase::Promoted, Phase::RolledBack];
     !course.canary.is_empty() && !over.contains(&course.phase)
+}
+
+impl Pod {
+    /// Whether requests can be sent to it, whatever its sidecar says.
+    fn is_serving(&self) -> bool {
+        !self.ended && self.life.serving && !self.ips.is_empty()
+    }
 }
 
 impl Release {
@@ -253,7 +260,7 @@ impl World {
     pub fn versions(&self, release: &Release) -> Versions {
         let mut versions = Versions::default();
         for pod in self.released_pods(release).filter(|pod| !pod.ended) {
-            let serving = u32::from(pod.life.serving && !pod.ips.is_empty());
+            let serving = u32::from(pod.is_serving());
             let of = match release.arm(pod) {
                 Arm::Canary => {
                     versions.restarts = versions.restarts.saturating_add(pod.life.restarts);
@@ -312,8 +319,21 @@ impl World {
         let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
         let course = release.course.as_ref()?;
         let Versions { canary, stable, .. } = self.versions(release);
+        let canary = Pods { serving: self.canaries_at(release, service), ..canary };
         let step = course.in_step(&release.plan).filter(|_| canary.serving > 0);
         Some(Split { release, course, share: course.share(canary, stable), step })
+    }
+
+    /// How many of the canary's pods serve at a Service: those among its endpoints, where they may come a little later, or never.
+    fn canaries_at(&self, release: &Release, service: &Service) -> u32 {
+        let is_listed = |pod: &Pod| {
+            let by_address = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
+            let mut of = self.services_by_pod.get(&pod.name).chain(by_address);
+            of.any(|name| *name == service.name)
+        };
+        let serves = |pod: &&Arc<Pod>| pod.is_serving() && release.arm(pod) == Arm::Canary;
+        let count = self.released_pods(release).filter(serves).filter(|pod| is_listed(pod)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Whether a Service is one through which a release's target is called.
@@ -382,7 +402,7 @@ impl World {
                 // Of two of one workload one gives way.
                 let others = self.releases_by_workload.get(&workload);
                 let others = others.filter_map(|name| self.releases.get(name));
-                dirty.extend(others.map(|release| Subject::Policy(release.reference())));
+                others.for_each(|release| self.touch_services(release, dirty));
             }
         }
     }
@@ -415,6 +435,9 @@ impl World {
             && let Some(release) = self.release_of(&pod.workload())
         {
             self.touch_services(release, dirty);
+            // The release may be called by a Service through this pod alone, as it was or will be.
+            let services = self.services_selecting(pod).into_iter();
+            services.for_each(|service| self.touch_callers(&service.name, dirty));
         }
     }
 
@@ -446,12 +469,22 @@ impl World {
 
     fn touch_services(&self, release: &Release, dirty: &mut Dirty) {
         dirty.insert(Subject::Policy(release.reference()));
-        for name in self.called_by(release) {
-            let service = self.services.get(&name);
-            let addresses = service.into_iter().flat_map(|service| &service.cluster_ips);
-            dirty.extend(addresses.copied().map(Subject::Address));
-            self.touch_attached(&name, dirty);
-            dirty.insert(Subject::Service(name));
+        self.called_by(release).iter().for_each(|name| self.touch_callers(name, dirty));
+    }
+
+    /// A Service's endpoints have changed: whether its canary has any decides where requests go.
+    pub(super) fn touch_divided(&self, service: &Name, dirty: &mut Dirty) {
+        if self.services.get(service).is_some_and(|service| self.split(service).is_some()) {
+            self.touch_callers(service, dirty);
         }
+    }
+
+    /// All that says what goes to a Service.
+    fn touch_callers(&self, name: &Name, dirty: &mut Dirty) {
+        let service = self.services.get(name);
+        let addresses = service.into_iter().flat_map(|service| &service.cluster_ips);
+        dirty.extend(addresses.copied().map(Subject::Address));
+        self.touch_attached(name, dirty);
+        dirty.insert(Subject::Service(name.clone()));
     }
 }

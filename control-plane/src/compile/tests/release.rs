@@ -308,3 +308,29 @@ fn two_workloads_are_divided_by_name() {
     assert_eq!(shares(&world)[0], (CANARY.to_owned(), 1000));
     assert_eq!(hold(&world, "shop/new-5"), "", "nobody would wait for it");
 }
+
+/// Releases of one Deployment, and its ReplicaSets.
+pub(super) fn object() -> impl Strategy<Value = Object> {
+    let release = (0..3_u8, 0..4_usize, any::<[bool; 4]>()).prop_map(
+        |(n, phase, [named, stepping, lifted, begun])| {
+            let phase = [Phase::Progressing, Phase::Held, Phase::Promoting, Phase::Paused][phase];
+            let course =
+                Course { step: stepping.then_some(1), lifted, ..course(phase, 5 + 10 * n) };
+            Object::Release(Arc::new(Release {
+                name: reference(n).name,
+                services: if named { vec![format!("s{n}")] } else { Vec::new() },
+                course: begun.then(|| Arc::new(course)),
+                ..steps::anything()
+            }))
+        },
+    );
+    let sets = any::<bool>().prop_map(|old| {
+        let set = if old { replica_set("old", 1) } else { replica_set("new", 2) };
+        Object::ReplicaSet(Arc::new(set))
+    });
+    prop_oneof![4 => release, 1 => sets]
+}
+
+pub(super) fn reference(n: u8) -> ObjectRef {
+    ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", format!("r{n}")) }
+}

@@ -34,6 +34,13 @@ fn stepping(step: Step) -> Release {
     Release { plan: Plan { steps, ..Plan::default() }, ..release(course) }
 }
 
+/// One that says all that steps can.
+pub(super) fn anything() -> Release {
+    let mut release = stepping(step(&[beta()], 10));
+    release.plan.stick_by = Some(StickBy { source_ip: true, ..StickBy::default() });
+    release
+}
+
 /// The [`shop`] with this in place of its release, a Service `api` that nobody divides, and more.
 fn with(release: Release, more: &str) -> World {
     let mut world = shop(Course::default(), "http");
@@ -96,12 +103,11 @@ fn what_matches_goes_to_the_canary_and_of_others_there_are_copies() {
     let whole = "canary/web 100 web 0";
     let none = "canary/web 0 web 100";
     let to_web = "backendRefs: [{name: web, port: 80}]";
-    let half = "{backendRefs: [{name: web, port: 80}, {name: api, port: 80}]}";
     let get = |base: &str| {
         ["GET", "HEAD", "OPTIONS"]
             .map(|method| format!("{method} {base}: {none}, copies canary/web 10%"))
     };
-    for (step, routes, expected) in [
+    check([
         (step(&[], 0), String::new(), vec![format!("/: {none}")]),
         (
             step(&[beta(), user()], 0),
@@ -142,6 +148,14 @@ fn what_matches_goes_to_the_canary_and_of_others_there_are_copies() {
                 format!("POST /: {none}"),
             ],
         ),
+    ]);
+}
+
+#[test]
+fn other_backends_and_calls_of_grpc_are_left_alone() {
+    let to_web = "backendRefs: [{name: web, port: 80}]";
+    let half = "{backendRefs: [{name: web, port: 80}, {name: api, port: 80}]}";
+    check([
         // Another backend keeps what it has, and its requests have no copies.
         (
             step(&[beta()], 10),
@@ -172,14 +186,21 @@ fn what_matches_goes_to_the_canary_and_of_others_there_are_copies() {
         (
             step(&[beta()], 10),
             route_yaml("GRPCRoute", "r", &format!("rules: [{{{to_web}}}]")),
-            vec![format!("/ x-beta: {whole}"), format!("/: {none}")],
+            vec!["/ x-beta: canary/web 100 web 0", "/: canary/web 0 web 100"]
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         ),
-    ] {
-        let found = lines(&with(stepping(step), &routes)).into_iter().map(|line| {
-            match line.split_once(" Redirect(") {
-                Some((before, _)) => format!("{before} Redirect"),
-                None => line,
-            }
+    ]);
+}
+
+/// Steps, routes, and the rules that come of both.
+fn check(table: impl IntoIterator<Item = (Step, String, Vec<String>)>) {
+    for (step, routes, expected) in table {
+        let found = lines(&with(stepping(step), &routes)).into_iter();
+        let found = found.map(|line| match line.split_once("Redirect(") {
+            Some((before, _)) => format!("{before}Redirect"),
+            None => line,
         });
         assert_eq!(found.collect::<Vec<_>>(), expected, "{routes}");
     }
@@ -215,6 +236,28 @@ fn the_step_counts_while_it_is_in_progress_and_the_canary_serves() {
 }
 
 #[test]
+fn a_service_without_endpoints_of_the_canary_sends_it_nothing() {
+    let course = Course { step: Some(1), ..course(Phase::Progressing, 5) };
+    let release = Release { course: Some(Arc::new(course)), ..stepping(step(&[beta()], 10)) };
+    let mut world = with(release, &http("{backendRefs: [{name: web, port: 80}]}"));
+    assert_eq!(lines(&world).len(), 5);
+    let pods: Vec<_> = (1..=4).map(|last| versioned(&format!("old-{last}"), "old", last)).collect();
+    let mut stable = slice("web-1", "web", &pods[0]);
+    stable.endpoints = pods.iter().map(|pod| slice("", "", pod).endpoints.remove(0)).collect();
+    let mut dirty = Dirty::new();
+    world.apply(Event::Apply(Object::EndpointSlice(Arc::new(stable))), &mut dirty);
+    assert_eq!(lines(&world), ["/: canary/web 0 web 100"]);
+    assert!(dirty.contains(&subject(Kind::Route, STABLE).unwrap()));
+    // Nor where another Service of the same release has some.
+    let both = vec!["web".to_owned(), "api".to_owned()];
+    let release = Release { services: both, ..stepping(step(&[beta()], 0)) };
+    let world =
+        with(release, &http("{backendRefs: [{name: web, port: 80}, {name: api, port: 80}]}"));
+    let expected = "/ x-beta: canary/web 50 web 0 canary/api 0 api 50";
+    assert_eq!(lines(&world)[0], expected);
+}
+
+#[test]
 fn copies_are_of_what_the_stable_version_gets() {
     let copied = |weight: u8| {
         let course = Course { step: Some(1), ..course(Phase::Progressing, weight) };
@@ -230,7 +273,7 @@ fn copies_are_of_what_the_stable_version_gets() {
     assert_eq!(copied(20), format!("{}, copies canary/web 40%", shares(20)));
 }
 
-/// A Service with a release of its own, whose canary is all that serves it.
+/// A Service with a release of its own, of two workloads with a pod each.
 fn second(matches: &[Match]) -> Vec<Object> {
     let pod = Pod { labels: labels("second"), ..versioned("second-9", "new", 9) };
     let pod = Pod { owner: Some(("StatefulSet".to_owned(), "second2".to_owned())), ..pod };
@@ -254,7 +297,10 @@ fn second(matches: &[Match]) -> Vec<Object> {
         ..pod.clone()
     };
     let stable = Pod { owner: Some(workload("second")), ..stable };
+    let slice = |pod: &Pod| slice(&pod.name.name, "second", pod);
     vec![
+        Object::EndpointSlice(Arc::new(slice(&pod))),
+        Object::EndpointSlice(Arc::new(slice(&stable))),
         Object::Service(Arc::new(service("second", "second", 102))),
         Object::Pod(Arc::new(pod)),
         Object::Pod(Arc::new(stable)),
@@ -353,9 +399,7 @@ fn who_stays_with_a_version_is_what_the_release_says() {
 
 #[test]
 fn what_grpc_does_not_do_of_it_is_said() {
-    let mut release = stepping(step(&[beta()], 10));
-    release.plan.stick_by = Some(StickBy { source_ip: true, ..StickBy::default() });
-    let mut world = with(release, "");
+    let mut world = with(anything(), "");
     let beyond = standing(&world, &reference()).unwrap().beyond_grpc;
     assert_eq!(beyond, ["spec.stickBy", "spec.steps[1].mirror"]);
     assert_eq!(said(&world), [""; 0]);
