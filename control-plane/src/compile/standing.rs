@@ -34,15 +34,12 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
             return Some(Standing { without_sidecar, bypassed, ..Standing::default() });
         }
         Kind::Release => {
-            let own = of_release(world, world.release(&object.name)?);
-            return Some(Standing { own, ..Standing::default() });
+            let release = world.release(&object.name)?;
+            let (own, beyond_grpc) = (of_release(world, release), steps::beyond_grpc(release));
+            return Some(Standing { own, beyond_grpc, ..Standing::default() });
         }
         Kind::Telemetry if world.telemetry(&object.name).is_some() => Vec::new(),
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
-        Kind::Release => {
-            let beyond_grpc = steps::beyond_grpc(world.release(&object.name)?);
-            return Some(Standing { beyond_grpc, ..Standing::default() });
-        }
         _ => return None,
     };
     let beyond_grpc = world.route(object).map(|route| beyond_grpc(route)).unwrap_or_default();
