@@ -244,19 +244,7 @@ fn object() -> impl Strategy<Value = Object> {
     let small = || 0..3_u8;
     let app = || prop::sample::select(vec!["web", "api"]);
     prop_oneof![
-        3 => (small(), app(), 0..4_u8, any::<[bool; 4]>()).prop_map(|(n, app, last, [a, b, c, d])| {
-            let mut pod = pod(&format!("p{n}"), app, last);
-            pod.uid = format!("uid-{}", u8::from(a));
-            (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
-            pod.node = if c { "n1" } else { "n2" }.to_owned();
-            if a != d {
-                let hash = if c { "old" } else { "new" };
-                pod.labels.insert("pod-template-hash".to_owned(), hash.to_owned());
-                pod.owner = Some(("ReplicaSet".to_owned(), format!("web-{hash}")));
-                pod.life.serving = b || last > 1;
-            }
-            Object::Pod(Arc::new(pod))
-        }),
+        3 => release::any_pod(),
         3 => (small(), app(), 0..4_u8, any::<[bool; 3]>()).prop_map(|(n, app, last, [a, b, c])| {
             let mut service = service(&format!("s{n}"), app, last);
             if a {
@@ -332,8 +320,7 @@ fn universe() -> Vec<(Kind, String)> {
     for n in 0..3 {
         keys.push((Kind::Workload, format!("shop/p{n}")));
         for kind in [Kind::Cluster, Kind::Endpoints, Kind::Route] {
-            keys.push((kind, format!("service/shop/s{n}/80")));
-            keys.push((kind, format!("canary/shop/s{n}/80")));
+            keys.extend(["service", "canary"].map(|of| (kind, format!("{of}/shop/s{n}/80"))));
             for via in ["HTTPRoute/shop/r", "GRPCRoute/shop/r"] {
                 let name = |m, rule| format!("service/shop/s{n}/80/{via}{m}{rule}");
                 keys.extend((0..3).flat_map(|m| [(kind, name(m, "")), (kind, name(m, "/r"))]));
@@ -353,11 +340,6 @@ fn universe() -> Vec<(Kind, String)> {
     keys
 }
 
-/// Every object that there can be something to say about.
-fn references() -> Vec<ObjectRef> {
-    routes::references().into_iter().chain((0..3).map(release::reference)).collect()
-}
-
 proptest! {
     /// What a change touches is in the dirty set (or it would never be published), and a world that
     /// changed step by step is the same as one that was told its end at once.
@@ -375,8 +357,7 @@ proptest! {
             universe().into_iter().map(view).collect()
         };
         let complaints = |world: &World| {
-            let said = |object: &ObjectRef| (complaints(world, object), standing(world, object));
-            references().iter().map(said).collect::<Vec<_>>()
+            release::references().map(|r| (complaints(world, &r), standing(world, &r)))
         };
         let mut before = all(&world);
         let mut complained = complaints(&world);
@@ -398,7 +379,7 @@ proptest! {
                 prop_assert!(old == new || dirty.contains(&subject), "{kind:?} {name}: {event:?}");
             }
             for ((object, old), new) in
-                references().iter().zip(&complained).zip(&complaints(&world))
+                release::references().iter().zip(&complained).zip(&complaints(&world))
             {
                 let subject = crate::world::Subject::Policy(object.clone());
                 prop_assert!(old == new || dirty.contains(&subject), "{object}: {event:?}");

@@ -6,7 +6,7 @@ use tulle_api::ReleasePhase as Phase;
 use tulle_xds::model::{Action, Released};
 
 use super::{
-    routes::{route_yaml, yaml},
+    routes::{self, route_yaml, yaml},
     *,
 };
 use crate::{
@@ -20,10 +20,15 @@ use crate::{
 /// A pod of a template, whose containers are ready; its sidecar may not be.
 fn versioned(name: &str, hash: &str, last: u8) -> Pod {
     let mut pod = pod(name, "web", last);
+    template(&mut pod, hash, true);
+    pod.life = Life { since: 1000 + u64::from(last), ..pod.life };
+    pod
+}
+
+fn template(pod: &mut Pod, hash: &str, serving: bool) {
     pod.labels.insert("pod-template-hash".to_owned(), hash.to_owned());
     pod.owner = Some(("ReplicaSet".to_owned(), format!("web-{hash}")));
-    pod.life = Life { serving: true, since: 1000 + u64::from(last), restarts: 0 };
-    pod
+    pod.life.serving = serving;
 }
 
 fn replica_set(hash: &str, revision: u64) -> ReplicaSet {
@@ -309,6 +314,21 @@ fn two_workloads_are_divided_by_name() {
     assert_eq!(hold(&world, "shop/new-5"), "", "nobody would wait for it");
 }
 
+/// Pods, of which some are of one Deployment.
+pub(super) fn any_pod() -> impl Strategy<Value = Object> {
+    let app = prop::sample::select(vec!["web", "api"]);
+    (0..3_u8, app, 0..4_u8, any::<[bool; 4]>()).prop_map(|(n, app, last, [a, b, c, d])| {
+        let mut pod = pod(&format!("p{n}"), app, last);
+        pod.uid = format!("uid-{}", u8::from(a));
+        (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
+        pod.node = if c { "n1" } else { "n2" }.to_owned();
+        if a != d {
+            template(&mut pod, if c { "old" } else { "new" }, b || last > 1);
+        }
+        Object::Pod(Arc::new(pod))
+    })
+}
+
 /// Releases of one Deployment, and its ReplicaSets.
 pub(super) fn object() -> impl Strategy<Value = Object> {
     let release = (0..3_u8, 0..4_usize, any::<[bool; 4]>()).prop_map(
@@ -331,6 +351,12 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
     prop_oneof![4 => release, 1 => sets]
 }
 
-pub(super) fn reference(n: u8) -> ObjectRef {
+fn reference(n: u8) -> ObjectRef {
     ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", format!("r{n}")) }
+}
+
+/// Every object that there can be something to say about.
+pub(super) fn references() -> [ObjectRef; 33] {
+    let mut all = routes::references().into_iter().chain((0..3).map(reference));
+    std::array::from_fn(|_| all.next().unwrap())
 }
