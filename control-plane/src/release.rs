@@ -8,6 +8,7 @@
 //!        [ command ], what people want ────────^
 //! ```
 
+mod asked;
 mod cause;
 mod command;
 mod course;
@@ -18,6 +19,7 @@ mod share;
 mod simulate;
 
 pub use self::{
+    asked::{Answer, Asked},
     cause::Cause,
     command::{Refusal, Verb},
     course::{Course, Entry, Pods, Tick},

@@ -29,6 +29,10 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Gate(gate @ (Gate::Webhook(_) | Gate::Step(_))) => {
+                return write!(f, "{gate} says no");
+            }
+            Self::Gate(gate @ Gate::Query(_)) => return write!(f, "{gate} is out of its bounds"),
             Self::Gate(gate) => return write!(f, "{gate}: the canary is worse"),
             Self::Person(why) if why.is_empty() => "somebody wants it so",
             Self::Person(why) => why,

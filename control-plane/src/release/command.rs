@@ -96,7 +96,12 @@ impl Course {
             Verb::Resume if self.phase != Phase::Paused => {
                 return Err(self.refuse("there is nothing to resume"));
             }
-            Verb::Resume if self.cause == Some(Cause::Approval) => self.next(plan, true, now),
+            // Who says so has more to say than a webhook.
+            Verb::Resume
+                if matches!(self.cause, Some(Cause::Approval | Cause::Gate(Gate::Step(_)))) =>
+            {
+                self.next(plan, true, now);
+            }
             Verb::Resume => self.go_on(now, ""),
             Verb::Step(to) => {
                 self.under_way()?;
@@ -109,7 +114,7 @@ impl Course {
                 }
                 let doubts = |verdict: &Verdict| verdict.light > Light::Green;
                 let verdicts = self.findings.verdicts(&plan.gates);
-                if let Some(doubt) = verdicts.iter().find(|one| doubts(one)).filter(|_| !at_once) {
+                if let Some(doubt) = verdicts.into_iter().find(doubts).filter(|_| !at_once) {
                     return Err(Refusal::Doubted { gate: doubt.gate, light: doubt.light });
                 }
                 self.findings.forgive();

@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use tulle_api::{OnFail, OnLowTraffic, ReleasePhase as Phase};
 
 use super::{
+    asked::Answer,
     cause::Cause,
-    findings::{Findings, Light, Seen, Verdict},
+    findings::{Findings, Gate, Light, Seen, Verdict},
     plan::{Gates, Plan},
     share::Share,
 };
@@ -53,6 +54,9 @@ pub struct Course {
     /// Of the plan's steps, the one that it is in, from 0 on; none before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
+    /// The step that would begin if its webhook said yes; none while nobody waits for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asking: Option<usize>,
     /// What the canary shall get of all requests; it gets less where its pods are too few.
     pub weight: Share,
     /// Whether the canary's pods may be ready.
@@ -112,6 +116,8 @@ pub struct Tick<'a> {
     pub canary: Pods,
     /// The stable version's.
     pub stable: Pods,
+    /// What was said since the second before by those who are asked.
+    pub answers: &'a [(Gate, Answer)],
     /// Containers of the canary that have ended since the second before.
     pub restarts: u32,
     /// Whether all sidecars send as many to the canary as they shall.
@@ -193,6 +199,7 @@ impl Course {
         if !self.is_under_way() {
             return;
         }
+        self.findings.told((&plan.gates, self.asking), tick.answers, tick.now);
         self.findings.restarted(tick.restarts);
         self.watch(plan, tick);
         if let Some(red) = self.red(&plan.gates) {
@@ -200,6 +207,11 @@ impl Course {
         }
         if tick.now.saturating_sub(self.began) > plan.deadline.as_secs() {
             return self.fail(plan, Cause::Deadline, tick.now);
+        }
+        if let Some(at) =
+            self.asking.filter(|at| self.findings.asked().may_begin(*at) == Light::Red)
+        {
+            return self.fail(plan, Cause::Gate(Gate::Step(at)), tick.now);
         }
         match self.phase {
             Phase::Waiting if tick.canary.serving > 0 => self.next(plan, false, tick.now),
@@ -278,6 +290,9 @@ impl Course {
     /// The next step, or promotion, unless somebody must say so before; `approved`: somebody has.
     pub(super) fn next(&mut self, plan: &Plan, approved: bool, now: u64) {
         let at = self.step.map_or(0, |step| step + 1);
+        if !approved && !self.may_begin(plan, at) {
+            return;
+        }
         let asks = plan.steps.get(at).map_or(plan.approve_promotion, |step| step.approve);
         if asks && !approved {
             return self.pause(Cause::Approval, now);
@@ -288,8 +303,15 @@ impl Course {
         }
     }
 
+    /// Whether a step has no webhook, or one that says yes; else it is asked from now on.
+    fn may_begin(&mut self, plan: &Plan, at: usize) -> bool {
+        let asked = plan.steps.get(at).is_some_and(|step| !step.webhook.is_empty());
+        self.asking = asked.then_some(at);
+        !asked || self.findings.asked().may_begin(at) == Light::Green
+    }
+
     pub(super) fn enter(&mut self, at: usize, weight: Share, now: u64) {
-        self.cause = None;
+        (self.cause, self.asking) = (None, None);
         self.phase = Phase::Progressing;
         (self.step, self.weight, self.since) = (Some(at), weight, now);
         (self.spent, self.silent, self.slower_than) = (0, 0, None);
@@ -298,7 +320,7 @@ impl Course {
     }
 
     pub(super) fn promote(&mut self, now: u64) {
-        self.cause = None;
+        (self.cause, self.asking) = (None, None);
         self.phase = Phase::Promoting;
         (self.lifted, self.since, self.slower_than) = (true, now, None);
         self.findings.begin_step();
@@ -309,8 +331,9 @@ impl Course {
         if self.phase == Phase::Paused {
             return;
         }
-        self.note(now, "paused".to_owned(), cause.to_string());
+        self.note(now, "paused".to_owned(), self.why(&cause));
         (self.phase, self.cause, self.since) = (Phase::Paused, Some(cause), now);
+        self.asking = None;
     }
 
     /// Goes on where it was paused.
@@ -336,7 +359,7 @@ impl Course {
     }
 
     pub(super) fn roll_back(&mut self, cause: Cause, now: u64) {
-        self.note(now, format!("{} gets nothing more", self.canary), cause.to_string());
+        self.note(now, format!("{} gets nothing more", self.canary), self.why(&cause));
         self.failed.clone_from(&self.canary);
         // What was let in stays in.
         let lifted = self.lifted;
@@ -347,7 +370,7 @@ impl Course {
     /// Nothing goes to a canary any more.
     fn end(&mut self, phase: Phase) {
         (self.phase, self.cause, self.step) = (phase, None, None);
-        (self.weight, self.lifted) = (Share::NONE, false);
+        (self.weight, self.lifted, self.asking) = (Share::NONE, false, None);
         (self.spent, self.silent, self.recovered, self.slower_than) = (0, 0, 0, None);
     }
 
@@ -368,7 +391,7 @@ impl Course {
     fn red(&self, gates: &Gates) -> Option<Verdict> {
         let red = |verdict: &Verdict| verdict.light == Light::Red;
         // Somebody has been asked already.
-        let asked = |verdict: &Verdict| self.cause == Some(Cause::Gate(verdict.gate));
+        let asked = |verdict: &Verdict| matches!(&self.cause, Some(Cause::Gate(gate)) if *gate == verdict.gate);
         self.findings.verdicts(gates).into_iter().find(|verdict| red(verdict) && !asked(verdict))
     }
 

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    asked::{Answer, Asked},
     evidence::{Evidence, Pair, Test},
     plan::Gates,
 };
@@ -36,6 +37,7 @@ pub struct Findings {
     step: Counts,
     /// In all.
     all: Counts,
+    asked: Asked,
     #[serde(skip)]
     lately: VecDeque<Pair>,
 }
@@ -53,7 +55,7 @@ pub struct Counts {
 }
 
 /// A gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Gate {
     /// Failed requests, against the stable version's, and against what is too much whatever that does.
@@ -62,6 +64,12 @@ pub enum Gate {
     Latency,
     /// Containers that end.
     Restarts,
+    /// What a query of this name comes to.
+    Query(String),
+    /// What the webhook of this name says.
+    Webhook(String),
+    /// What the webhook says that is asked before this one of the plan's steps, from 0 on, begins.
+    Step(usize),
 }
 
 /// What a gate says.
@@ -83,7 +91,7 @@ pub struct Verdict {
     pub gate: Gate,
     /// What it says.
     pub light: Light,
-    /// The e-value, of what is judged by chance.
+    /// The e-value, of what is judged by chance; of restarts and bad answers in a row how many there are.
     pub evidence: f64,
     /// From where that is proof.
     pub proof: f64,
@@ -91,6 +99,9 @@ pub struct Verdict {
     pub canary: Option<f64>,
     /// The stable version's.
     pub stable: Option<f64>,
+    /// What was said by who is asked, in words; empty for other gates.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
 }
 
 impl Findings {
@@ -126,7 +137,9 @@ impl Findings {
 
     /// Forgets what is proven or doubted: somebody takes it as it is.
     pub fn forgive(&mut self) {
-        *self = Self { step: self.step, all: self.all, ..Self::default() };
+        self.asked.forgive();
+        let asked = std::mem::take(&mut self.asked);
+        *self = Self { step: self.step, all: self.all, asked, ..Self::default() };
         self.step.restarts = 0;
     }
 
@@ -136,9 +149,20 @@ impl Findings {
         self.all.restarts = self.all.restarts.saturating_add(times);
     }
 
+    /// Takes in what was answered by those who are asked; `step`: whose webhook is, of the plan's steps.
+    pub fn told(&mut self, asked: (&Gates, Option<usize>), answers: &[(Gate, Answer)], now: u64) {
+        self.asked.take(asked, answers, now);
+    }
+
+    /// What was answered.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     /// Another step begins: what was proven or doubted stays.
     pub fn begin_step(&mut self) {
         self.step = Counts::default();
+        self.asked.begin_step();
     }
 
     /// In this step.
@@ -172,6 +196,7 @@ impl Findings {
                 proof,
                 canary: self.step.errors.canary.share(),
                 stable: self.step.errors.stable.share(),
+                said: String::new(),
             }
         });
         let latency = gates.latency.map(|_| Verdict {
@@ -181,6 +206,7 @@ impl Findings {
             proof,
             canary: self.step.slow.canary.share(),
             stable: self.step.slow.stable.share(),
+            said: String::new(),
         });
         let restarts = gates.restarts.map(|most| Verdict {
             gate: Gate::Restarts,
@@ -189,8 +215,10 @@ impl Findings {
             proof: f64::from(most) + 1.0,
             canary: None,
             stable: None,
+            said: String::new(),
         });
-        errors.into_iter().chain(latency).chain(restarts).collect()
+        let own = errors.into_iter().chain(latency).chain(restarts);
+        own.chain(self.asked.verdicts(gates)).collect()
     }
 
     /// Share of the stable version's requests of the last ten seconds that failed, if there were enough to say.
@@ -226,10 +254,12 @@ fn test(gates: &Gates) -> Test {
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Errors => "errors",
-            Self::Latency => "latency",
-            Self::Restarts => "restarts",
-        })
+        match self {
+            Self::Errors => f.write_str("errors"),
+            Self::Latency => f.write_str("latency"),
+            Self::Restarts => f.write_str("restarts"),
+            Self::Query(name) | Self::Webhook(name) => f.write_str(name),
+            Self::Step(at) => write!(f, "the webhook of step {}", at + 1),
+        }
     }
 }

@@ -116,6 +116,11 @@ pub struct Webhook {
     pub failures: u32,
 }
 
+impl Step {
+    /// How often its webhook is asked: whoever waits for it wants to go on.
+    pub const EVERY: Duration = Duration::from_secs(10);
+}
+
 impl Query {
     /// How often one is asked that does not say it; webhooks likewise.
     pub const EVERY: Duration = Duration::from_secs(30);

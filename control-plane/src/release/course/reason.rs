@@ -5,14 +5,15 @@ use std::time::Duration;
 use tulle_api::ReleasePhase as Phase;
 
 use super::Course;
-use crate::release::{Cause, Light, Plan, Share};
+use crate::release::{Cause, Gate, Light, Plan, Share, Verdict};
 
 impl Course {
     /// For people: what it waits for, or what became of it.
     pub fn reason(&self, plan: &Plan) -> String {
-        let cause = self.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+        let cause = self.cause.as_ref().map(|cause| self.why(cause)).unwrap_or_default();
         match self.phase {
             Phase::Idle => "there is nothing to release".to_owned(),
+            Phase::Waiting if self.asking.is_some() => self.asks(),
             Phase::Waiting => format!("pods of {} do not serve yet", self.canary),
             Phase::Progressing => self.step_reason(plan),
             Phase::Promoting => format!("{} replaces {}", self.canary, self.stable),
@@ -28,6 +29,24 @@ impl Course {
         }
     }
 
+    /// A cause, with what was said by who is asked.
+    pub(super) fn why(&self, cause: &Cause) -> String {
+        let said = match cause {
+            Cause::Gate(gate) => self.findings.asked().said(gate),
+            _ => "",
+        };
+        if said.is_empty() { cause.to_string() } else { format!("{cause}: {said}") }
+    }
+
+    /// `the webhook of step 2 has not said yes: 202 Accepted`.
+    fn asks(&self) -> String {
+        let Some(gate) = self.asking.map(Gate::Step) else { return String::new() };
+        match self.findings.asked().said(&gate) {
+            "" => format!("{gate} is asked whether it may begin"),
+            said => format!("{gate} has not said yes: {said}"),
+        }
+    }
+
     fn step_reason(&self, plan: &Plan) -> String {
         if self.silent > 0 {
             let silent = self.silent;
@@ -37,7 +56,10 @@ impl Course {
         }
         let verdicts = self.findings.verdicts(&plan.gates);
         if let Some(one) = verdicts.iter().find(|one| one.light == Light::Amber) {
-            let (gate, evidence, proof) = (one.gate, one.evidence, one.proof);
+            let Verdict { gate, evidence, proof, said, .. } = one;
+            if !said.is_empty() {
+                return format!("{gate}: {said}: the step does not end before it is well");
+            }
             return format!(
                 "{gate} may be worse (evidence {evidence:.0} of {proof:.0}): the step goes on until it is known"
             );
@@ -46,6 +68,7 @@ impl Course {
         let spent = Duration::from_secs(self.spent.into());
         match spent < lasts {
             true => format!("{} of {} s of the step", spent.as_secs(), lasts.as_secs()),
+            false if self.asking.is_some() => self.asks(),
             false => self.too_few(plan),
         }
     }
