@@ -11,6 +11,8 @@ use crate::{
     validate::{Problem, Problems, Validate, too_many},
 };
 
+/// Gates that a query or a webhook would be taken for.
+const OWN_GATES: [&str; 3] = ["errors", "latency", "restarts"];
 /// Most of each.
 const MAX_STEPS: usize = 32;
 const MAX_SERVICES: usize = 16;
@@ -151,8 +153,20 @@ fn check_gates(gates: &ReleaseGates, problems: &mut Problems) {
     });
     too_many("spec.gates.queries", gates.queries.len(), MAX_GATES, problems);
     too_many("spec.gates.webhooks", gates.webhooks.len(), MAX_GATES, problems);
-    let names = gates.queries.iter().map(|query| &query.name);
-    twice("spec.gates", names.chain(gates.webhooks.iter().map(|webhook| &webhook.name)), problems);
+    let queries = gates.queries.iter().map(|query| &query.name).enumerate();
+    let webhooks = gates.webhooks.iter().map(|webhook| &webhook.name).enumerate();
+    let named = queries.map(|(at, name)| ("queries", at, name));
+    let named: Vec<_> = named.chain(webhooks.map(|(at, name)| ("webhooks", at, name))).collect();
+    twice("spec.gates", named.iter().map(|(_, _, name)| name), problems);
+    for (part, at, name) in named {
+        let field = format!("spec.gates.{part}[{at}].name");
+        problems.check(OWN_GATES.contains(&name.as_str()), &field, || {
+            format!("a gate of every release is called {name}; take another name")
+        });
+        problems.check(!(1..=63).contains(&name.len()), &field, || {
+            "it must have 1 to 63 characters".to_owned()
+        });
+    }
     for (at, query) in gates.queries.iter().enumerate() {
         check_query(&format!("spec.gates.queries[{at}]"), query, problems);
     }

@@ -84,6 +84,14 @@ fn each_problem_is_named() {
             "spec.gates.queries[0].max: it is no number",
         ),
         (
+            "gates: {webhooks: [{name: a, url: 'http://a'}, {name: errors, url: 'http://b'}]}",
+            "spec.gates.webhooks[1].name: a gate of every release is called errors",
+        ),
+        (
+            "gates: {queries: [{name: '', promql: x, max: '1'}]}",
+            "spec.gates.queries[0].name: it must have",
+        ),
+        (
             "gates: {webhooks: [{name: a, url: 'http://a'}, {name: a, url: 'http://b'}]}",
             "spec.gates: \"a\" is listed twice",
         ),
