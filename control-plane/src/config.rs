@@ -6,7 +6,7 @@ use clap::Parser;
 use ipnet::IpNet;
 use tulle_api::Duration;
 
-use crate::telemetry::Prometheus;
+use crate::{release::AllowedHost, telemetry::Prometheus};
 
 /// Kubernetes YAML in; configuration and certificates out.
 #[derive(Debug, Clone, Parser)]
@@ -37,13 +37,21 @@ pub struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15016")]
     pub console: SocketAddr,
     /// A Prometheus that scrapes the mesh, http://HOST:PORT or https://…: asked about what is longer ago than the control plane
-    /// remembers.
+    /// remembers, and what queries of releases ask.
     #[arg(long, value_name = "URL")]
     pub prometheus: Option<Prometheus>,
     /// Directory that says how it is asked, in files as Prometheus' own configuration has them: `ca_file`; `credentials_file`, or
     /// `username_file` and `password_file`. They are read at each question.
     #[arg(long, value_name = "DIR", requires = "prometheus")]
     pub prometheus_credentials: Option<PathBuf>,
+    /// Hosts that releases may ask: a name, `*.` and a suffix, or an address; with a port unless that is the scheme's own,
+    /// `gate.example.com,*.shop.svc.cluster.local:8080`. Repeatable. By default no webhook of a Release is called.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub release_hosts: Vec<AllowedHost>,
+    /// File with the authorities that sign these hosts' certificates, in PEM; by default those that this system trusts. It is
+    /// read at each question.
+    #[arg(long, value_name = "FILE", requires = "release_hosts")]
+    pub release_ca: Option<PathBuf>,
     /// Directory of Kubernetes YAML to watch. Repeatable: an object in a later one replaces the
     /// same object in an earlier one.
     #[arg(

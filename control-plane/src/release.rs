@@ -7,7 +7,10 @@
 //!        [ plan ], what the object says ──► [ course ] ──► what share the canary gets
 //!        [ command ], what people want ────────^
 //! ```
+//!
+//! What others say who are asked, a Prometheus and webhooks, comes in by [`Asker`]: all the rest is pure.
 
+mod ask;
 mod asked;
 mod cause;
 mod command;
@@ -19,6 +22,7 @@ mod share;
 mod simulate;
 
 pub use self::{
+    ask::{AllowedHost, Asker, NoHost},
     asked::{Answer, Asked},
     cause::Cause,
     command::{Refusal, Verb},

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::{
-    ask::{Unanswered, Unread, ask, exchange, over},
+    ask::{Unanswered, Unread, ask, exchange, over, within},
     browser::Names,
 };
 use crate::{drain::Drain, room::Room};

@@ -7,36 +7,36 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Shakes hands with `host`, whose certificate one of `authority` (PEM) must have signed; without any, one of those that this
-/// system trusts.
+/// Shakes hands with `host`, whose certificate one of `authority` (PEM, from the file that people know as `file`) must have signed;
+/// without any, one of those that this system trusts.
 ///
 /// # Errors
 /// If there is nobody to trust, or it is somebody else.
 pub async fn shake_hands(
     tcp: TcpStream,
     host: &str,
-    authority: Option<&[u8]>,
+    (file, authority): (&str, Option<&[u8]>),
 ) -> io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let mut config = builder.with_root_certificates(roots(authority)?).with_no_client_auth();
+    let mut config = builder.with_root_certificates(roots(file, authority)?).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = host.trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(name).map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
-fn roots(authority: Option<&[u8]>) -> io::Result<RootCertStore> {
+fn roots(file: &str, authority: Option<&[u8]>) -> io::Result<RootCertStore> {
     let (found, lacks) = match authority {
         Some(pem) => {
             let read = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
-            (read.collect(), "ca_file holds no certificate in PEM")
+            (read.collect(), format!("{file} holds no certificate in PEM"))
         }
         None => (
             rustls_native_certs::load_native_certs().certs,
-            "this system trusts no authority: say which one in ca_file",
+            format!("this system trusts no authority: say which one in {file}"),
         ),
     };
     let mut roots = RootCertStore::empty();

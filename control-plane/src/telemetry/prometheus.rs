@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
-use tulle_runtime::http::over;
+use tulle_runtime::http::within;
 
 use self::{
     credentials::Credentials,
@@ -29,6 +29,9 @@ use crate::server::outward;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Questions of people at once: each is eight of PromQL.
 const AT_ONCE: usize = 2;
+/// Most bytes of an answer, and of one that is a number.
+const LARGEST: usize = 64 << 20;
+const NUMBER: usize = 256 << 10;
 
 /// A Prometheus. Clones share.
 #[derive(Debug, Clone)]
@@ -119,13 +122,27 @@ impl Prometheus {
         Ok((rows, known.min(ask.window)))
     }
 
+    /// What an expression comes to at the moment. Whoever asks bounds the time, and how many ask at once.
+    ///
+    /// # Errors
+    /// Why that is not one number.
+    pub async fn number(&self, promql: &str) -> Result<f64, String> {
+        let credentials = self.credentials().await?;
+        let query = promql::instant(promql);
+        read::number(&Box::pin(self.query(&query, &credentials, NUMBER)).await?)
+    }
+
+    async fn credentials(&self) -> Result<Credentials, String> {
+        match &self.credentials {
+            Some(directory) => Credentials::read(directory).await,
+            None => Ok(Credentials::default()),
+        }
+    }
+
     async fn rows(&self, ask: &Ask, now: u64) -> Result<(read::Rows, u64), String> {
         let _turn = self.server.turns.acquire().await.map_err(text)?;
-        let credentials = match &self.credentials {
-            Some(directory) => Credentials::read(directory).await?,
-            None => Credentials::default(),
-        };
-        let query = async |query: &Query| Box::pin(self.query(query, &credentials)).await;
+        let credentials = self.credentials().await?;
+        let query = async |query: &Query| Box::pin(self.query(query, &credentials, LARGEST)).await;
         let begins = read::first(&query(&promql::begin(ask, now)).await?)?.unwrap_or(now);
         let mut rows = read::Rows::new(ask, now);
         // One after the other: all at once would be as many large answers.
@@ -135,7 +152,12 @@ impl Prometheus {
         Ok((rows, begins))
     }
 
-    async fn query(&self, query: &Query, credentials: &Credentials) -> Result<Bytes, String> {
+    async fn query(
+        &self,
+        query: &Query,
+        credentials: &Credentials,
+        most: usize,
+    ) -> Result<Bytes, String> {
         let Server { authority, path, .. } = &*self.server;
         let path = format!("{path}/api/v1/{}", query.endpoint);
         let path: PathAndQuery = path.parse().map_err(text)?;
@@ -149,11 +171,11 @@ impl Prometheus {
         }
         let tcp = TcpStream::connect(authority).await.map_err(text)?;
         let answer: Response<Bytes> = match &self.server.tls {
-            None => over(tcp, request).await.map_err(text)?,
+            None => within(tcp, request, most).await.map_err(text)?,
             Some(host) => {
-                let trusted = credentials.authority.as_deref();
+                let trusted = ("ca_file", credentials.authority.as_deref());
                 let shaken = Box::pin(outward::shake_hands(tcp, host, trusted)).await;
-                over(shaken.map_err(|error| format!("TLS: {error}"))?, request)
+                within(shaken.map_err(|error| format!("TLS: {error}"))?, request, most)
                     .await
                     .map_err(text)?
             }

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
+    task::JoinSet,
 };
 
 /// Most bytes of an answer.
@@ -61,11 +62,26 @@ pub async fn over<Io>(io: Io, request: Request<Bytes>) -> Result<Response<Bytes>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    Box::pin(within(io, request, LARGEST)).await
+}
+
+/// The same, of whoever is not to be trusted with that much. The connection ends with the answer, and when the future is dropped.
+///
+/// # Errors
+/// If whoever is there does not answer in HTTP/1.1, or says more than `most` bytes.
+pub async fn within<Io>(
+    io: Io,
+    request: Request<Bytes>,
+    most: usize,
+) -> Result<Response<Bytes>, Unread>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-    let connection = tokio::spawn(connection);
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
     let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
-    let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
-    connection.abort();
+    let body = Limited::new(body, most).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))
 }
 

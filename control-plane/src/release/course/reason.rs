@@ -38,7 +38,7 @@ impl Course {
         if said.is_empty() { cause.to_string() } else { format!("{cause}: {said}") }
     }
 
-    /// `the webhook of step 2 has not said yes: 202 Accepted`.
+    /// `the webhook of step 2 has not said yes: 425 Too Early`.
     fn asks(&self) -> String {
         let Some(gate) = self.asking.map(Gate::Step) else { return String::new() };
         match self.findings.asked().said(&gate) {

@@ -397,7 +397,7 @@ fn a_step_does_not_end_before_all_who_are_asked_say_yes_in_it() {
     assert_eq!(reason, "freeze: nobody has answered yet: the step does not end before it is well");
     let refused = story.command(Verb::Promote { now: false }).unwrap_err().to_string();
     assert_eq!(refused, "freeze is Amber; `promote --now` does it all the same");
-    story.told(freeze(), Answer::Open("202 Accepted".to_owned()));
+    story.told(freeze(), Answer::Open("425 Too Early".to_owned()));
     story.seconds(100, GOOD);
     assert_eq!(story.course.step, Some(0));
     story.told(freeze(), yes());
@@ -453,10 +453,10 @@ fn a_step_begins_when_its_webhook_says_yes() {
         let reason = story.course.reason(&story.plan);
         assert_eq!(reason, "the webhook of step 2 is asked whether it may begin");
         story.seconds(100, GOOD);
-        story.told(Gate::Step(1), Answer::Open("202 Accepted".to_owned()));
+        story.told(Gate::Step(1), Answer::Open("425 Too Early".to_owned()));
         assert_eq!((story.course.step, story.course.asking), (Some(0), Some(1)));
         let reason = story.course.reason(&story.plan);
-        assert_eq!(reason, "the webhook of step 2 has not said yes: 202 Accepted");
+        assert_eq!(reason, "the webhook of step 2 has not said yes: 425 Too Early");
         story
     };
     let mut story = asked();

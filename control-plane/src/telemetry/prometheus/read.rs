@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use tulle_runtime::histogram::{Histogram, bucket};
 use tulle_xds::grpc;
 
@@ -52,9 +52,48 @@ pub(super) fn first(body: &[u8]) -> Result<Option<u64>, String> {
     Ok(times.map(|(time, _)| seconds(*time)).min())
 }
 
+/// What an answer comes to that shall be one number; it may be NaN or infinite.
+pub(super) fn number(body: &[u8]) -> Result<f64, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        data: Found,
+    }
+    #[derive(Deserialize)]
+    #[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
+    enum Found {
+        Scalar((f64, String)),
+        Vector(Vec<Sample>),
+        Matrix(IgnoredAny),
+        String(IgnoredAny),
+    }
+    #[derive(Deserialize)]
+    struct Sample {
+        value: Option<(f64, String)>,
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(none_of_prometheus)?;
+    let value = match answer.data {
+        Found::Scalar(value) => Some(value),
+        Found::Vector(mut all) => match (all.pop(), all.len()) {
+            (None, _) => return Err("no value".to_owned()),
+            (Some(one), 0) => one.value,
+            (Some(_), more) => {
+                return Err(format!("{} values: make one of them, as sum(…) does", more + 1));
+            }
+        },
+        Found::Matrix(_) => return Err("a range of values is no number".to_owned()),
+        Found::String(_) => return Err("a text is no number".to_owned()),
+    };
+    let (_, text) = value.ok_or("a histogram is no number: histogram_quantile(…) makes one")?;
+    text.parse().map_err(|_malformed| format!("{text:.32?} is no number"))
+}
+
 fn answer(body: &[u8]) -> Result<Answer, String> {
-    serde_json::from_slice(body)
-        .map_err(|error| format!("its answer is none of Prometheus: {error}"))
+    serde_json::from_slice(body).map_err(none_of_prometheus)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` wants it")]
+fn none_of_prometheus(error: serde_json::Error) -> String {
+    format!("its answer is none of Prometheus: {error}")
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
