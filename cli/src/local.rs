@@ -47,7 +47,7 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use tulle_control_plane::{inject::DataPlane, telemetry::Prometheus};
+use tulle_control_plane::{inject::DataPlane, release::AllowedHost, telemetry::Prometheus};
 
 use self::{
     client::{ClientError, Ports},
@@ -143,13 +143,17 @@ struct UpArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     certificate_lifetime: tulle_api::Duration,
     /// A Prometheus that scrapes the mesh, http://HOST:PORT as the control plane's pod reaches it: asked about what is longer ago
-    /// than the control plane remembers.
+    /// than the control plane remembers, and what queries of releases ask.
     #[arg(long, value_name = "URL")]
     prometheus: Option<Prometheus>,
     /// Directory that says how it is asked, in files as Prometheus' own configuration has them: `ca_file`; `credentials_file`, or
     /// `username_file` and `password_file`. They are read at each question.
     #[arg(long, value_name = "DIR", requires = "prometheus")]
     prometheus_credentials: Option<PathBuf>,
+    /// Hosts whose webhooks releases may call, as the control plane's pod knows them: a name, `*.` and a suffix, or an address;
+    /// with a port unless that is 80 or 443. Repeatable.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    release_hosts: Vec<AllowedHost>,
     /// Leave the mesh running in the background.
     #[arg(long)]
     detach: bool,

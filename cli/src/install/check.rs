@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use tulle_api::Duration;
-use tulle_control_plane::telemetry::Prometheus;
+use tulle_control_plane::{release::AllowedHost, telemetry::Prometheus};
 
 use super::values::Values;
 
@@ -22,6 +22,13 @@ impl Values {
             parsed.map_err(|error| format!("controlPlane.prometheus: {error}"))?;
         } else if !control_plane.prometheus_secret.is_empty() {
             return Err("controlPlane.prometheusSecret: it is of the Prometheus that controlPlane.prometheus says, and there is none".to_owned());
+        }
+        for host in &control_plane.release_hosts {
+            let parsed = host.parse::<AllowedHost>();
+            parsed.map_err(|error| format!("controlPlane.releaseHosts: {error}"))?;
+        }
+        if control_plane.release_hosts.is_empty() && !control_plane.release_authorities.is_empty() {
+            return Err("controlPlane.releaseAuthorities: they are of the hosts that controlPlane.releaseHosts says, and there is none".to_owned());
         }
         for (field, name) in
             [("trustDomain", &self.trust_domain), ("clusterDomain", &self.cluster_domain)]

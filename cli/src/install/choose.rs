@@ -171,6 +171,8 @@ mod tests {
             ("", "image.digests.proxy=abc", "image.digests.proxy: \"abc\" is no digest"),
             ("", "injection.webhook.timeoutSeconds=9", "webhook.timeoutSeconds: it must be from"),
             ("", "controlPlane.prometheus=p:9090", "controlPlane.prometheus: \"p:9090\""),
+            ("", "controlPlane.releaseHosts=[http://a]", "controlPlane.releaseHosts: \"http://a\""),
+            ("", "controlPlane.releaseAuthorities=a", "controlPlane.releaseAuthorities: they"),
             ("", "controlPlane.certificateLifetime=1d", "controlPlane.certificateLifetime: \"1d\""),
             ("injection: null", "image.tag=x", "missing field `injection`"),
             ("[1]", "image.tag=x", "it must be a mapping of values"),

@@ -22,6 +22,8 @@ pub(crate) const INJECTION: (&str, &str) = ("tulle-injection", "injection.yaml")
 
 /// Where the Secret is that says how a Prometheus is asked.
 const CREDENTIALS: &str = "/etc/tulle-prometheus";
+/// Where it finds who signs the certificates of hosts that releases ask.
+const AUTHORITIES: &str = "/etc/tulle-release";
 const CLUSTER_ROLE: &str = include_str!("../../../deploy/chart/files/cluster-role.yaml");
 const ROLE: &str = include_str!("../../../deploy/chart/files/role.yaml");
 const VIEW: &str = include_str!("../../../deploy/chart/files/view.yaml");
@@ -225,6 +227,10 @@ fn template(values: &Values, namespace: &str) -> Value {
         let secret = &control_plane.prometheus_secret;
         volumes.push(json!({"name": "prometheus", "secret": {"secretName": secret}}));
     }
+    if !control_plane.release_authorities.is_empty() {
+        let name = &control_plane.release_authorities;
+        volumes.push(json!({"name": "release", "configMap": {"name": name}}));
+    }
     let mut spec = json!({
         "serviceAccountName": NAME,
         "topologySpreadConstraints": spread,
@@ -273,6 +279,11 @@ fn container(values: &Values) -> Value {
     if !control_plane.prometheus_secret.is_empty() {
         args.push(format!("--prometheus-credentials={CREDENTIALS}"));
         mounts.push(json!({"name": "prometheus", "mountPath": CREDENTIALS, "readOnly": true}));
+    }
+    args.extend(control_plane.release_hosts.iter().map(|host| format!("--release-hosts={host}")));
+    if !control_plane.release_authorities.is_empty() {
+        args.push(format!("--release-ca={AUTHORITIES}/ca.crt"));
+        mounts.push(json!({"name": "release", "mountPath": AUTHORITIES, "readOnly": true}));
     }
     args.extend(values.mesh_ranges.iter().map(|range| format!("--mesh-range={range}")));
     args.extend(control_plane.extra_args.iter().cloned());

@@ -68,7 +68,7 @@ const TABLE: [&str; 10] = [
     "{image: {digests: {controlPlane: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', \
       redirect: 'sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'}}}",
     "{trustDomain: example.org, clusterDomain: k8s.example.org, meshRanges: [10.96.0.0/12, 'fd00::/8']}",
-    "{controlPlane: {replicas: 5, certificateLifetime: 1h30m, log: 'info,tulle_xds=debug', priorityClassName: high, prometheus: 'https://p.m:9090', prometheusSecret: prometheus, \
+    "{controlPlane: {replicas: 5, certificateLifetime: 1h30m, log: 'info,tulle_xds=debug', priorityClassName: high, prometheus: 'https://p.m:9090', prometheusSecret: prometheus, releaseHosts: [gate.example.com, '*.shop.svc:8080'], releaseAuthorities: ours, \
       resources: {requests: {cpu: '2'}, limits: {memory: null}}}}",
     "{controlPlane: {nodeSelector: {kubernetes.io/os: linux}, tolerations: [{key: a, operator: Exists, tolerationSeconds: 5}], \
       podLabels: {team: \"a&b <c> 'd'\"}, podAnnotations: {note: 'yes: \"no\"'}, extraArgs: ['--debounce=10ms']}}",
@@ -161,6 +161,7 @@ fn helm_refuses_what_we_refuse() {
         "controlPlane.replicas=many",
         "controlPlane=null",
         "controlPlane.prometheusSecret=prometheus",
+        "controlPlane.releaseAuthorities=ours",
         "injection.logLevel=verbose",
         "injection.webhook.timeoutSeconds=6",
         "injection.webhook.failurePolicy=fail",

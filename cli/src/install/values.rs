@@ -101,11 +101,17 @@ pub(super) struct ControlPlane {
     /// What to log: a level, or a filter such as `info,tulle_xds=debug`.
     pub(super) log: String,
     /// A Prometheus that scrapes the mesh, as `http://prometheus.monitoring:9090` or `https://…`: asked about
-    /// what is longer ago than the control plane remembers. Empty for none.
+    /// what is longer ago than the control plane remembers, and what queries of releases ask. Empty for none.
     pub(super) prometheus: String,
     /// A Secret of the control plane's namespace that says how it is asked: `ca_file`, and `credentials_file`
     /// or `username_file` and `password_file`, as in Prometheus' own configuration. Empty for none.
     pub(super) prometheus_secret: String,
+    /// Hosts whose webhooks releases may call: a name, `*.` and a suffix, or an address; with a port unless that is
+    /// 80 or 443, as in `gate.example.com` or `*.shop.svc.cluster.local:8080`. Empty for none.
+    pub(super) release_hosts: Vec<String>,
+    /// A ConfigMap of the control plane's namespace in which `ca.crt` holds the authorities that sign certificates of
+    /// `releaseHosts`. Empty for those that every system trusts.
+    pub(super) release_authorities: String,
     /// What each pod asks for, and may use at most.
     pub(super) resources: Resources,
     /// Its PriorityClass, as `system-cluster-critical`; empty for none (some clusters admit that one only
@@ -184,6 +190,8 @@ impl Default for Values {
                 log: "info".to_owned(),
                 prometheus: String::new(),
                 prometheus_secret: String::new(),
+                release_hosts: Vec::new(),
+                release_authorities: String::new(),
                 // No CPU limit: throttled, it would answer late when the cluster is busy.
                 resources: Resources::new(
                     &[("cpu", "100m"), ("memory", "128Mi")],

@@ -54,6 +54,9 @@ pub(super) struct Launch {
     /// Directory with what it is asked with, absolute.
     #[serde(default)]
     pub(super) prometheus_credentials: Option<PathBuf>,
+    /// Whom releases may ask.
+    #[serde(default)]
+    pub(super) release_hosts: Vec<String>,
     /// Where the programs are.
     pub(super) programs: Programs,
 }

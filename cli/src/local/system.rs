@@ -26,10 +26,9 @@ pub(super) fn documents(state: &State, launch: &Launch) -> Vec<Document> {
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let families = launch.families;
     let addresses = families.list().iter().map(|family| dns::address(*family).to_string());
-    let prometheus = launch.prometheus.as_ref().map(|url| {
-        let argument = serde_json::Value::from(format!("--prometheus={url}"));
-        format!("\n            - {argument}")
-    });
+    let argument = |text: String| format!("\n            - {}", serde_json::Value::from(text));
+    let prometheus = launch.prometheus.as_ref().map(|url| argument(format!("--prometheus={url}")));
+    let hosts = launch.release_hosts.iter().map(|host| argument(format!("--release-hosts={host}")));
     let credentials = launch.prometheus_credentials.as_deref().map(|path| {
         let argument = format!("\n            - --prometheus-credentials={CREDENTIALS}");
         let mounted = format!("{{name: prometheus, mountPath: {CREDENTIALS}, readOnly: true}}");
@@ -40,6 +39,7 @@ pub(super) fn documents(state: &State, launch: &Launch) -> Vec<Document> {
     let mut yaml = MANIFEST
         .replace("@USER@", &quoted(&launch.directory))
         .replace("@LIFETIME@", &launch.certificate_lifetime.to_string())
+        .replace("@RELEASE-HOSTS@", &hosts.collect::<String>())
         .replace("@PROMETHEUS@", &format!("{}{asked_with}", prometheus.unwrap_or_default()))
         .replace("@CREDENTIALS-MOUNT@", &mounted)
         .replace("@CREDENTIALS@", &volume)
@@ -92,7 +92,7 @@ spec:
             - --ca-directory=/tulle/ca
             - --token-keys=/tulle/token-keys.json
             - --token-issuer=@ISSUER@
-            - --certificate-lifetime=@LIFETIME@@PROMETHEUS@
+            - --certificate-lifetime=@LIFETIME@@PROMETHEUS@@RELEASE-HOSTS@
             - --mesh-range=10.244.0.0/16
             - --mesh-range=fd00:10:244::/64
             - --mesh-range=10.96.0.0/16
@@ -173,6 +173,7 @@ mod tests {
             certificate_lifetime: tulle_api::Duration::from_millis(90_500),
             prometheus: Some("http://p:9090".to_owned()),
             prometheus_credentials: credentials.map(PathBuf::from),
+            release_hosts: vec!["*.shop.svc".to_owned(), "[fd00::1]:8080".to_owned()],
             programs: Programs::default(),
         }
     }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_control_plane_gets_what_a_prometheus_is_asked_with() {
+    fn the_control_plane_gets_whom_it_asks_and_with_what() {
         for credentials in [None, Some("/c: d/'\"#")] {
             let launch = launch(Families::value_variants()[0], credentials);
             let documents = documents(&State::of("x"), &launch);
@@ -201,6 +202,9 @@ mod tests {
                 list.as_array().unwrap().contains(&item)
             };
             assert!(has(&container["args"], "--prometheus=http://p:9090".into()));
+            for host in ["*.shop.svc", "[fd00::1]:8080"] {
+                assert!(has(&container["args"], format!("--release-hosts={host}").into()));
+            }
             let (path, there) = (credentials.unwrap_or_default(), credentials.is_some());
             let argument = "--prometheus-credentials=/tulle/prometheus".into();
             assert_eq!(has(&container["args"], argument), there);

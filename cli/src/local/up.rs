@@ -96,6 +96,7 @@ pub(super) async fn up(args: UpArgs) -> Result<ExitCode, Error> {
         certificate_lifetime: args.certificate_lifetime,
         prometheus: args.prometheus.as_ref().map(ToString::to_string),
         prometheus_credentials,
+        release_hosts: args.release_hosts.iter().map(ToString::to_string).collect(),
         programs,
     };
     let mesh = start(&args, &state, &launch, lock).await;
