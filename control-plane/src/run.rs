@@ -45,6 +45,7 @@ use crate::{
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
+    release::Asker,
     replicas::{Connections, Others, Replica, Surveyor, Tellings},
     roster::Roster,
     server::{self, Limits, TlsError},
@@ -174,6 +175,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         roster: roster.clone(),
         told,
         keep,
+        asker: Asker::of(&config),
     };
     tasks.spawn(Steer::new(sources, wishes, leads).run());
     let asked = (injection, cluster.clone().zip(Some(console.clone())));

@@ -42,10 +42,11 @@ pub use self::{
 };
 use self::{
     seen::Answers,
-    work::{Force, Work},
+    work::{Force, Said, Work},
 };
 use crate::{
     admin::{self, Question},
+    release::Asker,
     replicas::{Replica, Tellings},
     roster::Roster,
     telemetry::{Hub, versions::Target},
@@ -77,6 +78,8 @@ pub struct Sources {
     pub told: watch::Receiver<Arc<Tellings>>,
     /// Where it is written down.
     pub keep: Arc<dyn Keep>,
+    /// Asks those whom gates name.
+    pub asker: Asker,
 }
 
 /// Whoever steers.
@@ -126,12 +129,21 @@ impl Steer {
         self.look().await?;
         let answers = self.ask().await;
         let (now, forces) = (now(), self.forces());
-        let mut changed = Vec::new();
         for (name, sight) in &self.sights {
             let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
             work.adopt(sight, now);
+        }
+        let Self { sights, works, sources: Sources { asker, roster, .. }, .. } = self;
+        let under_way = sights.iter().filter(|(_, sight)| sight.before.is_none());
+        let under_way =
+            under_way.filter_map(|(name, sight)| Some((&*sight.release, &works.get(name)?.course)));
+        asker.follow(under_way, now);
+        let mut changed = Vec::new();
+        for (name, sight) in sights {
+            let Some(work) = works.get_mut(name) else { continue };
             let force = forces.get(name).cloned().unwrap_or_default();
-            work.second(sight, (&answers, &self.sources.roster), force, now);
+            let said = Said { told: &answers, roster, asked: &asker.answers(name), force };
+            work.second(sight, said, now);
             if work.is_due(now) {
                 changed.push(name.clone());
             }

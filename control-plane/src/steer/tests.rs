@@ -134,6 +134,10 @@ impl Mesh {
     }
 }
 
+fn said<'a>(told: &'a Answers, mesh: &'a Mesh, force: Force) -> Said<'a> {
+    Said { told, roster: &mesh.roster, asked: &[], force }
+}
+
 /// All proxies do what was written last.
 fn in_force(course: Option<&Course>) -> Force {
     let edition = course.map(|course| crate::status::Edition {
@@ -163,7 +167,7 @@ fn steps(canary_fails: f64, killed: &[u64]) -> Vec<(u64, Phase, Option<usize>)> 
         let sight = mesh.sight(template, now);
         let one = work.get_or_insert_with(|| Work::new(&sight));
         one.adopt(&sight, now);
-        one.second(&sight, (&answers, &mesh.roster), in_force(before.as_deref()), now);
+        one.second(&sight, said(&answers, &mesh, in_force(before.as_deref())), now);
         if one.is_due(now) {
             let kept = one.to_keep(&sight);
             assert_eq!(kept.over, before.as_ref().map_or(0, |course| course.written));
@@ -257,14 +261,14 @@ fn what_somebody_else_has_written_is_gone_on_from() {
     let mut mesh = Mesh::new(0.0);
     let sight = mesh.sight("old", 0);
     let (mut one, mut other) = (Work::new(&sight), Work::new(&sight));
-    one.second(&sight, (&Answers::default(), &mesh.roster), Force::default(), 1);
+    one.second(&sight, said(&Answers::default(), &mesh, Force::default()), 1);
     let kept = one.to_keep(&sight);
     assert_eq!((kept.over, kept.course.written), (0, 1));
     one.kept(Arc::clone(&kept.course), 1);
     mesh.release.course = Some(kept.course);
     let sight = mesh.sight("new", 2);
     other.adopt(&sight, 2);
-    other.second(&sight, (&Answers::default(), &mesh.roster), Force::default(), 2);
+    other.second(&sight, said(&Answers::default(), &mesh, Force::default()), 2);
     assert_eq!(other.course.phase, Phase::Waiting);
     let kept = other.to_keep(&sight);
     assert_eq!((kept.over, kept.course.written), (1, 2));
@@ -303,7 +307,7 @@ async fn a_drawer_remembers() {
     files.send(batch(&mesh.release)).await.unwrap();
     assert_eq!(course_in(&told.recv().await.unwrap()), None);
     let mut work = Work::new(&mesh.sight("old", 0));
-    work.second(&mesh.sight("old", 0), (&Answers::default(), &mesh.roster), Force::default(), 1);
+    work.second(&mesh.sight("old", 0), said(&Answers::default(), &mesh, Force::default()), 1);
     let kept = work.to_keep(&mesh.sight("old", 0));
     drawer.keep(&name, &kept).await.unwrap();
     assert_eq!(course_in(&told.recv().await.unwrap()).unwrap().stable, "old");
@@ -365,6 +369,7 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
         roster: mesh.roster.clone(),
         told: watch::channel(Arc::default()).1,
         keep: Arc::<Refuses>::clone(&keep),
+        asker: Asker::new(None, Vec::new(), None),
     };
     let ((releases, wishes), (lead, leads)) = (Releases::new(), watch::channel(false));
     tokio::spawn(Steer::new(sources, wishes, leads).run());

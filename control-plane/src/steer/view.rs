@@ -302,7 +302,10 @@ fn why(verdict: &Verdict, requests: u64) -> String {
         Some(share) => format!("{:.2} %", share * 100.0),
         None => "nothing".to_owned(),
     };
-    let Verdict { canary, stable, evidence, proof, .. } = verdict;
+    let Verdict { canary, stable, evidence, proof, said, .. } = verdict;
+    if !said.is_empty() {
+        return said.clone();
+    }
     match (canary, stable) {
         (None, None) => format!("{evidence:.0} of {proof:.0}"),
         _ => format!(

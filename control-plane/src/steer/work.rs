@@ -13,7 +13,7 @@ use super::{
     view::{self, CallerView, ReleaseView, SecondView},
 };
 use crate::{
-    release::{Course, Pair, Pods, Seen, Share, Tick},
+    release::{Answer, Course, Gate, Pair, Pods, Seen, Share, Tick},
     roster::Roster,
     status::Told,
     world::release::Versions,
@@ -53,6 +53,18 @@ impl Force {
     fn is_whole(&self, course: &Course) -> bool {
         self.on == self.of && self.turn.is_some_and(|turn| turn >= course.turn)
     }
+}
+
+/// What is said in a second.
+pub(super) struct Said<'a> {
+    /// By proxies, at all replicas.
+    pub(super) told: &'a Answers,
+    /// Whose pods they are.
+    pub(super) roster: &'a Roster,
+    /// By those who are asked.
+    pub(super) asked: &'a [(Gate, Answer)],
+    /// How far what was decided last has come.
+    pub(super) force: Force,
 }
 
 /// See the [module](self).
@@ -119,8 +131,7 @@ impl Work {
     pub(super) fn second(
         &mut self,
         sight: &Sight,
-        told: (&Answers, &Roster),
-        force: Force,
+        Said { told, roster, asked, force }: Said<'_>,
         now: u64,
     ) {
         self.force = force;
@@ -143,7 +154,8 @@ impl Work {
         }
         let (release, plan) = (&sight.release, &sight.release.plan);
         let quantile = plan.gates.latency.map_or(0.99, |latency| latency.quantile);
-        let Second { seen, slow } = self.observer.look(release, &self.course, told, quantile);
+        let Second { seen, slow } =
+            self.observer.look(release, &self.course, (told, roster), quantile);
         let versions = &sight.versions;
         let callers: Option<Vec<Seen>> = seen.as_ref().map(|seen| seen.values().copied().collect());
         let tick = Tick {
@@ -151,6 +163,7 @@ impl Work {
             seen: callers.as_deref(),
             canary: canary(versions, now),
             stable: versions.stable,
+            answers: asked,
             restarts: self.restarted(versions.restarts),
             in_force: self.force.is_whole(&self.course),
             slow,
