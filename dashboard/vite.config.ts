@@ -1,14 +1,14 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig, type Plugin } from 'vite';
 
-import { respond } from './fixtures/server.mjs';
+import { isAnswer, respond } from './fixtures/server.mjs';
 
 /** While one works on it: figures of a real control plane (TULLE_SOCKET: its admin socket), and of fixtures what that has not. */
 const telemetry: Plugin = {
   name: 'telemetry',
   configureServer(server) {
     server.middlewares.use((request, response, next) => {
-      if (!request.url?.startsWith('/telemetry/')) return next();
+      if (!isAnswer(new URL(request.url ?? '/', 'http://localhost').pathname)) return next();
       respond(request, response).catch(next);
     });
   },

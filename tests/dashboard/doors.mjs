@@ -47,7 +47,7 @@ export async function doors(browser, { base, doors, said }) {
     await says(page, 'Namespaces');
   });
 
-  for (const [name, hash] of [['Now', '#/now'], ['Map', '#/map'], ['Workloads', '#/workloads'], ['a workload', '#/service/shop/cart'], ['Mesh', '#/mesh']]) {
+  for (const [name, hash] of [['Now', '#/now'], ['Map', '#/map'], ['Workloads', '#/workloads'], ['a workload', '#/service/shop/cart'], ['Releases', '#/releases'], ['a release', '#/release/shop/cart'], ['Mesh', '#/mesh']]) {
     await hold(`${name}: whoever may not see it reads which right is missing`, async () => {
       doors.forbidden = 'you may not get tulle.dev/telemetry in any namespace: ask for the role tulle-view';
       const { page, context } = await open(browser);

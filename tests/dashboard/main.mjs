@@ -6,12 +6,13 @@ import { counts, part } from './check.mjs';
 import { large } from './large.mjs';
 import { pictures } from './pictures.mjs';
 import { real } from './real.mjs';
+import { releases } from './releases.mjs';
 import { screenshots } from './screenshots.mjs';
 import { serve } from './server.mjs';
 
 const [first, second, third] = process.argv.slice(2);
-const parts = { real: () => real(browser, first), large: () => large(browser, server), doors: () => doors(browser, server), access: () => access(browser, server) };
-const names = { real: 'over a real mesh', large: 'over 1,000 workloads', doors: 'who may not see it, and nothing to see', access: 'for everybody' };
+const parts = { real: () => real(browser, first), large: () => large(browser, server), doors: () => doors(browser, server), releases: () => releases(browser, server), access: () => access(browser, server) };
+const names = { real: 'over a real mesh', large: 'over 1,000 workloads', doors: 'who may not see it, and nothing to see', releases: 'releases', access: 'for everybody' };
 
 const browser = await launch(['--enable-precise-memory-info']);
 const server = await serve();

@@ -3,17 +3,17 @@ import { createServer } from 'node:http';
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { respond } from '../../dashboard/fixtures/server.mjs';
+import { isAnswer, respond } from '../../dashboard/fixtures/server.mjs';
 import { open } from './browser.mjs';
 import { until } from './check.mjs';
 import { goTo, settled } from './pages.mjs';
 import { serveFile } from './server.mjs';
 
 /** Which are in documents: all, with ALL=1. */
-const KEPT = new Set(['now-1440-light', 'now-360-light', 'map-1440-light', 'map-open-1440-light', 'map-focus-1440-dark', 'map-focus-360-dark', 'service-1440-light', 'service-360-light']);
+const KEPT = new Set(['now-1440-light', 'now-360-light', 'map-1440-light', 'map-open-1440-light', 'map-focus-1440-dark', 'map-focus-360-dark', 'service-1440-light', 'service-360-light', 'releases-1440-light', 'release-1440-dark', 'release-360-light']);
 
 /** Pages of the small mesh that has something of everything, and of the large one. */
-const SMALL = { now: '#/now', workloads: '#/workloads', service: '#/service/identity/catalog', 'service-calls': '#/service/identity/catalog?tab=calls', 'service-tap': '#/service/identity/catalog?tab=tap', mesh: '#/mesh' };
+const SMALL = { now: '#/now', workloads: '#/workloads', service: '#/service/identity/catalog', 'service-calls': '#/service/identity/catalog?tab=calls', 'service-tap': '#/service/identity/catalog?tab=tap', releases: '#/releases', release: '#/release/shop/reviews', 'release-held': '#/release/shop/catalog', mesh: '#/mesh' };
 const LARGE = ['map', 'map-open', 'map-focus', 'map-table'];
 
 export async function screenshots(browser, server, folder) {
@@ -22,7 +22,7 @@ export async function screenshots(browser, server, folder) {
   await mkdir(into, { recursive: true });
   const small = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
-    const served = pathname.startsWith('/telemetry/') ? respond(request, response) : serveFile(response, pathname);
+    const served = isAnswer(pathname) ? respond(request, response) : serveFile(response, pathname);
     served.catch(() => response.writeHead(404).end());
   });
   await new Promise((resolve) => small.listen(0, '127.0.0.1', resolve));

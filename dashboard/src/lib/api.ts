@@ -1,3 +1,4 @@
+import type { Releases } from './release';
 import type { Chart, Edge, Me, Mesh, Policies, Route, Tap, View, Workload } from './types';
 
 /** Why there is no answer. The text says what to do, and is shown as it is. */
@@ -42,17 +43,19 @@ export const asks = {
   mesh: () => ask<Mesh>('mesh', 5),
   policies: (namespace?: string) => ask<Policies>('policies', 10, { namespace }),
   tap: (query: Record<string, unknown>) => ask<Tap>('tap', 1, query),
+  /** Each brings ten minutes of seconds along: all of them are not asked for too often. */
+  releases: (of: { namespace?: string; name?: string }, every: number) => ask<Releases>('../releases', every, { ...of }),
 };
 
 /** Longest that one answer may take. */
 const PATIENCE = 20_000;
 
-/** Asks once. Never throws. */
-export async function fetchAnswer<T>(base: string, path: string, token: string | null): Promise<Answer<T>> {
+/** Asks once; `POST`: for something to be done. Never throws. */
+export async function fetchAnswer<T>(base: string, path: string, token: string | null, method: 'GET' | 'POST' = 'GET'): Promise<Answer<T>> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (token) headers.authorization = `Bearer ${token}`;
   try {
-    const response = await fetch(new URL(path, base), { headers, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
+    const response = await fetch(new URL(path, base), { method, headers, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
     if (!response.ok) return { problem: problem(response.status, (await response.text()).trim()) };
     return { value: (await response.json()) as T };
   } catch (error) {

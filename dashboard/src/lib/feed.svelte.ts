@@ -1,4 +1,4 @@
-import type { Answer, Problem } from './api';
+import { fetchAnswer, type Answer, type Problem } from './api';
 import type { ParamsOf, ValueOf, ViewName } from '../views';
 
 export type ToWorker = { base: string } | { token: string | null } | { paused: boolean } | { stop: number } | { id: number; view: string; params: unknown };
@@ -104,4 +104,11 @@ export function feed<N extends ViewName>(view: N, params: () => ParamsOf<N> | un
     };
   });
   return feed;
+}
+
+/** What a reader wants done, once, with the token that all is asked with. */
+export async function wish<T>(path: string): Promise<Answer<T>> {
+  const answer = await fetchAnswer<T>(base(), path, session.token, 'POST');
+  if ('problem' in answer && answer.problem.kind === 'signIn') session.hear(answer.problem);
+  return answer;
 }
