@@ -4,7 +4,7 @@
 //! browser ──► 127.0.0.1:PORT/KEY/… ──► Front ──► the control plane: admin socket, or its port for people
 //! ```
 //!
-//! Whoever can open the address sees what the user may see: so the address has a key in it that nobody can guess, and no page of
+//! Whoever can open the address sees what the user may see, and steers releases if the user may: so the address has a key in it that nobody can guess, and no page of
 //! another site gets an answer.
 
 use std::{
@@ -104,15 +104,16 @@ struct Door {
 
 impl Handler for Door {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        }
         let Some(asked) = behind(&self.key, &request) else {
             return text(
                 StatusCode::NOT_FOUND,
                 "open the whole address that `tulle` has printed\n",
             );
         };
+        if asked.method() != Method::GET && !is_wish(&asked) {
+            let told = "only GET, and POST of releases\n";
+            return text(StatusCode::METHOD_NOT_ALLOWED, told);
+        }
         match self.source.send(asked).await {
             Ok(answer) => answer,
             Err(error) => text(StatusCode::BAD_GATEWAY, format!("{}\n", chain(&error))),
@@ -133,9 +134,16 @@ fn behind(key: &str, request: &Request<Bytes>) -> Option<Request<Bytes>> {
     if let Some(coding) = request.headers().get(header::ACCEPT_ENCODING) {
         headers.insert(header::ACCEPT_ENCODING, coding.clone());
     }
-    let mut asked = Request::get(rest).body(Bytes::new()).ok()?;
+    // What is wanted of a release stands in the address.
+    let asked = Request::builder().method(request.method()).uri(rest);
+    let mut asked = asked.body(Bytes::new()).ok()?;
     *asked.headers_mut() = headers;
     Some(asked)
+}
+
+/// Whether somebody wants something of a release.
+fn is_wish(asked: &Request<Bytes>) -> bool {
+    asked.method() == Method::POST && asked.uri().path().starts_with("/releases/")
 }
 
 /// 122 random bits.
@@ -198,6 +206,29 @@ mod tests {
         assert_eq!(asked("/k1/dashboard/").as_deref(), Some("/dashboard/"));
         for path in ["/", "/k1", "/k2/telemetry/stat", "/telemetry/stat", "/k11/x", "//k1/x"] {
             assert_eq!(asked(path), None, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_what_changes_something_only_wishes_of_releases_are_sent_on() {
+        let nowhere = tempfile::tempdir().unwrap();
+        let source = Source::Local(nowhere.path().join("admin.sock"));
+        let door = Door { key: "k".to_owned(), source: Arc::new(source) };
+        // Who is not there to answer was asked.
+        let (sent, refused) = (StatusCode::BAD_GATEWAY, StatusCode::METHOD_NOT_ALLOWED);
+        for (method, path, expected) in [
+            (Method::POST, "/k/releases/pause?name=reviews", sent),
+            (Method::POST, "/k/releases", refused),
+            (Method::POST, "/k/telemetry/stat", refused),
+            (Method::PUT, "/k/releases/pause?name=reviews", refused),
+            (Method::POST, "/other/releases/pause?name=reviews", StatusCode::NOT_FOUND),
+        ] {
+            let request = Request::builder().method(&method).uri(path).body(Bytes::new()).unwrap();
+            if let Some(asked) = behind("k", &request) {
+                assert_eq!(asked.method(), method, "{path}");
+            }
+            let answer = Box::pin(door.handle(request)).await;
+            assert_eq!(answer.status(), expected, "{method} {path}");
         }
     }
 

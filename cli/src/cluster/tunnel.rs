@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -95,7 +95,9 @@ impl Tunnel {
     }
 
     async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
-        let kept = self.connections.lock().pop();
+        // A connection of before may end after it was heard: what is to be done is not said twice.
+        let again = request.method() == Method::GET;
+        let kept = again.then(|| self.connections.lock().pop()).flatten();
         if let Some(mut open) = kept
             && open.ready().await.is_ok()
             && let Ok(answer) = open.send_request(request.clone().map(Full::new)).await
