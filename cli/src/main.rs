@@ -14,6 +14,7 @@ mod install;
 mod local;
 mod observe;
 mod proxy;
+mod release;
 mod stat;
 mod table;
 mod tap;
@@ -41,6 +42,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle stat                                 how all workloads do\n  \
+        tulle release get reviews -w               a new version on its way\n  \
         tulle dashboard                            the same and more, in a browser\n  \
         tulle tap -n shop payments --failed        what just failed, and why\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
@@ -72,6 +74,9 @@ enum Command {
     Edges(edges::Args),
     /// By which rules a workload or Service is called, as it happens.
     Top(top::Args),
+    /// Where releases are, and what shall become of them.
+    #[command(visible_alias = "canary")]
+    Release(release::Args),
     /// Open the dashboard in a browser.
     Dashboard(dashboard::Args),
     /// What just happened and what happens: requests and connections, one by one.
@@ -96,6 +101,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => stat::run(&args).map_err(Into::into),
         Command::Edges(args) => edges::run(&args).map_err(Into::into),
         Command::Top(args) => top::run(&args).map_err(Into::into),
+        Command::Release(args) => release::run(&args).map_err(Into::into),
         Command::Dashboard(args) => dashboard::run(&args).map_err(Into::into),
         Command::Tap(args) => tap::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),

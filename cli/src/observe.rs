@@ -15,7 +15,10 @@ use tulle_control_plane::telemetry::{api::is_name, view::View};
 
 use crate::cluster::tunnel;
 
-pub(crate) use self::source::{Source, Where};
+pub(crate) use self::{
+    live::{Screen, keys},
+    source::{Source, Where},
+};
 
 /// What all of them can be told.
 #[derive(Debug, clap::Args)]

@@ -78,6 +78,17 @@ pub struct Cluster {
     identity: String,
 }
 
+/// Who learns who writes.
+#[derive(Debug)]
+pub struct Elected {
+    /// Which pod does.
+    pub leader: channel::Sender<Option<Name>>,
+    /// This one's replica.
+    pub replica: Replica,
+    /// Whether that does, and knows what the others know.
+    pub knows: channel::Sender<bool>,
+}
+
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
 #[error("Kubernetes: {0}; does the pod have a ServiceAccount token, or is KUBECONFIG set?")]
@@ -146,7 +157,7 @@ impl Cluster {
         (statuses, webhook): (channel::Receiver<Report>, Option<Webhook>),
         (roots, terms): (Roots, Terms),
         (book, bare): (Book, Bare),
-        (leader, replica, knows): (channel::Sender<Option<Name>>, Replica, channel::Sender<bool>),
+        Elected { leader, replica, knows }: Elected,
         drain: Drain,
     ) {
         let Self { client, watching, namespace, identity } = self;

@@ -23,7 +23,7 @@ use tulle_runtime::{
 use tulle_xds::{cache::Cache, server::AdsService};
 
 use crate::{
-    admin::Admin,
+    admin::{Admin, Question},
     authorize::Pods,
     ca::{
         attest::{Attestor, Verify},
@@ -41,7 +41,7 @@ use crate::{
     console::{Console, Surveyed},
     files::{self, WatchError},
     inject::{self, BadInjection},
-    k8s::{AuthorityError, Bare, Book, Cluster, NoCluster},
+    k8s::{AuthorityError, Bare, Book, Cluster, Elected, NoCluster},
     metrics::{Metrics, Pushes},
     output::{self, Directory, Report},
     publish::{Outlets, Publisher},
@@ -51,7 +51,7 @@ use crate::{
     server::{self, Limits, TlsError},
     source::Batch,
     status::{self, Contributions},
-    steer::{self, Desk, Keep, Memory, Releases, Steer},
+    steer::{self, Desk, Keep, Memory, Releases, Requests, Steer},
     telemetry::{self, Hub, Query},
     world::objects::Name,
 };
@@ -136,14 +136,8 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         },
         &mut tasks,
     );
-    let outlets = Outlets {
-        cache: cache.clone(),
-        roster: roster.clone(),
-        report,
-        contributions: contributions.clone(),
-    };
-    let debounce = config.debounce.get();
-    let publisher = Publisher::new(settings(&config), debounce, outlets, Arc::clone(&metrics));
+    let outlets = (cache.clone(), roster.clone(), contributions.clone(), report);
+    let publisher = publisher(&config, outlets, &metrics);
     let (world, questions) = mpsc::channel(1);
     let blocker = readiness.block("reading all objects");
     let ends = Ends {
@@ -154,30 +148,15 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
         drain: drain.clone(),
     };
     let hub = hub(&registry, &mut tasks);
-    let surveyor =
-        Surveyor { ads: ads.clone(), roster: roster.clone(), hub: hub.clone(), told: told.clone() };
+    let surveyor = Surveyor { ads: ads.clone(), roster: roster.clone(), hub: hub.clone(), told };
     let (releases, wishes) = Releases::new();
     let of_cluster = (others, &authority, surveyor.clone(), releases.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
-    let Begun { batches, keep, leads, leader } = match cluster.clone().zip(replica.clone()) {
-        Some((cluster, replica)) => {
-            ends.of_cluster(cluster, (replica, told.clone()), &mut tasks)?
-        }
-        None => ends.of_directories(&config, &mut tasks)?,
-    };
-    let desk = Desk { releases, others: replica.clone().zip(leader) };
+    let begun = ends.begin(&config, cluster.clone().zip(replica.clone()), &mut tasks)?;
+    let looks = (world.clone(), surveyor.clone(), replica.clone());
+    let (batches, desk) = begun.steer(&config, looks, (releases, wishes), &mut tasks);
     let console = console(&config, surveyor, (&replica, &statuses), desk);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
-    let sources = steer::Sources {
-        world: world.clone(),
-        hub: hub.clone(),
-        replica: replica.clone(),
-        roster: roster.clone(),
-        told,
-        keep,
-        asker: Asker::of(&config),
-    };
-    tasks.spawn(Steer::new(sources, wishes, leads).run());
     let asked = (injection, cluster.clone().zip(Some(console.clone())));
     serve::https(&config, asked, certificate, (&metrics, &drain), &mut tasks).await?;
     let services = serve::Services {
@@ -200,6 +179,15 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     serve::admin(&config, admin, status_listener, drain, &mut tasks)?;
     tracing::info!(%listen, %status, "started");
     Ok(ControlPlane { listen, status, readiness, tasks, trigger, linger: linger(&config) })
+}
+
+fn publisher(
+    config: &Config,
+    (cache, roster, contributions, report): (Cache, Roster, Contributions, watch::Sender<Report>),
+    metrics: &Arc<Metrics>,
+) -> Publisher {
+    let outlets = Outlets { cache, roster, report, contributions };
+    Publisher::new(settings(config), config.debounce.get(), outlets, Arc::clone(metrics))
 }
 
 /// What is counted, and where it is shown.
@@ -300,17 +288,51 @@ struct Begun {
     leader: Option<watch::Receiver<Option<Name>>>,
 }
 
+/// What whoever steers releases looks at.
+type Looks = (mpsc::Sender<Question>, Surveyor, Option<Replica>);
+
+impl Begun {
+    /// Steers releases, if this replica shall; also yields where people's wishes go.
+    fn steer(
+        self,
+        config: &Config,
+        (world, surveyor, replica): Looks,
+        (releases, wishes): (Releases, Requests),
+        tasks: &mut JoinSet<()>,
+    ) -> (mpsc::Receiver<Batch>, Desk) {
+        let Self { batches, keep, leads, leader } = self;
+        let others = replica.clone().zip(leader);
+        let others = others.map(|(replica, leader)| steer::Others { replica, leader });
+        let asker = Asker::of(config);
+        let sources = steer::Sources { world, surveyor, replica, keep, asker };
+        tasks.spawn(Steer::new(sources, wishes, leads).run());
+        (batches, Desk { releases, others })
+    }
+}
+
 impl Ends {
+    fn begin(
+        self,
+        config: &Config,
+        cluster: Option<(Cluster, Replica)>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Begun, StartError> {
+        match cluster {
+            Some((cluster, replica)) => self.of_cluster(cluster, replica, tasks),
+            None => self.of_directories(config, tasks),
+        }
+    }
+
     fn of_cluster(
         self,
         cluster: Cluster,
-        (replica, tellings): (Replica, watch::Receiver<Arc<Tellings>>),
+        replica: Replica,
         tasks: &mut JoinSet<()>,
     ) -> Result<Begun, StartError> {
         let Self { statuses, roots, webhook, readiness, drain } = self;
         let noted = (Book::default(), Bare::default());
         let batches = cluster.source(noted.clone(), readiness)?;
-        let leader = replica.start(tellings, tasks);
+        let leader = replica.start(replica.surveyor.told.clone(), tasks);
         let (knows, leads) = watch::channel(false);
         let begun = Begun {
             batches,
@@ -318,7 +340,7 @@ impl Ends {
             leads,
             leader: Some(leader.subscribe()),
         };
-        let elected = (leader, replica, knows);
+        let elected = Elected { leader, replica, knows };
         tasks.spawn(cluster.write((statuses, webhook), roots, noted, elected, drain));
         Ok(begun)
     }

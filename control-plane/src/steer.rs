@@ -32,7 +32,7 @@ use tokio::{
 };
 
 pub use self::{
-    desk::{Answer, Call, Desk, Releases, Requests, Unfulfilled, Wish},
+    desk::{Answer, Call, Desk, Others, Releases, Requests, Unfulfilled, Wish},
     drawer::{Drawer, Memory},
     keep::{Keep, Kept, NotKept},
     sight::Sight,
@@ -47,9 +47,8 @@ use self::{
 use crate::{
     admin::{self, Question},
     release::Asker,
-    replicas::{Replica, Tellings},
-    roster::Roster,
-    telemetry::{Hub, versions::Target},
+    replicas::{Replica, Surveyor, Tellings},
+    telemetry::versions::Target,
     world::objects::Name,
 };
 
@@ -68,14 +67,10 @@ const AT_ONCE: usize = 8;
 pub struct Sources {
     /// The world.
     pub world: mpsc::Sender<Question>,
-    /// What this replica's proxies report.
-    pub hub: Hub,
+    /// What this replica's proxies report, and what they make of each object.
+    pub surveyor: Surveyor,
     /// The other replicas, if there can be any.
     pub replica: Option<Replica>,
-    /// Whose pods they are.
-    pub roster: Roster,
-    /// What this replica's proxies make of each object.
-    pub told: watch::Receiver<Arc<Tellings>>,
     /// Where it is written down.
     pub keep: Arc<dyn Keep>,
     /// Asks those whom gates name.
@@ -133,7 +128,12 @@ impl Steer {
             let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
             work.adopt(sight, now);
         }
-        let Self { sights, works, sources: Sources { asker, roster, .. }, .. } = self;
+        let Self {
+            sights,
+            works,
+            sources: Sources { asker, surveyor: Surveyor { roster, .. }, .. },
+            ..
+        } = self;
         let under_way = sights.iter().filter(|(_, sight)| sight.before.is_none());
         let under_way =
             under_way.filter_map(|(name, sight)| Some((&*sight.release, &works.get(name)?.course)));
@@ -154,7 +154,7 @@ impl Steer {
 
     /// What there is.
     async fn look(&mut self) -> Option<()> {
-        let sights = admin::ask(&self.sources.world, |world| Sight::all(world)).await?;
+        let sights = admin::ask(&self.sources.world, Sight::all).await?;
         let sights = sights.into_iter().map(|sight| (sight.release.name.clone(), sight));
         self.sights = sights.collect();
         self.works
@@ -169,7 +169,7 @@ impl Steer {
         if targets.is_empty() {
             return Answers::default();
         }
-        let Sources { hub, replica, .. } = &self.sources;
+        let Sources { surveyor: Surveyor { hub, .. }, replica, .. } = &self.sources;
         let own = targets.iter().map(|target| (target.clone(), hub.versions(&target.0, &target.1)));
         let Some(replica) = replica else {
             let nobody = Name::new("", "");
@@ -193,7 +193,7 @@ impl Steer {
 
     /// On how many proxies each release is what it was made last.
     fn forces(&self) -> HashMap<Name, Force> {
-        let own = self.sources.told.borrow().clone();
+        let own = self.sources.surveyor.told.borrow().clone();
         let all = match &self.sources.replica {
             Some(replica) => replica.others.totals(&own),
             None => Tellings::clone(&own),

@@ -30,7 +30,7 @@ pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> R
             ticks.tick().await;
             let text = look.text(page, source, true).await?;
             match &screen {
-                Some(screen) => screen.draw(&text)?,
+                Some(screen) => screen.draw(&text, "q quits")?,
                 None => io::stdout().lock().write_all(text.as_bytes())?,
             }
         }
@@ -46,7 +46,7 @@ pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> R
 }
 
 /// What somebody types, if there is a terminal to type on.
-fn keys(wanted: bool) -> mpsc::Receiver<u8> {
+pub(crate) fn keys(wanted: bool) -> mpsc::Receiver<u8> {
     let (typed, keys) = mpsc::channel(8);
     if wanted && io::stdin().is_terminal() {
         // It waits for a key when the process ends, and ends with it.
@@ -59,12 +59,12 @@ fn keys(wanted: bool) -> mpsc::Receiver<u8> {
 }
 
 /// The terminal's other screen, with keys as they are typed. However it ends, the terminal is as it was.
-struct Screen {
+pub(crate) struct Screen {
     before: Option<Termios>,
 }
 
 impl Screen {
-    fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
             let mut now = before.clone();
@@ -77,11 +77,10 @@ impl Screen {
     }
 
     /// From the top, over what is there, so that nothing flickers.
-    fn draw(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn draw(&self, text: &str, hint: &str) -> io::Result<()> {
         let rows = terminal_size::terminal_size_of(io::stdout());
         let rows = rows.map_or(24, |(_, height)| usize::from(height.0)).max(2);
         let mut lines: Vec<&str> = text.lines().collect();
-        let hint = "q quits";
         if lines.len() >= rows {
             lines.truncate(rows - 2);
             lines

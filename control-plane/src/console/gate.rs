@@ -164,6 +164,9 @@ impl Gate {
     }
 
     async fn answer(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Response<Bytes>> {
+        if request.method() == Method::POST && is_from_elsewhere(request) {
+            return Err(text(StatusCode::FORBIDDEN, "another site asked for this\n"));
+        }
         let user = self.user(request).await?;
         let scope = self.scope(&user, request).await?;
         let viewer = Viewer { user: Some(user.name), scope };
@@ -332,7 +335,7 @@ impl Handler for Gate {
         if let Some(file) = files::find(&request) {
             return file;
         }
-        let mut answer = self.answer(&request).await.unwrap_or_else(|refusal| refusal);
+        let mut answer = Box::pin(self.answer(&request)).await.unwrap_or_else(|refusal| refusal);
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }
@@ -343,6 +346,14 @@ fn namespace(uri: &Uri) -> Option<&str> {
     let mut pairs = uri.query().unwrap_or_default().split('&');
     let namespace = pairs.find_map(|pair| pair.strip_prefix("namespace="))?;
     (!namespace.is_empty() && is_name(namespace)).then_some(namespace)
+}
+
+/// Whether a browser asks for another site's page: it would show its user's certificate for that.
+fn is_from_elsewhere(request: &Request<Bytes>) -> bool {
+    let said = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = said(header::ORIGIN) else { return false };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_none() || host != said(header::HOST)
 }
 
 fn bearer(request: &Request<Bytes>) -> Option<&str> {

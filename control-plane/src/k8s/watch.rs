@@ -150,7 +150,7 @@ impl Follower {
         let whole = !self.watched.is_metadata_only();
         let api = Objects::new(self.client.clone(), &resource, whole);
         let (mut version, mut events) = match self.streams {
-            true => self.streamed(&api, &resource).await?,
+            true => Box::pin(self.streamed(&api, &resource)).await?,
             false => (self.listed(&api, &resource).await?, None),
         };
         while !self.changes.is_closed() {

@@ -96,9 +96,18 @@ impl Releases {
     pub async fn ask(&self, call: Call) -> Answer {
         let ended = || Unfulfilled::NoLeader("this one is ending".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.0.send((call, reply)).await.map_err(|_| ended())?;
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        self.0.send((call, reply)).await.map_err(|_ended| ended())?;
+        answer.await.unwrap_or_else(|_ended| Err(ended()))
     }
+}
+
+/// This replica among others, and which of all steers.
+#[derive(Debug, Clone)]
+pub struct Others {
+    /// This one.
+    pub replica: Replica,
+    /// The one that steers.
+    pub leader: watch::Receiver<Option<Name>>,
 }
 
 /// Asks whichever replica steers. Cheap to clone.
@@ -106,14 +115,16 @@ impl Releases {
 pub struct Desk {
     /// This one.
     pub releases: Releases,
-    /// The others, and which of all steers; none where there can be no others.
-    pub others: Option<(Replica, watch::Receiver<Option<Name>>)>,
+    /// None where there can be no others.
+    pub others: Option<Others>,
 }
 
 impl Desk {
     /// Asks.
     pub async fn ask(&self, call: Call) -> Answer {
-        let Some((replica, leader)) = &self.others else { return self.releases.ask(call).await };
+        let Some(Others { replica, leader }) = &self.others else {
+            return self.releases.ask(call).await;
+        };
         let leader = leader.borrow().clone();
         match leader {
             Some(leader) if leader != replica.pod => {

@@ -62,8 +62,8 @@ impl Keep for Drawer {
     async fn keep(&self, release: &Name, kept: &Kept) -> Result<(), NotKept> {
         let (done, answer) = oneshot::channel();
         let put = Put { release: release.clone(), kept: kept.clone(), done };
-        self.0.send(put).await.map_err(|_| ended())?;
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        self.0.send(put).await.map_err(|_ended| ended())?;
+        answer.await.unwrap_or_else(|_ended| Err(ended()))
     }
 }
 
@@ -93,7 +93,7 @@ impl Memory {
                 }
                 Some(Put { release, kept, done }) = self.puts.recv() => {
                     let put = match self.put(&release, kept) {
-                        Ok(batch) => batches.send(batch).await.map_err(|_| ended()),
+                        Ok(batch) => batches.send(batch).await.map_err(|_ended| ended()),
                         Err(why) => Err(why),
                     };
                     // Whoever put it may have gone.

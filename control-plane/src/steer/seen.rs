@@ -27,11 +27,14 @@ const ENOUGH: u64 = 50;
 /// Of a hundred proxies that have told before so many must tell, or nobody knows what happens.
 const QUORUM: usize = 80;
 
+/// What a replica says, by workload.
+type ByTarget = HashMap<Target, Tolds>;
+
 /// What all replicas say in a second.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// This replica's first.
-    pub(super) told: Vec<(Name, HashMap<Target, Tolds>)>,
+    pub(super) told: Vec<(Name, ByTarget)>,
     /// Those that did not answer.
     pub(super) silent: BTreeSet<Name>,
 }

@@ -3,12 +3,16 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 use tulle_api::ReleasePhase as Phase;
 use tulle_runtime::histogram::Histogram;
+use tulle_xds::{cache::Cache, server::AdsService};
 
 use super::*;
 use crate::{
-    release::{Course, Plan, Pods, Share, Step},
+    authorize::Pods,
+    release::{Course, Plan, Pods as Counted, Share, Step},
+    roster::Roster,
     source::Batch,
     telemetry::{
+        Hub,
         edge::Peer,
         versions::{Arm, Teller, Tolds, Version},
     },
@@ -76,7 +80,7 @@ impl Mesh {
     fn sight(&self, template: &str, now: u64) -> Sight {
         let course = self.release.course.as_deref();
         let replaced = course.is_some_and(|course| course.lifted) && self.done > 5;
-        let pods = |wanted, serving| Pods { wanted, serving, ..Pods::default() };
+        let pods = |wanted, serving| Counted { wanted, serving, ..Counted::default() };
         let (canary, stable) = match template {
             "old" => (pods(0, 0), pods(4, 4)),
             _ if replaced => (pods(4, 4), pods(4, 0)),
@@ -331,6 +335,16 @@ async fn a_drawer_remembers() {
     drop(drawer);
 }
 
+fn surveyor(roster: &Roster) -> Surveyor {
+    let pods = Pods { roster: roster.clone(), trust_domain: "cluster.local".to_owned() };
+    Surveyor {
+        ads: AdsService::new(Cache::new().0, Arc::new(pods)),
+        roster: roster.clone(),
+        hub: Hub::default(),
+        told: watch::channel(Arc::default()).1,
+    }
+}
+
 /// Writes nothing down, and says so.
 struct Refuses(Mutex<u32>);
 
@@ -364,10 +378,8 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     let keep = Arc::new(Refuses(Mutex::new(0)));
     let sources = Sources {
         world,
-        hub: Hub::default(),
+        surveyor: surveyor(&mesh.roster),
         replica: None,
-        roster: mesh.roster.clone(),
-        told: watch::channel(Arc::default()).1,
         keep: Arc::<Refuses>::clone(&keep),
         asker: Asker::new(None, Vec::new(), None),
     };

@@ -150,6 +150,14 @@ async fn who_may_look_may_not_steer_for_that() {
     // What was allowed is the first namespace, what is meant the last one.
     let twice = steer("/releases/pause?namespace=shop&namespace=bank&name=reviews", "releaser");
     assert_eq!(twice.await.0, 404);
+    for (origin, status) in
+        [("https://tulle.example", 503), ("https://evil.example", 403), ("null", 403)]
+    {
+        let request = Request::post(path)
+            .header(header::HOST, "tulle.example")
+            .header(header::ORIGIN, origin);
+        assert_eq!(send(&gate, request, Some("Bearer of-releaser")).await.0, status, "{origin}");
+    }
     let (status, why) = steer("/telemetry/stat?namespace=shop", "releaser").await;
     assert_eq!(status, 405, "{why}");
 }
