@@ -12,6 +12,7 @@ mod look;
 mod network;
 mod orders;
 mod protocols;
+mod release;
 mod retries;
 mod rollout;
 mod see;
@@ -167,6 +168,17 @@ pub(crate) const ALL: &[Scene] = &[
                figures, and a picture is taken of it in both themes, wide and narrow.",
         part: Part { symptom: "figures of the load", ..SIDECARS },
         run: |s| Box::pin(look::run(s)),
+    },
+    Scene {
+        number: 13,
+        name: "release",
+        does: "Under load a Deployment gets a good version, which goes through by steps and fails no request; a bad one, which is rolled                back by itself before many notice; and one that somebody rolls back.",
+        part: Part {
+            name: "the Release",
+            without: Without::Kind("Release"),
+            symptom: "there is no Release",
+        },
+        run: |s| Box::pin(release::run(s)),
     },
 ];
 

@@ -1,0 +1,165 @@
+//! New versions of a service under load: a good one goes through, and nobody notices; one that fails half of its requests is
+//! rolled back by itself; a third one is rolled back by somebody. Nobody touches anything but the Deployment's YAML.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
+
+use tulle_tests::{
+    load::{Caller, Counted, float},
+    mesh::{Mesh, Place},
+    scene::{Failure, Figures, Stage, prove, say, until},
+};
+
+const YAML: &str = include_str!("release/cart.yaml");
+/// How long pods, and a whole release, may take here.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the control plane may take to know the Release, and to steer it.
+const STARTING: Duration = Duration::from_secs(20);
+/// A version that fails half of its requests is noticed by this many, at most: some seconds of its share.
+const HIT: u64 = 150;
+/// What a rollback that somebody wants may take until it is in force. A second is the target; machines differ.
+const AT_ONCE: f64 = 3.0;
+/// How long is looked at whether nothing comes any more.
+const AFTER: Duration = Duration::from_secs(3);
+
+/// `tulle release get -o json`, as far as it matters here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Release {
+    phase: String,
+    reason: String,
+    step: usize,
+}
+
+pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
+    let mesh = stage.mesh().await?;
+    let client = Caller::client(mesh).await?;
+    deploy(mesh, 1, "0")?;
+    until("all three pods of `cart` serve", PATIENCE, async || {
+        let all = mesh.status().await?.pods;
+        Ok(all.iter().filter(|pod| pod.name.starts_with("cart-") && pod.ready).count() == 3)
+    })
+    .await?;
+    comes_to(mesh, &["Idle"]).await?;
+
+    let begun = Instant::now();
+    let (good, calls) = load(mesh, &client, "13-good", async {
+        deploy(mesh, 2, "0")?;
+        comes_to(mesh, &["Promoted"]).await
+    })
+    .await?;
+    let took = begun.elapsed().as_secs_f64();
+    let failed = calls.but(&["200"]);
+    prove(failed.is_empty(), || format!("while a good version came: {}", failed.join(", ")))?;
+    say(format!(
+        "a good version went through in {took:.0} s: {}, and none of {} requests failed",
+        good.reason,
+        calls.all()
+    ));
+
+    let (held, calls) = load(mesh, &client, "13-bad", async {
+        deploy(mesh, 3, "0.5")?;
+        let held = comes_to(mesh, &["Held"]).await?;
+        sleep(AFTER).await;
+        Ok(held)
+    })
+    .await?;
+    let (hit, other) = (calls.of(&["500"]), calls.but(&["200", "500"]));
+    prove(other.is_empty(), || format!("while a bad version came: {}", other.join(", ")))?;
+    prove(hit > 0, || "the bad version never got a request".into())?;
+    prove(hit <= HIT, || format!("{hit} requests failed before it was rolled back"))?;
+    let gate = held.reason.contains("errors");
+    prove(gate, || format!("it is not said why it was rolled back: {}", held.reason))?;
+    say(format!("a bad one failed {hit} of {} requests, then {}", calls.all(), held.reason));
+    let (_, calls) = load(mesh, &client, "13-held", sleep_well(AFTER)).await?;
+    let failed = calls.but(&["200"]);
+    prove(failed.is_empty(), || format!("it still gets something: {}", failed.join(", ")))?;
+
+    deploy(mesh, 2, "0")?;
+    comes_to(mesh, &["RolledBack"]).await?;
+    let ((aborted, in_force), calls) = load(mesh, &client, "13-abort", async {
+        deploy(mesh, 4, "0")?;
+        until("the first step", PATIENCE, async || Ok(get(mesh).await?.step > 0)).await?;
+        let begun = Instant::now();
+        let said = mesh.ask(&["release", "rollback", "bookstore/cart", "--reason", "demo"]).await?;
+        prove(said.contains("in force on"), || said.clone())?;
+        Ok((get(mesh).await?, begun.elapsed().as_secs_f64()))
+    })
+    .await?;
+    let failed = calls.but(&["200"]);
+    prove(failed.is_empty(), || format!("while somebody rolled back: {}", failed.join(", ")))?;
+    prove(aborted.phase == "Held" && aborted.reason.contains("demo"), || format!("{aborted:?}"))?;
+    prove(in_force < AT_ONCE, || format!("a rollback was in force after {in_force:.2} s"))?;
+    say(format!(
+        "somebody's rollback was in force after {in_force:.2} s, with the command's own start"
+    ));
+    deploy(mesh, 2, "0")?;
+    comes_to(mesh, &["RolledBack"]).await?;
+    Ok(Figures::from([
+        ("good_took_s", took),
+        ("bad_hit", float(hit)),
+        ("rollback_in_force_s", in_force),
+    ]))
+}
+
+fn deploy(mesh: &Mesh, version: u32, fails: &str) -> Result<(), Failure> {
+    let yaml = YAML.replace("VERSION, value: \"1\"", &format!("VERSION, value: \"{version}\""));
+    mesh.save(
+        "cart.yaml",
+        &yaml.replace("FAILS, value: \"0\"", &format!("FAILS, value: \"{fails}\"")),
+    )
+}
+
+async fn get(mesh: &Mesh) -> Result<Release, Failure> {
+    let said = mesh.ask(&["release", "get", "bookstore/cart", "-o", "json"]).await?;
+    serde_json::from_str(&said).map_err(|error| Failure(format!("{error}: {said}")))
+}
+
+/// Waits until it is in one of these phases; what is said of it then.
+async fn comes_to(mesh: &Mesh, phases: &[&str]) -> Result<Release, Failure> {
+    let since = Instant::now();
+    loop {
+        // Right after the control plane's start nobody steers yet.
+        let found = get(mesh).await;
+        let patience = match &found {
+            Ok(release) if phases.contains(&release.phase.as_str()) => return found,
+            Ok(_) => PATIENCE,
+            Err(_) => STARTING,
+        };
+        prove(since.elapsed() < patience, || {
+            format!("not {phases:?} after {patience:?}: {found:?}")
+        })?;
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn sleep_well(time: Duration) -> Result<(), Failure> {
+    sleep(time).await;
+    Ok(())
+}
+
+/// Calls the service while `work` is done: POSTs, each on a connection of its own, so that nobody tries anything twice.
+async fn load<T>(
+    mesh: &Mesh,
+    client: &Caller<'_>,
+    label: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<(T, Counted), Failure> {
+    let rate = match mesh.place {
+        Place::Machine => "200",
+        Place::Cluster => "60",
+    };
+    let args =
+        ["-t", "0", "-c", "4", "-qps", rate, "-keepalive=false", "-payload", "x", "http://cart/"];
+    let (counted, done) = join!(client.fortio(label, &args), async {
+        let done = work.await;
+        client.interrupt("fortio").await?;
+        done
+    });
+    Ok((done?, counted?))
+}
