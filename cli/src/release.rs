@@ -48,27 +48,46 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// All releases.
+    #[command(after_help = "Examples:\n  tulle release list -n shop")]
     List(List),
     /// One release: versions, step, gates, pods, callers.
+    #[command(
+        after_help = "Examples:\n  tulle release get reviews -w\n  tulle release get shop/reviews -w --exit"
+    )]
     Get(Get),
     /// Try the version again that was rolled back.
+    #[command(after_help = "Examples:\n  tulle release start reviews")]
     Start(Do),
     /// No further step until somebody says so; red gates still roll back.
+    #[command(after_help = "Examples:\n  tulle release pause reviews")]
     Pause(Do),
     /// Go on; also says yes where a step waits to be approved.
+    #[command(after_help = "Examples:\n  tulle release resume reviews --revision 84f6")]
     Resume(Do),
     /// The next step at once, or a later one.
+    #[command(
+        after_help = "Examples:\n  tulle release step reviews\n  tulle release step reviews --to 25"
+    )]
     Step(Step),
     /// The new version replaces the old one.
+    #[command(
+        after_help = "Examples:\n  tulle release promote reviews\n  tulle release promote reviews --now"
+    )]
     Promote(Promote),
     /// Nothing more to the new version.
-    #[command(visible_alias = "abort")]
+    #[command(
+        visible_alias = "abort",
+        after_help = "Examples:\n  tulle release rollback reviews --reason 'wrong prices'"
+    )]
     Rollback(Rollback),
     /// Why it is where it is, in words.
+    #[command(after_help = "Examples:\n  tulle release why reviews")]
     Why(Named),
     /// What happened, the newest first, and who wanted it.
+    #[command(after_help = "Examples:\n  tulle release history reviews")]
     History(Named),
     /// Print the YAML of a Release with all that can be said, to begin with.
+    #[command(after_help = "Examples:\n  tulle release template > release.yaml")]
     Template,
 }
 

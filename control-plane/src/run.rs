@@ -1,5 +1,6 @@
 //! Wires everything together, and takes it apart again.
 
+mod ends;
 mod serve;
 
 use std::{
@@ -16,14 +17,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tulle_runtime::{
-    drain::{self, Drain, Trigger},
+    drain::{self, Trigger},
     metrics::Registry,
     ready::Readiness,
 };
 use tulle_xds::{cache::Cache, server::AdsService};
 
+use self::ends::Ends;
 use crate::{
-    admin::{Admin, Question},
+    admin::Admin,
     authorize::Pods,
     ca::{
         attest::{Attestor, Verify},
@@ -39,21 +41,18 @@ use crate::{
     compile::Settings,
     config::Config,
     console::{Console, Surveyed},
-    files::{self, WatchError},
+    files::WatchError,
     inject::{self, BadInjection},
-    k8s::{AuthorityError, Bare, Book, Cluster, Elected, NoCluster},
+    k8s::{AuthorityError, Cluster, NoCluster},
     metrics::{Metrics, Pushes},
-    output::{self, Directory, Report},
+    output::Report,
     publish::{Outlets, Publisher},
-    release::Asker,
     replicas::{Connections, Others, Replica, Surveyor, Tellings},
     roster::Roster,
     server::{self, Limits, TlsError},
-    source::Batch,
     status::{self, Contributions},
-    steer::{self, Desk, Keep, Memory, Releases, Requests, Steer},
+    steer::{Desk, Releases},
     telemetry::{self, Hub, Query},
-    world::objects::Name,
 };
 
 /// How long a replica of a cluster goes on as before once it is asked to stop: until the nodes, and with them the API server, know
@@ -265,99 +264,6 @@ impl ControlPlane {
             tracing::warn!("some streams did not end in time");
         }
         self.tasks.shutdown().await;
-    }
-}
-
-/// Where objects come from, and where what follows from them is written to.
-struct Ends {
-    statuses: watch::Receiver<Report>,
-    roots: (Roots, Terms),
-    webhook: Option<inject::Webhook>,
-    readiness: Readiness,
-    drain: Drain,
-}
-
-/// What begins with the ends.
-struct Begun {
-    batches: mpsc::Receiver<Batch>,
-    /// Where it is written down where releases are.
-    keep: Arc<dyn Keep>,
-    /// Whether this replica does that.
-    leads: watch::Receiver<bool>,
-    /// Which one does, where there can be several.
-    leader: Option<watch::Receiver<Option<Name>>>,
-}
-
-/// What whoever steers releases looks at.
-type Looks = (mpsc::Sender<Question>, Surveyor, Option<Replica>);
-
-impl Begun {
-    /// Steers releases, if this replica shall; also yields where people's wishes go.
-    fn steer(
-        self,
-        config: &Config,
-        (world, surveyor, replica): Looks,
-        (releases, wishes): (Releases, Requests),
-        tasks: &mut JoinSet<()>,
-    ) -> (mpsc::Receiver<Batch>, Desk) {
-        let Self { batches, keep, leads, leader } = self;
-        let others = replica.clone().zip(leader);
-        let others = others.map(|(replica, leader)| steer::Others { replica, leader });
-        let asker = Asker::of(config);
-        let sources = steer::Sources { world, surveyor, replica, keep, asker };
-        tasks.spawn(Steer::new(sources, wishes, leads).run());
-        (batches, Desk { releases, others })
-    }
-}
-
-impl Ends {
-    fn begin(
-        self,
-        config: &Config,
-        cluster: Option<(Cluster, Replica)>,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Begun, StartError> {
-        match cluster {
-            Some((cluster, replica)) => self.of_cluster(cluster, replica, tasks),
-            None => self.of_directories(config, tasks),
-        }
-    }
-
-    fn of_cluster(
-        self,
-        cluster: Cluster,
-        replica: Replica,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Begun, StartError> {
-        let Self { statuses, roots, webhook, readiness, drain } = self;
-        let noted = (Book::default(), Bare::default());
-        let batches = cluster.source(noted.clone(), readiness)?;
-        let leader = replica.start(replica.surveyor.told.clone(), tasks);
-        let (knows, leads) = watch::channel(false);
-        let begun = Begun {
-            batches,
-            keep: Arc::new(cluster.statuses(noted.0.clone())),
-            leads,
-            leader: Some(leader.subscribe()),
-        };
-        let elected = Elected { leader, replica, knows };
-        tasks.spawn(cluster.write((statuses, webhook), roots, noted, elected, drain));
-        Ok(begun)
-    }
-
-    fn of_directories(self, config: &Config, tasks: &mut JoinSet<()>) -> Result<Begun, StartError> {
-        let Self { statuses, roots: (roots, _), .. } = self;
-        if let Some(path) = config.output.clone() {
-            let directory = Directory::new(path, roots.watch());
-            tasks.spawn(output::run(statuses, roots.watch(), directory));
-        }
-        tasks.spawn(roots.follow(config.ca_directory.clone().unwrap_or_default()));
-        let files = files::watch(&config.directory, config.output.as_deref())?;
-        let (drawer, memory) = Memory::new(config.output.clone());
-        let (passed_on, batches) = mpsc::channel(16);
-        tasks.spawn(memory.run(files, passed_on));
-        let (_, leads) = watch::channel(true);
-        Ok(Begun { batches, keep: Arc::new(drawer), leads, leader: None })
     }
 }
 

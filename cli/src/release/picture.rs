@@ -19,6 +19,8 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 const EVIDENCE: usize = 12;
 /// Seconds of a small chart.
 const CHART: usize = 30;
+/// Where the table stands among the lines; no line of text has this.
+const TABLE: &str = "\0";
 /// Entries of the history that are shown.
 const LOG: usize = 4;
 
@@ -37,13 +39,15 @@ impl Style {
 
 /// All that is to be seen of it.
 pub(super) fn draw(release: &ReleaseView, style: Style) -> String {
-    let mut lines = vec![headline(release), reason(release)];
+    let mut table = String::new();
+    let mut lines = vec![headline(release), release.reason.clone()];
     if !release.steps.is_empty() {
         lines.push(track(release));
     }
     if is_under_way(release.phase) || release.requests > 0 {
         lines.push(String::new());
-        lines.extend(gates(release, style).lines().map(str::to_owned));
+        table = gates(release, style);
+        lines.push(TABLE.to_owned());
         let (requests, least) = (release.requests, release.min_requests);
         lines.push(format!("samples   {requests} of {least} needed in this step"));
         lines.extend(charts(&release.curve));
@@ -63,10 +67,10 @@ pub(super) fn draw(release: &ReleaseView, style: Style) -> String {
     }));
     lines.extend(words::remedy(release));
     let fit = |line: &String| -> String {
-        // Colored lines are the tables', which fit by themselves.
-        match line.contains('\u{1b}') {
-            true => line.clone(),
-            false => printable(line).chars().take(style.width).collect(),
+        match line.as_str() {
+            // It fits by itself, and has colors of its own.
+            TABLE => table.trim_end().to_owned(),
+            line => printable(line).chars().take(style.width).collect(),
         }
     };
     lines.iter().map(fit).collect::<Vec<_>>().join("\n") + "\n"
@@ -84,10 +88,6 @@ fn headline(release: &ReleaseView) -> String {
     }
     parts.push(format!("on {} of {} proxies", release.on, release.of));
     parts.join("   ")
-}
-
-fn reason(release: &ReleaseView) -> String {
-    release.reason.clone()
 }
 
 /// `✔ 1 % ── ◐ 5 % 29 of 120 s ── ○ 25 % ── ○ promotion`.

@@ -389,11 +389,11 @@ mod tests {
         json!({"type": "ERROR", "object": object}).to_string()
     }
 
+    /// What a follower asks, what it says, and itself.
+    type Following = (mpsc::Receiver<Request<Body>>, mpsc::Receiver<Change>, JoinHandle<()>);
+
     /// What a follower of the kind asks, and what it is answered.
-    fn following(
-        kind: Kind,
-        answers: Vec<(u16, String)>,
-    ) -> (mpsc::Receiver<Request<Body>>, mpsc::Receiver<Change>, JoinHandle<()>) {
+    fn following(kind: Kind, answers: Vec<(u16, String)>) -> Following {
         let (asked, questions) = mpsc::channel(100);
         let mut answers = answers.into_iter();
         let service = tower::service_fn(move |request: Request<Body>| {

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// In which second a release came to which phase and step.
+type Came = (u64, Phase, Option<usize>);
+
 /// What proxies do, second by second, and what they tell of it.
 struct Mesh {
     roster: Roster,
@@ -30,7 +33,8 @@ struct Mesh {
     /// Since the telling replica's program began.
     told: BTreeMap<(String, &'static str), Arm>,
     process: u64,
-    canary_fails: f64,
+    /// Half of its requests.
+    canary_fails: bool,
     /// So many of the canary's requests a second.
     canary: u64,
     silent: bool,
@@ -42,7 +46,7 @@ fn pod(name: &str) -> Pod {
 }
 
 impl Mesh {
-    fn new(canary_fails: f64) -> Self {
+    fn new(canary_fails: bool) -> Self {
         let roster = Roster::default();
         for name in ["web-1", "web-2"] {
             roster.set(&Name::new("shop", name), Some(&pod(name)), "");
@@ -100,15 +104,15 @@ impl Mesh {
 
     /// A second of traffic: a tenth of a second each, and what is told of all that happened so far.
     fn answers(&mut self, weighs: bool) -> Answers {
-        let mut add = |caller: &str, revision, all: u64, fails: f64| {
+        let mut add = |caller: &str, revision, all: u64, fails: bool| {
             let arm = self.told.entry((caller.to_owned(), revision)).or_default();
-            let bad = (all as f64 * fails) as u64;
+            let bad = if fails { all / 2 } else { 0 };
             let mut took = Histogram::default();
             (0..all).for_each(|_| took.observe(0.1));
             arm.merge(&Arm { all, bad, took });
         };
         for caller in ["web", "batch"] {
-            add(caller, "old", 200, 0.0);
+            add(caller, "old", 200, false);
             if weighs {
                 add(caller, "new", self.canary, self.canary_fails);
             }
@@ -152,10 +156,10 @@ fn in_force(course: Option<&Course>) -> Force {
     Force::of(&crate::status::Told { force, edition })
 }
 
-/// Where releases of a version that fails so often come to, and when; the control plane is killed at these seconds.
-fn steps(canary_fails: f64, killed: &[u64]) -> Vec<(u64, Phase, Option<usize>)> {
+/// Where releases of a version come to that fails half of its requests or none, and when; the control plane is killed at these seconds.
+fn steps(canary_fails: bool, killed: &[u64]) -> Vec<Came> {
     let mut mesh = Mesh::new(canary_fails);
-    let (mut work, mut seen): (Option<Work>, Vec<(u64, Phase, Option<usize>)>) = (None, Vec::new());
+    let (mut work, mut seen): (Option<Work>, Vec<Came>) = (None, Vec::new());
     for now in 1_000_u64..1_100 {
         let template = if now < 1_003 { "old" } else { "new" };
         if killed.contains(&now) {
@@ -188,13 +192,13 @@ fn steps(canary_fails: f64, killed: &[u64]) -> Vec<(u64, Phase, Option<usize>)> 
     seen
 }
 
-fn without_times(steps: &[(u64, Phase, Option<usize>)]) -> Vec<(Phase, Option<usize>)> {
+fn without_times(steps: &[Came]) -> Vec<(Phase, Option<usize>)> {
     steps.iter().map(|(_, phase, step)| (*phase, *step)).collect()
 }
 
 #[test]
 fn a_good_release_goes_through_and_a_bad_one_does_not() {
-    let good = steps(0.0, &[]);
+    let good = steps(false, &[]);
     let expected = [
         (Phase::Idle, None),
         (Phase::Progressing, Some(0)),
@@ -206,7 +210,7 @@ fn a_good_release_goes_through_and_a_bad_one_does_not() {
     assert_eq!(ways.iter().filter(|(phase, _)| *phase != Phase::Waiting).count(), ways.len() - 1);
     let ways: Vec<_> = ways.into_iter().filter(|(phase, _)| *phase != Phase::Waiting).collect();
     assert_eq!(ways, expected, "{good:?}");
-    let bad = steps(0.5, &[]);
+    let bad = steps(true, &[]);
     let (at, phase, _) = *bad.last().unwrap();
     assert_eq!(phase, Phase::Held, "{bad:?}");
     let (began, ..) = *bad.iter().find(|(_, phase, _)| *phase == Phase::Progressing).unwrap();
@@ -216,7 +220,7 @@ fn a_good_release_goes_through_and_a_bad_one_does_not() {
 /// Killed in each second: what is decided is the same, and no step is left out or taken twice.
 #[test]
 fn whoever_goes_on_decides_the_same() {
-    for fails in [0.0, 0.5] {
+    for fails in [false, true] {
         let expected = without_times(&steps(fails, &[]));
         for killed in 0..60 {
             let found = steps(fails, &[1_000 + killed]);
@@ -229,7 +233,7 @@ fn whoever_goes_on_decides_the_same() {
 
 #[test]
 fn who_is_silent_holds_a_step() {
-    let mut mesh = Mesh::new(0.0);
+    let mut mesh = Mesh::new(false);
     let mut course = Course::default();
     course.template("old", 0);
     course.template("new", 1);
@@ -262,7 +266,7 @@ fn who_is_silent_holds_a_step() {
 /// Two that both think that they lead: what one has written the other does not write over.
 #[test]
 fn what_somebody_else_has_written_is_gone_on_from() {
-    let mut mesh = Mesh::new(0.0);
+    let mut mesh = Mesh::new(false);
     let sight = mesh.sight("old", 0);
     let (mut one, mut other) = (Work::new(&sight), Work::new(&sight));
     one.second(&sight, said(&Answers::default(), &mesh, Force::default()), 1);
@@ -299,7 +303,7 @@ fn course_in(batch: &Batch) -> Option<Arc<Course>> {
 #[tokio::test]
 async fn a_drawer_remembers() {
     let directory = tempfile::tempdir().unwrap();
-    let mesh = Mesh::new(0.0);
+    let mesh = Mesh::new(false);
     let name = mesh.release.name.clone();
     let open = || {
         let (drawer, memory) = Memory::new(Some(directory.path().to_owned()));
@@ -358,7 +362,7 @@ impl Keep for Refuses {
 
 #[tokio::test]
 async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
-    let mut mesh = Mesh::new(0.0);
+    let mut mesh = Mesh::new(false);
     let mut course = Course::default();
     course.template("old", 0);
     course.template("new", 1);

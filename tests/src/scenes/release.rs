@@ -48,10 +48,10 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     comes_to(mesh, &["Idle"]).await?;
 
     let begun = Instant::now();
-    let (good, calls) = load(mesh, &client, "13-good", async {
+    let (good, calls) = Box::pin(load(mesh, &client, "13-good", async {
         deploy(mesh, 2, "0")?;
         comes_to(mesh, &["Promoted"]).await
-    })
+    }))
     .await?;
     let took = begun.elapsed().as_secs_f64();
     let failed = calls.but(&["200"]);
@@ -62,12 +62,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         calls.all()
     ));
 
-    let (held, calls) = load(mesh, &client, "13-bad", async {
+    let (held, calls) = Box::pin(load(mesh, &client, "13-bad", async {
         deploy(mesh, 3, "0.5")?;
         let held = comes_to(mesh, &["Held"]).await?;
         sleep(AFTER).await;
         Ok(held)
-    })
+    }))
     .await?;
     let (hit, other) = (calls.of(&["500"]), calls.but(&["200", "500"]));
     prove(other.is_empty(), || format!("while a bad version came: {}", other.join(", ")))?;
@@ -82,14 +82,14 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     deploy(mesh, 2, "0")?;
     comes_to(mesh, &["RolledBack"]).await?;
-    let ((aborted, in_force), calls) = load(mesh, &client, "13-abort", async {
+    let ((aborted, in_force), calls) = Box::pin(load(mesh, &client, "13-abort", async {
         deploy(mesh, 4, "0")?;
         until("the first step", PATIENCE, async || Ok(get(mesh).await?.step > 0)).await?;
         let begun = Instant::now();
         let said = mesh.ask(&["release", "rollback", "bookstore/cart", "--reason", "demo"]).await?;
         prove(said.contains("in force on"), || said.clone())?;
         Ok((get(mesh).await?, begun.elapsed().as_secs_f64()))
-    })
+    }))
     .await?;
     let failed = calls.but(&["200"]);
     prove(failed.is_empty(), || format!("while somebody rolled back: {}", failed.join(", ")))?;
