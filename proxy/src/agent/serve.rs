@@ -227,8 +227,9 @@ impl Admin {
     fn status(&self, request: &Request<Bytes>) -> Response<Bytes> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/ready") => admin::ready(&self.readiness.pending()),
+            (&Method::GET | &Method::HEAD, "/started") => admin::ready(&self.readiness.starting()),
             (&Method::GET, "/metrics") => self.registry.scrape(request),
-            _ => text(StatusCode::NOT_FOUND, "there is GET /ready and GET /metrics\n"),
+            _ => text(StatusCode::NOT_FOUND, "there is GET /ready, /started and /metrics\n"),
         }
     }
 
@@ -238,10 +239,10 @@ impl Admin {
             (&Method::GET, "/debug/certs") => json_answer(&serde_json::json!(self.certs.info())),
             (&Method::GET | &Method::POST, "/drain") => self.drain(request.method()),
             (&Method::PUT, "/log") => admin::set_filter(&self.filter, request.body()),
-            (&Method::GET, "/ready" | "/metrics") => self.status(request),
+            (&Method::GET, "/ready" | "/started" | "/metrics") => self.status(request),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there is GET /ready, /metrics, /debug/certs and /drain, POST /drain, and PUT /log \
+                "there is GET /ready, /started, /metrics, /debug/certs and /drain, POST /drain, and PUT /log \
                  with a filter such as `debug`\n",
             ),
         }
