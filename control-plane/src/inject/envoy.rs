@@ -94,7 +94,7 @@ fn status() -> serde_json::Value {
         "route_config": {"virtual_hosts": [{
             "name": "status",
             "domains": ["*"],
-            "routes": [route("/ready", "/ready"), route("/metrics", "/stats/prometheus")],
+            "routes": [route("/ready", "/ready"), route("/started", "/ready"), route("/metrics", "/stats/prometheus")],
         }]},
     });
     let admin = json!({"pipe": {"path": format!("{}/envoy-admin.sock", sidecar::RUN.1)}});
