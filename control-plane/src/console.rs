@@ -84,9 +84,7 @@ impl Console {
             },
         }
     }
-}
 
-impl Console {
     /// Does what somebody wants who may do it: a `POST` of this address.
     pub async fn wish(&self, uri: &Uri, viewer: &Viewer) -> Response<Bytes> {
         releases::wish(&self.desk, uri, viewer).await

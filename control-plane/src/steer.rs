@@ -104,6 +104,7 @@ impl Steer {
             tokio::select! {
                 _ = clock.tick() => {
                     if !*self.leads.borrow() {
+                        self.sights.clear();
                         self.works.clear();
                         continue;
                     }
@@ -123,11 +124,7 @@ impl Steer {
     async fn second(&mut self) -> Option<()> {
         self.look().await?;
         let answers = self.ask().await;
-        let (now, forces) = (now(), self.forces());
-        for (name, sight) in &self.sights {
-            let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
-            work.adopt(sight, now);
-        }
+        let (now, mut forces) = (now(), self.forces());
         let Self {
             sights,
             works,
@@ -141,7 +138,7 @@ impl Steer {
         let mut changed = Vec::new();
         for (name, sight) in sights {
             let Some(work) = works.get_mut(name) else { continue };
-            let force = forces.get(name).cloned().unwrap_or_default();
+            let force = forces.remove(name).unwrap_or_default();
             let said = Said { told: &answers, roster, asked: &asker.answers(name), force };
             work.second(sight, said, now);
             if work.is_due(now) {
@@ -152,13 +149,17 @@ impl Steer {
         Some(())
     }
 
-    /// What there is.
+    /// What there is, and for each of it a work that goes on from there.
     async fn look(&mut self) -> Option<()> {
         let sights = admin::ask(&self.sources.world, Sight::all).await?;
         let sights = sights.into_iter().map(|sight| (sight.release.name.clone(), sight));
         self.sights = sights.collect();
         self.works
             .retain(|name, work| self.sights.get(name).is_some_and(|sight| work.is_of(sight)));
+        for (name, sight) in &self.sights {
+            let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
+            work.adopt(sight, now());
+        }
         Some(())
     }
 
@@ -173,7 +174,7 @@ impl Steer {
         let own = targets.iter().map(|target| (target.clone(), hub.versions(&target.0, &target.1)));
         let Some(replica) = replica else {
             let nobody = Name::new("", "");
-            return Answers { told: vec![(nobody, own.collect())], silent: BTreeSet::new() };
+            return Answers::new(vec![(nobody, own.collect())], BTreeSet::new());
         };
         let mut told = vec![(replica.pod.clone(), own.collect())];
         let ask = |replica: Replica, name| {
@@ -188,21 +189,24 @@ impl Steer {
             tracing::warn!(replica = %name, reason, "what its proxies see of releases is missing");
         }
         self.silent.clone_from(&names);
-        Answers { told, silent: names }
+        Answers::new(told, names)
     }
 
     /// On how many proxies each release is what it was made last.
     fn forces(&self) -> HashMap<Name, Force> {
-        let own = self.sources.surveyor.told.borrow().clone();
+        let told = self.sources.surveyor.told.borrow().clone();
+        let of = |sight: &Sight| {
+            let object = sight.release.reference();
+            let told = told.get(&object)?.clone();
+            Some((object, told))
+        };
+        // Of all other objects nobody asks here.
+        let own: Tellings = self.sights.values().filter_map(of).collect();
         let all = match &self.sources.replica {
             Some(replica) => replica.others.totals(&own),
-            None => Tellings::clone(&own),
+            None => own,
         };
-        let of = |name: &Name, sight: &Sight| {
-            let told = all.get(&sight.release.reference())?;
-            Some((name.clone(), Force::of(told)))
-        };
-        self.sights.iter().filter_map(|(name, sight)| of(name, sight)).collect()
+        all.into_iter().map(|(object, told)| (object.name, Force::of(&told))).collect()
     }
 
     /// Writes down where these are.
@@ -233,7 +237,7 @@ impl Steer {
             _ if !*self.leads.borrow() => {
                 Err(Unfulfilled::NoLeader("this one does not".to_owned()))
             }
-            Call::Look => Ok(self.view()),
+            Call::Look { namespace, name } => Ok(self.view(&namespace, &name)),
             Call::Do(wish) => self.fulfil(wish).await,
         };
         // Whoever asked may have gone.
@@ -246,14 +250,13 @@ impl Steer {
         let Wish { namespace, name, revision, who, verb } = wish;
         let (now, name) = (now(), Name::new(namespace, name));
         let unknown = || Unfulfilled::Unknown(name.to_string());
-        let sight = self.sights.get(&name).ok_or_else(unknown)?;
+        let (sight, work) =
+            self.sights.get(&name).zip(self.works.get_mut(&name)).ok_or_else(unknown)?;
         if let Some(before) = &sight.before {
             return Err(Unfulfilled::Refused(format!(
                 "Release {before} is about the same workload, and older"
             )));
         }
-        let work = self.works.entry(name.clone()).or_insert_with(|| Work::new(sight));
-        work.adopt(sight, now);
         let before = work.course.clone();
         work.course.command(&sight.release.plan, (&who, &revision), &verb, now)?;
         let kept = work.to_keep(sight);
@@ -265,12 +268,18 @@ impl Steer {
         Ok(ReleasesView { items: vec![work.view(sight)] })
     }
 
-    fn view(&self) -> ReleasesView {
-        let of = |(name, sight): (&Name, &Sight)| match self.works.get(name) {
-            Some(work) => work.view(sight),
-            None => Work::new(sight).view(sight),
+    /// Those of a namespace and a name, where these are said: of all of them nobody looks at the last minutes.
+    fn view(&self, namespace: &str, name: &str) -> ReleasesView {
+        let wanted = |said: &str, is: &str| said.is_empty() || said == is;
+        let those = self
+            .sights
+            .iter()
+            .filter(|(one, _)| wanted(namespace, &one.namespace) && wanted(name, &one.name));
+        let view = |(one, sight)| {
+            let work = self.works.get(one)?;
+            Some(if name.is_empty() { work.summary(sight) } else { work.view(sight) })
         };
-        ReleasesView { items: self.sights.iter().map(of).collect() }
+        ReleasesView { items: those.filter_map(view).collect() }
     }
 }
 

@@ -17,7 +17,7 @@ use tulle_runtime::http::text;
 use super::Viewer;
 use crate::{
     release::{Share, Verb},
-    steer::{Call, Desk, ReleasesView, Unfulfilled, Wish},
+    steer::{Call, Desk, Unfulfilled, Wish},
     telemetry::{Scope, api::as_json},
 };
 
@@ -45,22 +45,14 @@ pub(super) async fn look(desk: &Desk, uri: &Uri, scope: &Scope) -> Response<Byte
         Ok(asked) => asked,
         Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
     };
-    let all = match desk.ask(Call::Look).await {
-        Ok(all) => all,
-        Err(why) => return refusal(&why),
-    };
-    let wanted = |said: &str, is: &str| said.is_empty() || said == is;
-    let items = all.items.into_iter().filter(|one| {
-        scope.has(&one.namespace)
-            && wanted(&asked.namespace, &one.namespace)
-            && wanted(&asked.name, &one.name)
-    });
-    let mut items: Vec<_> = items.collect();
-    if asked.name.is_empty() {
-        // Who looks at all of them does not look at ten minutes of each.
-        items.iter_mut().for_each(|one| one.curve.clear());
+    let Asked { namespace, name, .. } = asked;
+    match desk.ask(Call::Look { namespace, name }).await {
+        Ok(mut all) => {
+            all.items.retain(|one| scope.has(&one.namespace));
+            as_json(&all)
+        }
+        Err(why) => refusal(&why),
     }
-    as_json(&ReleasesView { items })
 }
 
 /// Does what somebody wants who may.

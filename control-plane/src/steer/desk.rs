@@ -34,8 +34,13 @@ pub struct Wish {
 /// What whoever steers is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
-    /// How all releases are.
-    Look,
+    /// How releases are.
+    Look {
+        /// Those of this namespace; empty: of all.
+        namespace: String,
+        /// Those of this name, with their last minutes; empty: all, without.
+        name: String,
+    },
     /// To do something.
     Do(Wish),
 }

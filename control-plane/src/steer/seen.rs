@@ -33,10 +33,21 @@ type ByTarget = HashMap<Target, Tolds>;
 /// What all replicas say in a second.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// This replica's first.
-    pub(super) told: Vec<(Name, ByTarget)>,
+    told: Vec<(Name, ByTarget)>,
     /// Those that did not answer.
-    pub(super) silent: BTreeSet<Name>,
+    silent: BTreeSet<Name>,
+    /// Pods that report by the second, and have.
+    fresh: HashSet<Name>,
+}
+
+impl Answers {
+    /// What replicas told, this one first, and those that did not.
+    pub(super) fn new(told: Vec<(Name, ByTarget)>, silent: BTreeSet<Name>) -> Self {
+        // A replica says the same of each workload.
+        let any = told.iter().filter_map(|(_, told)| told.values().next());
+        let fresh = any.flat_map(|told| told.fresh.iter().cloned()).collect();
+        Self { told, silent, fresh }
+    }
 }
 
 /// Follows what is told of one release.
@@ -127,20 +138,18 @@ impl Observer {
     /// Whether so many proxies tell that what they do not tell did not happen.
     fn is_told(&mut self, release: &Release, answers: &Answers, roster: &Roster) -> bool {
         let own: Vec<_> = release.workloads().collect();
-        let fresh =
-            answers.told.iter().flat_map(|(_, told)| told.values()).flat_map(|told| &told.fresh);
-        let fresh: HashSet<&Name> = fresh.collect();
-        for pod in &fresh {
+        let fresh = &answers.fresh;
+        for pod in fresh {
             let Some(member) = roster.get(pod) else { continue };
             let of = member.workload(&pod.namespace);
             let peer = Peer { namespace: of.namespace, name: of.name };
             let is_own = own.iter().any(|o| *o.namespace == *peer.namespace && o.name == peer.name);
             if is_own || self.callers.contains(&peer) {
-                self.tellers.insert((*pod).clone());
+                self.tellers.insert(pod.clone());
             }
         }
         self.tellers.retain(|pod| roster.get(pod).is_some());
-        let telling = self.tellers.iter().filter(|pod| fresh.contains(pod)).count();
+        let telling = self.tellers.iter().filter(|pod| fresh.contains(*pod)).count();
         telling > 0 && telling * 100 >= self.tellers.len() * QUORUM
     }
 

@@ -138,7 +138,7 @@ impl Mesh {
         };
         let target = (text("shop"), text("cart"));
         let told = vec![(Name::new("m", "a"), HashMap::from([(target, tolds)]))];
-        Answers { told, silent: BTreeSet::new() }
+        Answers::new(told, BTreeSet::new())
     }
 }
 
@@ -349,6 +349,10 @@ fn surveyor(roster: &Roster) -> Surveyor {
     }
 }
 
+fn look() -> Call {
+    Call::Look { namespace: String::new(), name: String::new() }
+}
+
 /// Writes nothing down, and says so.
 struct Refuses(Mutex<u32>);
 
@@ -389,7 +393,7 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     };
     let ((releases, wishes), (lead, leads)) = (Releases::new(), watch::channel(false));
     tokio::spawn(Steer::new(sources, wishes, leads).run());
-    assert!(matches!(releases.ask(Call::Look).await, Err(Unfulfilled::NoLeader(_))));
+    assert!(matches!(releases.ask(look()).await, Err(Unfulfilled::NoLeader(_))));
     lead.send_replace(true);
     let wish = |name: &str, verb| Wish {
         namespace: "shop".to_owned(),
@@ -400,7 +404,7 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     };
     let pause = || Call::Do(wish("cart", crate::release::Verb::Pause));
     assert!(matches!(releases.ask(pause()).await, Err(Unfulfilled::NotKept(_))));
-    let view = releases.ask(Call::Look).await.unwrap();
+    let view = releases.ask(look()).await.unwrap();
     assert_eq!(view.items[0].phase, Phase::Waiting, "it is not paused");
     let unknown = Call::Do(wish("nobody", crate::release::Verb::Pause));
     assert!(matches!(releases.ask(unknown).await, Err(Unfulfilled::Unknown(_))));

@@ -8,7 +8,7 @@ use tulle_api::{
     ReleaseEvent, ReleasePhase as Phase, ReleaseRevision, ReleaseStatus, ReleaseVerdict,
 };
 
-use super::Sight;
+use super::{Sight, work::Force};
 use crate::{
     release::{Course, Entry, Pair, Plan, Pods, Share, Verdict},
     world::{objects::Release, release::Target},
@@ -177,19 +177,9 @@ pub struct SecondView {
     pub evidence: BTreeMap<String, f64>,
 }
 
-impl CallerView {
-    pub(super) fn of(name: &str, errors: Pair) -> Self {
-        Self { name: name.to_owned(), errors }
-    }
-}
-
 impl ReleaseView {
     /// What the world and the course say of it; the rest whoever steers adds.
-    pub(super) fn of(
-        sight: &Sight,
-        course: &Course,
-        (on, of, in_force): (usize, usize, bool),
-    ) -> Self {
+    pub(super) fn of(sight: &Sight, course: &Course, force: &Force) -> Self {
         let (release, plan) = (&sight.release, &sight.release.plan);
         let (canary, stable) = (sight.versions.canary, sight.versions.stable);
         let share = course.share(canary, stable);
@@ -200,7 +190,7 @@ impl ReleaseView {
             target: target(release),
             services: sight.services.iter().map(ToString::to_string).collect(),
             phase: course.phase,
-            reason: reason(sight, course, (on, of, in_force)),
+            reason: reason(sight, course, force),
             before: sight.before.as_ref().map(ToString::to_string),
             stable: course.stable.clone(),
             canary: course.canary.clone(),
@@ -213,10 +203,10 @@ impl ReleaseView {
             since: course.since,
             spent: course.spent,
             silent: course.silent,
-            on,
-            of,
-            in_force,
-            laggards: Vec::new(),
+            on: force.on,
+            of: force.of,
+            in_force: force.is_whole(course),
+            laggards: force.laggards.clone(),
             slower_than: course.slower_than,
             gates: gates(course, plan),
             requests: step.errors.canary.all,
@@ -254,7 +244,7 @@ fn target(release: &Release) -> String {
     }
 }
 
-fn reason(sight: &Sight, course: &Course, (on, of, in_force): (usize, usize, bool)) -> String {
+fn reason(sight: &Sight, course: &Course, force: &Force) -> String {
     if let Some(before) = &sight.before {
         return format!(
             "Release {before} is older, and about the same workload: this one does nothing"
@@ -264,7 +254,8 @@ fn reason(sight: &Sight, course: &Course, (on, of, in_force): (usize, usize, boo
         return format!("there are no pods of {}", target(&sight.release));
     }
     let reason = course.reason(&sight.release.plan);
-    match course.phase == Phase::Progressing && !in_force && of > on {
+    let Force { on, of, .. } = force;
+    match course.phase == Phase::Progressing && !force.is_whole(course) && of > on {
         true => {
             format!("{on} of {of} proxies have taken the step: it does not end before all have")
         }

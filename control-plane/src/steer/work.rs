@@ -16,7 +16,7 @@ use crate::{
     release::{Answer, Course, Gate, Pair, Pods, Seen, Share, Tick},
     roster::Roster,
     status::Told,
-    world::release::Versions,
+    world::release::{Target, Versions},
 };
 
 /// What only the evidence has changed of is written down no more often than so, in seconds.
@@ -50,7 +50,7 @@ impl Force {
     }
 
     /// Whether all proxies do what the course says.
-    fn is_whole(&self, course: &Course) -> bool {
+    pub(super) fn is_whole(&self, course: &Course) -> bool {
         self.on == self.of && self.turn.is_some_and(|turn| turn >= course.turn)
     }
 }
@@ -183,8 +183,8 @@ impl Work {
     fn is_replaced(&self, sight: &Sight) -> bool {
         let Versions { canary, stable, others, .. } = sight.versions;
         match sight.release.target {
-            crate::world::release::Target::Deployment(_) => !others && canary.serving > 0,
-            crate::world::release::Target::Two { .. } => {
+            Target::Deployment(_) => !others && canary.serving > 0,
+            Target::Two { .. } => {
                 self.course.share(canary, stable) == Share::ALL && self.force.is_whole(&self.course)
             }
         }
@@ -241,14 +241,15 @@ impl Work {
 
     /// What people see.
     pub(super) fn view(&self, sight: &Sight) -> ReleaseView {
-        let callers = self.callers.iter().map(|(name, pair)| CallerView::of(name, *pair));
-        let in_force = (self.force.on, self.force.of, self.force.is_whole(&self.course));
-        ReleaseView {
-            callers: callers.collect(),
-            curve: self.curve.iter().cloned().collect(),
-            laggards: self.force.laggards.clone(),
-            ..ReleaseView::of(sight, &self.course, in_force)
-        }
+        ReleaseView { curve: self.curve.iter().cloned().collect(), ..self.summary(sight) }
+    }
+
+    /// The same without the last minutes.
+    pub(super) fn summary(&self, sight: &Sight) -> ReleaseView {
+        let caller =
+            |(name, errors): (&String, &Pair)| CallerView { name: name.clone(), errors: *errors };
+        let callers = self.callers.iter().map(caller).collect();
+        ReleaseView { callers, ..ReleaseView::of(sight, &self.course, &self.force) }
     }
 }
 
