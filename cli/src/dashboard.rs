@@ -4,8 +4,8 @@
 //! browser ──► 127.0.0.1:PORT/KEY/… ──► Front ──► the control plane: admin socket, or its port for people
 //! ```
 //!
-//! Whoever can open the address sees what the user may see, and steers releases if the user may: so the address has a key in it that nobody can guess, and no page of
-//! another site gets an answer.
+//! Whoever can open the address sees what the user may see, and steers releases if the user may: so the address has a key in it
+//! that nobody can guess, and no page of another site gets an answer.
 
 use std::{
     env,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// The longest window: the store goes back two hours, and the control plane may have a Prometheus to ask.
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
@@ -20,6 +22,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = seconds.map(Duration::from_secs).ok_or_else(wrong)?;
     let allowed = Duration::from_secs(1)..=LONGEST;
     allowed.contains(&duration).then_some(duration).ok_or_else(wrong)
+}
+
+/// In RFC 3339's form, of seconds since 1970; `None`: there is no such year.
+pub(crate) fn instant(seconds: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }
 
 /// Per second, with as many digits as say something.

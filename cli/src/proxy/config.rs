@@ -6,11 +6,10 @@ mod values;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tulle_xds::model::Knob;
 
 use super::Section;
-use crate::table::Table;
+use crate::{observe::units, table::Table};
 
 const SECTIONS: [Section; 6] = [
     Section::Listeners,
@@ -343,8 +342,7 @@ fn duration(duration: &Value) -> String {
 
 /// Seconds since 1970 as RFC 3339.
 fn instant(seconds: &Value) -> String {
-    let at = seconds.as_i64().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| text(seconds))
+    seconds.as_i64().and_then(units::instant).unwrap_or_else(|| text(seconds))
 }
 
 fn list(value: &Value) -> String {

@@ -13,12 +13,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use serde::Serialize;
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     check::{Sidecar, sidecar},
     cluster::pods::{Error, exec, injected, refused},
     install::NAME,
+    observe::units,
     table::Table,
 };
 
@@ -110,8 +110,7 @@ fn merge(
     }
     for (pod, line) in &mut lines {
         let end = sidecars.get(pod).and_then(|sidecar| sidecar.not_after);
-        let end = end.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
-        line.certificate_ends = end.and_then(|end| end.format(&Rfc3339).ok());
+        line.certificate_ends = end.and_then(units::instant);
     }
     lines.into_values().collect()
 }

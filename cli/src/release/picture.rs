@@ -1,20 +1,17 @@
 //! A release on a screen.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tulle_control_plane::{
-    release::{Arm, Pair},
+    release::Pair,
     steer::{GateView, ReleaseView, SecondView},
 };
 use tulle_xds::text::printable;
 
 use super::{is_under_way, versions, words};
 use crate::{
-    observe::colored,
+    observe::{colored, units},
     table::{Cell, Column, Table, Tone, terminal_width},
 };
 
-/// Steps of a small chart.
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Of the bar of evidence.
 const EVIDENCE: usize = 12;
 /// Seconds of a small chart.
@@ -152,39 +149,20 @@ fn charts(curve: &[SecondView]) -> Vec<String> {
         return Vec::new();
     }
     let last = &curve[curve.len().saturating_sub(CHART)..];
-    let line = |what: &str, of: fn(&SecondView) -> Arm, bad: bool| {
-        let values: Vec<_> = last
-            .iter()
-            .map(|second| {
-                let arm = of(second);
-                second.told.then_some(if bad { arm.bad } else { arm.all })
-            })
-            .collect();
-        let now = values.iter().rev().take(10).flatten().sum::<u64>();
-        let seconds = values.iter().rev().take(10).flatten().count().max(1);
-        #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let rate = now as f64 / seconds as f64;
-        format!("{what}  {}  {rate:.1}/s", chart(&values))
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let line = |what: &str, of: fn(&Pair) -> u64| {
+        let value = |second: &SecondView| second.told.then(|| of(&second.errors) as f64);
+        let values: Vec<_> = last.iter().map(value).collect();
+        let lately = || values.iter().rev().take(10).flatten();
+        let rate = lately().sum::<f64>() / lately().count().max(1) as f64;
+        format!("{what}  {}  {rate:.1}/s", units::trend(&values))
     };
     vec![
-        line("rps new ", |second| second.errors.canary, false),
-        line("rps old ", |second| second.errors.stable, false),
-        line("err new ", |second| second.errors.canary, true),
-        line("err old ", |second| second.errors.stable, true),
+        line("rps new ", |errors| errors.canary.all),
+        line("rps old ", |errors| errors.stable.all),
+        line("err new ", |errors| errors.canary.bad),
+        line("err old ", |errors| errors.stable.bad),
     ]
-}
-
-/// A dot where nobody told anything.
-fn chart(values: &[Option<u64>]) -> String {
-    let most = values.iter().flatten().copied().max().unwrap_or(0).max(1);
-    let bar = |value: &Option<u64>| match value {
-        Some(value) => {
-            let at = usize::try_from(value * 7 / most).unwrap_or(7);
-            BARS[at.min(7)]
-        }
-        None => '·',
-    };
-    values.iter().map(bar).collect()
 }
 
 fn pods(release: &ReleaseView) -> String {
@@ -223,6 +201,5 @@ pub(super) fn percent(percent: f64) -> String {
 
 /// In RFC 3339's form, of seconds since 1970.
 pub(super) fn time(at: u64) -> String {
-    let at = i64::try_from(at).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+    i64::try_from(at).ok().and_then(units::instant).unwrap_or_default()
 }

@@ -1,17 +1,9 @@
 //! Where releases are, in their objects' status: what it says of conditions another writes, [`super::statuses`].
 
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
-use serde_json::{Value, json};
+use kube::Client;
+use serde_json::Value;
 
-use super::{
-    MANAGER,
-    book::{Book, Page},
-    conflict, kinds, not_found,
-    raw::Raw,
-};
+use super::{book::Book, conflict, not_found, statuses};
 use crate::{
     release::Course,
     steer::{Keep, Kept, NotKept},
@@ -32,18 +24,9 @@ impl Keep for Statuses {
         if page.uid != kept.uid || written(&page.status) != kept.over {
             return Err(NotKept::Changed);
         }
-        let resource = kinds::newest(Kind::Release).ok_or(NotKept::Changed)?;
-        let api: Api<Raw> =
-            Api::namespaced_with(self.client.clone(), &release.namespace, &resource);
-        let patch = json!({
-            "metadata": {"resourceVersion": page.resource_version, "uid": page.uid},
-            "status": told(kept)?,
-        });
-        let params =
-            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch_status(&release.name, &params, &Patch::Merge(&patch)).await {
+        match statuses::patch(&self.client, &object, &page, told(kept)?).await {
             Ok(became) => {
-                self.book.set(&object, Some(Page::of(&became.value)));
+                self.book.set(&object, Some(became));
                 Ok(())
             }
             Err(error) if conflict(&error) || not_found(&error) => Err(NotKept::Changed),

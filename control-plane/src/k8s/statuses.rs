@@ -128,6 +128,23 @@ async fn put(
     page: &Page,
     wanted: &Value,
 ) -> kube::Result<Page> {
+    let mut status = wanted.clone();
+    // A merge patch leaves what it does not name.
+    if let (Some(status), Some(before)) = (status.as_object_mut(), page.status.as_object()) {
+        for key in before.keys().filter(|key| wanted.get(key).is_none()) {
+            status.insert(key.clone(), Value::Null);
+        }
+    }
+    patch(client, object, page, status).await
+}
+
+/// Writes this much of a status, by a merge patch, if the object is still what was seen of it; what it became.
+pub(super) async fn patch(
+    client: &Client,
+    object: &ObjectRef,
+    page: &Page,
+    status: Value,
+) -> kube::Result<Page> {
     let Some(mut resource) = kinds::newest(object.kind) else {
         return Ok(page.clone());
     };
@@ -141,13 +158,6 @@ async fn put(
         "" => Api::all_with(client.clone(), &resource),
         namespace => Api::namespaced_with(client.clone(), namespace, &resource),
     };
-    let mut status = wanted.clone();
-    // A merge patch leaves what it does not name.
-    if let (Some(status), Some(before)) = (status.as_object_mut(), page.status.as_object()) {
-        for key in before.keys().filter(|key| wanted.get(key).is_none()) {
-            status.insert(key.clone(), Value::Null);
-        }
-    }
     let patch = json!({
         "metadata": {"resourceVersion": page.resource_version, "uid": page.uid},
         "status": status,
