@@ -104,8 +104,7 @@ impl Steer {
             tokio::select! {
                 _ = clock.tick() => {
                     if !*self.leads.borrow() {
-                        self.sights.clear();
-                        self.works.clear();
+                        self.rest();
                         continue;
                     }
                     if self.second().await.is_none() {
@@ -118,6 +117,13 @@ impl Steer {
                 },
             }
         }
+    }
+
+    /// Another one steers. What was seen and answered until now says nothing when this one does again.
+    fn rest(&mut self) {
+        self.sights.clear();
+        self.works.clear();
+        self.sources.asker.follow([], now());
     }
 
     /// Looks once; `None`: there is no world any more.

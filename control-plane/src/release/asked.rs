@@ -69,7 +69,6 @@ impl Asked {
         answers: &[(Gate, Answer)],
         now: u64,
     ) {
-        self.now = now;
         self.told.retain(|told| is_asked(&told.gate, gates, step));
         for (gate, answer) in answers.iter().filter(|(gate, _)| is_asked(gate, gates, step)) {
             let bounds = gates.queries.iter().find(|it| *gate == Gate::Query(it.name.clone()));
@@ -86,6 +85,8 @@ impl Asked {
             };
             self.told.push(Told { gate: gate.clone(), at: now, before: false, last, said, bad });
         }
+        // Where nobody has said anything there is nothing to write down each second.
+        self.now = if self.told.is_empty() { 0 } else { now };
     }
 
     /// Another step begins: what was bad stays, and that it was good before says nothing.

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
+use tokio::task::yield_now;
 use tulle_api::ReleasePhase as Phase;
 use tulle_runtime::histogram::Histogram;
 use tulle_xds::{cache::Cache, server::AdsService};
@@ -8,7 +9,7 @@ use tulle_xds::{cache::Cache, server::AdsService};
 use super::*;
 use crate::{
     authorize::Pods,
-    release::{Course, Plan, Pods as Counted, Share, Step},
+    release::{Course, Plan, Pods as Counted, Share, Step, Webhook},
     roster::Roster,
     source::Batch,
     telemetry::{
@@ -364,6 +365,21 @@ impl Keep for Refuses {
     }
 }
 
+/// A world that holds the mesh's release alone.
+fn sources(mesh: &Mesh, keep: Arc<Refuses>) -> Sources {
+    let (world, mut questions) = mpsc::channel::<Question>(4);
+    let release = Arc::new(mesh.release.clone());
+    tokio::spawn(async move {
+        let mut there = crate::world::World::default();
+        there.apply(Event::Apply(Object::Release(release)), &mut Default::default());
+        while let Some(question) = questions.recv().await {
+            question(&there);
+        }
+    });
+    let asker = Asker::new(None, Vec::new(), None);
+    Sources { world, surveyor: surveyor(&mesh.roster), replica: None, keep, asker }
+}
+
 #[tokio::test]
 async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     let mut mesh = Mesh::new(false);
@@ -371,26 +387,8 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     course.template("old", 0);
     course.template("new", 1);
     mesh.release.course = Some(Arc::new(course));
-    let world = {
-        let (world, mut questions) = mpsc::channel::<Question>(4);
-        let release = Arc::new(mesh.release.clone());
-        tokio::spawn(async move {
-            let mut there = crate::world::World::default();
-            there.apply(Event::Apply(Object::Release(release)), &mut Default::default());
-            while let Some(question) = questions.recv().await {
-                question(&there);
-            }
-        });
-        world
-    };
     let keep = Arc::new(Refuses(Mutex::new(0)));
-    let sources = Sources {
-        world,
-        surveyor: surveyor(&mesh.roster),
-        replica: None,
-        keep: Arc::<Refuses>::clone(&keep),
-        asker: Asker::new(None, Vec::new(), None),
-    };
+    let sources = sources(&mesh, Arc::<Refuses>::clone(&keep));
     let ((releases, wishes), (lead, leads)) = (Releases::new(), watch::channel(false));
     tokio::spawn(Steer::new(sources, wishes, leads).run());
     assert!(matches!(releases.ask(look()).await, Err(Unfulfilled::NoLeader(_))));
@@ -411,4 +409,33 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     let start = Call::Do(wish("cart", crate::release::Verb::Start));
     assert!(matches!(releases.ask(start).await, Err(Unfulfilled::Refused(_))));
     assert!(*keep.0.lock() >= 1);
+}
+
+#[tokio::test]
+async fn what_was_answered_while_another_one_led_is_no_answer() {
+    let mut mesh = Mesh::new(0.0);
+    mesh.release.plan.gates.webhooks = vec![Webhook {
+        name: "gate".to_owned(),
+        url: "http://gate".to_owned(),
+        every: Duration::from_secs(1),
+        failures: 1,
+    }];
+    let course = Course { phase: Phase::Progressing, step: Some(1), ..Course::default() };
+    let (_, wishes) = Releases::new();
+    let leads = watch::channel(true).1;
+    let sources = sources(&mesh, Arc::new(Refuses(Mutex::new(0))));
+    let mut steer = Steer::new(sources, wishes, leads);
+    // Nobody is allowed to be asked: that is answered at once.
+    let mut asked = async |now, rests: bool| {
+        let asker = &mut steer.sources.asker;
+        asker.follow([(&mesh.release, &course)], now);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        if rests {
+            steer.rest();
+        }
+        steer.sources.asker.answers(&mesh.release.name).len()
+    };
+    assert_eq!((asked(1000, false).await, asked(1001, true).await), (1, 0));
 }
