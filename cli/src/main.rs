@@ -2,7 +2,7 @@
 //!
 //! Each subcommand is one file. Results go to stdout, warnings and errors to stderr. Exit codes: 0
 //! done, 1 failed (the reason is on stderr), 2 wrong usage; `tulle local exec` gives the exit code
-//! of what it ran.
+//! of what it ran, `tulle release get -w --exit` says with 3 and 4 what became of a release.
 
 mod check;
 mod cluster;
@@ -42,7 +42,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle inject -f deploy.yaml                the same YAML with sidecars\n  \
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle stat                                 how all workloads do\n  \
-        tulle release get reviews -w               a new version on its way\n  \
+        tulle release get reviews -w               how a new version does, and what speaks against it\n  \
         tulle dashboard                            the same and more, in a browser\n  \
         tulle tap -n shop payments --failed        what just failed, and why\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
@@ -74,9 +74,8 @@ enum Command {
     Edges(edges::Args),
     /// By which rules a workload or Service is called, as it happens.
     Top(top::Args),
-    /// Where releases are, and what shall become of them.
     #[command(visible_alias = "canary")]
-    Release(release::Args),
+    Release(Box<release::Args>),
     /// Open the dashboard in a browser.
     Dashboard(dashboard::Args),
     /// What just happened and what happens: requests and connections, one by one.

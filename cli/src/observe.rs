@@ -67,6 +67,9 @@ pub(crate) enum Error {
     /// It refused the question.
     #[error("the control plane says: {0}")]
     Refused(String),
+    /// It cannot answer right now.
+    #[error("the control plane says: {0}")]
+    Away(String),
     /// Its answer is none that we know: most likely another version.
     #[error("the control plane answered what this version of tulle does not understand: {0}")]
     Answer(#[from] serde_json::Error),

@@ -38,6 +38,27 @@ pub(crate) enum Tone {
     Plain,
     /// Something is wrong.
     Bad,
+    /// Something may be.
+    Doubtful,
+    /// All is well.
+    Good,
+    /// What it is about.
+    Strong,
+}
+
+impl Tone {
+    /// The text as a terminal shows it so.
+    pub(crate) fn paint(self, text: &str, colored: bool) -> String {
+        let code = match self {
+            _ if !colored => return text.to_owned(),
+            Self::Plain => return text.to_owned(),
+            Self::Bad => 31,
+            Self::Doubtful => 33,
+            Self::Good => 32,
+            Self::Strong => 1,
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
 }
 
 impl Cell {
@@ -75,7 +96,12 @@ impl Table {
 
     /// A table for whoever looks at the standard output.
     pub(crate) fn of(columns: &[Column], colored: bool) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new(), width: terminal_width(), colored }
+        Self::within(columns, terminal_width(), colored)
+    }
+
+    /// A table of lines that are no wider than this, as far as that can be.
+    pub(crate) fn within(columns: &[Column], width: Option<usize>, colored: bool) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new(), width, colored }
     }
 
     /// Adds a row.
@@ -118,10 +144,7 @@ impl Table {
     fn cell(&self, column: Column, cell: &Cell, width: usize) -> String {
         let Cell { text, tone } = cell;
         let gap = " ".repeat(width.saturating_sub(text.chars().count()));
-        let text = match tone {
-            Tone::Bad if self.colored => format!("\u{1b}[31m{text}\u{1b}[0m"),
-            Tone::Bad | Tone::Plain => text.clone(),
-        };
+        let text = tone.paint(text, self.colored);
         if column.numbers { format!("{gap}{text}") } else { format!("{text}{gap}") }
     }
 }

@@ -82,6 +82,11 @@ impl Tunnel {
         Ok(Self { client, config, namespace, identity, connections })
     }
 
+    /// The API server, as the same user.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Asks the control plane, on a connection of before if one still stands.
     pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let host = header::HeaderValue::from_static(NAME);

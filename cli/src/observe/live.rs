@@ -13,6 +13,8 @@ use super::{Error, Format, Look, Page, Source};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Where there is more than fits.
+const MORE: &str = "… more than fits: -n and a name show less, without watching all is printed";
 
 /// Until somebody types `q`, or for a program that reads, until it has read enough: one answer after another.
 pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> Result<(), Error> {
@@ -30,7 +32,7 @@ pub(super) async fn follow<P: Page>(look: &Look, page: &P, source: &Source) -> R
             ticks.tick().await;
             let text = look.text(page, source, true).await?;
             match &screen {
-                Some(screen) => screen.draw(&text, "q quits")?,
+                Some(screen) => screen.draw(&text, MORE, "q quits")?,
                 None => io::stdout().lock().write_all(text.as_bytes())?,
             }
         }
@@ -64,6 +66,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// Turns to it.
     pub(crate) fn open() -> io::Result<Self> {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
@@ -76,15 +79,15 @@ impl Screen {
         Ok(screen)
     }
 
-    /// From the top, over what is there, so that nothing flickers.
-    pub(crate) fn draw(&self, text: &str, hint: &str) -> io::Result<()> {
+    /// From the top, over what is there, so that nothing flickers. Where not all fits, `more` says how it would; the last line
+    /// says what can be typed.
+    pub(crate) fn draw(&self, text: &str, more: &str, hint: &str) -> io::Result<()> {
         let rows = terminal_size::terminal_size_of(io::stdout());
         let rows = rows.map_or(24, |(_, height)| usize::from(height.0)).max(2);
         let mut lines: Vec<&str> = text.lines().collect();
         if lines.len() >= rows {
             lines.truncate(rows - 2);
-            lines
-                .push("… more than fits: -n and a name show less, without watching all is printed");
+            lines.push(more);
         }
         lines.push(hint);
         let drawn: Vec<_> = lines.iter().map(|line| format!("{line}\x1b[K")).collect();

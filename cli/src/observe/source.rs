@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use tulle_runtime::http::exchange;
 
 use super::Error;
@@ -58,13 +58,19 @@ impl Source {
 
     /// The text at this path.
     pub(crate) async fn get(&self, path: &str) -> Result<String, Error> {
-        let request = Request::get(path).body(Bytes::new());
+        self.ask(Method::GET, path).await
+    }
+
+    /// What is said to this, if it is no refusal.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Result<String, Error> {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new());
         let request = request.map_err(|error| Error::Usage(error.to_string()))?;
         let answer = self.send(request).await?;
         let body = String::from_utf8_lossy(answer.body()).into_owned();
-        match answer.status().is_success() {
-            true => Ok(body),
-            false => Err(Error::Refused(body.trim().to_owned())),
+        match answer.status() {
+            status if status.is_success() => Ok(body),
+            StatusCode::SERVICE_UNAVAILABLE => Err(Error::Away(body.trim().to_owned())),
+            _ => Err(Error::Refused(body.trim().to_owned())),
         }
     }
 }

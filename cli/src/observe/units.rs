@@ -82,11 +82,15 @@ pub(crate) fn time(seconds: Option<f64>) -> String {
 
 /// A line that goes up and down, from nothing to the most, with a dot where nothing is known.
 pub(crate) fn trend(values: &[Option<f64>]) -> String {
+    scaled(values, values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max))
+}
+
+/// The same, up to `most`.
+pub(crate) fn scaled(values: &[Option<f64>], most: f64) -> String {
     const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     if values.iter().all(Option::is_none) {
         return String::new();
     }
-    let most = values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 7")]
     let step = |value: f64| STEPS[((value / most * 7.0).round() as usize).min(7)];
     values.iter().map(|value| value.map_or('·', step)).collect()

@@ -1,110 +1,249 @@
-//! A release that is drawn anew every second, and steered by keys.
+//! A release on a screen that stays, with keys that say what somebody wants.
 
-use std::{io, io::IsTerminal as _, io::Write as _, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
+use futures_util::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
+use tulle_api::ReleasePhase as Phase;
 use tulle_control_plane::steer::ReleaseView;
+use tulle_xds::text::printable;
 
-use super::{Wish, look, picture, send, show, verdict};
-use crate::observe::{Error, Format, Screen, Source, keys};
+use super::{
+    canvas::{Canvas, is_under_way},
+    desk::{Asked, Desk},
+    follow::{Course, Outcome, PAUSE, summary},
+    get::{Shown, Until},
+    screen, why,
+};
+use crate::{
+    observe::{Error, Screen, keys},
+    table::Tone,
+};
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// For so many looks it is told what came of a wish.
+const TOLD: u8 = 8;
+/// Where there is more than fits.
+const MORE: &str = "… more than fits: without -w all is printed";
 
-/// What a key wants, and whether it is asked again before it is done.
-fn wanted(key: u8) -> Option<(Wish<'static>, bool)> {
-    let (verb, again) = match key {
-        b'p' => ("pause", false),
-        b'g' => ("resume", false),
-        b's' => ("step", false),
-        b'P' => ("promote", true),
-        b'r' => ("rollback", true),
-        _ => return None,
-    };
-    Some((Wish { verb, ..Wish::default() }, again))
+/// What somebody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Pause,
+    Resume,
+    Step,
+    Promote,
+    Rollback,
 }
 
-/// Until somebody types `q`, or with `ends` until the release has ended; what became of it is the exit code.
-pub(super) async fn follow(
-    source: &Source,
-    mut release: ReleaseView,
-    format: Format,
-    ends: bool,
-) -> Result<ExitCode, Error> {
+/// What a key leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Typed {
+    Nothing,
+    Quit,
+    /// This of the release of this version.
+    Wish(Wanted, String),
+}
+
+/// What is on the screen.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) view: ReleaseView,
+    /// Sentences, and not the picture.
+    why: bool,
+    /// What must be said twice, and of which version.
+    asked: Option<(Wanted, String)>,
+    /// What came of it, or why nothing can be seen.
+    pub(super) said: String,
+    /// For how many looks more that is told.
+    told: u8,
+}
+
+impl Wanted {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Step => "step",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl Page {
+    pub(super) fn of(view: ReleaseView) -> Self {
+        Self { view, why: false, asked: None, said: String::new(), told: 0 }
+    }
+
+    /// This can be seen now.
+    pub(super) fn seen(&mut self, view: ReleaseView) {
+        self.view = view;
+        self.told = self.told.saturating_sub(1);
+        if self.told == 0 && self.asked.is_none() {
+            self.said.clear();
+        }
+    }
+
+    fn say(&mut self, said: String) {
+        (self.said, self.told) = (said, TOLD);
+    }
+
+    /// Somebody has typed this.
+    pub(super) fn typed(&mut self, key: u8) -> Typed {
+        if let Some((wanted, canary)) = self.asked.take() {
+            self.said = String::new();
+            return match key {
+                b'y' | b'Y' => Typed::Wish(wanted, canary),
+                _ => Typed::Nothing,
+            };
+        }
+        let view = &self.view;
+        let wanted = match key {
+            b'q' | b'Q' => return Typed::Quit,
+            b'w' => {
+                self.why = !self.why;
+                return Typed::Nothing;
+            }
+            b'p' if view.phase == Phase::Paused => Wanted::Resume,
+            b'p' => Wanted::Pause,
+            b'g' => Wanted::Resume,
+            b's' => Wanted::Step,
+            b'P' => Wanted::Promote,
+            b'r' => Wanted::Rollback,
+            _ => return Typed::Nothing,
+        };
+        if !is_under_way(view) {
+            self.say("no release is under way".to_owned());
+            return Typed::Nothing;
+        }
+        let canary = view.canary.clone();
+        self.said = match wanted {
+            Wanted::Promote => {
+                format!("{canary} takes over at once, whatever the gates say. Sure? [y/n]")
+            }
+            Wanted::Rollback => format!("{canary} gets nothing more. Sure? [y/n]"),
+            // What is undone by another key is not asked twice.
+            Wanted::Pause | Wanted::Resume | Wanted::Step => {
+                self.say(format!("{} …", wanted.verb()));
+                return Typed::Wish(wanted, canary);
+            }
+        };
+        self.asked = Some((wanted, canary));
+        Typed::Nothing
+    }
+
+    /// What is seen.
+    pub(super) fn text(&self, canvas: Canvas) -> String {
+        let mut text = match self.why {
+            true => why::text(&self.view, canvas),
+            false => screen::draw(&self.view, canvas),
+        };
+        if !self.said.is_empty() {
+            let tone = if self.asked.is_some() { Tone::Strong } else { Tone::Doubtful };
+            text = format!("{}\n{text}", canvas.text("", &self.said, tone).trim_end());
+        }
+        text
+    }
+
+    /// What can be typed.
+    pub(super) fn hint(&self) -> String {
+        let view = &self.view;
+        let why = if self.why { "[w] the picture" } else { "[w]hy" };
+        match (is_under_way(view), view.phase == Phase::Paused) {
+            (true, true) => format!("[p] go on  [s]tep  [P]romote now  [r]ollback  {why}  [q]uit"),
+            (true, false) => format!("[p]ause  [s]tep  [P]romote now  [r]ollback  {why}  [q]uit"),
+            (false, _) => format!("{why}  [q]uit"),
+        }
+    }
+}
+
+/// A wish on its way.
+type Wish<'a> = LocalBoxFuture<'a, Result<ReleaseView, Error>>;
+
+/// Until somebody types `q`, or it has ended.
+pub(super) async fn stay(asked: &Asked, shown: Shown<'_>, until: Until) -> Result<ExitCode, Error> {
+    let desk = shown.desk;
+    // From here on it is told of them, and the terminal is put right before it ends.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let drawn = matches!(format, Format::Table | Format::Wide) && io::stdout().is_terminal();
-    let screen = drawn.then(Screen::open).transpose()?;
-    let mut typed = keys(drawn);
+    let first = desk.one(asked).await?;
+    let screen = Screen::open()?;
+    let mut typed = keys(true);
+    let (seen, mut looks) = mpsc::channel(1);
+    let mut looking = std::pin::pin!(look(desk, asked, seen));
+    let mut wishes: FuturesUnordered<Wish<'_>> = FuturesUnordered::new();
+    let (mut course, mut page) = (Course::new(until), Page::of(first));
+    let mut outcome = course.look(&page.view);
+    let mut left = false;
+    while outcome == Outcome::Open && !left {
+        screen.draw(&page.text(shown.canvas()), MORE, &page.hint())?;
+        tokio::select! {
+            () = &mut looking => {}
+            Some(look) = looks.recv() => match look {
+                Ok(view) => {
+                    outcome = course.look(&view);
+                    page.seen(view);
+                }
+                Err(error) => {
+                    page.said = format!("what is shown is old: {error}");
+                    course.unseen(error)?;
+                }
+            },
+            Some(done) = wishes.next() => match done {
+                Ok(view) => {
+                    page.say(summary(&view));
+                    page.view = view;
+                }
+                Err(error) => page.say(error.to_string()),
+            },
+            Some(key) = typed.recv() => match page.typed(key) {
+                Typed::Nothing => {}
+                Typed::Quit => left = true,
+                Typed::Wish(wanted, canary) => wishes.push(Box::pin(wish(desk, asked, wanted, canary))),
+            },
+            _interrupt = interrupted.recv() => left = true,
+            _terminate = terminated.recv() => left = true,
+        }
+    }
+    drop(screen);
+    match outcome {
+        Outcome::Over(code, told) => {
+            io::stdout().lock().write_all(page.text(shown.canvas()).as_bytes())?;
+            writeln!(io::stderr(), "{}", printable(&told))?;
+            Ok(ExitCode::from(code))
+        }
+        // Whoever leaves early has not seen the end.
+        Outcome::Open if until.exit => Ok(ExitCode::FAILURE),
+        Outcome::Open => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Looks every second, forever.
+async fn look(desk: &Desk, asked: &Asked, seen: mpsc::Sender<Result<ReleaseView, Error>>) {
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut said, mut asked, mut last) = (String::new(), None::<Wish<'_>>, String::new());
     loop {
-        let hint = match &asked {
-            Some(wish) => format!("{} {}? y does it", wish.verb, release.canary),
-            None if said.is_empty() => {
-                "p pauses, g goes on, s next step, P promotes, r rolls back, q quits".to_owned()
-            }
-            None => said.clone(),
-        };
-        match &screen {
-            Some(screen) => {
-                screen.draw(&picture::draw(&release, picture::Style::of_terminal()), &hint)?;
-            }
-            None => {
-                let line = show(&release, format, line)?;
-                // Who reads a log wants to know what has changed.
-                if line != last {
-                    io::stdout().lock().write_all(line.as_bytes())?;
-                    last = line;
-                }
-            }
-        }
-        if let Some(code) = verdict(release.phase).filter(|_| ends) {
-            drop(screen);
-            return Ok(code);
-        }
-        tokio::select! {
-            _ = ticks.tick() => {
-                let mut all = look(source, Some(&release.namespace), Some(&release.name)).await?;
-                let gone = || Error::Usage(format!("Release {} is gone", release.name));
-                release = all.items.pop().ok_or_else(gone)?;
-            }
-            Some(key) = typed.recv() => match (key, asked.take()) {
-                (b'y', Some(wish)) => said = done(source, &release, &wish).await,
-                (b'q' | b'Q', None) => return Ok(ExitCode::SUCCESS),
-                (key, _) => match wanted(key) {
-                    Some((wish, true)) => asked = Some(wish),
-                    Some((wish, false)) => said = done(source, &release, &wish).await,
-                    None => said.clear(),
-                },
-            },
-            _interrupt = interrupted.recv() => return Ok(ExitCode::SUCCESS),
-            _terminate = terminated.recv() => return Ok(ExitCode::SUCCESS),
+        ticks.tick().await;
+        if seen.send(desk.one(asked).await).await.is_err() {
+            return;
         }
     }
 }
 
-async fn done(source: &Source, release: &ReleaseView, wish: &Wish<'_>) -> String {
-    let wish = Wish { revision: Some(&release.canary), ..wish.clone() };
-    match send(source, release, &wish).await {
-        Ok(now) => format!("{}: {:?}", wish.verb, now.phase),
-        Err(why) => why.to_string(),
-    }
-}
-
-/// For a log.
-fn line(release: &ReleaseView) -> String {
-    let gates: Vec<_> = release
-        .gates
-        .iter()
-        .map(|gate| format!("{} {}", gate.gate, gate.state.to_lowercase()))
-        .collect();
-    let step = format!("step {} of {}", release.step, release.steps.len());
-    let weight = picture::percent(release.share);
-    let (phase, reason) = (release.phase, &release.reason);
-    format!("{phase:?}  {step}  {weight}  {}  {reason}\n", gates.join(", "))
+async fn wish(
+    desk: &Desk,
+    asked: &Asked,
+    wanted: Wanted,
+    canary: String,
+) -> Result<ReleaseView, Error> {
+    let now = if wanted == Wanted::Promote { "true" } else { "" };
+    let said = [("revision", canary), ("now", now.to_owned())];
+    desk.wish(asked, wanted.verb(), &said).await
 }

@@ -1,142 +1,614 @@
+use std::{collections::BTreeMap, sync::Arc as Shared, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use parking_lot::Mutex;
+use tokio::{net::UnixListener, time::Instant};
+use tulle_api::ReleasePhase as Phase;
 use tulle_control_plane::{
-    release::{Arm, Entry, Pair},
-    steer::{CallerView, GateView, PodsView, SecondView, StepView, Versioned},
+    release::{Answers, Arm, Entry, Pair, Plan, Traffic},
+    steer::{
+        CallerView, GateView, PodsView, ReleaseView, ReleasesView, SecondView, StepView, Versioned,
+    },
+};
+use tulle_runtime::{
+    drain,
+    http::{Handler, serve_unix, text},
 };
 
-use super::*;
+use super::{
+    canvas::{Canvas, count, share, span, weight},
+    desk::{Asked, Desk},
+    follow::{Course, Outcome, Teller, summary},
+    get::Until,
+    list,
+    live::{Page, Typed, Wanted},
+    screen, simulate, template, verbs, why,
+};
+use crate::{
+    observe::{Error, Source},
+    table::Tone,
+};
+
+/// 2026-11-22 19:03:40.
+const NOW: u64 = 1_795_374_220;
+
+fn canvas(width: usize) -> Canvas {
+    Canvas { width, wide: false, colored: false, now: NOW, local: false }
+}
 
 fn arm(all: u64, bad: u64) -> Arm {
     Arm { all, bad }
 }
 
-fn release(phase: Phase) -> ReleaseView {
-    let step = |weight| StepView { weight, lasts: 120, ..StepView::default() };
-    let errors = Pair { canary: arm(1840, 2), stable: arm(36_000, 36) };
-    let gate = |gate: &str, state: &str, evidence| GateView {
-        gate: gate.to_owned(),
+fn gate(
+    name: &str,
+    state: &str,
+    shares: Option<(f64, f64)>,
+    evidence: f64,
+    proof: f64,
+) -> GateView {
+    GateView {
+        gate: name.to_owned(),
         state: state.to_owned(),
-        why: "0.11 % of 1840 requests, stable 0.10 %; evidence 0.4 of 3000".to_owned(),
-        canary: Some(0.0011),
-        stable: Some(0.001),
+        why: format!("evidence {evidence} of {proof}"),
+        canary: shares.map(|(canary, _)| canary),
+        stable: shares.map(|(_, stable)| stable),
         evidence,
-        proof: 3000.0,
-    };
-    let pods = |serving| PodsView { wanted: 4, serving };
-    let second = |at, told| SecondView { at, told, errors, ..SecondView::default() };
+        proof,
+    }
+}
+
+fn entry(at: u64, who: &str, did: &str, why: &str) -> Entry {
+    let text = str::to_owned;
+    Entry { at, who: text(who), did: text(did), why: text(why) }
+}
+
+/// In the second of three steps, with a latency that may be worse.
+fn progressing() -> ReleaseView {
+    let text = str::to_owned;
+    let step = |weight, lasts| StepView { weight, lasts, ..StepView::default() };
+    let last = StepView { approve: true, mirror: 10, ..step(25.0, 300) };
+    let curve = (0..120).map(|second| SecondView {
+        at: NOW - 120 + second,
+        told: second != 60,
+        errors: Pair { canary: arm(second / 4, 0), stable: arm(601, 1) },
+        slow: Pair::default(),
+        evidence: BTreeMap::new(),
+    });
     ReleaseView {
-        namespace: "shop".to_owned(),
-        name: "reviews".to_owned(),
-        target: "Deployment reviews".to_owned(),
-        phase,
-        reason: "29 of 120 s of the step".to_owned(),
-        stable: "7d9c".to_owned(),
-        canary: "84f6".to_owned(),
-        steps: vec![step(1.0), step(5.0), step(25.0)],
+        namespace: text("shop"),
+        name: text("reviews"),
+        target: text("Deployment reviews"),
+        services: vec![text("shop/reviews")],
+        phase: Phase::Progressing,
+        reason: text(
+            "latency may be worse (evidence 31 of 3000): the step goes on until it is known",
+        ),
+        stable: text("7d9c"),
+        canary: text("84f6"),
+        steps: vec![step(1.0, 60), step(5.0, 120), last],
         step: 2,
         weight: 5.0,
         share: 5.0,
-        spent: 29,
+        began: NOW - 200,
+        since: NOW - 89,
+        spent: 89,
         on: 37,
         of: 37,
         in_force: true,
-        gates: vec![gate("errors", "Green", 0.4), gate("latency", "Amber", 31.0)],
+        slower_than: Some(0.141),
+        gates: vec![
+            gate("errors", "Green", Some((0.0011, 0.001)), 0.4, 3000.0),
+            gate("latency", "Amber", Some((0.016, 0.012)), 31.0, 3000.0),
+            gate("restarts", "Green", None, 0.0, 2.0),
+        ],
         requests: 1840,
         min_requests: 200,
-        errors,
-        pods: Versioned { canary: pods(3), stable: pods(4) },
-        callers: vec![CallerView { name: "shop/frontend".to_owned(), errors }],
-        curve: vec![second(1, true), second(2, false), second(3, true)],
-        history: vec![Entry {
-            at: 1_700_000_000,
-            who: "alice".to_owned(),
-            did: "step 2 (5 %)".to_owned(),
-            why: String::new(),
-        }],
+        errors: Pair { canary: arm(1840, 2), stable: arm(35_760, 36) },
+        slow: Pair { canary: arm(1060, 17), stable: arm(20_000, 240) },
+        pods: Versioned {
+            canary: PodsView { wanted: 3, serving: 3 },
+            stable: PodsView { wanted: 10, serving: 10 },
+        },
+        callers: vec![
+            CallerView {
+                name: text("gateway/edge"),
+                errors: Pair { canary: arm(74, 0), stable: arm(1, 0) },
+            },
+            CallerView {
+                name: text("shop/frontend"),
+                errors: Pair { canary: arm(1766, 2), stable: arm(1, 0) },
+            },
+        ],
+        curve: curve.collect(),
+        history: vec![
+            entry(NOW - 89, "", "step 2 (5 %)", ""),
+            entry(NOW - 152, "alice", "step 1 (1 %)", ""),
+            entry(NOW - 200, "", "release of 84f6, which replaces 7d9c", ""),
+        ],
         ..ReleaseView::default()
     }
 }
 
-fn drawn(release: &ReleaseView, width: usize) -> String {
-    picture::draw(release, picture::Style { width, colored: false })
+fn of(phase: Phase) -> ReleaseView {
+    let view = ReleaseView { phase, reason: "because".to_owned(), ..progressing() };
+    let steps = |view: ReleaseView| ReleaseView { step: 0, weight: 0.0, share: 0.0, ..view };
+    let ended = |view| ReleaseView { canary: String::new(), ..steps(view) };
+    match phase {
+        Phase::Held => steps(view),
+        Phase::Waiting => ReleaseView {
+            gates: Vec::new(),
+            curve: Vec::new(),
+            callers: Vec::new(),
+            pods: Versioned { canary: PodsView { wanted: 3, serving: 0 }, ..view.pods },
+            ..steps(view)
+        },
+        Phase::Idle | Phase::Promoted | Phase::RolledBack => ended(view),
+        Phase::Progressing | Phase::Paused | Phase::Promoting => view,
+    }
+}
+
+const PHASES: [Phase; 8] = [
+    Phase::Idle,
+    Phase::Waiting,
+    Phase::Progressing,
+    Phase::Paused,
+    Phase::Promoting,
+    Phase::Promoted,
+    Phase::Held,
+    Phase::RolledBack,
+];
+
+#[test]
+fn a_release_is_seen_at_a_glance() {
+    let text = screen::draw(&progressing(), canvas(80));
+    let lines: Vec<_> = text.lines().collect();
+    let expected = [
+        "shop/reviews   Progressing   84f6 → replaces 7d9c   step 2 of 3   5 %",
+        "in force on 37/37 proxies   19:03:40",
+        "latency may be worse (evidence 31 of 3000): the step goes on until it is known",
+        "",
+        "●───────◐────────────────○─────────────────────────────○",
+        "1 % ✔   5 % 1m29 of 2m   25 % 5m +mirror 10 % (asks)   promote",
+        "next: 25 % as soon as nothing speaks against it, if somebody approves of it",
+        "",
+        "GATE            CANARY  STABLE  RATIO     EVIDENCE  TO PROOF    STATE",
+        "errors          0.11 %  0.10 %    1.1  0.4 of 3000  ··········  green",
+        "latency >141ms  1.60 %  1.20 %    1.3   31 of 3000  ████▎·····  amber",
+        "restarts             0       -      -       0 of 2  ··········  green",
+        "SAMPLES  1,840 of 200 requests needed   4.89 % of all (wanted: 5 %)",
+        "",
+        "RPS      canary ▁▁▂▂▂▃▃▃▄▄▄▅▅▆▆▆▇▇▇██ 28.2/s",
+        "         stable █████████████████████ 601/s",
+        "ERRORS   canary ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁ 0 %",
+        "         stable ▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂ 0.17 %",
+        "",
+        "PODS     84f6 ▣▣▣ 3 of 3 serve   7d9c ▣▣▣▣▣▣▣▣▣▣ 10 of 10 serve",
+        "CALLERS  shop/frontend 96 % (0.11 % fail)   gateway/edge 4 %",
+        "LOG      19:02:11  step 2 (5 %)",
+        "         19:01:08  step 1 (1 %) (by alice)",
+        "         19:00:20  release of 84f6, which replaces 7d9c",
+    ];
+    assert_eq!(lines, expected, "{text}");
 }
 
 #[test]
-fn a_release_on_its_way_is_drawn_whole() {
-    let text = drawn(&release(Phase::Progressing), 160);
-    for part in [
-        "shop/reviews   Progressing   7d9c -> 84f6   step 2 of 3   weight 5 %   on 37 of 37 proxies",
-        "✔ 1 % ── ◐ 5 % 29 of 120 s ── ○ 25 % ── ○ promotion",
-        "errors   green  0.11 %  0.1 %",
-        "latency  amber",
-        // By orders of magnitude: 31 of 3000 is not a hundredth of the way.
-        "█████·······",
-        "samples   1840 of 200 needed",
-        "rps new   █·█",
-        "pods      84f6 ▣▣▣□ 3 of 4 serve   7d9c ▣▣▣▣ 4 of 4 serve",
-        "callers   shop/frontend 100 %",
-        "2023-11-14T22:13:20Z  step 2 (5 %)  by alice",
-    ] {
-        assert!(text.contains(part), "{part:?} is not in\n{text}");
+fn every_phase_fits_and_says_what_matters() {
+    for (phase, said) in PHASES.into_iter().zip([
+        &["7d9c serves", "○────"][..],
+        &["84f6 → replaces 7d9c", "1 % as soon as", "□□□ 0 of 3 serve"],
+        &["step 2 of 3", "GATE", "RPS", "CALLERS"],
+        &["Paused", "GATE"],
+        &["Promoting", "◐"],
+        &["7d9c serves"],
+        &["84f6 held, 7d9c serves", "GATE", "undo it:", "in Git:", "tulle release start"],
+        &["7d9c serves"],
+    ]) {
+        for width in [120, 80, 40] {
+            let text = screen::draw(&of(phase), canvas(width));
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= width, "{phase:?} {longest} of {width}:\n{text}");
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            for said in said {
+                assert!(words.contains(said), "{phase:?} {width}: {said} is not in\n{text}");
+            }
+            let colored = screen::draw(&of(phase), Canvas { colored: true, ..canvas(width) });
+            assert_eq!(plain(&colored), text, "{phase:?}");
+            let sentences = why::text(&of(phase), canvas(width));
+            let longest = sentences.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= width, "{longest} of {width}:\n{sentences}");
+        }
     }
-    let narrow = drawn(&release(Phase::Progressing), 60);
-    let own = narrow.lines().filter(|line| !line.contains("GATE"));
+}
+
+/// Without colors.
+fn plain(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
+#[test]
+fn what_has_one_tone_is_painted_at_once() {
+    let canvas = Canvas { colored: true, ..canvas(20) };
+    let text = canvas.text("a: ", "one two three four 5 % six", Tone::Bad);
+    let red = |text: &str| format!("\u{1b}[31m{text}\u{1b}[0m");
+    let lines = ["a: one two three", "   four 5 % six"];
+    assert_eq!(plain(&text), lines.map(|line| format!("{line}\n")).concat());
+    assert_eq!(text, format!("a: {}\n   {}\n", red("one two three"), red("four 5 % six")));
+    let long = canvas.flow("", &[("x".repeat(25), Tone::Plain), ("y".to_owned(), Tone::Good)]);
+    assert_eq!(plain(&long), format!("{}\nxxxxx   y\n", "x".repeat(20)));
+}
+
+#[test]
+fn what_is_not_as_it_should_be_is_told() {
+    let few = ReleaseView {
+        capped: true,
+        weight: 25.0,
+        share: 18.75,
+        on: 36,
+        in_force: false,
+        laggards: vec!["shop/a".to_owned(), "b\u{1b}[2J".to_owned()],
+        ..progressing()
+    };
+    let text = screen::draw(&few, canvas(120));
+    assert!(text.contains("18.75 % of the wanted 25 %: too few pods"), "{text}");
+    assert!(text.contains("in force on 36/37 proxies"), "{text}");
+    assert!(text.contains("NOT YET  shop/a   b\\u{1b}[2J"), "{text}");
+    let held =
+        ReleaseView { target: "Deployment a and StatefulSet b".to_owned(), ..of(Phase::Held) };
+    let text = screen::undo(&held, canvas(120));
     assert!(
-        own.map(|line| line.chars().count()).filter(|width| *width > 60).count() <= 2,
-        "{narrow}"
+        text.contains("bring 84f6 to a version that works") && !text.contains("kubectl"),
+        "{text}"
+    );
+    let text = screen::undo(&of(Phase::Held), Canvas { local: true, ..canvas(120) });
+    assert!(text.contains("write into the YAML what 7d9c was") && !text.contains("Git"), "{text}");
+    let text = screen::undo(&of(Phase::Held), canvas(120));
+    assert!(text.contains("kubectl -n shop rollout undo deployment/reviews\n"), "{text}");
+    let asked = GateView {
+        why: "7 is more than 5".to_owned(),
+        ..gate("or\u{9b}ders", "Amber", None, 2.0, 3.0)
+    };
+    let text = screen::draw(&ReleaseView { gates: vec![asked], ..progressing() }, canvas(80));
+    assert!(
+        text.contains("2 of 3  ██████▋···  amber\nor\\u{9b}ders: 7 is more than 5\n"),
+        "{text}"
     );
 }
 
 #[test]
-fn each_phase_says_what_can_be_done() {
-    let held = drawn(&release(Phase::Held), 200);
-    assert!(held.contains("kubectl -n shop rollout undo deployment/reviews"), "{held}");
-    assert!(held.contains("tulle release start shop/reviews"), "{held}");
-    let paused = words::why(&release(Phase::Paused));
-    assert!(paused.contains("tulle release resume shop/reviews"), "{paused}");
-    let why = words::why(&release(Phase::Progressing));
-    assert!(why.contains("latency is amber"), "{why}");
-    assert!(why.contains("shop/frontend saw 2 of 1840 requests fail at 84f6"), "{why}");
-    let idle = ReleaseView { canary: String::new(), ..release(Phase::Idle) };
-    assert!(words::why(&idle).contains("7d9c gets all requests"), "{idle:?}");
-    let capped = ReleaseView { capped: true, weight: 25.0, ..release(Phase::Progressing) };
-    assert!(words::why(&capped).contains("maxSurge"));
-}
-
-#[test]
-fn what_is_drawn_cannot_steer_the_terminal() {
-    let mut one = release(Phase::Progressing);
-    one.history[0].why = "\u{1b}]0;x\u{7}".to_owned();
-    one.reason = "\u{1b}[2J".to_owned();
-    let text = drawn(&one, 160) + &words::history(&one);
-    assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
-}
-
-#[test]
-fn exit_codes_tell_how_it_ended() {
-    let code = |phase| verdict(phase).map(|code| format!("{code:?}"));
-    let is = |code: u8| Some(format!("{:?}", ExitCode::from(code)));
-    for (phase, expected) in [
-        (Phase::Promoted, is(0)),
-        (Phase::Idle, is(0)),
-        (Phase::Held, is(3)),
-        (Phase::RolledBack, is(3)),
-        (Phase::Paused, is(4)),
-        (Phase::Waiting, None),
-        (Phase::Progressing, None),
-        (Phase::Promoting, None),
+fn sentences_tell_the_arithmetic_and_what_to_do() {
+    let text = why::text(&progressing(), canvas(1000));
+    for said in [
+        "84f6, which shall replace 7d9c of Deployment reviews, is in step 2 of 3 and gets 5 % of the requests.",
+        "In force on all 37 proxies",
+        "green: Of the requests in this step 2 of 1,840 (0.11 %) to the canary failed, and 36 of 35,760 (0.10 %) to the stable version: 1.1 times as often. Evidence 0.4 of 3000: nothing speaks against it.",
+        "amber: Of the requests in this step 17 of 1,060 (1.60 %) to the canary took longer than 141ms",
+        "a version that is no worse gets there in one of 31 releases at most",
+        "Restarts of the canary's containers in this step: 0; up to 1 are forgiven.",
+        "called by shop/frontend (2 failed of 1,766), gateway/edge (0 failed of 74)",
+        "What to do: wait: more requests make it clear",
     ] {
-        assert_eq!(code(phase), expected, "{phase:?}");
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    let red = gate("errors", "Red", Some((0.05, 0.001)), 1e12, 3000.0);
+    let text = why::text(&ReleaseView { gates: vec![red], ..of(Phase::Held) }, canvas(1000));
+    assert!(text.contains("red: Of the requests") && text.contains("50.0 times"), "{text}");
+    assert!(text.contains("Evidence 1e12, and 3000 is proof"), "{text}");
+    assert!(text.contains("undo it:   kubectl"), "{text}");
+}
+
+#[test]
+fn lists_and_logs_have_columns() {
+    let all = ReleasesView { items: vec![progressing(), of(Phase::Held)] };
+    let expected = "\
+NAMESPACE  NAME     PHASE        CANARY  STABLE  STEP  WEIGHT  FORCE   FOR
+shop       reviews  Progressing  84f6    7d9c     2/3     5 %  37/37  1m29
+shop       reviews  Held         84f6    7d9c       -       -  37/37  1m29
+";
+    assert_eq!(list::table(&all, canvas(100)), expected);
+    let wide = list::table(&all, Canvas { wide: true, ..canvas(80) });
+    assert!(wide.contains("REASON") && wide.contains("until it is known"), "{wide}");
+    let narrow = list::table(&all, canvas(40));
+    assert!(narrow.starts_with("NAME     PHASE        STEP  WEIGHT\n"), "{narrow}");
+    assert!(list::table(&ReleasesView::default(), canvas(80)).starts_with("there are no releases"));
+    let log = list::log(&progressing().history);
+    assert!(
+        log.lines().nth(2).unwrap().starts_with("2026-11-22 19:01:08  alice  step 1 (1 %)"),
+        "{log}"
+    );
+}
+
+#[test]
+fn figures_are_short() {
+    for (seconds, text) in
+        [(45, "45s"), (89, "1m29"), (120, "2m"), (3900, "1h05"), (7200, "2h"), (183_600, "2d03h")]
+    {
+        assert_eq!(span(seconds), text);
+    }
+    assert_eq!([0, 999, 1840, 1_234_567].map(count), ["0", "999", "1,840", "1,234,567"]);
+    assert_eq!([5.0, 0.25, 12.5].map(weight), ["5 %", "0.25 %", "12.5 %"]);
+    assert_eq!([0.0, 0.0011, 0.125, 1.0].map(share), ["0 %", "0.11 %", "12.5 %", "100 %"]);
+}
+
+#[test]
+fn names_have_a_namespace_or_none() {
+    let read = |text, namespace| Asked::read(text, namespace).map_err(|error| error.to_string());
+    let asked = |namespace: Option<&str>| {
+        let (namespace, name) = (namespace.map(str::to_owned), "reviews".to_owned());
+        Ok(Asked { namespace, name })
+    };
+    assert_eq!(read("reviews", None), asked(None));
+    assert_eq!(read("reviews", Some("shop")), asked(Some("shop")));
+    assert_eq!(read("shop/reviews", None), asked(Some("shop")));
+    assert_eq!(read("shop/reviews", Some("shop")), asked(Some("shop")));
+    let two = read("shop/reviews", Some("test")).unwrap_err();
+    assert_eq!(two, "shop/reviews is of namespace shop, and -n says test");
+    for wrong in ["a&b=c", "a/b/c", "", "/a"] {
+        assert!(read(wrong, None).is_err(), "{wrong}");
     }
 }
 
-/// The template is a Release, and says what is so anyway.
-#[test]
-fn the_template_says_the_defaults() {
-    let value = serde_yaml_ng::from_str(words::TEMPLATE).unwrap();
-    let outcome = tulle_control_plane::convert::convert(&value);
-    assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
-    let Some(tulle_control_plane::world::objects::Object::Release(release)) = outcome.object else {
-        panic!("no Release");
+#[tokio::test(start_paused = true)]
+async fn exit_codes_say_how_it_ended() {
+    let until = Until { exit: true, ..Until::default() };
+    let code = |outcome| match outcome {
+        Outcome::Over(code, _) => Some(code),
+        Outcome::Open => None,
     };
-    assert_eq!(release.plan, tulle_control_plane::release::Plan::default());
+    for (phase, expected) in [
+        (Phase::Promoted, Some(0)),
+        (Phase::Held, Some(3)),
+        (Phase::RolledBack, Some(3)),
+        (Phase::Paused, Some(4)),
+        (Phase::Promoting, None),
+    ] {
+        let mut course = Course::new(until);
+        assert_eq!(course.look(&of(Phase::Progressing)), Outcome::Open);
+        assert_eq!(code(course.look(&of(phase))), expected, "{phase:?}");
+        // Without --exit nothing ends it.
+        assert_eq!(Course::new(Until::default()).look(&of(phase)), Outcome::Open);
+    }
+    // By the last end, which is said.
+    let Outcome::Over(3, told) = Course::new(until).look(&of(Phase::Held)) else { panic!("open") };
+    assert!(
+        told.starts_with("no release of shop/reviews is under way; the last one is Held"),
+        "{told}"
+    );
+    assert_eq!(code(Course::new(until).look(&of(Phase::Idle))), Some(0));
+    // One that is to begin is waited for.
+    let soon = Until { begin: Some(Duration::from_secs(60)), ..until };
+    let mut course = Course::new(soon);
+    assert_eq!(course.look(&of(Phase::Promoted)), Outcome::Open);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(code(course.look(&of(Phase::Promoted))), Some(0));
+    // Not forever.
+    let mut course = Course::new(Until { timeout: Some(Duration::from_secs(90)), ..until });
+    assert_eq!(course.look(&of(Phase::Waiting)), Outcome::Open);
+    tokio::time::advance(Duration::from_secs(91)).await;
+    let Outcome::Over(1, told) = course.look(&of(Phase::Waiting)) else { panic!("open") };
+    assert!(told.contains("has not ended within 90 s: it is Waiting"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_away_for_a_while_is_waited_for() {
+    let away = || Error::Away("no replica steers".to_owned());
+    let mut course = Course::new(Until::default());
+    assert!(course.unseen(away()).is_ok() && course.is_away());
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(course.unseen(away()).is_ok());
+    course.look(&progressing());
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(course.unseen(away()).is_ok());
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(course.unseen(away()).is_err());
+    assert!(Course::new(Until::default()).unseen(Error::Refused(String::new())).is_err());
+}
+
+#[test]
+fn where_nobody_looks_each_change_is_a_line() {
+    let mut teller = Teller::default();
+    let first = teller.tell(&progressing(), NOW);
+    assert_eq!(
+        first,
+        "19:03:40  shop/reviews is Progressing, 84f6 replaces 7d9c, step 2 of 3 (5 %): latency may be worse (evidence 31 of 3000): the step goes on until it is known\n\
+         19:03:40  latency is amber: evidence 31 of 3000\n"
+    );
+    let later = ReleaseView { reason: "90 of 120 s".to_owned(), ..progressing() };
+    assert_eq!(teller.tell(&later, NOW), "");
+    let mut green = progressing();
+    green.gates[1].state = "Green".to_owned();
+    assert_eq!(teller.tell(&green, NOW), "19:03:40  latency is green: evidence 31 of 3000\n");
+    assert_eq!(teller.tell(&of(Phase::Held), NOW).lines().count(), 2);
+}
+
+#[test]
+fn keys_want_something_of_the_version_that_is_seen() {
+    let canary = || "84f6".to_owned();
+    let page = |phase| Page::of(of(phase));
+    let mut running = page(Phase::Progressing);
+    assert_eq!(running.typed(b'p'), Typed::Wish(Wanted::Pause, canary()));
+    assert_eq!(page(Phase::Paused).typed(b'p'), Typed::Wish(Wanted::Resume, canary()));
+    assert_eq!(running.typed(b's'), Typed::Wish(Wanted::Step, canary()));
+    // These two are asked about, and anything but yes is no.
+    for (key, wanted) in [(b'P', Wanted::Promote), (b'r', Wanted::Rollback)] {
+        assert_eq!(running.typed(key), Typed::Nothing);
+        assert!(running.text(canvas(80)).starts_with("84f6") && running.said.ends_with("[y/n]"));
+        assert_eq!(running.typed(b'q'), Typed::Nothing);
+        assert_eq!(running.typed(b'y'), Typed::Nothing);
+        running.typed(key);
+        // The version that was seen when it was asked.
+        running.view = ReleaseView { canary: "beef".to_owned(), ..progressing() };
+        assert_eq!(running.typed(b'y'), Typed::Wish(wanted, canary()));
+        running.view = progressing();
+    }
+    assert!(running.hint().starts_with("[p]ause  [s]tep  [P]romote now  [r]ollback  [w]hy"));
+    running.typed(b'w');
+    assert!(running.text(canvas(80)).contains("What to do:"));
+    let mut held = page(Phase::Held);
+    assert_eq!((held.typed(b'r'), held.hint()), (Typed::Nothing, "[w]hy  [q]uit".to_owned()));
+    assert_eq!(held.said, "no release is under way");
+    // For some seconds.
+    for looks in 1..=8 {
+        assert!(!held.said.is_empty(), "{looks}");
+        held.seen(of(Phase::Held));
+    }
+    assert_eq!(held.said, "");
+    assert_eq!(held.typed(b'q'), Typed::Quit);
+}
+
+#[test]
+fn the_template_says_what_holds_without_it() {
+    let text = template::yaml("shop", "reviews");
+    let value = serde_yaml_ng::from_str(&text).expect("YAML");
+    let (name, plan) = simulate::plan(&value).expect("a Release");
+    assert_eq!((name.as_str(), plan), ("shop/reviews", Plan::default()));
+    // What is commented out can be used, too.
+    let all = text.lines().map(|line| line.replacen("# ", "", 1));
+    for wanted in ["queries:", "webhooks:", "services:", "stickBy:"] {
+        assert!(all.clone().any(|line| line.trim_start().starts_with(wanted)), "{wanted}");
+    }
+    let used = text.replace("# queries", "queries").replace("# webhooks", "webhooks");
+    let used = used.replace("# stickBy", "stickBy").replace("# services", "services");
+    let used = used.replace("    #   - {", "      - {");
+    let value = serde_yaml_ng::from_str(&used).expect("YAML");
+    let (_, plan) = simulate::plan(&value).expect("a Release");
+    assert_eq!((plan.gates.queries.len(), plan.gates.webhooks.len()), (1, 1));
+}
+
+#[test]
+fn what_a_plan_would_do_is_told() {
+    let answers = |bad| Answers { bad, slow: 0.01 };
+    let bad = Traffic { rps: 100.0, canary: answers(0.5), stable: answers(0.001) };
+    let mut asks = Plan::default();
+    (asks.approve_promotion, asks.steps[1].approve) = (true, true);
+    let text = simulate::tell("shop/reviews", asks, simulate::Question { bad, seeds: 5 });
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "shop/reviews at 100 requests/s, 5 times");
+    assert!(text.contains("50.0 % errors, 1.00 % slow; the old one with 0.10 % errors"), "{text}");
+    assert!(text.contains("\nstopped  100 %"), "{text}");
+    assert!(text.contains("as the old one:\nOUTCOME"), "{text}");
+    assert!(text.contains("\npromoted  100 %  "), "{text}");
+}
+
+/// A control plane: what it was asked, and what it answers to each question in turn, the last answer again and again.
+struct Fake {
+    asked: Shared<Mutex<Vec<String>>>,
+    answers: Mutex<Vec<(StatusCode, String)>>,
+}
+
+impl Handler for Fake {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.asked.lock().push(format!("{} {}", request.method(), request.uri()));
+        let mut answers = self.answers.lock();
+        let next = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+        text(next.0, next.1)
+    }
+}
+
+/// What one that answers so is asked by `doing`.
+async fn asked<T>(
+    answers: Vec<(StatusCode, String)>,
+    doing: impl AsyncFnOnce(&Desk) -> T,
+) -> (T, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let asked = Shared::new(Mutex::new(Vec::new()));
+    let fake = Fake { asked: Shared::clone(&asked), answers: Mutex::new(answers) };
+    let (_trigger, drain) = drain::channel();
+    let served = tokio::spawn(serve_unix(listener, fake, drain));
+    let done = doing(&Desk { source: Source::Local(socket) }).await;
+    served.abort();
+    let asked = asked.lock().clone();
+    (done, asked)
+}
+
+fn says<T: serde::Serialize>(value: &T) -> (StatusCode, String) {
+    (StatusCode::OK, serde_json::to_string(value).unwrap())
+}
+
+fn all(items: Vec<ReleaseView>) -> (StatusCode, String) {
+    says(&ReleasesView { items })
+}
+
+#[tokio::test]
+async fn a_name_alone_is_looked_for_everywhere() {
+    let name = Asked::read("reviews", None).unwrap();
+    let (found, questions) = asked(vec![all(vec![progressing()])], async |desk: &Desk| {
+        desk.full(&name).await.map_err(|error| error.to_string())
+    })
+    .await;
+    assert_eq!(found, Ok(Asked::read("shop/reviews", None).unwrap()));
+    assert_eq!(questions, ["GET /releases?name=reviews"]);
+    let other = ReleaseView { namespace: "test".to_owned(), ..progressing() };
+    for (items, why) in [
+        (Vec::new(), "there is no Release reviews in any namespace that you may see"),
+        (vec![progressing(), other], "there are several: shop/reviews, test/reviews; say which"),
+    ] {
+        let (refused, _) = asked(vec![all(items)], async |desk: &Desk| {
+            desk.wish(&name, "rollback", &[]).await.map_err(|error| error.to_string())
+        })
+        .await;
+        let refused = refused.unwrap_err();
+        assert!(refused.starts_with(why), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn verbs_are_said_once_and_refusals_as_they_are() {
+    let name = Asked::read("shop/reviews", None).unwrap();
+    let (done, questions) = asked(vec![says(&of(Phase::Held))], async |desk: &Desk| {
+        let said = [("reason", "too slow & wrong".to_owned()), ("revision", String::new())];
+        desk.wish(&name, "rollback", &said).await.unwrap()
+    })
+    .await;
+    assert_eq!(summary(&done), "shop/reviews is Held: because");
+    let expected = "POST /releases/rollback?namespace=shop&name=reviews&reason=too+slow+%26+wrong";
+    assert_eq!(questions, [expected]);
+    for (status, passes) in [
+        (StatusCode::CONFLICT, false),
+        (StatusCode::FORBIDDEN, false),
+        (StatusCode::SERVICE_UNAVAILABLE, true),
+    ] {
+        let answer = vec![(status, "errors is Amber; `promote --now` does it\n".to_owned())];
+        let (refused, questions) =
+            asked(answer, async |desk: &Desk| desk.wish(&name, "promote", &[]).await).await;
+        let refused = refused.unwrap_err();
+        let told = "the control plane says: errors is Amber; `promote --now` does it";
+        assert_eq!((refused.to_string().as_str(), questions.len()), (told, 1));
+        assert_eq!(matches!(refused, Error::Away(_)), passes);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_is_waited_for() {
+    let name = Asked::read("shop/reviews", None).unwrap();
+    let late = ReleaseView {
+        on: 35,
+        in_force: false,
+        laggards: vec!["shop/a".to_owned()],
+        ..of(Phase::Held)
+    };
+    let answers = vec![all(vec![late.clone()]), all(vec![of(Phase::Held)])];
+    let began = Instant::now();
+    let (done, questions) =
+        asked(answers, async |desk: &Desk| verbs::in_force(desk, &name, late.clone(), began).await)
+            .await;
+    assert!(
+        done.whole && done.told.starts_with("in force on 37/37 proxies after "),
+        "{}",
+        done.told
+    );
+    assert_eq!(questions.len(), 2);
+    let long_ago = began.checked_sub(Duration::from_secs(10)).unwrap();
+    let (done, _) = asked(vec![all(vec![late.clone()])], async |desk: &Desk| {
+        verbs::in_force(desk, &name, late.clone(), long_ago).await
+    })
+    .await;
+    let told = "in force on 35/37 proxies within 10 s, not yet on shop/a";
+    assert_eq!((done.whole, done.told.as_str()), (false, told));
 }

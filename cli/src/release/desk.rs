@@ -1,0 +1,142 @@
+//! Asks the control plane about releases, and tells it what somebody wants.
+
+use http::Method;
+use tulle_control_plane::{
+    console::RELEASES,
+    steer::{ReleaseView, ReleasesView},
+};
+
+use crate::observe::{Error, Source, Where, label};
+
+/// Which release, as it is typed.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Which {
+    /// The release: NAME or NAMESPACE/NAME. A NAME alone is looked for in all namespaces.
+    #[arg(value_name = "NAME")]
+    pub(super) release: String,
+    /// Its namespace.
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
+    pub(super) namespace: Option<String>,
+}
+
+/// Which release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+/// Where releases are asked about.
+pub(super) struct Desk {
+    pub(super) source: Source,
+}
+
+impl Which {
+    /// Reads it.
+    pub(super) fn asked(&self) -> Result<Asked, Error> {
+        Asked::read(&self.release, self.namespace.as_deref())
+    }
+}
+
+impl Asked {
+    /// From `NAME` or `NAMESPACE/NAME`, and what is said by `-n`.
+    pub(super) fn read(text: &str, namespace: Option<&str>) -> Result<Self, Error> {
+        let (of, name) = match text.split_once('/') {
+            Some((of, name)) => (Some(of), name),
+            None => (namespace, text),
+        };
+        if let (Some(of), Some(namespace)) = (of, namespace)
+            && of != namespace
+        {
+            let told = format!("{text} is of namespace {of}, and -n says {namespace}");
+            return Err(Error::Usage(told));
+        }
+        let wrong = |why: String| {
+            Error::Usage(format!("{text:?}: {why}; write NAME or NAMESPACE/NAME of a Release"))
+        };
+        let namespace = of.map(label).transpose().map_err(wrong)?;
+        Ok(Self { namespace, name: label(name).map_err(wrong)? })
+    }
+
+    fn path(&self) -> String {
+        let namespace = ("namespace", self.namespace.clone().unwrap_or_default());
+        path(RELEASES, &[namespace, ("name", self.name.clone())])
+    }
+
+    /// The only one there is, of these.
+    fn only(&self, mut found: Vec<ReleaseView>) -> Result<ReleaseView, Error> {
+        let name = &self.name;
+        let told = match (found.len(), &self.namespace) {
+            (1, _) => return found.pop().ok_or_else(|| Error::Usage(name.clone())),
+            (0, Some(of)) => format!(
+                "there is no Release {of}/{name}; `tulle release list` says which there are"
+            ),
+            (0, None) => format!(
+                "there is no Release {name} in any namespace that you may see; `tulle release list` says which there are"
+            ),
+            _ => {
+                let all: Vec<_> =
+                    found.iter().map(|one| format!("{}/{}", one.namespace, one.name)).collect();
+                format!("there are several: {}; say which, or its namespace by -n", all.join(", "))
+            }
+        };
+        Err(Error::Usage(told))
+    }
+}
+
+impl Desk {
+    /// The one that is meant.
+    pub(super) async fn find(place: &Where) -> Result<Self, Error> {
+        Ok(Self { source: Source::find(place).await? })
+    }
+
+    /// Whether there is no Kubernetes.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.source, Source::Local(_))
+    }
+
+    /// All of a namespace, or of all that the user may see.
+    pub(super) async fn all(&self, namespace: Option<&str>) -> Result<ReleasesView, Error> {
+        let path = path(RELEASES, &[("namespace", namespace.unwrap_or_default().to_owned())]);
+        Ok(serde_json::from_str(&self.source.get(&path).await?)?)
+    }
+
+    /// This one.
+    pub(super) async fn one(&self, asked: &Asked) -> Result<ReleaseView, Error> {
+        let all: ReleasesView = serde_json::from_str(&self.source.get(&asked.path()).await?)?;
+        asked.only(all.items)
+    }
+
+    /// The same with its namespace: nobody needs to see a release to say something of it.
+    pub(super) async fn full(&self, asked: &Asked) -> Result<Asked, Error> {
+        if asked.namespace.is_some() {
+            return Ok(asked.clone());
+        }
+        let found = self.one(asked).await?;
+        Ok(Asked { namespace: Some(found.namespace), name: found.name })
+    }
+
+    /// Says that somebody wants this, and returns what came of it.
+    pub(super) async fn wish(
+        &self,
+        asked: &Asked,
+        verb: &str,
+        said: &[(&str, String)],
+    ) -> Result<ReleaseView, Error> {
+        let Asked { namespace, name } = self.full(asked).await?;
+        let of = [("namespace", namespace.unwrap_or_default()), ("name", name)];
+        let said: Vec<_> = of.into_iter().chain(said.iter().cloned()).collect();
+        let path = path(&format!("{RELEASES}/{verb}"), &said);
+        Ok(serde_json::from_str(&self.source.ask(Method::POST, &path).await?)?)
+    }
+}
+
+/// With what is said of it; what is empty is not.
+fn path(path: &str, said: &[(&str, String)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(said.iter().filter(|(_, value)| !value.is_empty()));
+    match query.finish() {
+        nothing if nothing.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
