@@ -6,12 +6,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::core::CustomResourceExt as _;
 
-use crate::{AccessPolicy, MeshConfig, MeshTls, Release, Telemetry, TrafficPolicy, duration};
+use crate::{AccessPolicy, Lane, MeshConfig, MeshTls, Release, Telemetry, TrafficPolicy, duration};
 
 /// A definition for each kind, by name.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut all = vec![
         AccessPolicy::crd(),
+        Lane::crd(),
         MeshConfig::crd(),
         MeshTls::crd(),
         Release::crd(),

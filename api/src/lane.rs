@@ -35,7 +35,7 @@ pub struct LaneSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LaneFallback")]
     pub fallback: Option<LaneFallback>,
-    /// After so long without a request nothing enters it any more, until this object changes. Absent: never.
+    /// Not in force yet: after so long without a request nothing enters it any more, until this object changes. Absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
 }

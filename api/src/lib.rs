@@ -6,6 +6,7 @@
 //!  TrafficPolicy  targetRefs              retries, timeouts, limits, ejection, load balancing
 //!  AccessPolicy   mesh, namespace, pods   who may connect
 //!  Telemetry      mesh, namespace, pods   what is told of traffic, and to whom
+//!  Lane           its own namespace       which requests take other versions, service by service
 //! ```
 //!
 //! A kind is a file: its types carry the texts of `kubectl explain`, parse what has a form (a

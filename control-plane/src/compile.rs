@@ -3,6 +3,7 @@
 //! ```text
 //! 10.96.0.7:9080 (Listener) -> service/shop/reviews/9080 (Route, Cluster, Endpoints)
 //! service/shop/reviews/9080/HTTPRoute/shop/slow (Cluster, Endpoints): see [`derived`]
+//! canary/shop/reviews/9080, lane/shop/reviews/9080/pr-1 (Cluster, Endpoints): see [`split`] and [`lane`]
 //! 10.244.0.9:9080 (Listener) -> pod/shop/reviews-1/9080 (Route, Cluster, Endpoints)
 //! shop/reviews-1 (Workload)
 //! reviews.shop.svc.cluster.local (Host)
@@ -21,6 +22,7 @@ mod endpoints;
 mod envoy;
 mod grpc;
 mod host;
+mod lane;
 mod listener;
 mod names;
 mod policy;

@@ -12,6 +12,7 @@ mod field;
 mod grant;
 mod kinds;
 pub(crate) mod knobs;
+mod lane;
 mod mesh;
 mod metadata;
 mod pod;
@@ -129,6 +130,7 @@ fn object(
         Kind::Node => metadata::node(name, value, faults),
         Kind::ReplicaSet => replica_set::convert(name, value, faults),
         Kind::Release => release::convert(name, value, faults),
+        Kind::Lane => lane::convert(name, value, faults),
     }
 }
 

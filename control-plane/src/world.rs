@@ -5,7 +5,7 @@
 //!      '------- selector, by one label -------------------------------------^
 //! [ HTTPRoute, GRPCRoute ] --parentRef, backendRef--> [ Service ]
 //! [ TrafficPolicy ] --targetRef--> [ Service, HTTPRoute, GRPCRoute, Namespace ]
-//! [ MeshTLS, AccessPolicy, Telemetry ] --selector, or namespace--> [ Pod ]
+//! [ MeshTLS, AccessPolicy, Telemetry, Lane ] --selector, or namespace--> [ Pod ]
 //! ```
 //!
 //! Invariants: only `publish` writes it; [`World::apply`] says everything that an event touched, and
@@ -17,6 +17,7 @@ pub mod attach;
 mod bypassed;
 mod dump;
 mod index;
+pub mod lane;
 mod mesh_tls;
 mod name;
 pub mod objects;
@@ -38,8 +39,8 @@ pub use self::{
 use self::{
     index::{LabelIndex, Multimap},
     objects::{
-        AccessPolicy, EndpointSlice, Kind, MeshConfig, MeshTls, Name, Namespace, Node, Object,
-        ObjectRef, Pod, ReferenceGrant, Release, ReplicaSet, Route, Service, Telemetry,
+        AccessPolicy, EndpointSlice, Kind, Lane, MeshConfig, MeshTls, Name, Namespace, Node,
+        Object, ObjectRef, Pod, ReferenceGrant, Release, ReplicaSet, Route, Service, Telemetry,
         TrafficPolicy, Workload,
     },
 };
@@ -92,6 +93,7 @@ pub struct World {
     policies: HashMap<Name, Arc<TrafficPolicy>>,
     releases: HashMap<Name, Arc<Release>>,
     replica_sets: HashMap<Name, Arc<ReplicaSet>>,
+    lanes: HashMap<Name, Arc<Lane>>,
 
     services_by_ip: Multimap<IpAddr, Name>,
     pods_by_ip: Multimap<IpAddr, Name>,
@@ -115,6 +117,7 @@ pub struct World {
     releases_by_workload: Multimap<Workload, Name>,
     releases_by_namespace: Multimap<Arc<str>, Name>,
     sets_by_workload: Multimap<Workload, Name>,
+    lanes_by_namespace: Multimap<Arc<str>, Name>,
     pods_by_label: LabelIndex,
     selectors: LabelIndex,
 }
@@ -145,6 +148,7 @@ impl World {
             Event::Apply(Object::TrafficPolicy(o)) => self.set_policy(&o.name, Some(&o), dirty),
             Event::Apply(Object::ReplicaSet(o)) => self.set_replica_set(&o.name, Some(&o), dirty),
             Event::Apply(Object::Release(o)) => self.set_release(&o.name, Some(&o), dirty),
+            Event::Apply(Object::Lane(o)) => self.set_lane(&o.name, Some(&o), dirty),
             Event::Apply(Object::ServiceAccount(o)) => {
                 self.accounts.insert(o.name.clone());
             }
@@ -171,6 +175,7 @@ impl World {
             Kind::Node => self.set_node(&name.name, None, dirty),
             Kind::ReplicaSet => self.set_replica_set(name, None, dirty),
             Kind::Release => self.set_release(name, None, dirty),
+            Kind::Lane => self.set_lane(name, None, dirty),
             Kind::ServiceAccount => {
                 self.accounts.remove(name);
             }
@@ -270,10 +275,16 @@ impl World {
             self.touch_bypassed(pod, dirty);
             self.touch_released(pod, dirty);
             let listing = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
-            dirty.extend(listing.cloned().map(Subject::Service));
+            for service in listing {
+                dirty.insert(Subject::Service(service.clone()));
+                self.touch_senders(service, dirty);
+            }
         }
         // Endpoints carry the pod's identity: who lists it is touched too.
-        dirty.extend(self.services_by_pod.get(name).cloned().map(Subject::Service));
+        for service in self.services_by_pod.get(name) {
+            dirty.insert(Subject::Service(service.clone()));
+            self.touch_senders(service, dirty);
+        }
         dirty.insert(Subject::Namespace(Arc::clone(&name.namespace)));
     }
 
@@ -361,6 +372,7 @@ impl World {
         };
         dirty.insert(Subject::Service(service.clone()));
         self.touch_divided(service, dirty);
+        self.touch_senders(service, dirty);
         self.slices_by_service.set(service.clone(), &slice.name, present);
         for endpoint in &slice.endpoints {
             if let Some((pod, _)) = &endpoint.pod {

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const AT_ONCE: usize = 16;
 
 /// What is read of the whole cluster.
-const LISTS: [(&str, &str); 19] = [
+const LISTS: [(&str, &str); 20] = [
     ("namespaces", "/api/v1/namespaces"),
     ("nodes", "/api/v1/nodes"),
     ("pods", "/api/v1/pods"),
@@ -40,6 +40,7 @@ const LISTS: [(&str, &str); 19] = [
     ("AccessPolicy", "/apis/tulle.dev/v1alpha1/accesspolicies"),
     ("Telemetry", "/apis/tulle.dev/v1alpha1/telemetries"),
     ("Release", "/apis/tulle.dev/v1alpha1/releases"),
+    ("Lane", "/apis/tulle.dev/v1alpha1/lanes"),
     ("MeshConfig", "/apis/tulle.dev/v1alpha1/meshconfigs"),
     (
         "clusterrolebinding",

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::install::NAME;
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "HTTPRoute",
     "GRPCRoute",
     "TCPRoute",
@@ -20,6 +20,7 @@ const KINDS: [&str; 9] = [
     "MeshTLS",
     "AccessPolicy",
     "Telemetry",
+    "Lane",
     "MeshConfig",
 ];
 /// Conditions, the cause of the others first, and what it is called if one does not hold.

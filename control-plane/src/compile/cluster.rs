@@ -10,7 +10,7 @@ use super::{
     policy, port,
     settled::Settled,
 };
-use crate::world::{World, policy::Scope};
+use crate::world::{World, objects::Name, policy::Scope};
 
 /// With no policy there is no limit but this one, on reaching an endpoint at all: Envoy's default.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,11 +58,15 @@ pub(super) fn settled(world: &World, target: &Target) -> Option<Settled> {
     })
 }
 
-/// What a release says of it; `None` if it is of a canary and there is none.
+/// What a release says of it; `None` if it is of a canary or a lane and there is none.
 fn released(world: &World, target: &Target) -> Option<Released> {
-    let Target::Service(Part { service, canary, .. }) = target else {
+    let Target::Service(Part { service, canary, lane, .. }) = target else {
         return Some(Released::No);
     };
+    if let Some(lane) = lane {
+        // A lane's pods are of no release.
+        return world.lane(&Name::new(&service.namespace, lane)).map(|_| Released::No);
+    }
     let split = world.split(world.service(service)?);
     let under_way = split.filter(|split| split.is_open());
     match under_way {

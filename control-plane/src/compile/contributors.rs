@@ -7,7 +7,7 @@ use tulle_xds::model::{Action, Feature, Kind, Origin, Rule, Setter, envoy::own_l
 use super::{
     access,
     attached::{self, Callers},
-    cluster, envoy, listener,
+    cluster, envoy, lane, listener,
     names::{self, Part, Target},
     route, split, telemetry, workload,
 };
@@ -128,6 +128,7 @@ fn of_route(
     });
     let stick = rules.iter().any(|rule| rule.stick.is_some());
     found.divided(world, backends.map(|backend| &backend.cluster), stick);
+    found.all.extend(rules.iter().filter_map(|rule| lane::denied_by(&rule.origin)));
     let object = |rule: &Rule| {
         let origin = &rule.origin;
         let of = |object: &&ObjectRef| {
@@ -156,6 +157,11 @@ impl Contributors {
                 object: object.clone(),
                 field: access::FIELD.to_owned(),
             });
+            self.all.insert(object);
+        }
+        for lane in world.lanes_in(&pod.name.namespace) {
+            let (object, field) = (lane.reference(), lane::FIELD.to_owned());
+            self.needs.push(Need { feature: Feature::Lane, object: object.clone(), field });
             self.all.insert(object);
         }
         let Some(config) = world.mesh_config() else {
@@ -195,14 +201,23 @@ impl Contributors {
         self.all.extend(routes.map(|(_, route)| route.reference()));
     }
 
-    /// The releases that divide what goes to these clusters; `stick`: and say who stays with which version.
+    /// The lanes that take some of what goes to these clusters, and the releases that divide the rest; `stick`: and say who stays with
+    /// which version.
     fn divided(
         &mut self,
         world: &World,
         clusters: impl IntoIterator<Item = impl AsRef<str>>,
         stick: bool,
     ) {
-        for release in split::releases(world, clusters) {
+        let (mut lanes, mut others) = (Vec::new(), Vec::new());
+        for cluster in clusters {
+            match lane::taken_by(cluster.as_ref()) {
+                Some(lane) => lanes.push(lane),
+                None => others.push(cluster),
+            }
+        }
+        self.all.extend(lanes);
+        for release in split::releases(world, others) {
             let object = release.reference();
             if stick && release.plan.stick_by.is_some() {
                 let (feature, object) = (Feature::Sticky, object.clone());

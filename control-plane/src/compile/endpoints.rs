@@ -14,13 +14,17 @@ use super::{
 };
 use crate::world::{
     Arm, Split, World,
-    objects::{EndpointSlice, Pod, Service, SliceEndpoint},
+    objects::{EndpointSlice, Lane, Name, Pod, Service, SliceEndpoint},
 };
 
 pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<Endpoints> {
     let endpoints = match Target::parse(name)? {
-        Target::Service(Part { service, port, via, canary }) => {
+        Target::Service(Part { service, port, via, canary, lane }) => {
             let service = world.service(&service)?;
+            let lane = match lane {
+                Some(lane) => Some(world.lane(&Name::new(&service.name.namespace, lane))?),
+                None => None,
+            };
             let port = service.port(port)?;
             if let Some(via) = via {
                 derived::settings(world, service, port, &via)?;
@@ -29,7 +33,11 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
             if canary && !split.is_some_and(|split| split.is_open()) {
                 return None;
             }
-            of_service(world, settings, (service, &port.name), (split, canary))
+            let whose = match lane {
+                Some(lane) => Whose::Lane(lane),
+                None => Whose::Nobody { split, canary },
+            };
+            of_service(world, settings, (service, &port.name), &whose)
         }
         Target::Pod(pod, number) => {
             let pod = world.pod(&pod).filter(|pod| !pod.host_network && !pod.ended)?;
@@ -68,14 +76,53 @@ pub(super) fn at(settings: &Settings, address: SocketAddr, pod: &Pod) -> Endpoin
     endpoint(settings, address, Health::Ready, Some(pod))
 }
 
+/// For whom endpoints of a Service are.
+enum Whose<'a> {
+    /// For requests of this lane.
+    Lane(&'a Lane),
+    /// For those of no lane; of a Service that a release divides, those of the canary or the others.
+    Nobody { split: Option<Split<'a>>, canary: bool },
+}
+
+impl Whose<'_> {
+    fn has(&self, world: &World, pod: Option<&Pod>) -> bool {
+        match self {
+            Self::Lane(lane) => pod.is_some_and(|pod| lane.has(pod)),
+            Self::Nobody { split, canary } => {
+                !pod.is_some_and(|pod| world.is_in_a_lane(pod))
+                    && split.is_none_or(|split| arm(world, &split, pod) == side(*canary))
+            }
+        }
+    }
+}
+
+/// Whether a lane has an endpoint of a Service's port that is `ready`, or any.
+pub(super) fn of_lane(
+    world: &World,
+    service: &Service,
+    port: &str,
+    lane: &Lane,
+    ready: bool,
+) -> bool {
+    let mut slices = world.slices_of(&service.name);
+    slices.any(|slice| {
+        let served = slice.ports.iter().any(|told| told.name == port);
+        let is_one = |listed: &SliceEndpoint| {
+            let pod = pod_behind(world, listed).flatten();
+            pod.is_some_and(|pod| lane.has(pod))
+                && (!ready || health(service, listed) == Health::Ready)
+        };
+        served && slice.endpoints.iter().any(is_one)
+    })
+}
+
 /// The slices' ports have the names of the Service's ports, and numbers that are already resolved
-/// pod by pod (named target ports lead to one slice for each number). Of a Service that a release divides, those
-/// of the canary or the others.
+/// pod by pod (named target ports lead to one slice for each number).
 fn of_service(
     world: &World,
     settings: &Settings,
     (service, port_name): (&Service, &str),
-    (split, canary): (Option<Split<'_>>, bool),
+    whose: &Whose<'_>,
 ) -> Vec<Endpoint> {
     let slices: Vec<_> = world.slices_of(&service.name).collect();
     let v6 = family(service, &slices);
@@ -88,11 +135,11 @@ fn of_service(
             let (Some(pod), Some(near)) = (pod_behind(world, listed), near(service, listed)) else {
                 continue;
             };
-            if split.is_some_and(|split| arm(world, &split, pod) != side(canary)) {
+            if !whose.has(world, pod) {
                 continue;
             }
-            let health = match pod {
-                Some(pod) if canary => of_canary(pod, listed),
+            let health = match (pod, whose) {
+                (Some(pod), Whose::Nobody { canary: true, .. }) => of_canary(pod, listed),
                 _ => health(service, listed),
             };
             for ip in listed.addresses.iter().filter(|ip| ip.is_ipv6() == v6) {

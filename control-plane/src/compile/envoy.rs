@@ -13,7 +13,7 @@ use tulle_xds::{
 };
 
 use super::{
-    Settings, Whom, cluster, derived, direct, endpoints, listener,
+    Settings, Whom, cluster, derived, direct, endpoints, lane, listener,
     names::{self, Part, Target},
     policy, port, route,
     settled::Settled,
@@ -31,9 +31,18 @@ pub fn members(world: &World, wildcard: &Key, subject: &Subject) -> BTreeSet<Key
             };
             let own = service.ports.iter().map(|port| Part::whole(name, port.port));
             let mut parts: Vec<_> = own.chain(derived::of_service(world, service)).collect();
+            let whole = parts.clone();
             if world.split(service).is_some_and(|split| split.is_open()) {
                 let canary = |part: &Part| Part { canary: true, ..part.clone() };
-                parts.extend(parts.iter().map(canary).collect::<Vec<_>>());
+                parts.extend(whole.iter().map(canary));
+            }
+            for lane in world.lanes_in(&name.namespace) {
+                let of = |part: &&Part| {
+                    let port = service.port(part.port);
+                    port.is_some_and(|p| endpoints::of_lane(world, service, &p.name, lane, false))
+                };
+                let parts_of_it = whole.iter().filter(of).map(|part| lane::part(lane, part));
+                parts.extend(parts_of_it);
             }
             parts.into_iter().map(|part| Target::Service(part).to_string()).collect()
         }

@@ -29,12 +29,14 @@ pub(super) struct Part {
     pub(super) via: Option<Via>,
     /// Only what a release gives to the canary; else what it does not.
     pub(super) canary: bool,
+    /// Only what the lane of this name takes, and then no canary's; else what no lane does.
+    pub(super) lane: Option<String>,
 }
 
 impl Part {
-    /// All of it, but for what is a canary's.
+    /// All of it, but for what is a canary's or a lane's.
     pub(super) fn whole(service: &Name, port: u16) -> Self {
-        Self { service: service.clone(), port, via: None, canary: false }
+        Self { service: service.clone(), port, via: None, canary: false, lane: None }
     }
 }
 
@@ -48,15 +50,20 @@ pub(super) struct Via {
 }
 
 impl Target {
-    /// Reads `service/NAMESPACE/NAME/PORT` or `canary/NAMESPACE/NAME/PORT`, which `/KIND/NAMESPACE/NAME` of a route and the
-    /// name of its rule may follow, or `pod/NAMESPACE/NAME/PORT`.
+    /// Reads `service/NAMESPACE/NAME/PORT`, `canary/NAMESPACE/NAME/PORT` or `lane/NAMESPACE/NAME/PORT/LANE`, which
+    /// `/KIND/NAMESPACE/NAME` of a route and the name of its rule may follow, or `pod/NAMESPACE/NAME/PORT`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(8, '/');
+        let lane = text.starts_with("lane/");
+        let mut parts = text.splitn(if lane { 9 } else { 8 }, '/');
         let kind = parts.next()?;
         let name = Name::new(parts.next()?, parts.next()?);
         let port = parts.next()?.parse().ok()?;
         let target = match kind {
-            "service" | "canary" => {
+            "service" | "canary" | "lane" => {
+                let lane = match lane {
+                    true => Some(parts.next().filter(|name| !name.is_empty())?.to_owned()),
+                    false => None,
+                };
                 let via = match parts.next() {
                     None => None,
                     Some(kind) => {
@@ -67,7 +74,7 @@ impl Target {
                         Some(Via { route: ObjectRef { kind, name }, rule })
                     }
                 };
-                Self::Service(Part { service: name, port, via, canary: kind == "canary" })
+                Self::Service(Part { service: name, port, via, canary: kind == "canary", lane })
             }
             "pod" => Self::Pod(name, port),
             _ => return None,
@@ -87,9 +94,14 @@ impl Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Service(Part { service, port, via, canary }) => {
-                let kind = if *canary { "canary" } else { "service" };
+            Self::Service(Part { service, port, via, canary, lane }) => {
+                let kind = match (lane, canary) {
+                    (Some(_), _) => "lane",
+                    (None, true) => "canary",
+                    (None, false) => "service",
+                };
                 write!(f, "{kind}/{}/{}/{port}", service.namespace, service.name)?;
+                lane.iter().try_for_each(|lane| write!(f, "/{lane}"))?;
                 let Some(Via { route, rule }) = via else { return Ok(()) };
                 let (kind, at) = (route.kind.as_str(), &route.name);
                 write!(f, "/{kind}/{}/{}", at.namespace, at.name)?;
@@ -213,6 +225,15 @@ mod tests {
         for via in ["", "/HTTPRoute/shop/slow", "/GRPCRoute/far/slow/rule"] {
             let name = format!("canary/shop/reviews/80{via}");
             assert_eq!(subject(Kind::Endpoints, &name), Some(service.clone()), "{name}");
+        }
+        for via in ["", "/HTTPRoute/shop/slow", "/GRPCRoute/far/slow/rule"] {
+            let name = format!("lane/shop/reviews/80/pr-1{via}");
+            assert_eq!(subject(Kind::Cluster, &name), Some(service.clone()), "{name}");
+        }
+        for name in
+            ["lane/shop/reviews/80", "lane/shop/reviews/80/", "service/shop/reviews/80/pr-1"]
+        {
+            assert_eq!(subject(Kind::Cluster, name), None, "{name}");
         }
         for via in ["", "HTTPRoute", "HTTPRoute/shop", "Service/shop/slow", "httproute/shop/slow"] {
             assert_eq!(subject(Kind::Cluster, &format!("service/shop/reviews/80/{via}")), None);

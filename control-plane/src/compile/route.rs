@@ -10,7 +10,7 @@ use tulle_xds::model::{
 
 use super::{
     attached::{self, Callers},
-    derived, direct,
+    derived, direct, lane,
     names::{Part, Target},
     policy, port, precedence,
     settled::Settled,
@@ -30,7 +30,7 @@ const INVALID: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 pub(super) fn compile(world: &World, name: &str, callers: &Callers) -> Option<RouteConfiguration> {
     let rules = match Target::parse(name)? {
-        Target::Service(Part { service, port, via: None, canary: false }) => {
+        Target::Service(Part { service, port, via: None, canary: false, lane: None }) => {
             of_service(world, &service, port, callers)?
         }
         Target::Service(_) => return None,
@@ -99,7 +99,8 @@ fn of_service(world: &World, service: &Name, number: u16, callers: &Callers) -> 
         let own = own(world, &service.name, number);
         let rule = forward(own.backends(&[]), origin, &settled);
         let rule = Rule { stick: own.stick(), ..rule };
-        return Some(steps::rules(&own, rule, port::declared(port) != Protocol::Grpc));
+        let rules = steps::rules(&own, rule, port::declared(port) != Protocol::Grpc);
+        return Some(lane::rules(world, (service, port), rules));
     }
     let mut found = Vec::new();
     for route in routes {
@@ -111,6 +112,7 @@ fn of_service(world: &World, service: &Name, number: u16, callers: &Callers) -> 
             for matches in &told.matches {
                 let rule = Rule { matches: matches.clone(), ..compiled.clone() };
                 let rules = steps::rules(&division, rule, steps::may_copy(route));
+                let rules = lane::rules(world, (service, port), rules);
                 found.extend(rules.into_iter().map(|rule| (precedence::of(route, matches), rule)));
             }
         }

@@ -39,6 +39,7 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
             return Some(Standing { own, beyond_grpc, ..Standing::default() });
         }
         Kind::Telemetry if world.telemetry(&object.name).is_some() => Vec::new(),
+        Kind::Lane if world.lane(&object.name).is_some() => Vec::new(),
         Kind::MeshConfig if world.has_mesh_config(&object.name) => Vec::new(),
         _ => return None,
     };

@@ -105,6 +105,7 @@ fn seen(world: &World, kind: Kind, name: &str, namespace: &str) -> Option<Resour
 
 mod access;
 mod direct;
+mod lane;
 mod near;
 mod policies;
 mod release;
@@ -300,6 +301,7 @@ fn object() -> impl Strategy<Value = Object> {
             name: Name::new("", if first { "n1" } else { "n2" }),
             zone: if zone { "a" } else { "" }.to_owned(),
         }))),
+        1 => lane::object(),
         1 => any::<bool>().prop_map(|refuse| Object::MeshConfig(Arc::new(MeshConfig {
             name: Name::new("", "default"),
             mesh_ranges: Vec::new(),
@@ -321,6 +323,7 @@ fn universe() -> Vec<(Kind, String)> {
         keys.push((Kind::Workload, format!("shop/p{n}")));
         for kind in [Kind::Cluster, Kind::Endpoints, Kind::Route] {
             keys.extend(["service", "canary"].map(|of| (kind, format!("{of}/shop/s{n}/80"))));
+            keys.extend((0..3).map(|l| (kind, format!("lane/shop/s{n}/80/l{l}"))));
             for via in ["HTTPRoute/shop/r", "GRPCRoute/shop/r"] {
                 let name = |m, rule| format!("service/shop/s{n}/80/{via}{m}{rule}");
                 keys.extend((0..3).flat_map(|m| [(kind, name(m, "")), (kind, name(m, "/r"))]));
@@ -396,7 +399,7 @@ proptest! {
     }
 
     #[test]
-    fn any_name_is_answered(name in "(service|pod|[a-z]{0,3}|\\PC{0,9})(/[a-z0-9.:]{0,5}){0,5}") {
+    fn any_name_is_answered(name in "(service|pod|lane|[a-z]{0,3}|\\PC{0,9})(/[a-z0-9.:]{0,5}){0,5}") {
         for kind in Kind::ALL {
             let _resource = get(&World::default(), kind, &name);
         }

@@ -7,7 +7,7 @@ use tulle_xds::model::{
     TRUST_DOMAINS, Workload, mtls_port,
 };
 
-use super::{Settings, access, names, port, telemetry};
+use super::{Settings, access, lane, names, port, telemetry};
 use crate::{
     convert::knobs::ANNOTATION,
     world::{
@@ -56,6 +56,7 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
         zone: world.zone(&pod.node).to_owned(),
         telemetry: Box::new(telemetry),
         counted: world.is_being_released(pod),
+        lanes: world.lanes_in(namespace).map(|told| lane::told(told)).collect(),
     })
 }
 

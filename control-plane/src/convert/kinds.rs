@@ -18,7 +18,7 @@ const TULLE: &str = "tulle.dev";
 type KnownKind = (Kind, &'static str, &'static [&'static str]);
 
 /// In force.
-const WORLD: [KnownKind; 18] = [
+const WORLD: [KnownKind; 19] = [
     (Kind::Namespace, "", &["v1"]),
     (Kind::ServiceAccount, "", &["v1"]),
     (Kind::Pod, "", &["v1"]),
@@ -37,6 +37,7 @@ const WORLD: [KnownKind; 18] = [
     (Kind::Node, "", &["v1"]),
     (Kind::ReplicaSet, "apps", &["v1"]),
     (Kind::Release, TULLE, &["v1alpha1"]),
+    (Kind::Lane, TULLE, &["v1alpha1"]),
 ];
 
 /// Kinds of policy that exist but do nothing here yet.

@@ -92,7 +92,11 @@ fn step(field: &Field, told: &ReleaseStep, faults: &mut Vec<Fault>) -> Step {
 }
 
 /// `None` if there is something wrong with it.
-fn matches(field: &Field, told: &ReleaseMatch, faults: &mut Vec<Fault>) -> Option<Match> {
+pub(super) fn matches(
+    field: &Field,
+    told: &ReleaseMatch,
+    faults: &mut Vec<Fault>,
+) -> Option<Match> {
     let mut found = Some(Match::default());
     for (at, told) in told.headers.iter().enumerate() {
         let field = field.key("headers").index(at);

@@ -19,7 +19,7 @@ pub(super) struct Watched {
 }
 
 /// Everything that the mesh has use for. ServiceAccounts are not: pods name them, and tokens prove them.
-pub(super) const WATCHED: [Watched; 17] = [
+pub(super) const WATCHED: [Watched; 18] = [
     watched(Kind::Namespace, "", &["v1"], "namespaces"),
     watched(Kind::Node, "", &["v1"], "nodes"),
     watched(Kind::Pod, "", &["v1"], "pods"),
@@ -37,6 +37,7 @@ pub(super) const WATCHED: [Watched; 17] = [
     watched(Kind::AccessPolicy, TULLE, &["v1alpha1"], "accesspolicies"),
     watched(Kind::Telemetry, TULLE, &["v1alpha1"], "telemetries"),
     watched(Kind::Release, TULLE, &["v1alpha1"], "releases"),
+    watched(Kind::Lane, TULLE, &["v1alpha1"], "lanes"),
 ];
 
 const fn watched(

@@ -153,6 +153,13 @@ impl World {
         self.touch_policies_of(&target, dirty);
     }
 
+    /// The routes that send to a Service.
+    pub(super) fn touch_routes_to(&self, service: &Name, dirty: &mut Dirty) {
+        for route in self.routes_by_backend.get(service) {
+            self.touch_route_named(route, dirty);
+        }
+    }
+
     fn touch_target(&self, target: &ObjectRef, dirty: &mut Dirty) {
         match target.kind {
             Kind::Service => self.touch_service(&target.name, dirty),

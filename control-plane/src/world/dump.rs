@@ -29,11 +29,12 @@ impl World {
         self.nodes.values().for_each(|o| add(Kind::Node, &o.name, o));
         self.replica_sets.values().for_each(|o| add(Kind::ReplicaSet, &o.name, o));
         self.releases.values().for_each(|o| add(Kind::Release, &o.name, o));
+        self.lanes.values().for_each(|o| add(Kind::Lane, &o.name, o));
         all.into_values().collect()
     }
 
     /// How many objects of each kind there are.
-    pub fn counts(&self) -> [(Kind, usize); 18] {
+    pub fn counts(&self) -> [(Kind, usize); 19] {
         let routes = |kind| self.routes.keys().filter(|route| route.kind == kind).count();
         [
             (Kind::Namespace, self.namespaces.len()),
@@ -54,6 +55,7 @@ impl World {
             (Kind::Node, self.nodes.len()),
             (Kind::ReplicaSet, self.replica_sets.len()),
             (Kind::Release, self.releases.len()),
+            (Kind::Lane, self.lanes.len()),
         ]
     }
 }

@@ -56,11 +56,12 @@ pub enum Kind {
     Node,
     ReplicaSet,
     Release,
+    Lane,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Pod,
@@ -79,6 +80,7 @@ impl Kind {
         Self::Node,
         Self::ReplicaSet,
         Self::Release,
+        Self::Lane,
     ];
 
     /// Whether it is a route.
@@ -94,8 +96,14 @@ impl Kind {
 
     /// Whether we write a status of such an object.
     pub fn has_status(self) -> bool {
-        let others =
-            [Self::MeshTls, Self::MeshConfig, Self::AccessPolicy, Self::Telemetry, Self::Release];
+        let others = [
+            Self::MeshTls,
+            Self::MeshConfig,
+            Self::AccessPolicy,
+            Self::Telemetry,
+            Self::Release,
+            Self::Lane,
+        ];
         self.refers() || others.contains(&self)
     }
 
@@ -120,6 +128,7 @@ impl Kind {
             Self::Node => "Node",
             Self::ReplicaSet => "ReplicaSet",
             Self::Release => "Release",
+            Self::Lane => "Lane",
         }
     }
 }

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use tulle_xds::model::{Knobs, SpiffeId};
 
 pub use super::{
+    lane::Lane,
     name::{Kind, Name, ObjectRef},
     policy::{Settings, TrafficPolicy},
     release::{Life, Release, ReplicaSet, Target},
@@ -48,6 +49,7 @@ pub enum Object {
     Node(Arc<Node>),
     ReplicaSet(Arc<ReplicaSet>),
     Release(Arc<Release>),
+    Lane(Arc<Lane>),
 }
 
 impl Object {
@@ -72,6 +74,7 @@ impl Object {
             Self::Node(_) => Kind::Node,
             Self::ReplicaSet(_) => Kind::ReplicaSet,
             Self::Release(_) => Kind::Release,
+            Self::Lane(_) => Kind::Lane,
         }
     }
 
@@ -95,6 +98,7 @@ impl Object {
             Self::Node(o) => &o.name,
             Self::ReplicaSet(o) => &o.name,
             Self::Release(o) => &o.name,
+            Self::Lane(o) => &o.name,
         }
     }
 
@@ -158,8 +162,7 @@ pub struct Pod {
     pub owner: Option<(String, String)>,
     /// `spec.nodeName`; empty until that is decided.
     pub node: String,
-    /// Whether it calls itself a replica of the control plane, and is ready. Nobody asks that of others, and each change would
-    /// be one of the world.
+    /// Whether it calls itself a replica of the control plane, and is ready; of others nobody asks that, as they change often.
     pub replica: bool,
     /// How its containers are.
     pub life: Life,

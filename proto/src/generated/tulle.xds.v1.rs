@@ -64,6 +64,37 @@ pub struct Workload {
     /// to it, for callers whose own proxies do not.
     #[prost(bool, tag = "22")]
     pub counted: bool,
+    /// The lanes of its namespace, by name: requests that are in one of them it carries on in it.
+    #[prost(message, repeated, tag = "23")]
+    pub lanes: ::prost::alloc::vec::Vec<Lane>,
+}
+/// Requests that go to other versions of some workloads, through all services that they come to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lane {
+    /// As requests have it in their baggage: `tulle.lane=NAME`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Requests that enter it: those of which one of these is true.
+    #[prost(message, repeated, tag = "2")]
+    pub entry: ::prost::alloc::vec::Vec<LaneEntry>,
+}
+/// All of it must be true.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LaneEntry {
+    #[prost(message, repeated, tag = "1")]
+    pub headers: ::prost::alloc::vec::Vec<ValueMatch>,
+    #[prost(message, repeated, tag = "2")]
+    pub query: ::prost::alloc::vec::Vec<ValueMatch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValueMatch {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// The value is a regular expression that all of it must match, in RE2's syntax.
+    #[prost(bool, tag = "3")]
+    pub regex: bool,
 }
 /// What a proxy tells of its traffic beyond what it always does.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -77,6 +77,7 @@ impl Served {
             zone: String::new(),
             telemetry: Box::default(),
             counted: false,
+            lanes: Vec::new(),
         };
         let workload = Some(Arc::new(workload));
         self.publisher.publish(Mesh { workload, hosts: Arc::new(hosts), ..Mesh::default() });

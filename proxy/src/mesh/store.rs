@@ -229,6 +229,7 @@ mod tests {
             zone: String::new(),
             telemetry: Box::default(),
             counted: false,
+            lanes: Vec::new(),
         }
     }
 

@@ -213,7 +213,7 @@ impl Sidecar {
     }
 }
 
-fn sidecar(
+pub(super) fn sidecar(
     authority: &Authority,
     id: &str,
     captured: HashMap<SocketAddr, SocketAddr>,
@@ -242,7 +242,7 @@ fn sidecar(
 }
 
 /// What the client's proxy was told.
-fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
+pub(super) fn client_mesh(told: Told, inbound: &[SocketAddr]) -> Mesh {
     let meshed = inbound.iter().map(|address| (address, Some(CART.parse().unwrap())));
     let plain = told.plain.iter().map(|address| (address, None));
     let endpoints = meshed.chain(plain).map(|(address, identity)| endpoint(*address, identity));
@@ -347,7 +347,7 @@ pub(super) fn forward() -> Rule {
     }
 }
 
-fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
+pub(super) fn endpoint(address: SocketAddr, identity: Option<SpiffeId>) -> Endpoint {
     Endpoint {
         identity,
         pod: "shop/cart-0".to_owned(),
@@ -380,14 +380,15 @@ pub(crate) fn workload(id: &str, ports: Vec<InboundPort>, mtls: MtlsMode) -> Wor
         zone: String::new(),
         telemetry: Box::default(),
         counted: false,
+        lanes: Vec::new(),
     }
 }
 
 /// A root that issues certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())

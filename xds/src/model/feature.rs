@@ -29,6 +29,8 @@ pub enum Feature {
     Release,
     /// Rules say what decides which backend gets a request.
     Sticky,
+    /// The workload says which lanes there are.
+    Lane,
     /// A setting in the workload.
     Knob(Knob),
 }
@@ -42,7 +44,7 @@ impl Feature {
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Setters, Self::Access, Self::Near, Self::ByName, Self::Telemetry, Self::Release]
             .into_iter()
-            .chain([Self::Sticky])
+            .chain([Self::Sticky, Self::Lane])
             .chain(Knob::ALL.into_iter().map(Self::Knob))
     }
 
@@ -56,6 +58,7 @@ impl Feature {
             Self::Telemetry => "tulle.telemetry".to_owned(),
             Self::Release => "tulle.release".to_owned(),
             Self::Sticky => "tulle.sticky".to_owned(),
+            Self::Lane => "tulle.lane".to_owned(),
             Self::Knob(knob) => format!("tulle.knob.{}", knob.name()),
         }
     }
@@ -69,7 +72,8 @@ impl Feature {
             Self::Telemetry => 4,
             Self::Release => 5,
             Self::Sticky => 6,
-            Self::Knob(knob) => 7 + knob as u32,
+            Self::Lane => 7,
+            Self::Knob(knob) => 8 + knob as u32,
         };
         1 << number
     }
@@ -130,6 +134,9 @@ impl Resource {
             }
             if !features.has(Feature::Telemetry) {
                 *workload.telemetry = Default::default();
+            }
+            if !features.has(Feature::Lane) {
+                workload.lanes.clear();
             }
         }
         if !features.has(Feature::Near) {

@@ -46,7 +46,7 @@ pub struct Rule {
 }
 
 /// Conditions of a [`Rule`], all of which must hold.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Match {
     /// On the path.
     pub path: PathMatch,
@@ -60,7 +60,7 @@ pub struct Match {
 }
 
 /// On the path, without its query.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum PathMatch {
     /// Exactly this path.
     Exact(String),
@@ -78,7 +78,7 @@ impl Default for PathMatch {
 }
 
 /// On a header's value.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeaderMatch {
     /// Name of the header.
     #[serde(serialize_with = "as_text")]
@@ -88,7 +88,7 @@ pub struct HeaderMatch {
 }
 
 /// On a query parameter's value, percent-decoded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QueryMatch {
     /// Name of the parameter.
     pub name: String,
@@ -97,7 +97,7 @@ pub struct QueryMatch {
 }
 
 /// On a text.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum StringMatch {
     /// Exactly this.
     Exact(String),
@@ -145,6 +145,8 @@ impl PartialEq for Regex {
         self.source == other.source
     }
 }
+
+impl Eq for Regex {}
 
 impl Serialize for Regex {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

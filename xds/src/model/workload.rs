@@ -7,7 +7,7 @@ use serde::Serialize;
 use tulle_proto::xds::v1 as ours;
 
 use super::{
-    Access, Invalid, Knobs, Protocol, Setter, SpiffeId, Telemetry, knob,
+    Access, Invalid, Knobs, Lane, Protocol, Setter, SpiffeId, Telemetry, knob,
     wire::{self, At as _, bad},
 };
 
@@ -59,6 +59,8 @@ pub struct Workload {
     /// It is of a version that is being released, or that is being replaced: what came of requests to it is reported each
     /// second.
     pub counted: bool,
+    /// The lanes of its namespace, by name.
+    pub lanes: Vec<Lane>,
 }
 
 /// A port that the pod serves.
@@ -153,6 +155,7 @@ impl Workload {
             zone: self.zone.clone(),
             telemetry: (*self.telemetry != Telemetry::default()).then(|| self.telemetry.message()),
             counted: self.counted,
+            lanes: self.lanes.iter().map(Lane::message).collect(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Workload {
         let message = message.clone();
         let ports = message.ports.into_iter().enumerate();
         let access = message.access.into_iter().enumerate();
+        let lanes = message.lanes.into_iter().enumerate();
         Ok(Self {
             name: wire::same_name(announced, &message.name)?,
             uid: message.uid,
@@ -189,6 +193,9 @@ impl Workload {
                 .at("telemetry")?
                 .into(),
             counted: message.counted,
+            lanes: lanes
+                .map(|(i, lane)| Lane::read(lane).at_index("lanes", i))
+                .collect::<wire::Result<_>>()?,
         })
     }
 }

@@ -318,7 +318,7 @@ fn two_workloads_are_divided_by_name() {
 pub(super) fn any_pod() -> impl Strategy<Value = Object> {
     let app = prop::sample::select(vec!["web", "api"]);
     (0..3_u8, app, 0..4_u8, any::<[bool; 4]>()).prop_map(|(n, app, last, [a, b, c, d])| {
-        let mut pod = pod(&format!("p{n}"), app, last);
+        let mut pod = lane::perhaps(a && c, pod(&format!("p{n}"), app, last));
         pod.uid = format!("uid-{}", u8::from(a));
         (pod.meshed, pod.ended, pod.host_network) = (b, c && d, !c && d && a);
         pod.node = if c { "n1" } else { "n2" }.to_owned();

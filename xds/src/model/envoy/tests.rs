@@ -61,6 +61,7 @@ fn workload(ports: Vec<InboundPort>) -> Workload {
         zone: String::new(),
         telemetry: Box::default(),
         counted: false,
+        lanes: Vec::new(),
     }
 }
 

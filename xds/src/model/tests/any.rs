@@ -1,5 +1,6 @@
 //! Arbitrary valid resources.
 
+mod lane;
 mod telemetry;
 
 use std::{net::SocketAddr, time::Duration};
@@ -13,6 +14,7 @@ use proptest::{
 };
 
 use super::super::*;
+use lane::lane;
 use telemetry::telemetry;
 
 fn word() -> impl Strategy<Value = String> {
@@ -101,6 +103,7 @@ prop_compose! {
         setters in setters(),
         access in vec(access(), 0..3),
         (node, zone, telemetry, counted) in (any_text(), any_text(), telemetry(), any::<bool>()),
+        lanes in vec(lane(), 0..3),
     ) -> Workload {
         let [name, uid, owner_kind, owner_name, revision, hold] = texts.try_into().unwrap();
         let ranges = ranges.into_iter().flat_map(|(v6, v4)| {
@@ -111,7 +114,7 @@ prop_compose! {
             default_mtls: if flags.0 { MtlsMode::Strict } else { MtlsMode::Permissive },
             mesh_ranges: ranges.collect(),
             external_traffic: if flags.1 { ExternalTraffic::Refuse } else { ExternalTraffic::Pass },
-            hold, trust_domains, cluster_domain, setters, access, node, zone, telemetry: Box::new(telemetry), counted,
+            hold, trust_domains, cluster_domain, setters, access, node, zone, telemetry: Box::new(telemetry), counted, lanes,
             knobs: knobs.into_iter().filter(|(knob, value)| knob.check(*value).is_ok()).collect(),
         }
     }
