@@ -22,7 +22,10 @@ use crate::{
         guard::scan::Bounds,
         listen::ConnectionLimit,
     },
-    request::mirror::Mirrors,
+    request::{
+        lane::{Flights, Lanes},
+        mirror::Mirrors,
+    },
     telemetry::{self, Metrics, Wanted, trace::Tracing},
     tls,
     upstream::{local::LocalClusters, pool::Pool, retire},
@@ -50,6 +53,8 @@ pub struct Shared {
     pub locals: LocalClusters,
     /// Copies of requests under way.
     pub mirrors: Mirrors,
+    /// Which requests to the application are in which lane.
+    pub flights: Arc<Flights>,
 }
 
 /// What one worker has: everything shared, its own connections to upstreams, and what it has counted.
@@ -113,6 +118,8 @@ pub struct Settings {
     pub counted: bool,
     /// What is done about traces.
     pub tracing: Tracing,
+    /// The lanes in which requests are carried on; `None`: there is none.
+    pub lanes: Option<Arc<Lanes>>,
 }
 
 /// Open connections from clients: strangers, who come in, never take the application's places.
@@ -165,6 +172,7 @@ impl Default for Settings {
             wanted: Arc::default(),
             counted: false,
             tracing: Tracing::default(),
+            lanes: None,
         }
     }
 }
@@ -213,6 +221,7 @@ impl Shared {
             callers: Callers::default(),
             locals: LocalClusters::default(),
             mirrors: Mirrors::default(),
+            flights: Arc::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! One request in flight.
 //!
 //! ```text
-//! [ serve ] -> [ handle ] -> [ head ] -> [ target ], [ route ] -> [ filter ] -> [ retry ] -> upstream::send
+//! [ serve ] -> [ handle ] -> [ head ] -> [ lane ] -> [ target ], [ route ] -> [ filter ] -> [ retry ] -> upstream::send
 //!                  └─ on error: [ respond ]                ├─ [ upgrade ] after a 101
 //!                                                          └─ [ mirror ]: copies, by retry as well
 //! ```
@@ -9,7 +9,7 @@
 //! Start reading at [`handle`]. `route`, `filter` and `head` are pure.
 //!
 //! **Invariants.** Inside of the proxy a request's authority is in `Host` and its URI is a path
-//! alone, whatever its version. No `x-tulle-*` header of an application crosses a proxy. A body is
+//! alone, whatever its version. No `x-tulle-*` header of an application but `x-tulle-lane` crosses a proxy. A body is
 //! never collected.
 
 pub mod admit;
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod filter;
 pub mod handle;
 pub mod head;
+pub mod lane;
 pub mod mirror;
 pub mod resets;
 pub mod respond;

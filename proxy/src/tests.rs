@@ -12,6 +12,7 @@ mod frames;
 pub(crate) mod harness;
 mod http;
 mod idle;
+mod lanes;
 mod logs;
 mod mirrors;
 mod no_harm;

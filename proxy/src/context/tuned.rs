@@ -9,6 +9,7 @@ use tulle_xds::model::{ClientCert, Knob, Knobs, Workload};
 use super::{Connections, Settings};
 use crate::{
     mesh::Store,
+    request::lane::Lanes,
     telemetry::{Wanted, trace::Tracing},
 };
 
@@ -56,6 +57,7 @@ impl Tuned {
                 wanted: read(workload),
                 counted: workload.counted,
                 tracing: Tracing::of(&workload.telemetry.traces),
+                lanes: Lanes::of(&workload.lanes),
                 ..self.of_process.told(&workload.knobs)
             },
         );

@@ -13,7 +13,7 @@ use super::{
     Connection,
     body::{ResponseBody, Upload, grpc_status},
     clock::Clock,
-    filter, head, mirror, respond, retry,
+    filter, head, lane, mirror, respond, retry,
     target::{self, Target},
     upgrade as upgraded,
 };
@@ -86,6 +86,16 @@ async fn forward(
     let within = head::within(&head, &settings.http1_bounds());
     record.enter(&mut head.headers, &settings.tracing, connection.way());
     within?;
+    if let Some(lanes) = &settings.lanes {
+        let cx = &connection.cx;
+        record.stays_in(lane::enter(
+            lanes,
+            &cx.flights,
+            connection.direction(),
+            &mut head,
+            &cx.metrics,
+        ));
+    }
     let came_by_http2 = head.version == Version::HTTP_2;
     let received = head::receive(&mut head, connection.from_sidecar(), connection.destination)?;
     record.version(received.version);

@@ -35,6 +35,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const OURS: &str = "x-tulle-";
+/// Into which lane a request wants to go. It is its client's to say, to any proxy on the way.
+pub const LANE: HeaderName = HeaderName::from_static("x-tulle-lane");
 
 /// What a request's head said about the connection that it came on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,9 +270,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes our own headers but for `keep`.
+/// Removes our own headers but for `keep`, and for what clients say.
 fn remove_ours(headers: &mut HeaderMap, keep: Option<&HeaderName>) {
-    let is_ours = |name: &&HeaderName| name.as_str().starts_with(OURS) && Some(*name) != keep;
+    let is_ours = |name: &&HeaderName| {
+        name.as_str().starts_with(OURS) && Some(*name) != keep && *name != LANE
+    };
     let ours: Vec<_> = headers.keys().filter(is_ours).cloned().collect();
     for name in ours {
         headers.remove(name);
@@ -349,12 +353,13 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "gzip, trailers"),
             ("x-tulle-not-reached", "1"),
+            ("x-tulle-lane", "pr-1"),
             ("x-other", "2"),
         ];
         let head = receive_all(Version::HTTP_11, "/", &headers).unwrap();
         let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["host", "te", "x-other"]);
+        assert_eq!(left, ["host", "te", "x-other", "x-tulle-lane"]);
         assert_eq!(head.headers["te"], "trailers");
     }
 
@@ -390,7 +395,8 @@ mod tests {
             headers.retain(|(name, _)| !matches!(*name, "host" | "te" | "upgrade"));
             headers.push(("host", "a"));
             let head = receive_all(Version::HTTP_11, "/", &headers).unwrap();
-            prop_assert!(head.headers.keys().all(|name| !name.as_str().starts_with(OURS)));
+            let is_ours = |name: &HeaderName| name.as_str().starts_with(OURS) && *name != LANE;
+            prop_assert!(!head.headers.keys().any(is_ours));
         }
     }
 }

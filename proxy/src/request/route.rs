@@ -37,7 +37,8 @@ pub fn choose(backends: &[Backend], draw: Draw) -> Option<usize> {
     })
 }
 
-fn matches(rule: &Match, head: &Parts) -> bool {
+/// Whether all of its conditions hold.
+pub fn matches(rule: &Match, head: &Parts) -> bool {
     path(&rule.path, head.uri.path())
         && rule.method.as_ref().is_none_or(|method| *method == head.method)
         && rule.headers.iter().all(|m| header(&m.name, &m.value, &head.headers))

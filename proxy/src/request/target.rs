@@ -188,6 +188,12 @@ fn outbound(
             let (status, location) = filter::redirect(redirect, &rule.matches.path, head, port);
             Ok(Target::Redirect(status, location))
         }
+        Action::Fail(status) if rule.origin.kind == "Lane" => {
+            let lane = route_text(&rule.origin);
+            let detail =
+                format!("{lane} has no ready pod there, and lets its requests go to no other");
+            Err(Error::new(Reason::NoEndpoint, detail).with_status(*status).never_sent())
+        }
         Action::Fail(status) => {
             let detail = "the rule's backend is invalid: see the route's status for why";
             Err(Error::new(Reason::InvalidBackend, detail).with_status(*status))

@@ -41,6 +41,7 @@ struct Inner {
     ejections: Family<EjectionLabels, Counter>,
     mirrored: Family<MirroredLabels, Counter>,
     expressions: Counter,
+    lanes: Family<LaneLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +82,13 @@ struct MirroredLabels {
     #[prometheus(flatten)]
     server: ServerLabels,
     error_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    tulle_lane: String,
+    tulle_reporter: &'static str,
+    tulle_lane_by: &'static str,
 }
 
 impl ServerLabels {
@@ -143,6 +151,7 @@ impl Metrics {
             ejections: Family::default(),
             mirrored: Family::default(),
             expressions: Counter::default(),
+            lanes: Family::default(),
         });
         let edges = inner.edges.clone();
         registry.exemplify(move || edges.examples());
@@ -186,6 +195,11 @@ impl Metrics {
                 "tulle_mirrored_requests",
                 "Copies of requests, by the Service they were for and why they failed, if they did",
                 inner.mirrored.clone(),
+            );
+            r.register(
+                "tulle_lane_requests",
+                "Requests of lanes, and requests without a lane that were sent while some of the lane were answered, by what says so",
+                inner.lanes.clone(),
             );
         });
         Self(inner)
@@ -270,6 +284,16 @@ impl Metrics {
     /// An expression of Telemetry had no value for a request.
     pub(super) fn expression_failed(&self) {
         self.0.expressions.inc();
+    }
+
+    /// Counts one request of a lane, or perhaps of it, by how that is known.
+    pub fn in_lane(&self, lane: &str, direction: Direction, by: &'static str) {
+        let labels = LaneLabels {
+            tulle_lane: lane.to_owned(),
+            tulle_reporter: direction.reporter(),
+            tulle_lane_by: by,
+        };
+        self.0.lanes.get_or_create(&labels).inc();
     }
 
     /// Counts one copy of a request for `cluster`; `error` is why it failed or was not sent.

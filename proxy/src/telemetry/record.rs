@@ -38,7 +38,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, Policy, Reason},
-    request::head,
+    request::{head, lane::Flight},
     tls::Peer,
     upstream::{Cluster, EndpointState},
 };
@@ -68,7 +68,7 @@ pub struct Record {
     detail: Cow<'static, str>,
     policy: Option<Cow<'static, str>>,
     /// The field of it that decided.
-    policy_field: Option<String>,
+    policy_field: Option<Box<str>>,
     /// What became of an endpoint because of it.
     ejected: Option<Box<past::Ejected>>,
     /// The policy that forbade it.
@@ -102,6 +102,8 @@ pub struct Record {
     undrawn: bool,
     /// What its spans say beyond that, if it has any.
     spans: Option<Box<place::Spans>>,
+    /// It keeps its trace in its lane, while it lasts.
+    flight: Option<Box<Flight>>,
 }
 
 /// What the application called.
@@ -192,6 +194,7 @@ impl Record {
             position: None,
             undrawn: false,
             spans: None,
+            flight: None,
         }
     }
 
@@ -326,11 +329,6 @@ impl Record {
         }
     }
 
-    /// Whether it is a copy that this proxy made.
-    fn is_own_copy(&self) -> bool {
-        self.direction == Direction::Outbound && self.request.as_ref().is_some_and(|r| r.copy)
-    }
-
     /// The status with which it is answered, from now on.
     pub fn status(&mut self, status: StatusCode) {
         if let Some(request) = &mut self.request {
@@ -381,7 +379,7 @@ impl Record {
     /// What becomes of it is for one of these fields of whatever object set it.
     pub fn set_by(&mut self, fields: &[&str]) {
         if let Some((policy, field)) = self.setter(fields) {
-            (self.policy, self.policy_field) = (Some(Cow::Owned(policy)), Some(field));
+            (self.policy, self.policy_field) = (Some(Cow::Owned(policy)), Some(field.into()));
         }
     }
 

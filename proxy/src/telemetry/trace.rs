@@ -81,7 +81,7 @@ pub struct Position {
 }
 
 /// A trace's id. Never 0.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(u128);
 
 /// A span's id.
@@ -159,6 +159,21 @@ impl SpanId {
     pub fn bytes(self) -> [u8; 8] {
         self.0.get().to_be_bytes()
     }
+}
+
+/// The trace that `traceparent` names, if it can be read.
+pub fn of(headers: &HeaderMap) -> Option<TraceId> {
+    let parent = only(headers, &PARENT).ok()??;
+    parent::read(parent).map(|parent| parent.trace)
+}
+
+/// Begins a trace for others: nobody here records it.
+pub fn begin_for_others(headers: &mut HeaderMap, rng: &mut impl Rng) -> TraceId {
+    let (trace, span) = (TraceId::draw(rng), SpanId::draw(rng));
+    let position = Position { trace, span, parent: None, flags: SAMPLED | RANDOM };
+    headers.insert(PARENT, parent::value(&position));
+    headers.remove(STATE);
+    trace
 }
 
 /// `LEN` digits of hexadecimal, in lower case alone, as a number. Each request has two hundred of them read and written.

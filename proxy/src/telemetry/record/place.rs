@@ -19,6 +19,7 @@ use tulle_xds::model::Endpoint;
 use super::{Direction, Record, route_text};
 use crate::{
     error::Reason,
+    request::lane::Flight,
     telemetry::trace::{self, Entered, Origin, Position, SpanId, Tracing, Way},
     upstream::{Cluster, EndpointState},
 };
@@ -75,6 +76,11 @@ impl Record {
                 self.spans = position.is_sampled().then(spans);
             }
         }
+    }
+
+    /// Its trace stays in its lane until it is over.
+    pub fn stays_in(&mut self, flight: Option<Flight>) {
+        self.flight = flight.map(Box::new);
     }
 
     /// This is a copy of a request that has come to `original`: a span below what that sends first.

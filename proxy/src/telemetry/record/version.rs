@@ -33,6 +33,11 @@ impl Record {
         }
     }
 
+    /// Whether it is a copy that this proxy made.
+    pub(super) fn is_own_copy(&self) -> bool {
+        self.direction == Direction::Outbound && self.request.as_ref().is_some_and(|r| r.copy)
+    }
+
     fn count_attempt(&self, (since, now): (Instant, Instant), bad: bool) {
         let Some(endpoint) = self.endpoint.as_ref().filter(|_| !self.is_own_copy()) else { return };
         let (namespace, workload) = endpoint.workload.split_once('/').unwrap_or_default();
