@@ -413,7 +413,7 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
 
 #[tokio::test]
 async fn what_was_answered_while_another_one_led_is_no_answer() {
-    let mut mesh = Mesh::new(0.0);
+    let mut mesh = Mesh::new(false);
     mesh.release.plan.gates.webhooks = vec![Webhook {
         name: "gate".to_owned(),
         url: "http://gate".to_owned(),
