@@ -33,6 +33,7 @@ export async function real(browser, folder) {
     await until('figures of the load', () => telemetry('stat'), ({ items }) => items.some((one) => one.name === 'productpage' && one.signals.rps > 5), 90_000);
     await figures(browser, base, telemetry);
     await failing(browser, base, join(place, 'bookstore/details.yaml'));
+    await released(browser, base, join(place, 'bookstore'));
     await gone(browser, base);
   } finally {
     for (const child of children) child.kill();
@@ -188,6 +189,47 @@ async function failing(browser, base, file) {
     check('Map: its calls fail', error.message);
   }
   await writeFile(file, yaml);
+  await context.close();
+}
+
+/** A new version takes its first step; the page shows what the control plane says of it, and its button rolls it back. */
+async function released(browser, base, folder) {
+  const { page, context, complaints } = await open(browser);
+  const [file, release] = [join(folder, 'details.yaml'), join(folder, 'release.yaml')];
+  const yaml = await readFile(file, 'utf8');
+  const next = yaml.replace('  template:\n    metadata:\n', "  template:\n    metadata:\n      annotations: {version: '2'}\n");
+  if (next === yaml) throw new Error(`${file}: where is its template?`);
+  const ask = () => fetch(new URL('../releases?namespace=bookstore&name=details', base)).then((answer) => answer.json()).then(({ items }) => items[0]);
+  const is = (phase) => until(`the release is ${phase}`, ask, (one) => one?.phase === phase, 60_000);
+  const says = (what) => until(`the page says “${what}”`, () => page.locator('main').innerText(), (seen) => seen.includes(what), 10_000);
+  await writeFile(release, 'apiVersion: tulle.dev/v1alpha1\nkind: Release\nmetadata: {name: details, namespace: bookstore}\nspec: {target: {kind: Deployment, name: details}, steps: [{weight: 50, for: 1h}]}\n');
+  await is('Idle');
+  await page.goto(`${base}#/releases`);
+  await says('bookstore/details');
+  await writeFile(file, next);
+  await is('Progressing');
+  const { canary, stable } = await until('requests to the new version', ask, ({ requests }) => requests >= 20, 30_000);
+  await page.getByRole('link', { name: /details/ }).click();
+  await says(`${canary} replaces ${stable}`);
+  const tiles = page.locator('dl.tiles');
+  let last = '';
+  const agrees = async () => {
+    const [{ requests }, seen] = [await ask(), (await tiles.innerText()).replace(/\s+/g, ' ')];
+    last = `${seen}; said are ${requests}`;
+    return seen.includes(`Requests to the canary ${requests} of 200`);
+  };
+  check('a release: so many requests to the new version as the control plane says', await until('figures', agrees, (good) => good, 15_000).then(() => '', () => last));
+  await page.locator('.verbs').getByRole('button', { name: 'Roll back' }).click();
+  await page.keyboard.type('just to see');
+  await page.keyboard.press('Enter');
+  const held = await is('Held');
+  await says(`${canary} gets no requests: just to see`);
+  check('a release: its button rolls it back, and who it was is known', held.history[0]?.who ? '' : JSON.stringify(held.history[0]));
+  await writeFile(file, yaml);
+  await is('RolledBack');
+  await says(`${stable} is back`);
+  await rm(release);
+  check('nobody complains on the console', complaints.join('; '));
   await context.close();
 }
 

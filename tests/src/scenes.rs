@@ -172,7 +172,7 @@ pub(crate) const ALL: &[Scene] = &[
     Scene {
         number: 13,
         name: "release",
-        does: "Under load a Deployment gets a good version, which goes through by steps and fails no request; a bad one, which is rolled                back by itself before many notice; and one that somebody rolls back.",
+        does: "Under load a Deployment gets a good version, which goes through by steps and fails no request; a bad one and a slow one, which are rolled back by themselves before many notice; one that somebody rolls back; and one for those alone who ask for it.",
         part: Part {
             name: "the Release",
             without: Without::Kind("Release"),

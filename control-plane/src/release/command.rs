@@ -192,10 +192,10 @@ impl Course {
         if canary.serving == 0 { Share::NONE } else { share }
     }
 
-    /// The step that it is in. While it takes over there is none: then the canary gets what it can carry, whoever asks.
+    /// The step that it is in. While it takes over that is its last one: whoever has been with the new version stays there.
     pub fn in_step<'a>(&self, plan: &'a Plan) -> Option<&'a Step> {
         match self.phase {
-            Phase::Progressing | Phase::Paused if !self.lifted => plan.steps.get(self.step?),
+            Phase::Progressing | Phase::Paused | Phase::Promoting => plan.steps.get(self.step?),
             _ => None,
         }
     }

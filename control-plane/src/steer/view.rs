@@ -54,6 +54,8 @@ pub struct ReleaseView {
     pub share: f64,
     /// The canary's pods are too few for the weight.
     pub capped: bool,
+    /// All of the canary's pods may be ready: it takes over, or did until that was stopped.
+    pub lifted: bool,
     /// When it began, in seconds since 1970.
     pub began: u64,
     /// When its step, its pause or its end did.
@@ -199,6 +201,7 @@ impl ReleaseView {
             weight: percent(course.weight),
             share: percent(share),
             capped: course.step.is_some() && share < course.weight,
+            lifted: course.lifted,
             began: course.began,
             since: course.since,
             spent: course.spent,

@@ -28,6 +28,8 @@ export interface Release {
   weight: number;
   share: number;
   capped: boolean;
+  /** All of the canary's pods may be ready. */
+  lifted: boolean;
   /** Unix seconds. */
   began: number;
   since: number;
@@ -127,12 +129,8 @@ export const PHASES: Record<Phase, { word: string; sign: 'good' | 'warn' | 'bad'
 /** Whether there is something to judge. */
 export const isUnderWay = ({ phase }: Pick<Release, 'phase'>) => phase === 'Waiting' || phase === 'Progressing' || phase === 'Paused' || phase === 'Promoting';
 
-/** Whether all pods of the canary may be ready: it is being promoted, or was until somebody or something stopped that. */
-export function isLetIn({ phase, history }: Pick<Release, 'phase' | 'history'>): boolean {
-  if (phase !== 'Paused') return phase === 'Promoting';
-  const last = history.find(({ did }) => did === 'promotion' || did.startsWith('step ') || did.startsWith('release of '));
-  return last?.did === 'promotion';
-}
+/** Whether the canary takes over, also if that is paused. */
+export const isLetIn = (release: Pick<Release, 'phase' | 'lifted'>) => isUnderWay(release) && release.lifted;
 
 /** Gates that do not say that it is good. */
 export const doubts = ({ gates }: Pick<Release, 'gates'>) => gates.filter(({ state }) => state !== 'Green');
@@ -211,7 +209,7 @@ export interface Mark {
 }
 
 /** The way from the first step to the promotion. */
-export function track(release: Pick<Release, 'phase' | 'history' | 'steps' | 'step' | 'spent' | 'share'>): Mark[] {
+export function track(release: Pick<Release, 'phase' | 'lifted' | 'steps' | 'step' | 'spent' | 'share'>): Mark[] {
   const { step, spent } = release;
   const [underWay, letIn] = [isUnderWay(release), isLetIn(release)];
   const marks = release.steps.map(({ weight, lasts, approve, webhook, matches, mirror }, at): Mark => {

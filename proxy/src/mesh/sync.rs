@@ -44,7 +44,7 @@ struct Gate {
     /// Until the first workload.
     workload: Option<Blocker>,
     /// While the workload says so.
-    hold: Option<Blocker>,
+    hold: Option<(Blocker, String)>,
 }
 
 impl Sync {
@@ -194,11 +194,18 @@ impl Gate {
         if self.workload.take().is_some() {
             tracing::info!("this proxy's workload has arrived");
         }
+        if self.hold.as_ref().map_or("", |(_, why)| why) == hold {
+            return;
+        }
+        let before = self.hold.take();
         if hold.is_empty() {
-            self.hold = None;
+            tracing::info!("this pod is held no more");
         } else {
-            let readiness = &self.readiness;
-            self.hold.get_or_insert_with(|| readiness.hold("hold")).because(hold);
+            // The kubelet's Event of a pod that is not ready does not say why.
+            tracing::info!("this pod is held, and not ready: {hold}");
+            let blocker = before.map_or_else(|| self.readiness.hold("hold"), |(it, _)| it);
+            blocker.because(hold);
+            self.hold = Some((blocker, hold.to_owned()));
         }
     }
 

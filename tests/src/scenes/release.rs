@@ -1,5 +1,6 @@
 //! New versions of a service under load: a good one goes through, and nobody notices; one that fails half of its requests is
-//! rolled back by itself; a third one is rolled back by somebody. Nobody touches anything but the Deployment's YAML.
+//! rolled back by itself, as is a slow one; one is rolled back by somebody; one is for those alone who ask for it. Nobody touches
+//! anything but the Deployment's YAML, and the Release's.
 
 use std::time::Duration;
 
@@ -16,6 +17,13 @@ use tulle_tests::{
 };
 
 const YAML: &str = include_str!("release/cart.yaml");
+/// Of the Release: its steps, and what stands there when a version is for some; its gate for durations, and the same in force.
+/// On a machine that does so much else at once five times as many slow ones say little; half a second for each does.
+const STEPS: &str = "  - {weight: 10, for: 3s}\n  - {weight: 25, for: 3s}\n";
+const FOR_SOME: &str =
+    "  - {weight: 0, for: 1h, match: [{headers: [{name: x-beta, value: \"1\"}]}]}\n";
+const NO_LATENCY: &str = "latency: {disabled: true}";
+const LATENCY: &str = "latency: {tolerate: 5, warmup: 0s}";
 /// How long pods, and a whole release, may take here.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the control plane may take to know the Release, and to steer it.
@@ -100,6 +108,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     ));
     deploy(mesh, 2, "0")?;
     comes_to(mesh, &["RolledBack"]).await?;
+    Box::pin(slow(mesh, &client)).await?;
+    Box::pin(for_some(mesh, &client)).await?;
     Ok(Figures::from([
         ("good_took_s", took),
         ("bad_hit", float(hit)),
@@ -107,12 +117,52 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     ]))
 }
 
+/// A version that answers all right, and late.
+async fn slow(mesh: &Mesh, client: &Caller<'_>) -> Result<(), Failure> {
+    let judged = yaml(5, "0", "0.5").replace(NO_LATENCY, LATENCY);
+    let (held, calls) = Box::pin(load(mesh, client, "13-slow", async {
+        mesh.save("cart.yaml", &judged)?;
+        comes_to(mesh, &["Held"]).await
+    }))
+    .await?;
+    let failed = calls.but(&["200"]);
+    prove(failed.is_empty(), || format!("while a slow version came: {}", failed.join(", ")))?;
+    let gate = held.reason.contains("latency");
+    prove(gate, || format!("it is not said why it was rolled back: {}", held.reason))?;
+    say(format!("a slow one answered all, and {}", held.reason));
+    deploy(mesh, 2, "0")?;
+    comes_to(mesh, &["RolledBack"]).await.map(drop)
+}
+
+/// A version for those alone who say by a header that they want it, until somebody lets it take over.
+async fn for_some(mesh: &Mesh, client: &Caller<'_>) -> Result<(), Failure> {
+    mesh.save("cart.yaml", &yaml(6, "0", "0").replace(STEPS, FOR_SOME))?;
+    until("the step", PATIENCE, async || Ok(get(mesh).await?.step > 0)).await?;
+    let asked = async |header: &str| {
+        let argv = ["curl", "-sS", "-m", "5", "-H", header, "http://cart/?[1-60]"];
+        client.run("13-some", &argv).await
+    };
+    let all = |version: &str| version.repeat(60);
+    let (some, others) = (asked("x-beta: 1").await?, asked("x-beta: 0").await?);
+    prove(some == all("6"), || format!("those who want it got {some}"))?;
+    prove(others == all("2"), || format!("the others got {others}"))?;
+    mesh.ask(&["release", "promote", "bookstore/cart"]).await?;
+    comes_to(mesh, &["Promoted"]).await?;
+    let others = asked("x-beta: 0").await?;
+    prove(others == all("6"), || format!("when it had taken over they got {others}"))?;
+    say("a version was for those alone who asked for it by a header; then for everybody");
+    Ok(())
+}
+
+/// A version of the service, which fails and waits as it shall.
+fn yaml(version: u32, fails: &str, waits: &str) -> String {
+    YAML.replace("VERSION, value: \"1\"", &format!("VERSION, value: \"{version}\""))
+        .replace("FAILS, value: \"0\"", &format!("FAILS, value: \"{fails}\""))
+        .replace("WAITS, value: \"0\"", &format!("WAITS, value: \"{waits}\""))
+}
+
 fn deploy(mesh: &Mesh, version: u32, fails: &str) -> Result<(), Failure> {
-    let yaml = YAML.replace("VERSION, value: \"1\"", &format!("VERSION, value: \"{version}\""));
-    mesh.save(
-        "cart.yaml",
-        &yaml.replace("FAILS, value: \"0\"", &format!("FAILS, value: \"{fails}\"")),
-    )
+    mesh.save("cart.yaml", &yaml(version, fails, "0"))
 }
 
 async fn get(mesh: &Mesh) -> Result<Release, Failure> {

@@ -1,0 +1,167 @@
+#!/bin/bash
+# release.sh: releases on a real cluster, under load, with controllers, nodes and people doing what they do meanwhile; none of the user's
+# objects is written by anybody but the user and Kubernetes. Closes with how many passed and failed. KEEP, REUSE, KUBECONFIG: meshed.sh.
+set -euo pipefail
+NAME=${NAME:-release}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
+. "$KT/checks.sh"; REPLICAS=2; . "$KT/meshed.sh"
+k() { kubectl -n release "$@"; }
+system() { kubectl -n tulle-system "$@"; }
+
+cluster 2 release
+# The client is where the cluster's DNS is; the other node is drained.
+first=$(kubectl -n kube-system get pod -l k8s-app=kube-dns -o 'jsonpath={.items[0].spec.nodeName}')
+mapfile -t nodes < <(echo "$first"; kubectl get nodes -o name | sed 's|^node/||' | grep -vx "$first")
+[ "${REUSE:-}" ] || check "tulle install" tulle install -f "$W/values.yaml" --timeout 90s
+webhooks() { kubectl get mutatingwebhookconfiguration tulle-injector -o 'jsonpath={.webhooks[*].name}' | grep -q .; }
+check "the webhook is there" eventually 30 webhooks
+sed "s/@FIRST@/$first/" "$KT/release/shop.yaml" | kubectl apply -f - >/dev/null
+check "all pods are ready" eventually 60 k wait --for=condition=Ready pod --all --timeout=1s
+
+# --- what is asked, and looked at
+# status PATH: of the Release
+status() { k get release web -o "jsonpath={.status.$1}"; }
+comes() { # SECONDS PHASE…: it is in one of these phases
+  local end=$((SECONDS + $1)) phase; shift
+  while :; do
+    phase=$(status phase); for wanted; do [ "$phase" != "$wanted" ] || return 0; done
+    [ $SECONDS -lt $end ] || { status "" ; return 1; }; sleep 0.3
+  done
+}
+# version V [FAILS]: what the user wants from now on
+version() { k set env deployment/web "VERSION=$1" "FAILS=${2:-}" >/dev/null; theirs > "$W/before"; }
+# Of each object of the user's all but what its own controllers write.
+theirs() {
+  k get deployment,service,httproute,poddisruptionbudget,configmap -o json | python3 -c '
+import json, sys
+for one in json.load(sys.stdin)["items"]:
+    one.pop("status", None); meta = one["metadata"]
+    for key in ("managedFields", "resourceVersion"): meta.pop(key, None)
+    meta.get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+    print(json.dumps(one, sort_keys=True))'
+}
+untouched() { theirs | diff "$W/before" -; }
+# Whoever wrote anything in this namespace, but the kinds of the mesh, its own `tulle-roots`, and what routes say of themselves: their status.
+writers() { k get deployment,replicaset,pod,service,endpointslice,httproute,poddisruptionbudget,configmap -o json --show-managed-fields | python3 -c '
+import json, sys
+print("\n".join(sorted({field["manager"] for one in json.load(sys.stdin)["items"] if one["metadata"]["name"] != "tulle-roots" for field in one["metadata"].get("managedFields", []) if field.get("subresource") != "status"})))'; }
+nobody_else() { local who; who=$(writers 2>/dev/null); ! grep -i tulle <<<"$who" && [ "$who" ]; }
+# pods VERSION: NAME READY of each
+pods() { k get pod -l app=web -o json | python3 -c '
+import json, sys
+for pod in json.load(sys.stdin)["items"]:
+    if pod["metadata"].get("deletionTimestamp") or {"name": "VERSION", "value": sys.argv[1]} not in pod["spec"]["containers"][0]["env"]: continue
+    print(pod["metadata"]["name"], *(it["status"] for it in pod["status"].get("conditions", []) if it["type"] == "Ready"))' "$1"; }
+# ready VERSION COUNT: so many of it are ready; held VERSION COUNT: are there and are not
+ready() { [ "$(pods "$1" | grep -c ' True$')" = "$2" ] || { pods "$1"; return 1; }; }
+held() { [ "$(pods "$1" | grep -c ' False$')" = "$2" ] && ready "$1" 0 || { pods "$1"; return 1; }; }
+client() { k exec client -c client -- sh -c "$1"; }
+# mark: from now on it counts what is asked, and by whom that is answered. Who writes appends.
+mark() { client 'for file in /tmp/answers-* /tmp/versions-*; do : > $file; done'; }
+# serves VERSION: it answers somebody, from now on
+serves() { client 'for file in /tmp/versions-*; do : > $file; done'; eventually 15 client "grep -qx $1 /tmp/versions-*"; }
+# What was answered since `mark`; a file's last line may not be whole yet.
+answers() { client 'for file in /tmp/answers-*; do sed "\$d" $file; done'; }
+many() { answers > "$W/answers"; [ "$(wc -l < "$W/answers")" -gt 100 ]; }
+# none_failed WHAT [MOST]: of what was asked since `mark` no request failed, or at most MOST by a 500 of the canary's
+none_failed() {
+  local all wrong other
+  eventually 20 many
+  all=$(wc -l < "$W/answers") wrong=$(grep -c '^500 ' "$W/answers" || true) other=$(grep -vc '^\(200\|500\) ' "$W/answers" || true)
+  if [ "$other" = 0 ] && [ "$wrong" -le "${2:-0}" ]; then ok "$1: $wrong of $all requests failed"
+  else bad "$1: $((wrong + other)) of $all requests failed" "$(sort "$W/answers" | uniq -c | head)"; fi
+}
+# steps: what its history says of steps since the release of this version began, the oldest first
+steps() { status history | python3 -c '
+import json, sys
+did = [one["did"] for one in json.load(sys.stdin)]
+begun = next(at for at, one in enumerate(did) if one.startswith("release of"))
+print(*reversed([one for one in did[:begun] if one.startswith("step")]), sep=", ")'; }
+holder() { system get lease tulle-control-plane -o 'jsonpath={.spec.holderIdentity}'; }
+other() { local now; now=$(holder); [ -n "$now" ] && [ "$now" != "$old" ]; }
+# kill_leader WHERE: as `kill -9` would; another one steers
+kill_leader() {
+  old=$(holder); system delete pod "$old" --grace-period=0 --force >/dev/null 2>&1
+  check "leader killed $1: another one steers" eventually 40 other
+}
+
+check "nothing to release yet" comes 30 Idle
+
+# --- a good version
+mark; version v2
+check "a new version: a step begins" comes 40 Progressing
+check "its pods are held by their own sidecars" held v2 2
+soon "… which say so" "Release release/web" k logs "$(pods v2 | head -n 1 | cut -d ' ' -f 1)" -c tulle-proxy
+check "all old ones are ready" ready v1 4
+check "it serves" serves v2
+check "Kubernetes sends it nothing" sh -c "kubectl -n release get endpointslice -l kubernetes.io/service-name=web -o json | python3 -c 'import json, sys; sys.exit(sum(it[\"conditions\"][\"ready\"] for one in json.load(sys.stdin)[\"items\"] for it in one[\"endpoints\"]) != 4)'"
+check "it takes over" comes 90 Promoted
+check "the Deployment has finished" k rollout status deployment/web --timeout=60s
+check "all are of the new version" ready v2 4
+none_failed "a good version"
+check "nothing of the user's was written" untouched
+
+# --- a bad one, and the way back
+mark; version v3 2
+check "a bad version is held" comes 60 Held
+says "it is said why" "errors" status reason
+none_failed "a bad version" 60
+mark; none_failed "nobody gets it any more"
+check "the old ones are all there" ready v2 4
+check "nothing of the user's was written" untouched
+mark; k rollout undo deployment/web >/dev/null
+check "undone: it is rolled back" comes 30 RolledBack
+check "undone: the Deployment has finished" k rollout status deployment/web --timeout=60s
+none_failed "undone"
+
+# --- what others do in the middle of one
+mark; version v4
+check "the next one: a step begins" comes 40 Progressing
+check "it is paused" tulle release pause web -n release
+k scale deployment/web --replicas=8 >/dev/null
+theirs > "$W/before"
+scaled() { local old new; old=$(pods v2 | grep -c ' True$') new=$(pods v4 | grep -c ' False$'); [ "$old" -ge 5 ] && [ "$new" -ge 3 ] && [ $((old + new)) = 12 ] || { pods v2; pods v4; return 1; }; }
+check "scaled as an autoscaler does: both versions grow, the new one is held" eventually 60 scaled
+lost=$(pods v2 | head -n 1 | cut -d ' ' -f 1); old_ready=$(pods v2 | grep -c ' True$'); k delete pod "$lost" --wait=false >/dev/null
+replaced() { ! pods v2 | grep -q "^$lost " && ready v2 "$old_ready"; }
+check "an old pod is lost: one of its version replaces it, and is ready" eventually 60 replaced
+if [ "$OWN" ]; then
+  check "a node is drained" kubectl drain "${nodes[1]}" --ignore-daemonsets --delete-emptydir-data --force --timeout=90s
+  check "… the old version serves elsewhere" eventually 60 ready v2 "$old_ready"
+  kubectl uncordon "${nodes[1]}" >/dev/null
+else skip "drain of a node" "it would evict pods that are not this test's"; fi
+none_failed "scaled, and pods that go"
+check "still paused" comes 1 Paused
+check "it goes on" tulle release resume web -n release
+check "it takes over" comes 120 Promoted
+check "the Deployment has finished" k rollout status deployment/web --timeout=60s
+none_failed "scaled in the middle"
+check "nothing of the user's was written" untouched
+
+# --- whoever steers is killed at every step
+k scale deployment/web --replicas=4 >/dev/null; check "four again" eventually 60 ready v4 4
+mark; version v5
+kill_leader "before the first step"
+in_step() { [ "$(status step)" = "$1" ]; }
+check "… step 1" eventually 60 in_step 1; kill_leader "in step 1"
+check "… step 2" eventually 60 in_step 2; kill_leader "in step 2"
+check "… it takes over" comes 90 Promoting Promoted; kill_leader "while it takes over"
+check "the same verdict" comes 90 Promoted
+says "each step once" "step 1 (10 %), step 2 (25 %)" steps
+check "the Deployment has finished" k rollout status deployment/web --timeout=60s
+none_failed "leader killed at every step"
+mark; version v6 2
+check "a bad one begins" comes 60 Progressing; kill_leader "while a bad one is tried"
+check "the same verdict" comes 60 Held
+none_failed "leader killed while a bad one is tried" 400
+kill_leader "after it was held"
+check "it is held still" comes 5 Held
+check "… with its pods" held v6 2
+check "nothing of the user's was written" untouched
+
+# --- the Release is taken away
+k delete release web >/dev/null
+check "without a Release the rollout goes on by itself" k rollout status deployment/web --timeout=60s
+check "all are of the version that is wanted" ready v6 4
+check "nobody but people and Kubernetes has written here" nobody_else
+[ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get release web -o yaml; k logs client -c tulle-proxy | tail -n 20; system logs -l app.kubernetes.io/name=tulle-control-plane --prefix --tail=30; } || true
+close
