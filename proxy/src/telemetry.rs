@@ -17,6 +17,7 @@ mod edges;
 mod exemplar;
 mod fault;
 mod grpc;
+mod lanes;
 mod metrics;
 mod otlp;
 mod outbox;

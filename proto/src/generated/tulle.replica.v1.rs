@@ -124,6 +124,41 @@ pub struct Arm {
     pub lately: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LanesRequest {
+    /// Of lanes of this namespace; empty: of all.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Of this name; empty: of all.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How far back.
+    #[prost(uint64, tag = "3")]
+    pub window_ms: u64,
+    /// Who asks goes on looking: proxies report every second for a while.
+    #[prost(bool, tag = "4")]
+    pub looks: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LanesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub counts: ::prost::alloc::vec::Vec<LaneCount>,
+    /// For how long the replica has been taking reports: of what was before it knows nothing.
+    #[prost(uint64, tag = "2")]
+    pub since_ms: u64,
+}
+/// What proxies of one workload have told of requests of a lane.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LaneCount {
+    #[prost(message, optional, tag = "1")]
+    pub workload: ::core::option::Option<Workload>,
+    /// With the counts of the window.
+    #[prost(message, optional, tag = "2")]
+    pub requests: ::core::option::Option<super::super::telemetry::v1::LaneRequests>,
+    /// How long ago the last one was told of.
+    #[prost(uint64, tag = "3")]
+    pub last_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveRequest {
     /// Whose edges: of this namespace, of this workload or Service of it; empty: all.
     #[prost(string, tag = "1")]
@@ -503,6 +538,29 @@ pub mod replica_service_client {
                 .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Versions"));
             self.inner.unary(req, path, codec).await
         }
+        /// What this replica's proxies have told of requests of lanes. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none.
+        pub async fn lanes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LanesRequest>,
+        ) -> std::result::Result<tonic::Response<super::LanesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tulle.replica.v1.ReplicaService/Lanes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tulle.replica.v1.ReplicaService", "Lanes"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What somebody wants of releases, asked of the replica that steers them. The caller must be a pod of the control plane.
         /// PermissionDenied: it is none. InvalidArgument: it is of another version.
         pub async fn steer(
@@ -584,6 +642,12 @@ pub mod replica_service_server {
             tonic::Response<super::VersionsResponse>,
             tonic::Status,
         >;
+        /// What this replica's proxies have told of requests of lanes. The caller must be a pod of the control plane.
+        /// PermissionDenied: it is none.
+        async fn lanes(
+            &self,
+            request: tonic::Request<super::LanesRequest>,
+        ) -> std::result::Result<tonic::Response<super::LanesResponse>, tonic::Status>;
         /// What somebody wants of releases, asked of the replica that steers them. The caller must be a pod of the control plane.
         /// PermissionDenied: it is none. InvalidArgument: it is of another version.
         async fn steer(
@@ -879,6 +943,50 @@ pub mod replica_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tulle.replica.v1.ReplicaService/Lanes" => {
+                    #[allow(non_camel_case_types)]
+                    struct LanesSvc<T: ReplicaService>(pub Arc<T>);
+                    impl<
+                        T: ReplicaService,
+                    > tonic::server::UnaryService<super::LanesRequest> for LanesSvc<T> {
+                        type Response = super::LanesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LanesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReplicaService>::lanes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LanesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

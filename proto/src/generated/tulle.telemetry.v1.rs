@@ -18,6 +18,9 @@ pub struct ReportRequest {
     /// Of versions that are being released, or are being replaced.
     #[prost(message, repeated, tag = "6")]
     pub attempts: ::prost::alloc::vec::Vec<Attempts>,
+    /// Of lanes, or perhaps of them.
+    #[prost(message, repeated, tag = "7")]
+    pub lanes: ::prost::alloc::vec::Vec<LaneRequests>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportResponse {
@@ -123,6 +126,26 @@ pub struct Attempts {
     /// How long they took, as far as that means something: not of opaque connections.
     #[prost(message, optional, tag = "7")]
     pub took: ::core::option::Option<Histogram>,
+}
+/// Requests of a lane since the last report, or perhaps of it: of one kind, on one edge.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LaneRequests {
+    #[prost(string, tag = "1")]
+    pub lane: ::prost::alloc::string::String,
+    #[prost(enumeration = "Direction", tag = "2")]
+    pub direction: i32,
+    /// The workload on the other side, as of `Edge`.
+    #[prost(string, tag = "3")]
+    pub peer_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(enumeration = "LaneBy", tag = "5")]
+    pub by: i32,
+    #[prost(uint64, tag = "6")]
+    pub requests: u64,
+    /// Of those sent in no lane, the ones that were sent while the application answered requests of this lane alone.
+    #[prost(uint64, tag = "7")]
+    pub alone: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Flow {
@@ -425,6 +448,57 @@ impl Security {
             "SECURITY_UNSPECIFIED" => Some(Self::Unspecified),
             "SECURITY_MTLS" => Some(Self::Mtls),
             "SECURITY_PLAINTEXT" => Some(Self::Plaintext),
+            _ => None,
+        }
+    }
+}
+/// What says that a request is in a lane. Or, of requests that were sent in none while some of the lane were answered, why it is
+/// not known whether they are of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LaneBy {
+    Unspecified = 0,
+    Baggage = 1,
+    Tracestate = 2,
+    /// What the lane says of its entry.
+    Entry = 3,
+    /// Its trace, which is in the lane while it is answered.
+    Traceparent = 4,
+    /// They have no trace.
+    Nothing = 5,
+    /// Theirs is that of no request that is answered.
+    UnknownTrace = 6,
+    /// Theirs is answered in the lane and otherwise, or there are too many.
+    Unclear = 7,
+}
+impl LaneBy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LANE_BY_UNSPECIFIED",
+            Self::Baggage => "LANE_BY_BAGGAGE",
+            Self::Tracestate => "LANE_BY_TRACESTATE",
+            Self::Entry => "LANE_BY_ENTRY",
+            Self::Traceparent => "LANE_BY_TRACEPARENT",
+            Self::Nothing => "LANE_BY_NOTHING",
+            Self::UnknownTrace => "LANE_BY_UNKNOWN_TRACE",
+            Self::Unclear => "LANE_BY_UNCLEAR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LANE_BY_UNSPECIFIED" => Some(Self::Unspecified),
+            "LANE_BY_BAGGAGE" => Some(Self::Baggage),
+            "LANE_BY_TRACESTATE" => Some(Self::Tracestate),
+            "LANE_BY_ENTRY" => Some(Self::Entry),
+            "LANE_BY_TRACEPARENT" => Some(Self::Traceparent),
+            "LANE_BY_NOTHING" => Some(Self::Nothing),
+            "LANE_BY_UNKNOWN_TRACE" => Some(Self::UnknownTrace),
+            "LANE_BY_UNCLEAR" => Some(Self::Unclear),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     context::Settings,
     error::{Error, Reason},
-    telemetry::Record,
+    telemetry::{Record, trace},
     upstream::{
         Cluster,
         limits::Bound,
@@ -84,6 +84,7 @@ async fn forward(
     record.keep(&settings.wanted, Side::Request, &head.headers);
     // Where it is in a trace is known even if it goes no further, and what is added counts for nothing.
     let within = head::within(&head, &settings.http1_bounds());
+    let traced = settings.lanes.is_some() && trace::of(&head.headers).is_some();
     record.enter(&mut head.headers, &settings.tracing, connection.way());
     within?;
     if let Some(lanes) = &settings.lanes {
@@ -91,7 +92,7 @@ async fn forward(
         record.stays_in(lane::enter(
             lanes,
             &cx.flights,
-            connection.direction(),
+            (connection.direction(), traced),
             &mut head,
             &cx.metrics,
         ));

@@ -216,6 +216,12 @@ impl Metrics {
         self.0.edges.versions().take()
     }
 
+    /// What there is to tell of lanes, since this was asked last.
+    #[cfg(test)]
+    pub(crate) fn lanes(&self) -> Vec<tulle_proto::telemetry::v1::LaneRequests> {
+        self.0.edges.lanes().take()
+    }
+
     /// What one more worker counts.
     pub fn worker(&self) -> Worker {
         Worker::new(&self.0.edges, &self.0.active, &self.0.outboxes, &self.0.tap)

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, Policy, Reason},
-    request::{head, lane::Flight},
+    request::{head, lane::Stay},
     tls::Peer,
     upstream::{Cluster, EndpointState},
 };
@@ -102,8 +102,8 @@ pub struct Record {
     undrawn: bool,
     /// What its spans say beyond that, if it has any.
     spans: Option<Box<place::Spans>>,
-    /// It keeps its trace in its lane, while it lasts.
-    flight: Option<Box<Flight>>,
+    /// It keeps its trace in its lane, while it lasts; and what of it is counted for lanes.
+    stay: Option<Box<Stay>>,
 }
 
 /// What the application called.
@@ -194,7 +194,7 @@ impl Record {
             position: None,
             undrawn: false,
             spans: None,
-            flight: None,
+            stay: None,
         }
     }
 
@@ -427,6 +427,7 @@ impl Drop for Record {
         let settings = self.cx.settings();
         self.count(now, &settings.wanted);
         self.count_version(now, settings.counted);
+        self.count_lanes();
         self.remember(now);
         let written = self.is_written(&settings, now);
         if let Some(sampled) = written {

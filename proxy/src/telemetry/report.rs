@@ -16,7 +16,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming, transport::Channel};
 use tulle_proto::telemetry::v1::{
-    Attempts, Question, ReportRequest, ReportResponse,
+    Attempts, LaneRequests, Question, ReportRequest, ReportResponse,
     telemetry_service_client::TelemetryServiceClient,
 };
 
@@ -66,6 +66,16 @@ pub struct Reporter {
 struct Counted {
     edges: Tally,
     attempts: Vec<Attempts>,
+    lanes: Vec<LaneRequests>,
+}
+
+impl Counted {
+    /// It is too late to tell of it.
+    fn clear(&mut self) {
+        self.edges.take();
+        self.attempts.clear();
+        self.lanes.clear();
+    }
 }
 
 /// Why a conversation ended.
@@ -212,15 +222,21 @@ impl Reporter {
     async fn say(&mut self, reports: &mpsc::Sender<ReportRequest>) -> Result<(), Status> {
         let Some(counted) = &mut self.unanswered else { return Ok(()) };
         if self.made.elapsed() > LATE {
-            counted.edges.take();
-            counted.attempts.clear();
+            counted.clear();
         }
         let (process, number) = (self.process, self.number);
         let edges = message::edges(&counted.edges);
-        let attempts = counted.attempts.clone();
+        let (attempts, lanes) = (counted.attempts.clone(), counted.lanes.clone());
         let certificate_ends = self.certs.info().map_or(0, |certificate| certificate.not_after);
-        let report =
-            ReportRequest { process, number, edges, records: None, certificate_ends, attempts };
+        let report = ReportRequest {
+            process,
+            number,
+            edges,
+            records: None,
+            certificate_ends,
+            attempts,
+            lanes,
+        };
         send(reports, report).await
     }
 
@@ -247,10 +263,10 @@ impl Reporter {
     fn next(&mut self) {
         self.number += 1;
         let edges = self.edges.unreported();
-        let mut counted = Counted { edges, attempts: self.edges.versions().take() };
+        let (attempts, lanes) = (self.edges.versions().take(), self.edges.lanes().take());
+        let mut counted = Counted { edges, attempts, lanes };
         if self.made.elapsed() > LATE {
-            counted.edges.take();
-            counted.attempts.clear();
+            counted.clear();
         }
         (self.made, self.unanswered) = (Instant::now(), Some(counted));
     }

@@ -25,11 +25,13 @@ use super::{
     closed::Closed,
     edge::Edge,
     edges::Edges,
+    lanes,
     outbox::{Outbox, Outboxes},
     series::{Counter, Tally},
     tap::{self, Past, Tap, Texts},
     versions::Of,
 };
+use crate::request::lane::Passage;
 
 /// Methods that labels tell apart. What a client makes up is one of them, too.
 const METHODS: [&str; 10] =
@@ -112,6 +114,11 @@ impl Worker {
     /// An attempt at a pod of a version that is being released has ended, or a request to one.
     pub(super) fn attempted(&self, of: Of<'_>, bad: bool, took: Option<Duration>) {
         self.edges.versions().count(of, bad, took);
+    }
+
+    /// A request of a lane has ended, or perhaps of one.
+    pub(super) fn passed(&self, edge: lanes::Edge<'_>, passage: &Passage) {
+        self.edges.lanes().count(edge, passage);
     }
 
     /// An attempt to open an opaque connection to this endpoint has ended.

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
-use http::{HeaderName, Request, Response, request::Parts};
+use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tulle_proto::telemetry::v1::{Direction, LaneBy};
 use tulle_xds::model::{
     Action, Backend, Endpoints, HeaderMatch, InboundPort, Lane, Match, MtlsMode, Protocol, Regex,
     Rule, StringMatch,
@@ -24,6 +25,7 @@ use crate::{
     mesh::{Lookup, Mesh},
     net::listen,
     outbound,
+    telemetry::trace,
     upstream::Cluster,
 };
 
@@ -268,16 +270,64 @@ async fn requests_at_once_stay_apart() {
     for (said, path) in join_all(asked).await {
         assert_eq!(said, path);
     }
-    let mut left = Vec::new();
-    shop.middle.shared.flights.lanes(|lane| left.push(lane.to_owned()));
-    assert_eq!(left, [""; 0], "nothing is in flight any more");
+    let (left, _) = shop.middle.shared.flights.lanes();
+    assert!(left.is_empty(), "nothing is in flight any more: {left:?}");
+}
+
+fn a_trace_of_its_own(_head: &Parts) -> Vec<(HeaderName, http::HeaderValue)> {
+    vec![(HeaderName::from_static(TRACE.0), http::HeaderValue::from_static(TRACE.1))]
+}
+
+/// What the middle one tells of one request that came to it and one that it sent: whose they were, what says so, how many, and
+/// how many of these while it answered nothing but the lane's.
+async fn told(shop: &mut Shop) -> Vec<(Direction, String, LaneBy, u64, u64)> {
+    for _inbound_and_outbound in 0..2 {
+        shop.middle.record().await;
+    }
+    let told = shop.middle.shared.metrics.lanes().into_iter();
+    let told = told.map(|one| {
+        let peer = format!("{}/{}", one.peer_namespace, one.peer);
+        (one.direction(), peer, one.by(), one.requests, one.alone)
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|one| one.0);
+    told
 }
 
 #[tokio::test]
-async fn who_forwards_nothing_leaves_the_lane_and_is_named() {
-    let shop = shop(true, nothing).await;
-    assert_eq!(ask(shop.outbound, &[("x-tulle-lane", "pr-1")], false).await, "a-branch b c");
-    let lost = "tulle_lane_requests_total{tulle_lane=\"pr-1\",tulle_reporter=\"source\",tulle_lane_by=\"nothing\"} 1";
-    let metrics = shop.middle.metrics();
-    assert!(metrics.contains(lost), "{metrics}");
+async fn who_loses_the_lane_is_named_with_whom_it_called_and_why() {
+    let inbound = (Direction::Inbound, "shop/cart".to_owned(), LaneBy::Baggage, 1, 0);
+    let outbound = |by, alone| (Direction::Outbound, "shop/cart".to_owned(), by, 1, alone);
+    for (forwards, label, out) in [
+        (nothing as Forwards, "nothing", outbound(LaneBy::Nothing, 1)),
+        (a_trace_of_its_own, "unknown-trace", outbound(LaneBy::UnknownTrace, 1)),
+        (the_trace, "traceparent", outbound(LaneBy::Traceparent, 0)),
+    ] {
+        let mut shop = shop(true, forwards).await;
+        ask(shop.outbound, &[("x-tulle-lane", "pr-1")], false).await;
+        assert_eq!(told(&mut shop).await, [inbound.clone(), out], "{label}");
+        let line = format!("tulle_reporter=\"source\",tulle_lane_by=\"{label}\"}} 1");
+        let metrics = shop.middle.metrics();
+        assert!(metrics.contains(&line), "{label}: {metrics}");
+        // Of what is in no lane nothing is told.
+        ask(shop.outbound, &[TRACE], false).await;
+        assert_eq!(told(&mut shop).await, [], "{label}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_to_be_of_others_is_not_counted_as_lost() {
+    let mut shop = shop(true, the_trace).await;
+    let flights = &shop.middle.shared.flights;
+    let mut head = HeaderMap::new();
+    let flying = trace::begin_for_others(&mut head, &mut rand::rng());
+    let flight = flights.begin(Some(flying), Some("pr-1".into()));
+    // Somebody else's, with a trace that the application forwards.
+    assert_eq!(ask(shop.outbound, &[TRACE], false).await, OUT);
+    assert_eq!(told(&mut shop).await, []);
+    // Without one it could be anybody's.
+    assert_eq!(ask(shop.outbound, &[], false).await, OUT);
+    let outbound = (Direction::Outbound, "shop/cart".to_owned(), LaneBy::Nothing, 1, 0);
+    assert_eq!(told(&mut shop).await, [outbound]);
+    drop(flight);
 }

@@ -19,7 +19,7 @@ use tulle_xds::model::Endpoint;
 use super::{Direction, Record, route_text};
 use crate::{
     error::Reason,
-    request::lane::Flight,
+    request::lane::Stay,
     telemetry::trace::{self, Entered, Origin, Position, SpanId, Tracing, Way},
     upstream::{Cluster, EndpointState},
 };
@@ -79,8 +79,9 @@ impl Record {
     }
 
     /// Its trace stays in its lane until it is over.
-    pub fn stays_in(&mut self, flight: Option<Flight>) {
-        self.flight = flight.map(Box::new);
+    pub fn stays_in(&mut self, stay: Stay) {
+        let any = stay.flight.is_some() || stay.passage.is_some();
+        self.stay = any.then(|| Box::new(stay));
     }
 
     /// This is a copy of a request that has come to `original`: a span below what that sends first.

@@ -1,4 +1,4 @@
-//! What a record is for the version that was asked, while that is being released.
+//! What a record is for the version that was asked, while that is being released; and for lanes.
 
 use tokio::time::Instant;
 
@@ -31,6 +31,15 @@ impl Record {
             let of = Of { direction: self.direction, namespace, workload, revision: "" };
             self.cx.counts.attempted(of, bad, self.measured().then(|| now - self.started));
         }
+    }
+
+    /// Counts it for the lane that it is in, or for those that it may be of.
+    pub(super) fn count_lanes(&self) {
+        let Some(passage) = self.stay.as_ref().and_then(|stay| stay.passage.as_ref()) else {
+            return;
+        };
+        let edge = (self.direction, self.workload());
+        self.cx.counts.passed(edge, passage);
     }
 
     /// Whether it is a copy that this proxy made.
