@@ -35,7 +35,8 @@ pub struct LaneSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LaneFallback")]
     pub fallback: Option<LaneFallback>,
-    /// Not in force yet: after so long without a request nothing enters it any more, until this object changes. Absent: never.
+    /// Only `0s`: a lane does not end by itself. Nobody knows for sure that no request of it comes any more, and one that ended by
+    /// mistake would send its requests to everybody's pods without a word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
 }
@@ -61,8 +62,10 @@ impl Validate for Lane {
         if let Some(members) = members {
             members.check("spec.members", &mut problems);
         }
-        problems.check(ttl.is_some_and(|ttl| ttl.is_zero()), "spec.ttl", || {
-            "0s is no time for anything; leave it out for a lane that does not end".to_owned()
+        problems.check(ttl.is_some_and(|ttl| !ttl.is_zero()), "spec.ttl", || {
+            "a lane does not end by itself: what would end it could not be told from a lane that rests, and its next request would \
+             go to everybody's pods without a word. `tulle lane list` says since when none came; `kubectl delete lane` ends it"
+                .to_owned()
         });
         problems.into_vec()
     }
@@ -83,12 +86,12 @@ mod tests {
             entry: [{headers: [{name: x-lane, value: pr-1}]}]
             members: {matchLabels: {lane: pr-1}}
             fallback: Deny
-            ttl: 12h";
+            ttl: 0s";
         assert_eq!((problems("{}"), problems(good)), (Vec::new(), Vec::new()));
         for (spec, problem) in [
             ("entry: [{}]", "spec.entry[0]: it says nothing"),
             ("members: {matchLabels: {}}", "spec.members.matchLabels: it is empty"),
-            ("ttl: 0s", "spec.ttl: 0s is no time"),
+            ("ttl: 12h", "spec.ttl: a lane does not end by itself"),
         ] {
             let found = problems(spec);
             assert!(found.len() == 1 && found[0].starts_with(problem), "{spec}: {found:?}");

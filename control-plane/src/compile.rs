@@ -50,6 +50,7 @@ use self::{attached::Callers, endpoints::Places};
 pub use self::{
     contributors::{ByCaller, Contributors, Need, contributors, may_have_contributors},
     envoy::members,
+    lane::{Behind, LaneSight},
     names::subject,
     references::complaints,
     standing::standing,

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  admin socket ────────────────────────────► answer ──► telemetry::api   stat, edges, routes, chart, tap
-//!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, me, releases and what is wanted of them
+//!  HTTPS ──► gate: who is it, what may he see ──┘   └──► mesh, policies, lanes, me, releases and what is wanted of them
 //!        └─► files: the dashboard, which anybody may have: there is nothing of the mesh in it
 //! ```
 
 pub mod files;
 pub mod gate;
+mod lanes;
 mod mesh;
 mod policies;
 mod releases;
@@ -18,26 +19,31 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, mpsc, watch},
     time::Instant,
 };
 use tulle_runtime::http::text;
 
 pub use self::{
     gate::Gate,
+    lanes::{
+        BehindView, EntryView, LaneView, LaneWorkloadView, LanesView, PATH as LANES, PassedView,
+        ValueView,
+    },
     mesh::{MeshView, ProxyView, Rejected, ReplicaView, State},
     policies::{PoliciesView, PolicyView},
     releases::PATH as RELEASES,
     viewer::Viewer,
 };
 use crate::{
+    admin::Question,
     output::Report,
     replicas::{Replica, Survey, Surveyor},
     steer::Desk,
     telemetry::{self, Query, api::as_json},
 };
 
-const NOTHING: &str = "there is /releases, and below /telemetry/ are me, stat, edges, routes, chart, tap, mesh and policies\n";
+const NOTHING: &str = "there is /releases, and below /telemetry/ are me, stat, edges, routes, chart, tap, lanes, mesh and policies\n";
 /// For so long it is what it was.
 const SURVEY: Duration = Duration::from_secs(1);
 
@@ -48,6 +54,8 @@ pub struct Console {
     pub query: Query,
     /// What this replica knows of its proxies.
     pub surveyor: Surveyor,
+    /// The world.
+    pub world: mpsc::Sender<Question>,
     /// Where people's wishes of releases go.
     pub desk: Desk,
     /// What the world makes of each object.
@@ -68,6 +76,7 @@ impl Console {
     pub async fn answer(&self, uri: &Uri, viewer: &Viewer) -> Response<Bytes> {
         match uri.path() {
             releases::PATH => releases::look(&self.desk, uri, &viewer.scope).await,
+            lanes::PATH => Box::pin(lanes::look(self, uri, &viewer.scope)).await,
             "/telemetry/me" => as_json(&viewer.me()),
             "/telemetry/mesh" => {
                 let surveys = self.surveys().await;

@@ -32,7 +32,10 @@ use crate::{
     server::replica,
     status::Told,
     steer::{Answer, Call, Releases},
-    telemetry::versions::{self, Target, Tolds},
+    telemetry::{
+        lanes,
+        versions::{self, Target, Tolds},
+    },
     world::objects::{Name, ObjectRef},
 };
 use futures_util::{StreamExt as _, stream};
@@ -221,6 +224,20 @@ impl Replica {
     ) -> Result<HashMap<Target, Tolds>, Silence> {
         let answer = self.client(to).await?.versions(versions::question(targets)).await;
         self.answered(to, answer).map(|answer| versions::answer(targets, answer))
+    }
+
+    /// What the proxies of another replica have told of requests of lanes.
+    ///
+    /// # Errors
+    /// Why it does not say it.
+    pub async fn lanes(
+        &self,
+        to: &Name,
+        ask: &lanes::Ask,
+        looks: bool,
+    ) -> Result<lanes::Told, Silence> {
+        let answer = self.client(to).await?.lanes(lanes::question(ask, looks)).await;
+        self.answered(to, answer).map(lanes::answer)
     }
 
     /// What came of what somebody wants of releases, at the replica that steers them.

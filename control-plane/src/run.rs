@@ -25,7 +25,7 @@ use tulle_xds::{cache::Cache, server::AdsService};
 
 use self::ends::Ends;
 use crate::{
-    admin::Admin,
+    admin::{Admin, Question},
     authorize::Pods,
     ca::{
         attest::{Attestor, Verify},
@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let begun = ends.begin(&config, cluster.clone().zip(replica.clone()), &mut tasks)?;
     let looks = (world.clone(), surveyor.clone(), replica.clone());
     let (batches, desk) = begun.steer(&config, looks, (releases, wishes), &mut tasks);
-    let console = console(&config, surveyor, (&replica, &statuses), desk);
+    let console = console(&config, (surveyor, &world), (&replica, &statuses), desk);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
     let asked = (injection, cluster.clone().zip(Some(console.clone())));
     serve::https(&config, asked, certificate, (&metrics, &drain), &mut tasks).await?;
@@ -199,7 +199,7 @@ fn registry() -> (Registry, Arc<Metrics>) {
 /// What people look at.
 fn console(
     config: &Config,
-    surveyor: Surveyor,
+    (surveyor, world): (Surveyor, &mpsc::Sender<Question>),
     (replica, report): (&Option<Replica>, &watch::Receiver<Report>),
     desk: Desk,
 ) -> Console {
@@ -212,7 +212,8 @@ fn console(
             .clone()
             .map(|prometheus| prometheus.with_credentials(config.prometheus_credentials.clone())),
     };
-    Console { query, surveyor, desk, report: report.clone(), surveyed: Surveyed::default() }
+    let (world, report) = (world.clone(), report.clone());
+    Console { query, surveyor, world, desk, report, surveyed: Surveyed::default() }
 }
 
 /// Adds statuses to reports; also yields what other replicas are told.

@@ -13,6 +13,7 @@
 mod answers;
 pub mod api;
 pub mod edge;
+pub mod lanes;
 mod packed;
 pub mod prometheus;
 pub mod query;
@@ -41,7 +42,6 @@ use tokio::{
 };
 use tulle_proto::telemetry::v1::ReportRequest;
 
-use self::versions::{Attempts, Tolds, Versions};
 pub use self::{
     answers::Answers,
     edge::{Direction, Edge, NoEdge, Peer, Security, Workload},
@@ -52,6 +52,10 @@ pub use self::{
     store::{Ask, Counted, Of, Reporting, Row, Store},
     took::Took,
     totals::{Denial, Flow, Outcome, Totals},
+};
+use self::{
+    lanes::{Lanes, Requests},
+    versions::{Attempts, Tolds, Versions},
 };
 use crate::world::objects::Name;
 
@@ -84,6 +88,7 @@ struct Memory {
     store: Store,
     answers: Answers,
     versions: Versions,
+    lanes: Lanes,
 }
 
 /// What this replica has.
@@ -122,10 +127,11 @@ impl Hub {
             // As soon as a slot is over, so that nobody who asks has to wait until answers are read anew.
             let over = self.now().as_secs() / SWEEP.as_secs() + 1;
             sleep_until(self.0.begun + SWEEP * u32::try_from(over).unwrap_or(u32::MAX)).await;
-            let Memory { store, answers, versions } = &mut *self.0.memory.lock();
+            let Memory { store, answers, versions, lanes } = &mut *self.0.memory.lock();
             let now = self.now();
             store.sweep(now);
             versions.sweep(now);
+            lanes.sweep(now);
             answers.renew(store, now);
         }
     }
@@ -134,11 +140,12 @@ impl Hub {
     /// when.
     fn take(&self, pod: &Name, of: (&Workload, &str), report: &ReportRequest) -> (u64, Duration) {
         let counted = Counted::read(of.0, report);
-        let attempts = Attempts::read(of, report);
-        let Memory { store, versions, .. } = &mut *self.0.memory.lock();
+        let (attempts, requests) = (Attempts::read(of, report), Requests::read(of.0, report));
+        let Memory { store, versions, lanes, .. } = &mut *self.0.memory.lock();
         let now = self.now();
         if store.take((pod, of.0), counted, now) {
             versions.add(attempts, now);
+            lanes.add(requests, now);
         }
         (store.taken(pod, report.process), now)
     }
@@ -162,12 +169,7 @@ impl Hub {
         let rows = if looks { store.read(ask, now).into() } else { answers.ask(store, ask, now) };
         let reporting = store.reporting();
         if looks {
-            let own = reporting.iter().map(|one| &one.workload).filter(|one| ask.of.is_of(one));
-            let mut all = store.tellers(&ask.of);
-            all.extend(own.cloned());
-            if store.watch(all, now + LOOKED_AT, now) {
-                self.0.looks.send_modify(|count| *count += 1);
-            }
+            self.look(store, &ask.of);
         }
         Known {
             rows,
@@ -176,6 +178,31 @@ impl Hub {
             since: now,
             whole: now,
         }
+    }
+
+    /// Somebody wants it by the second from now on, for a while.
+    fn look(&self, store: &mut Store, of: &Of) {
+        let now = self.now();
+        let own = store.reporting().into_iter().map(|one| one.workload);
+        let own = own.filter(|one| of.is_of(one));
+        let all: Vec<_> = store.tellers(of).into_iter().chain(own).collect();
+        if store.watch(all, now + LOOKED_AT, now) {
+            self.0.looks.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What was told of lanes. Who `looks` wants it by the second from now on, for a while.
+    pub fn lanes(&self, ask: &lanes::Ask, looks: bool) -> lanes::Told {
+        let Memory { store, lanes, .. } = &mut *self.0.memory.lock();
+        let now = self.now();
+        if looks {
+            let of = match ask.namespace.as_str() {
+                "" => Of::All,
+                namespace => Of::Namespace(namespace.to_owned()),
+            };
+            self.look(store, &of);
+        }
+        lanes::Told { counts: lanes.of(ask, now), since: now, unheard: Vec::new() }
     }
 
     /// The pods whose proxies report to this replica, and when their certificates end, in seconds since 1970; 0: not known.
@@ -201,7 +228,7 @@ impl Hub {
 impl Collector for Hub {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let memory = self.0.memory.lock();
-        let Memory { store, answers, versions } = &*memory;
+        let Memory { store, answers, versions, .. } = &*memory;
         let (edges, routes) = store.len();
         let unread = store.unread().saturating_add(versions.unread());
         let (arms, lost) = (versions.len(), versions.lost());

@@ -75,6 +75,7 @@ impl Mesh {
                 records: None,
                 certificate_ends: 0,
                 attempts: Vec::new(),
+                lanes: Vec::new(),
             };
             let of = (&pod(workload), &named(workload));
             let counted = Counted::read(of.1, &report);

@@ -116,6 +116,18 @@ pub(super) fn of_lane(
     })
 }
 
+/// The pods of a lane that a Service leads to, and whether they are ready.
+pub(super) fn pods_of_lane(world: &World, service: &Service, lane: &Lane) -> BTreeMap<Name, bool> {
+    let mut found = BTreeMap::new();
+    for listed in world.slices_of(&service.name).flat_map(|slice| &slice.endpoints) {
+        if let Some(pod) = pod_behind(world, listed).flatten().filter(|pod| lane.has(pod)) {
+            let ready = found.entry(pod.name.clone()).or_insert(false);
+            *ready |= health(service, listed) == Health::Ready;
+        }
+    }
+    found
+}
+
 /// The slices' ports have the names of the Service's ports, and numbers that are already resolved
 /// pod by pod (named target ports lead to one slice for each number).
 fn of_service(

@@ -6,7 +6,11 @@
 //! caller obeys them, stock Envoy and gRPC as well. A route decides which Service gets a request, a lane which of its pods. Lanes
 //! of several namespaces with one name are one to requests: each speaks for its own Services.
 
+mod sight;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::sight::{Behind, LaneSight};
 
 use http::{HeaderName, StatusCode};
 use tulle_xds::model::{

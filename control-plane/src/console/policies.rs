@@ -63,7 +63,7 @@ pub(super) fn view(report: &Report, surveys: &Surveys, scope: &Scope) -> Policie
 }
 
 /// What the proxies of all replicas make of each object that this one knows.
-fn totals(surveys: &Surveys) -> Tellings {
+pub(super) fn totals(surveys: &Surveys) -> Tellings {
     let mut surveys = surveys.heard.iter().map(|(_, survey)| &survey.told);
     let mut all = surveys.next().cloned().unwrap_or_default();
     for told in surveys {

@@ -18,9 +18,6 @@ const ENTRY: http::HeaderName = http::HeaderName::from_static("x-tulle-lane");
 pub(super) fn convert(name: &Name, value: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
     let lane: tulle_api::Lane = read_ours(value, faults)?;
     let spec = lane.spec;
-    if spec.ttl.is_some() {
-        faults.push(Fault::note("spec.ttl", "not in force yet: the lane does not end by itself"));
-    }
     let own = || name.name.to_string();
     let entry = match spec.entry.as_slice() {
         [] => {
@@ -87,13 +84,13 @@ mod tests {
             "entry": [{"headers": [{"name": "X-Lane", "value": "1"}]}],
             "members": {"matchLabels": {"branch": "one"}},
             "fallback": "Deny",
-            "ttl": "1h",
+            "ttl": "0s",
         }));
         let found = found.unwrap();
         assert_eq!(found.entry, [header("x-lane", "1")]);
         assert_eq!(found.members, Labels::from([("branch".to_owned(), "one".to_owned())]));
         assert!(found.denies);
-        assert_eq!(faults, ["spec.ttl: not in force yet: the lane does not end by itself"]);
+        assert_eq!(faults, [""; 0]);
     }
 
     #[test]
@@ -104,6 +101,7 @@ mod tests {
                 json!({"entry": [{"headers": [{"name": "a b", "value": "1"}]}]}),
                 "spec.entry[0].headers[0].name: \"a b\" is no header name",
             ),
+            (json!({"ttl": "1h"}), "spec.ttl: a lane does not end by itself"),
             (json!({"lane": 1}), "spec.lane: unknown field"),
         ] {
             let (found, faults) = lane(spec.clone());

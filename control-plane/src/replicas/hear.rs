@@ -10,9 +10,9 @@ use prost::Message as _;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use tulle_proto::replica::v1::{
-    Heard, ObserveRequest, ObserveResponse, SteerRequest, SteerResponse, SurveyRequest,
-    SurveyResponse, TapRequest, TapResponse, TellRequest, TellResponse, VersionsRequest,
-    VersionsResponse,
+    Heard, LanesRequest, LanesResponse, ObserveRequest, ObserveResponse, SteerRequest,
+    SteerResponse, SurveyRequest, SurveyResponse, TapRequest, TapResponse, TellRequest,
+    TellResponse, VersionsRequest, VersionsResponse,
     replica_service_server::{ReplicaService, ReplicaServiceServer},
 };
 
@@ -106,6 +106,14 @@ impl ReplicaService for Listener {
         self.caller(&request)?;
         let answer = self.replica.surveyor.hub.tell_versions(request.into_inner());
         Ok(Response::new(answer))
+    }
+
+    async fn lanes(
+        &self,
+        request: Request<LanesRequest>,
+    ) -> Result<Response<LanesResponse>, Status> {
+        self.caller(&request)?;
+        Ok(Response::new(self.replica.surveyor.hub.tell_lanes(request.into_inner())))
     }
 
     async fn steer(

@@ -266,3 +266,18 @@ async fn replicas_ask_each_other_about_versions_and_nobody_else_may() {
     let refused = ask("shell").await.unwrap_err().reason;
     assert!(refused.contains("is no control plane"), "{refused}");
 }
+
+#[tokio::test]
+async fn replicas_ask_each_other_about_lanes_and_nobody_else_may() {
+    let (a, _open) = served().await;
+    let (namespace, name) = ("shop".to_owned(), "pr-1".to_owned());
+    let asked = lanes::Ask { namespace, name, window: Duration::from_secs(60) };
+    let ask = async |pod: &str| {
+        let replica =
+            Replica { pod: Name::new("m", pod), connections: Connections::default(), ..a.clone() };
+        replica.lanes(&a.pod, &asked, true).await
+    };
+    assert_eq!(ask("b").await.map(|told| told.counts.len()), Ok(0));
+    let refused = ask("shell").await.unwrap_err().reason;
+    assert!(refused.contains("is no control plane"), "{refused}");
+}

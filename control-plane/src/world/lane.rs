@@ -6,7 +6,7 @@ use tulle_xds::model::Match;
 
 use super::{
     Dirty, Subject, World,
-    objects::{Kind, Labels, Name, ObjectRef, Pod},
+    objects::{Kind, Labels, Name, ObjectRef, Pod, Service},
     replace,
 };
 
@@ -53,6 +53,28 @@ impl World {
     /// Those of a namespace, by name.
     pub fn lanes_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Lane>> {
         self.lanes_by_namespace.get(namespace).filter_map(|name| self.lanes.get(name))
+    }
+
+    /// Those of one namespace, or of all; by name, in order.
+    pub fn all_lanes(&self, namespace: Option<&str>) -> Vec<&Arc<Lane>> {
+        let all = self.lanes.values();
+        let mut found: Vec<_> =
+            all.filter(|lane| namespace.is_none_or(|of| *lane.name.namespace == *of)).collect();
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        found
+    }
+
+    /// The pods of a lane that have not ended.
+    pub fn pods_of_lane(&self, lane: &Lane) -> impl Iterator<Item = &Arc<Pod>> {
+        let pods = self.pods_by_namespace.get(&lane.name.namespace);
+        let pods = pods.filter_map(|name| self.pods.get(name));
+        pods.filter(|pod| !pod.ended && lane.has(pod))
+    }
+
+    /// The Services of a namespace.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let names = self.services_by_namespace.get(namespace);
+        names.filter_map(|name| self.services.get(name))
     }
 
     /// Whether a pod is of a lane, so that nobody else's requests come to it.

@@ -29,6 +29,7 @@ fn report(number: u64, times: u64) -> ReportRequest {
         records: None,
         certificate_ends: 0,
         attempts: Vec::new(),
+        lanes: Vec::new(),
     }
 }
 

@@ -120,6 +120,39 @@ fn a_lanes_pods_take_its_requests_and_nobody_elses() {
 }
 
 #[test]
+fn envoy_and_grpc_without_a_proxy_get_the_same_conditions() {
+    let world = shop(true, vec![a_lane(false)]);
+    for dialect in [Dialect::Envoy, Dialect::Grpc] {
+        let of = |kind, name: &str| {
+            let key = Key { dialect, ..Key::new(kind, name) };
+            contents(&world, &settings(), &key).shared
+        };
+        let route = of(Kind::Route, WEB).unwrap();
+        let at = |text: &str| route.windows(text.len()).position(|part| part == text.as_bytes());
+        let [baggage, lane, entry, everybody] =
+            [r"tulle\.lane", LANE, "x-tulle-lane", WEB].map(|text| at(text).unwrap());
+        // The name of the whole is the first of what it says.
+        assert!(everybody < baggage && baggage < lane && lane < entry, "{dialect:?}");
+        for kind in [Kind::Cluster, Kind::Endpoints] {
+            assert!(of(kind, LANE).is_some(), "{dialect:?} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lane_is_seen_with_the_pods_behind_each_service() {
+    let stray = of_lane(pod("stray", "none", 3), "pr-1");
+    let world = shop(false, vec![a_lane(false), Object::Pod(Arc::new(stray))]);
+    let [sight] = &LaneSight::all(&world, Some("shop"), Some("pr-1"))[..] else { panic!("one") };
+    let behind = Behind { service: "s0".to_owned(), pods: 1, ready: 0 };
+    assert_eq!((&sight.services, &sight.strays), (&vec![behind], &vec!["stray".to_owned()]));
+    assert_eq!(LaneSight::all(&world, Some("bank"), None), []);
+    assert_eq!(LaneSight::all(&world, None, Some("pr-2")), []);
+    let ready = LaneSight::all(&shop(true, vec![a_lane(false)]), None, None);
+    assert_eq!(ready[0].services[0].ready, 1);
+}
+
+#[test]
 fn without_its_lane_a_labelled_pod_gets_nothing() {
     let world = shop(true, Vec::new());
     assert_eq!(pods(&world, WEB), ["shop/plain"]);

@@ -72,6 +72,7 @@ pub(crate) fn gate_of(authority: ClientAuthority) -> (Gate, Arc<Cluster>) {
     let console = Console {
         query: Query { hub, roster, replica: None, prometheus: None },
         surveyor,
+        world: tokio::sync::mpsc::channel(1).0,
         desk: Desk { releases: Releases::new().0, others: None },
         report: watch::channel(crate::output::Report::default()).1,
         surveyed: Surveyed::default(),

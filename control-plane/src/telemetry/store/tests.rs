@@ -34,6 +34,7 @@ fn report(number: u64, of: &[(Edge, &str, u64)]) -> proto::ReportRequest {
         records: None,
         certificate_ends: 0,
         attempts: Vec::new(),
+        lanes: Vec::new(),
     }
 }
 
@@ -232,7 +233,7 @@ proptest! {
             now += later;
             let (edge, route) = (edge("web", names[*which]).message(names[*which]), totals.message());
             let edges = vec![proto::EdgeCounts { edge: Some(edge), counts: Some(route) }];
-            let report = proto::ReportRequest { process: 1, number, edges, records: None, certificate_ends: 0, attempts: Vec::new() };
+            let report = proto::ReportRequest { process: 1, number, edges, records: None, certificate_ends: 0, attempts: Vec::new(), lanes: Vec::new() };
             store.take((&Name::new("shop", "web-1"), &workload("web")), read_of(report), seconds(now));
             store.sweep(seconds(now));
             expected.merge(totals);
