@@ -2,7 +2,8 @@
 //!
 //! Each subcommand is one file. Results go to stdout, warnings and errors to stderr. Exit codes: 0
 //! done, 1 failed (the reason is on stderr), 2 wrong usage; `tulle local exec` gives the exit code
-//! of what it ran, `tulle release get -w --exit` says with 3 and 4 what became of a release.
+//! of what it ran, `tulle release get -w --exit` says with 3 and 4 what became of a release, `tulle lane check` with the same
+//! what is known of a lane.
 
 mod check;
 mod cluster;
@@ -11,6 +12,7 @@ mod dashboard;
 mod edges;
 mod inject;
 mod install;
+mod lane;
 mod local;
 mod observe;
 mod proxy;
@@ -43,6 +45,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
         tulle wait -f policy.yaml                  until it is in force\n  \
         tulle stat                                 how all workloads do\n  \
         tulle release get reviews -w               how a new version does, and what speaks against it\n  \
+        tulle lane check pr-1234 -n shop           which hop loses the requests of a lane\n  \
         tulle dashboard                            the same and more, in a browser\n  \
         tulle tap -n shop payments --failed        what just failed, and why\n  \
         tulle proxy config reviews-v1-6b8f-x2x9k   what one sidecar knows"
@@ -76,6 +79,7 @@ enum Command {
     Top(top::Args),
     #[command(visible_alias = "canary")]
     Release(Box<release::Args>),
+    Lane(lane::Args),
     /// Open the dashboard in a browser.
     Dashboard(dashboard::Args),
     /// What just happened and what happens: requests and connections, one by one.
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         Command::Edges(args) => edges::run(&args).map_err(Into::into),
         Command::Top(args) => top::run(&args).map_err(Into::into),
         Command::Release(args) => release::run(&args).map_err(Into::into),
+        Command::Lane(args) => lane::run(&args).map_err(Into::into),
         Command::Dashboard(args) => dashboard::run(&args).map_err(Into::into),
         Command::Tap(args) => tap::run(&args).map_err(Into::into),
         Command::Proxy(args) => proxy::run(&args).map_err(Into::into),

@@ -73,6 +73,12 @@ pub(crate) enum Error {
     /// Its answer is none that we know: most likely another version.
     #[error("the control plane answered what this version of tulle does not understand: {0}")]
     Answer(#[from] serde_json::Error),
+    /// There is no cluster.
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Unreachable),
+    /// The cluster does not do what it was asked.
+    #[error("the API server says: {0}")]
+    Api(String),
     /// There is no way to it.
     #[error(transparent)]
     Tunnel(#[from] tunnel::Error),

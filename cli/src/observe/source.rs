@@ -33,14 +33,24 @@ pub(crate) enum Source {
     Cluster(Box<Tunnel>),
 }
 
+impl Where {
+    /// The mesh of `tulle local`, if that is meant.
+    pub(crate) fn local(&self) -> Option<&str> {
+        let runs = || !self.reach.is_said() && local::runs(local::MESH);
+        self.name.as_deref().or_else(|| runs().then_some(local::MESH))
+    }
+
+    /// The cluster, if that is meant.
+    pub(crate) fn cluster(&self) -> &Reach {
+        &self.reach
+    }
+}
+
 impl Source {
     /// The one that is meant.
     pub(crate) async fn find(place: &Where) -> Result<Self, Error> {
-        if let Some(mesh) = &place.name {
+        if let Some(mesh) = place.local() {
             return Ok(Self::Local(local::control_plane_socket(mesh)));
-        }
-        if !place.reach.is_said() && local::runs(local::MESH) {
-            return Ok(Self::Local(local::control_plane_socket(local::MESH)));
         }
         Ok(Self::Cluster(Box::new(Tunnel::find(&place.reach, &place.system_namespace).await?)))
     }

@@ -47,6 +47,16 @@ pub(crate) fn bytes(rate: f64) -> String {
     }
 }
 
+/// A time in seconds, as people say it: 45s, 5m, 3h, 2d.
+pub(crate) fn span(seconds: f64) -> String {
+    match seconds {
+        ..119.5 => format!("{seconds:.0}s"),
+        ..7170.0 => format!("{:.0}m", seconds / 60.0),
+        ..172_000.0 => format!("{:.0}h", seconds / 3600.0),
+        _ => format!("{:.0}d", seconds / 86_400.0),
+    }
+}
+
 /// With a letter for thousands.
 fn short(number: f64) -> String {
     match number {
