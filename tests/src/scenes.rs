@@ -7,6 +7,7 @@ mod crash;
 mod ejection;
 mod envoy;
 mod first_request;
+mod lane;
 mod limits;
 mod look;
 mod network;
@@ -179,6 +180,18 @@ pub(crate) const ALL: &[Scene] = &[
             symptom: "there is no Release",
         },
         run: |s| Box::pin(release::run(s)),
+    },
+    Scene {
+        number: 14,
+        name: "lane",
+        does: "Requests of a lane take its pods of the first and the last of three services that forward no more than `traceparent`, and \
+               nobody else's do; one that forwards nothing is named by `tulle lane check`.",
+        part: Part {
+            name: "the Lane",
+            without: Without::Kind("Lane"),
+            symptom: "requests of the lane take its pods",
+        },
+        run: |s| Box::pin(lane::run(s)),
     },
 ];
 

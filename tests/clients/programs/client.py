@@ -1,6 +1,6 @@
 """A client of gRPC's C++ implementation, on channels that it keeps.
 
-GET /?target=…&method=…&calls=…&user=…&secure=1&wait=0 answers with how often which answer came:
+GET /?target=…&method=…&calls=…&user=…&baggage=…&lane=…&secure=1&wait=0 answers with how often which answer came:
 {"v1 POD CALLER": 90, "UNAVAILABLE: …": 10}. It tries nothing twice; with wait=1 a call waits until there is a connection.
 """
 import json, threading
@@ -23,12 +23,13 @@ def channel(target, secure):
         return channels[target, secure]
 
 
-def call(target, method="Greet", calls="1", user="", secure="1", wait="0"):
+def call(target, method="Greet", calls="1", user="", baggage="", lane="", secure="1", wait="0"):
     invoke = channel(target, secure == "1").unary_unary(f"/shop.Greeter/{method}")
     answers = Counter()
     for _ in range(int(calls)):
         try:
-            metadata = [("x-user", user)] if user else None
+            told = [("x-user", user), ("baggage", baggage), ("x-tulle-lane", lane)]
+            metadata = [(name, value) for name, value in told if value]
             answers[invoke(b"", timeout=20, metadata=metadata, wait_for_ready=wait == "1").decode()] += 1
         except grpc.RpcError as error:
             answers[f"{error.code().name}: {error.details()}"] += 1

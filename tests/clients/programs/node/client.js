@@ -15,9 +15,9 @@ function client(target, secure) {
   return clients.get(key);
 }
 
-function once(client, method, user, waitForReady) {
+function once(client, method, said, waitForReady) {
   const metadata = new grpc.Metadata({ waitForReady });
-  if (user) metadata.set('x-user', user);
+  for (const [name, value] of said) if (value) metadata.set(name, value);
   const same = (bytes) => bytes;
   return new Promise((done) => {
     client.makeUnaryRequest(`/shop.Greeter/${method}`, same, same, Buffer.alloc(0), metadata,
@@ -29,9 +29,10 @@ function once(client, method, user, waitForReady) {
 http.createServer(async (request, response) => {
   const told = new URL(request.url, 'http://localhost').searchParams;
   const to = client(told.get('target'), (told.get('secure') ?? '1') === '1');
+  const said = [['x-user', told.get('user')], ['baggage', told.get('baggage')], ['x-tulle-lane', told.get('lane')]];
   const answers = {};
   for (let i = 0; i < Number(told.get('calls') ?? 1); i++) {
-    const answer = await once(to, told.get('method') ?? 'Greet', told.get('user'), told.get('wait') === '1');
+    const answer = await once(to, told.get('method') ?? 'Greet', said, told.get('wait') === '1');
     answers[answer] = (answers[answer] ?? 0) + 1;
   }
   response.end(JSON.stringify(answers));
