@@ -45,7 +45,7 @@ enum Command {
 struct Which {
     /// The lane.
     #[arg(value_name = "NAME", value_parser = label)]
-    name: String,
+    lane: String,
     /// Its namespace.
     #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
     namespace: Option<String>,

@@ -57,7 +57,7 @@ impl Which {
     fn object(&self) -> Value {
         json!({
             "apiVersion": "tulle.dev/v1alpha1", "kind": "Lane",
-            "metadata": {"name": self.name, "namespace": self.namespace()}, "spec": {},
+            "metadata": {"name": self.lane, "namespace": self.namespace()}, "spec": {},
         })
     }
 }
@@ -86,7 +86,7 @@ impl Open {
                 Err(kube::Error::Api(status)) if status.code == 409 => "was there already",
                 Err(error) => return Err(Error::Api(chain(&error))),
             };
-            let (namespace, name) = (self.which.namespace(), &self.which.name);
+            let (namespace, name) = (self.which.namespace(), &self.which.lane);
             writeln!(io::stdout(), "Lane {namespace}/{name} {was}")?;
         } else {
             io::stdout().lock().write_all(yaml(&self.which).as_bytes())?;
@@ -98,14 +98,14 @@ impl Open {
 
 /// The Lane.
 pub(super) fn yaml(which: &Which) -> String {
-    let (namespace, name) = (which.namespace(), &which.name);
+    let (namespace, name) = (which.namespace(), &which.lane);
     format!(
         "apiVersion: tulle.dev/v1alpha1\nkind: Lane\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec: {{}}\n"
     )
 }
 
 fn hints(which: &Which) -> String {
-    let (namespace, name) = (which.namespace(), &which.name);
+    let (namespace, name) = (which.namespace(), &which.lane);
     format!(
         "# its pods: those of namespace {namespace} with the label {LANE_LABEL}: {name}, beside the labels that their Service selects\n\
          # into it:  curl -H 'x-tulle-lane: {name}' http://SERVICE.{namespace}/\n\
@@ -115,7 +115,7 @@ fn hints(which: &Which) -> String {
 
 impl Close {
     pub(super) async fn run(&self) -> Result<ExitCode, Error> {
-        let (namespace, name) = (self.which.namespace(), self.which.name.as_str());
+        let (namespace, name) = (self.which.namespace(), self.which.lane.as_str());
         if self.apply {
             of_files(&self.place)?;
         }

@@ -1,6 +1,7 @@
 //! `tulle lane check`.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -65,11 +66,11 @@ const COLUMNS: [Column; 7] = [
 impl Args {
     pub(super) async fn run(&self) -> Result<ExitCode, Error> {
         let source = Source::find(&self.whom.place).await?;
-        let of = (self.which.namespace.as_deref(), Some(self.which.name.as_str()));
+        let of = (self.which.namespace.as_deref(), Some(self.which.lane.as_str()));
         // Who looks is told by the second from then on; what came until now may still be on its way.
         let known = ask(&source, of, self.window, true).await?;
         if known.items.is_empty() {
-            let name = &self.which.name;
+            let name = &self.which.lane;
             let told = format!("there is no Lane {name}; `tulle lane list` says which there are");
             return Err(Error::Usage(told));
         }
@@ -149,7 +150,8 @@ fn hops(lane: &LaneView, colored: bool) -> String {
 /// What it sent to one other.
 fn passed(peer: &str, sent: &[&PassedView]) -> [Cell; 5] {
     let within = sent.iter().filter(|one| one.by.is_in());
-    let by: Vec<_> = within.clone().map(|one| word(one.by)).collect();
+    let by: BTreeSet<_> = within.clone().map(|one| word(one.by)).collect();
+    let by: Vec<_> = by.into_iter().collect();
     let within: u64 = within.map(|one| one.requests).sum();
     let outside: u64 = sent.iter().filter(|one| !one.by.is_in()).map(|one| one.requests).sum();
     let alone: u64 = sent.iter().map(|one| one.alone).sum();

@@ -9,7 +9,11 @@ use crate::lane::verdict::{Sure, code, findings};
 /// Requests to or from a workload of the shop.
 fn passed(name: &str, by: By, requests: u64, alone: u64) -> PassedView {
     let namespace = if name == "internet" { "" } else { "shop" };
-    PassedView { namespace: namespace.to_owned(), name: name.to_owned(), by, requests, alone }
+    // The lane's pods of `ratings` are of a workload of their own.
+    let service = name.strip_suffix("-pr-1").unwrap_or(name);
+    let service = if namespace.is_empty() { String::new() } else { format!("shop/{service}") };
+    let [namespace, name] = [namespace, name].map(str::to_owned);
+    PassedView { namespace, name, service, by, requests, alone }
 }
 
 fn workload(name: &str, received: Vec<PassedView>, sent: Vec<PassedView>) -> LaneWorkloadView {
@@ -23,8 +27,9 @@ fn lane(sent: Vec<PassedView>) -> LaneView {
         ValueView { name, value, regex: false }
     };
     let entry = EntryView { headers: vec![value("x-tulle-lane", "pr-1")], query: Vec::new() };
-    let got = sent.iter().filter(|one| one.by.is_in()).cloned().collect::<Vec<_>>();
-    let got = got.into_iter().map(|one| PassedView { name: "reviews".to_owned(), ..one });
+    let within = sent.iter().find(|one| one.by.is_in()).cloned();
+    let last = within.as_ref().map_or("ratings", |one| one.name.as_str()).to_owned();
+    let got = within.into_iter().map(|one| PassedView { name: "reviews".to_owned(), ..one });
     LaneView {
         namespace: "shop".to_owned(),
         name: "pr-1".to_owned(),
@@ -42,7 +47,7 @@ fn lane(sent: Vec<PassedView>) -> LaneView {
                 vec![passed("reviews", By::Traceparent, 40, 0)],
             ),
             workload("reviews", vec![passed("web", By::Baggage, 40, 0)], sent),
-            workload("ratings", got.collect(), Vec::new()),
+            workload(&last, got.collect(), Vec::new()),
         ],
         ..LaneView::default()
     }
@@ -82,7 +87,10 @@ fn what_may_be_of_others_is_no_proof() {
     // Others are answered at the same time; some goes on in the lane; a timer sends now and then.
     for sent in [
         vec![passed("ratings", By::Nothing, 400, 0)],
-        vec![passed("ratings", By::Traceparent, 40, 0), passed("ratings", By::Nothing, 40, 40)],
+        vec![
+            passed("ratings-pr-1", By::Traceparent, 40, 0),
+            passed("ratings", By::Nothing, 40, 40),
+        ],
         vec![passed("ratings", By::Nothing, 3, 3)],
         vec![passed("ratings", By::Unclear, 9, 0)],
     ] {
@@ -91,7 +99,7 @@ fn what_may_be_of_others_is_no_proof() {
         assert!(said.contains("They may be of the lane, of other requests"), "{said}");
     }
     let beside =
-        vec![passed("ratings", By::Traceparent, 40, 0), passed("ratings", By::Nothing, 9, 0)];
+        vec![passed("ratings-pr-1", By::Traceparent, 40, 0), passed("ratings", By::Nothing, 9, 0)];
     let (sure, said, code) = first(beside);
     assert_eq!((sure, code), (Some(Sure::Note), 0), "as many went on as came: {said}");
     assert!(said.contains("most likely of others"), "{said}");
@@ -185,7 +193,7 @@ fn the_way_in_is_what_the_entry_says() {
 
 #[test]
 fn what_is_printed_is_a_lane_and_what_ends_is_said() {
-    let which = Which { name: "pr-1".to_owned(), namespace: Some("shop".to_owned()) };
+    let which = Which { lane: "pr-1".to_owned(), namespace: Some("shop".to_owned()) };
     let printed: serde_json::Value = serde_yaml_ng::from_str(&change::yaml(&which)).unwrap();
     let converted = tulle_control_plane::convert::convert(&printed);
     assert!(converted.object.is_some() && converted.faults.is_empty(), "{:?}", converted.faults);

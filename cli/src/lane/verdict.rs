@@ -5,7 +5,7 @@
 //! requests of the lane came, and none went the same way in the lane. All else is `perhaps`; or not worth more than a note, where as
 //! many went the same way in the lane as came, and none of the others while nothing else was answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tulle_control_plane::{
@@ -45,8 +45,11 @@ pub(super) fn findings(lanes: &[LaneView]) -> Vec<Finding> {
         for workload in &lane.workloads {
             for (to, sent) in destinations(&workload.sent) {
                 all.extend(lost(lane, workload, &to, &sent));
-                all.extend(unseen(lanes, lane, workload, &to, &sent));
             }
+            let mut told = BTreeSet::new();
+            let within = workload.sent.iter().filter(|one| one.by.is_in());
+            let first = within.filter(|one| told.insert((&one.namespace, &one.name)));
+            all.extend(first.filter_map(|one| unseen(lanes, lane, workload, one)));
         }
         all.extend(pods(lane));
     }
@@ -65,11 +68,16 @@ pub(super) fn code(lanes: &[LaneView], findings: &[Finding]) -> u8 {
     }
 }
 
-/// What was sent, by whom it was sent to.
+/// What was sent, by the Service that was called: a lane's pods there are of another workload than everybody's. What is none is told
+/// apart by who got it.
 pub(super) fn destinations(sent: &[PassedView]) -> BTreeMap<String, Vec<&PassedView>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for one in sent {
-        all.entry(full(&one.namespace, &one.name)).or_default().push(one);
+        let to = match one.service.as_str() {
+            "" => full(&one.namespace, &one.name),
+            service => service.to_owned(),
+        };
+        all.entry(to).or_default().push(one);
     }
     all
 }
@@ -145,10 +153,12 @@ fn unseen(
     lanes: &[LaneView],
     lane: &LaneView,
     workload: &LaneWorkloadView,
-    to: &str,
-    sent: &[&PassedView],
+    one: &PassedView,
 ) -> Option<Finding> {
-    let one = sent.iter().find(|one| one.by.is_in() && !one.namespace.is_empty())?;
+    if one.namespace.is_empty() {
+        return None;
+    }
+    let to = full(&one.namespace, &one.name);
     let there = lanes.iter().find(|other| other.namespace == one.namespace);
     let (says, remedy) = match there {
         Some(there) if there.workloads.iter().any(|other| other.name == one.name && !other.received.is_empty()) => return None,
@@ -162,7 +172,7 @@ fn unseen(
         ),
     };
     let workload = full(&lane.namespace, &workload.name);
-    Some(Finding { sure: Sure::Note, workload, to: to.to_owned(), says, remedy })
+    Some(Finding { sure: Sure::Note, workload, to, says, remedy })
 }
 
 /// Pods that get nothing.

@@ -77,6 +77,8 @@ pub struct Kind {
     pub direction: Direction,
     /// Who is on the other side; without namespace a class.
     pub peer: Peer,
+    /// Host name of the Service that was called; empty: none was, or it came from there.
+    pub host: String,
     /// What says that they are of the lane, or may be.
     pub by: By,
 }

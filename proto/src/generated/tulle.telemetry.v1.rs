@@ -146,6 +146,9 @@ pub struct LaneRequests {
     /// Of those sent in no lane, the ones that were sent while the application answered requests of this lane alone.
     #[prost(uint64, tag = "7")]
     pub alone: u64,
+    /// Host name of the Service that was called, as of `Edge`: the lane's pods there are of another workload than everybody's.
+    #[prost(string, tag = "8")]
+    pub host: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Flow {

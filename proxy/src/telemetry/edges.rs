@@ -27,10 +27,9 @@ use tulle_runtime::{
 
 pub(super) use self::families::{FAMILIES, Family, Values};
 use super::{
-    Direction,
     edge::Edge,
     lanes::Lanes,
-    series::{BOUNDS, Counter, Kind, Tally, Took},
+    series::{BOUNDS, Counter, Tally, Took},
     table::{Lost, Shown, Table},
     versions::Versions,
 };
@@ -316,7 +315,10 @@ mod tests {
     use tulle_expression::taken;
 
     use super::*;
-    use crate::telemetry::series::Status;
+    use crate::telemetry::{
+        Direction,
+        series::{Kind, Status},
+    };
 
     /// A tag of that name would be there twice.
     #[test]

@@ -14,8 +14,9 @@ use crate::request::lane::{By, Passage};
 /// What is told apart at once. What is more is not counted here: the control plane would not take more of one proxy either.
 const MOST: usize = 512;
 
-/// Which way a request went, and namespace and name of the workload on the other side.
-pub(super) type Edge<'a> = (Direction, (&'a str, &'a str));
+/// Which way a request went, namespace and name of the workload on the other side, and the host name of the Service that was
+/// called.
+pub(super) type Edge<'a> = (Direction, (&'a str, &'a str), &'a str);
 
 /// See the [module](self). Clones share.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,7 @@ struct Kind {
     direction: Direction,
     namespace: String,
     peer: String,
+    host: String,
     by: By,
 }
 
@@ -38,6 +40,7 @@ struct Of<'a> {
     direction: Direction,
     namespace: &'a str,
     peer: &'a str,
+    host: &'a str,
     by: By,
 }
 
@@ -49,24 +52,26 @@ struct Counted {
 
 impl Equivalent<Kind> for Of<'_> {
     fn equivalent(&self, key: &Kind) -> bool {
-        let Kind { lane, direction, namespace, peer, by } = key;
-        *self == Of { lane, direction: *direction, namespace, peer, by: *by }
+        let Kind { lane, direction, namespace, peer, host, by } = key;
+        *self == Of { lane, direction: *direction, namespace, peer, host, by: *by }
     }
 }
 
 impl Lanes {
     /// A request has ended.
-    pub(super) fn count(&self, (direction, (namespace, peer)): Edge<'_>, passage: &Passage) {
+    pub(super) fn count(&self, edge: Edge<'_>, passage: &Passage) {
+        let (direction, (namespace, peer), host) = edge;
         let Passage { lanes, by, alone } = passage;
         let mut all = self.0.lock();
         for lane in lanes {
-            let of = Of { lane, direction, namespace, peer, by: *by };
+            let of = Of { lane, direction, namespace, peer, host, by: *by };
             if !all.contains_key(&of) {
                 if all.len() >= MOST {
                     continue;
                 }
-                let [namespace, peer] = [namespace, peer].map(str::to_owned);
-                let kind = Kind { lane: Arc::clone(lane), direction, namespace, peer, by: *by };
+                let [namespace, peer, host] = [namespace, peer, host].map(str::to_owned);
+                let (lane, by) = (Arc::clone(lane), *by);
+                let kind = Kind { lane, direction, namespace, peer, host, by };
                 all.insert(kind, Counted::default());
             }
             if let Some(counted) = all.get_mut(&of) {
@@ -80,7 +85,7 @@ impl Lanes {
     pub(super) fn take(&self) -> Vec<proto::LaneRequests> {
         let counted = std::mem::take(&mut *self.0.lock());
         let told = counted.into_iter().map(|(kind, Counted { requests, alone })| {
-            let Kind { lane, direction, namespace, peer, by } = kind;
+            let Kind { lane, direction, namespace, peer, host, by } = kind;
             proto::LaneRequests {
                 lane: lane.to_string(),
                 direction: words::direction(direction),
@@ -89,6 +94,7 @@ impl Lanes {
                 by: words::lane_by(by),
                 requests,
                 alone,
+                host,
             }
         });
         told.collect()
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_told_apart_is_bounded_and_counted_once() {
         let lanes = Lanes::default();
-        let edge = (Direction::Outbound, ("shop", "ratings"));
+        let edge = (Direction::Outbound, ("shop", "ratings"), "ratings.shop");
         lanes.count(edge, &passage(&["a"], By::Trace, false));
         lanes.count(edge, &passage(&["a"], By::Trace, false));
         lanes.count(edge, &passage(&["a", "b"], By::Nothing, false));
@@ -120,7 +126,8 @@ mod tests {
         assert_eq!(lanes.take(), []);
         for peer in 0..2 * MOST {
             let peer = peer.to_string();
-            lanes.count((Direction::Inbound, ("", &peer)), &passage(&["a"], By::Entry, false));
+            let edge = (Direction::Inbound, ("", peer.as_str()), "");
+            lanes.count(edge, &passage(&["a"], By::Entry, false));
         }
         assert_eq!(lanes.take().len(), MOST);
     }

@@ -116,6 +116,8 @@ pub struct PassedView {
     pub namespace: String,
     /// It, or what class it is of.
     pub name: String,
+    /// The Service that was called, NAMESPACE/NAME; empty: none was, or it came from there.
+    pub service: String,
     /// What says that they are of the lane; or why they may be.
     pub by: By,
     /// How many.
@@ -216,6 +218,7 @@ fn workloads(counts: &[(&Kind, &Count)]) -> Vec<LaneWorkloadView> {
         let passed = PassedView {
             namespace: kind.peer.namespace.clone(),
             name: kind.peer.name.clone(),
+            service: service(&kind.host),
             by: kind.by,
             requests: count.requests,
             alone: count.alone,
@@ -226,6 +229,15 @@ fn workloads(counts: &[(&Kind, &Count)]) -> Vec<LaneWorkloadView> {
         }
     }
     all.into_values().collect()
+}
+
+/// NAMESPACE/NAME of a host name of the mesh's; others as they are.
+fn service(host: &str) -> String {
+    let mut labels = host.split('.');
+    match (labels.next(), labels.next(), labels.next()) {
+        (Some(name), Some(namespace), Some("svc")) => format!("{namespace}/{name}"),
+        _ => host.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +260,7 @@ mod tests {
             },
             direction,
             peer: Peer { namespace: peer.0.to_owned(), name: peer.1.to_owned() },
+            host: "ratings.shop.svc.cluster.local".to_owned(),
             by,
         }
     }
@@ -294,6 +307,8 @@ mod tests {
             .map(|one| (one.name.as_str(), one.received.len(), one.sent.len()))
             .collect();
         assert_eq!(names, [("reviews", 2, 1), ("web", 1, 1)]);
+        assert_eq!(one.workloads[0].sent[0].service, "shop/ratings");
+        assert_eq!(service("db.example.com"), "db.example.com");
         assert_eq!((other.idle, other.known_by.len(), other.workloads.len()), (None, 0, 0));
         let text = serde_json::to_string(&seen).unwrap();
         assert_eq!(serde_json::from_str::<LanesView>(&text).unwrap(), seen, "{text}");

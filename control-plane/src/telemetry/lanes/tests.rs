@@ -14,6 +14,7 @@ fn sent(lane: &str, by: proto::LaneBy, requests: u64, alone: u64) -> proto::Lane
         by: by.into(),
         requests,
         alone,
+        host: "ratings.shop".to_owned(),
     }
 }
 

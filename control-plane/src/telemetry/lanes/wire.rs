@@ -25,7 +25,8 @@ pub(super) fn kind(workload: &Workload, message: &proto::LaneRequests) -> Option
         proto::LaneBy::Unspecified => return None,
     };
     let peer = Peer { namespace: text(&message.peer_namespace), name: text(&message.peer) };
-    Some(Kind { lane: text(&message.lane), workload: workload.clone(), direction, peer, by })
+    let (lane, host, workload) = (text(&message.lane), text(&message.host), workload.clone());
+    Some(Kind { lane, workload, direction, peer, host, by })
 }
 
 fn message(kind: Kind, count: Count) -> replica::LaneCount {
@@ -50,6 +51,7 @@ fn message(kind: Kind, count: Count) -> replica::LaneCount {
         by: by.into(),
         requests: count.requests,
         alone: count.alone,
+        host: kind.host,
     };
     replica::LaneCount {
         workload: Some(kind.workload.message()),

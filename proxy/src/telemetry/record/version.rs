@@ -5,7 +5,11 @@ use tokio::time::Instant;
 use super::{Direction, Record};
 use crate::{
     error::Reason,
-    telemetry::{fault::Fault, versions::Of},
+    telemetry::{
+        edge::{Edge, Server},
+        fault::Fault,
+        versions::Of,
+    },
 };
 
 impl Record {
@@ -38,8 +42,9 @@ impl Record {
         let Some(passage) = self.stay.as_ref().and_then(|stay| stay.passage.as_ref()) else {
             return;
         };
-        let edge = (self.direction, self.workload());
-        self.cx.counts.passed(edge, passage);
+        let Edge { direction, peer, server, .. } = self.edge();
+        let host = if let Server::Service(host, _) = server { host } else { "" };
+        self.cx.counts.passed((direction, peer, host), passage);
     }
 
     /// Whether it is a copy that this proxy made.
