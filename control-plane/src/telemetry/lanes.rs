@@ -227,8 +227,10 @@ impl Told {
     /// Adds what another replica knows.
     fn add(&mut self, other: Self) {
         for (kind, more) in other.counts {
-            let sum =
-                self.counts.entry(kind).or_insert(Count { last: more.last, ..Count::default() });
+            let sum = self
+                .counts
+                .entry(kind)
+                .or_insert_with(|| Count { last: more.last, ..Count::default() });
             sum.requests = sum.requests.saturating_add(more.requests);
             sum.alone = sum.alone.saturating_add(more.alone);
             sum.last = sum.last.min(more.last);

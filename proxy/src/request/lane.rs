@@ -71,6 +71,9 @@ impl By {
     }
 }
 
+/// A request's lane, and what says that it is in it.
+type Found = (Arc<str>, By);
+
 /// What there is to count of a request, when it is known whom it went to.
 #[derive(Debug)]
 pub struct Passage {
@@ -104,7 +107,7 @@ impl Lanes {
     }
 
     /// The lane that a request's own words put it into. Who is in a lane, though it is not known here, enters no other.
-    fn of_request(&self, head: &mut Parts) -> Option<(Arc<str>, By)> {
+    fn of_request(&self, head: &mut Parts) -> Option<Found> {
         match said::baggage(&head.headers) {
             Said::Lane(name) => {
                 return self.named(name).map(|name| (Arc::clone(name), By::Baggage));
@@ -126,12 +129,7 @@ impl Lanes {
     }
 
     /// The lane that its trace puts a request from the application into. Or why it may be of one all the same; `None`: it is not.
-    fn of_trace(
-        &self,
-        flights: &Flights,
-        head: &Parts,
-        traced: bool,
-    ) -> Result<(Arc<str>, By), Option<By>> {
+    fn of_trace(&self, flights: &Flights, head: &Parts, traced: bool) -> Result<Found, Option<By>> {
         if !matches!(said::baggage(&head.headers), Said::Nothing) {
             return Err(None);
         }
