@@ -46,7 +46,10 @@ pub struct ReleaseSpec {
     /// against the canary. An empty list: a rolling update that is only watched. Default: 1 % for a minute, 5 % for two,
     /// 25 % for five.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = [{
+        "rule": "self.map(step, has(step.weight) ? step.weight : 0).isSorted()",
+        "message": "steps do not go down: each weight is at least the one before it",
+    }]))]
     pub steps: Option<Vec<ReleaseStep>>,
     /// Whose requests stay with a version once they have come to it. Absent: nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ mod network;
 mod pods;
 mod policy;
 mod probe;
+mod releases;
 mod report;
 mod rights;
 mod snapshot;
@@ -118,6 +119,7 @@ fn all(snapshot: &Snapshot) -> Report {
     cni::check(snapshot, &mut report);
     pods::check(snapshot, &mut report);
     policy::check(snapshot, &mut report);
+    releases::check(snapshot, &mut report);
     report
 }
 

@@ -137,7 +137,7 @@ impl Steer {
             sources: Sources { asker, surveyor: Surveyor { roster, .. }, .. },
             ..
         } = self;
-        let under_way = sights.iter().filter(|(_, sight)| sight.before.is_none());
+        let under_way = sights.iter().filter(|(_, sight)| sight.idle_because.is_none());
         let under_way =
             under_way.filter_map(|(name, sight)| Some((&*sight.release, &works.get(name)?.course)));
         asker.follow(under_way, now);
@@ -258,10 +258,8 @@ impl Steer {
         let unknown = || Unfulfilled::Unknown(name.to_string());
         let (sight, work) =
             self.sights.get(&name).zip(self.works.get_mut(&name)).ok_or_else(unknown)?;
-        if let Some(before) = &sight.before {
-            return Err(Unfulfilled::Refused(format!(
-                "Release {before} is about the same workload, and older"
-            )));
+        if let Some(hindrance) = &sight.idle_because {
+            return Err(Unfulfilled::Refused(hindrance.to_string()));
         }
         let before = work.course.clone();
         work.course.command(&sight.release.plan, (&who, &revision), &verb, now)?;

@@ -136,6 +136,9 @@ breaks "a policy without its target" "policy-refused TrafficPolicy shop/lost" 'm
 resolved() { kubectl -n shop get httproute lost -o jsonpath='{.status.parents[*].conditions[?(@.type=="ResolvedRefs")].status}' | grep -q False; }
 breaks "a route without its backend" "policy-unresolved HTTPRoute shop/lost" 'make <<<"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: lost, namespace: shop}, spec: {parentRefs: [{group: \"\", kind: Service, name: server}], rules: [{backendRefs: [{name: nobody, port: 80}]}]}}"; eventually 20 resolved' 'kubectl -n shop delete httproute lost'
 
+breaks "a release of what is not there" "release-no-target Release shop/lost" 'make <<<"{apiVersion: tulle.dev/v1alpha1, kind: Release, metadata: {name: lost, namespace: shop}, spec: {target: {kind: Deployment, name: nobody}}}"; kubectl -n shop wait --for=condition=Accepted release/lost --timeout=20s' 'kubectl -n shop delete release lost'
+refuses "the API server refuses a release of which the steps go down" "steps do not go down" make <<<"{apiVersion: tulle.dev/v1alpha1, kind: Release, metadata: {name: down, namespace: shop}, spec: {target: {kind: Deployment, name: server}, steps: [{weight: 5}, {weight: 1}]}}"
+
 # --- the cluster
 holder=$(system get lease tulle-control-plane -o jsonpath='{.spec.holderIdentity}')
 breaks "a Lease that nobody holds" "lease Lease tulle-system/tulle-control-plane" 'system patch lease tulle-control-plane --type=merge -p "{\"spec\":{\"holderIdentity\":\"nobody\"}}"' 'system patch lease tulle-control-plane --type=merge -p "{\"spec\":{\"holderIdentity\":\"$holder\"}}"'

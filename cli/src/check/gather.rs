@@ -48,6 +48,15 @@ const LISTS: [(&str, &str); 20] = [
     ),
 ];
 
+/// What is read besides where there are releases, and the kind without which nobody has any.
+const RELEASED: [(&str, &str, Option<&str>); 5] = [
+    ("Service", "/api/v1/services", None),
+    ("Deployment", "/apis/apps/v1/deployments", None),
+    ("PodDisruptionBudget", "/apis/policy/v1/poddisruptionbudgets", None),
+    ("Canary", "/apis/flagger.app/v1beta1/canaries", Some("canaries.flagger.app")),
+    ("Rollout", "/apis/argoproj.io/v1alpha1/rollouts", Some("rollouts.argoproj.io")),
+];
+
 /// What is read of the control plane; `{}` is its namespace.
 const OURS: [(&str, &str); 12] = [
     ("deployment", "/apis/apps/v1/namespaces/{}/deployments/tulle-control-plane"),
@@ -87,6 +96,12 @@ pub(super) async fn snapshot(
         ..Snapshot::default()
     };
     read(client, &mut snapshot, LISTS.map(|(what, path)| (what, path.to_owned()))).await;
+    let has = |kind: &str| snapshot.all("kinds").iter().any(|one| name(one) == kind);
+    let released = RELEASED.into_iter().filter(|(.., kind)| kind.is_none_or(has));
+    let released: Vec<_> = released.map(|(what, path, _)| (what, path.to_owned())).collect();
+    if !snapshot.all("Release").is_empty() {
+        read(client, &mut snapshot, released).await;
+    }
     let bound = snapshot.one("clusterrolebinding").map(|b| text(b, "/subjects/0/namespace"));
     let found = bound.filter(|found| !found.is_empty()).unwrap_or("tulle-system");
     snapshot.namespace = namespace.unwrap_or(found).to_owned();
@@ -103,10 +118,10 @@ pub(super) async fn snapshot(
     Ok(snapshot)
 }
 
-async fn read<const N: usize>(
+async fn read(
     client: &Client,
     snapshot: &mut Snapshot,
-    paths: [(&'static str, String); N],
+    paths: impl IntoIterator<Item = (&'static str, String)>,
 ) {
     let each =
         stream::iter(paths).map(|(what, path)| async move { (what, items(client, &path).await) });

@@ -170,7 +170,7 @@ fn is_peer(peer: &Value, own: &str, other: Option<&End<'_>>) -> bool {
 }
 
 /// A label selector; an empty one selects everything.
-fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
+pub(super) fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
     let equal = selector["matchLabels"]
         .as_object()
         .into_iter()

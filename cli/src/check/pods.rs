@@ -232,7 +232,7 @@ fn lifetime(snapshot: &Snapshot) -> i64 {
 }
 
 /// Who made a pod, and how to edit what it is made from.
-fn owner(pod: &Value) -> (String, String) {
+pub(super) fn owner(pod: &Value) -> (String, String) {
     let namespace = text(pod, "/metadata/namespace");
     let owner = list(pod, "/metadata/ownerReferences").first();
     let (mut kind, mut called) = owner

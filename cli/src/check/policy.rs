@@ -42,7 +42,8 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     }
 }
 
-fn one(snapshot: &Snapshot, kind: &str, object: &Value, report: &mut Report) {
+/// What an object's status says that does not hold.
+pub(super) fn one(snapshot: &Snapshot, kind: &str, object: &Value, report: &mut Report) {
     let is_route = kind.ends_with("Route");
     if is_route && !of_the_mesh(object) {
         return;
@@ -76,6 +77,10 @@ fn one(snapshot: &Snapshot, kind: &str, object: &Value, report: &mut Report) {
         let Some(fails) = of.clone().find(|condition| condition["status"] == "False") else {
             continue;
         };
+        if kind == "Release" && wanted == "InForce" && fails["reason"] == "Pending" {
+            // So it is for a moment at each of its steps.
+            continue;
+        }
         let problem =
             format!("{problem}: {} ({})", text(fails, "/message"), text(fails, "/reason"));
         let remedy = match wanted {
@@ -91,6 +96,6 @@ fn one(snapshot: &Snapshot, kind: &str, object: &Value, report: &mut Report) {
 }
 
 /// Whether it has a Service as parent: others are gateways'.
-fn of_the_mesh(route: &Value) -> bool {
+pub(super) fn of_the_mesh(route: &Value) -> bool {
     list(route, "/spec/parentRefs").iter().any(|parent| parent["kind"] == "Service")
 }

@@ -2,6 +2,7 @@
 
 mod broken;
 mod cni;
+mod releases;
 
 use std::sync::LazyLock;
 

@@ -11,7 +11,9 @@ use crate::{
     problem::Complaint,
     world::{
         World,
-        objects::{Kind, Name, ObjectRef, Route, RuleAction, Service, ServicePort, TrafficPolicy},
+        objects::{
+            Kind, Name, ObjectRef, Release, Route, RuleAction, Service, ServicePort, TrafficPolicy,
+        },
         policy::Scope,
     },
 };
@@ -36,6 +38,7 @@ pub fn complaints(world: &World, object: &ObjectRef) -> Vec<Complaint> {
             if let Some(release) = world.release(&object.name) {
                 let said = steps::complaints(world, release).into_iter();
                 said.for_each(|(field, reason)| complaints.add(field, reason));
+                complaints.services(world, release);
             }
         }
         _ => {}
@@ -149,6 +152,24 @@ impl Complaints {
                 };
                 self.add(field, format!("no backend has a weight above 0; {lost}"));
             }
+        }
+    }
+
+    /// Services of a release that are not there: nothing that goes to them is divided.
+    fn services(&mut self, world: &World, release: &Release) {
+        let namespace = &release.name.namespace;
+        for (at, name) in release.services.iter().enumerate() {
+            let name = Name::new(namespace, name);
+            if world.service(&name).is_none() {
+                let reason = format!("there is no Service {name}");
+                self.add(format!("spec.services[{at}]"), reason);
+            }
+        }
+        let has_pods = world.released_pods(release).any(|pod| !pod.ended);
+        if has_pods && world.called_by(release).is_empty() {
+            let reason =
+                "no Service selects its pods: nothing is sent to them that could be divided";
+            self.add("spec.target", reason);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
     world::{
         World,
         objects::{Kind, ObjectRef, ParentRef, Release, Route, RuleAction, TrafficPolicy},
+        release::Hindrance,
     },
 };
 
@@ -49,9 +50,13 @@ pub fn standing(world: &World, object: &ObjectRef) -> Option<Standing> {
 
 /// Whether a release is the one that counts, and whether what is wanted has taken over.
 fn of_release(world: &World, release: &Release) -> Vec<(&'static str, Verdict)> {
-    if let Some(before) = world.release_before(release) {
-        let message = format!("Release {} is older, and about the same workload", before.name);
-        return vec![("Accepted", Verdict { holds: false, reason: "Conflicted", message })];
+    if let Some(hindrance) = world.idle_because(release) {
+        let reason = match hindrance {
+            Hindrance::Before(_) => "Conflicted",
+            Hindrance::NoSidecar => "NoSidecar",
+        };
+        let message = hindrance.to_string();
+        return vec![("Accepted", Verdict { holds: false, reason, message })];
     }
     let idle = Course::default();
     let course = release.course.as_deref().unwrap_or(&idle);
@@ -77,7 +82,19 @@ fn of_release(world: &World, release: &Release) -> Vec<(&'static str, Verdict)> 
         course.phase,
         ReleasePhase::Idle | ReleasePhase::Promoted | ReleasePhase::RolledBack
     );
-    vec![("Released", Verdict { holds, reason, message })]
+    let resolved = complaints(world, &release.reference());
+    let resolved = resolved.into_iter().find(|said| is_of_services(&said.field));
+    let resolved = match resolved {
+        Some(said) => {
+            Verdict { holds: false, reason: "ServiceNotFound", message: said.to_string() }
+        }
+        None => Verdict { holds: true, reason: "ResolvedRefs", message: String::new() },
+    };
+    vec![("ResolvedRefs", resolved), ("Released", Verdict { holds, reason, message })]
+}
+
+fn is_of_services(field: &str) -> bool {
+    field.starts_with("spec.services") || field == "spec.target"
 }
 
 /// What gRPC's own router does not do of what the rules say; `xds/src/model/grpc.rs` has the table.

@@ -8,7 +8,7 @@ use crate::{
     world::{
         World,
         objects::{Name, Release},
-        release::Versions,
+        release::{Hindrance, Versions},
     },
 };
 
@@ -25,8 +25,8 @@ pub struct Sight {
     pub older: BTreeSet<String>,
     /// The Services through which it is called.
     pub services: BTreeSet<Name>,
-    /// The Release that comes before it, because it is about the same workload and older: this one does nothing.
-    pub before: Option<Name>,
+    /// Why it does nothing.
+    pub idle_because: Option<Hindrance>,
 }
 
 impl Sight {
@@ -38,7 +38,7 @@ impl Sight {
             template: world.template(release),
             older: world.older(release),
             services: world.called_by(release),
-            before: world.release_before(release).map(|before| before.name.clone()),
+            idle_because: world.idle_because(release),
         };
         world.releases().map(of).collect()
     }
@@ -50,7 +50,7 @@ impl Sight {
 
     /// Whether there is something to judge.
     pub fn is_under_way(&self) -> bool {
-        self.before.is_none() && self.course().is_some_and(Course::is_under_way)
+        self.idle_because.is_none() && self.course().is_some_and(Course::is_under_way)
     }
 
     /// The workloads of which proxies are asked.

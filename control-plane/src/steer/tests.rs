@@ -99,7 +99,7 @@ impl Mesh {
             template: Some(template.to_owned()),
             older: BTreeSet::new(),
             services: BTreeSet::new(),
-            before: None,
+            idle_because: None,
         }
     }
 

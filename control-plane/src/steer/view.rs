@@ -11,7 +11,10 @@ use tulle_api::{
 use super::{Sight, work::Force};
 use crate::{
     release::{Course, Entry, Pair, Plan, Pods, Share, Verdict},
-    world::{objects::Release, release::Target},
+    world::{
+        objects::Release,
+        release::{Hindrance, Target},
+    },
 };
 
 /// Releases.
@@ -193,7 +196,10 @@ impl ReleaseView {
             services: sight.services.iter().map(ToString::to_string).collect(),
             phase: course.phase,
             reason: reason(sight, course, force),
-            before: sight.before.as_ref().map(ToString::to_string),
+            before: match &sight.idle_because {
+                Some(Hindrance::Before(name)) => Some(name.to_string()),
+                _ => None,
+            },
             stable: course.stable.clone(),
             canary: course.canary.clone(),
             steps: plan.steps.iter().map(StepView::of).collect(),
@@ -248,10 +254,8 @@ fn target(release: &Release) -> String {
 }
 
 fn reason(sight: &Sight, course: &Course, force: &Force) -> String {
-    if let Some(before) = &sight.before {
-        return format!(
-            "Release {before} is older, and about the same workload: this one does nothing"
-        );
+    if let Some(hindrance) = &sight.idle_because {
+        return hindrance.to_string();
     }
     if sight.template.is_none() {
         return format!("there are no pods of {}", target(&sight.release));

@@ -135,7 +135,8 @@ impl Work {
         now: u64,
     ) {
         self.force = force;
-        let Some(template) = sight.template.as_ref().filter(|_| sight.before.is_none()) else {
+        let Some(template) = sight.template.as_ref().filter(|_| sight.idle_because.is_none())
+        else {
             return;
         };
         if self.course.stable.is_empty() {

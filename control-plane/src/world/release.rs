@@ -2,7 +2,7 @@
 
 mod touch;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use tulle_api::ReleasePhase as Phase;
 
@@ -97,6 +97,29 @@ pub struct Versions {
     pub restarts: u32,
     /// Whether there are pods of other versions than the canary's.
     pub others: bool,
+}
+
+/// Why a release does nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hindrance {
+    /// This one is about the same workload, and older.
+    Before(Name),
+    /// None of the Deployment's pods has a sidecar that could hold it back. Of those that some have none, they may be of before.
+    NoSidecar,
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before(name) => write!(
+                f,
+                "Release {name} is older, and about the same workload: this one does nothing"
+            ),
+            Self::NoSidecar => f.write_str(
+                "no pod of its Deployment has a sidecar: none can be held back, so that this does nothing; have them injected, and restart them",
+            ),
+        }
+    }
 }
 
 /// How a Service's endpoints are divided.
@@ -320,19 +343,24 @@ impl World {
         let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
         let course = release.course.as_ref()?;
         let Versions { canary, stable, .. } = self.versions(release);
-        let canary = Pods { serving: self.canaries_at(release, service), ..canary };
+        let canary = Pods { serving: self.serving_at(release, service, Arm::Canary), ..canary };
+        // A Service may select one of the versions alone.
+        let stable = match self.serving_at(release, service, Arm::Stable) {
+            0 => Pods { serving: 0, ..stable },
+            _ => stable,
+        };
         let step = course.in_step(&release.plan).filter(|_| canary.serving > 0);
         Some(Split { release, course, share: course.share(canary, stable), step })
     }
 
-    /// How many of the canary's pods serve at a Service: those among its endpoints, where they may come a little later, or never.
-    fn canaries_at(&self, release: &Release, service: &Service) -> u32 {
+    /// How many of a version's pods serve at a Service: those among its endpoints, where they may come a little later, or never.
+    fn serving_at(&self, release: &Release, service: &Service, arm: Arm) -> u32 {
         let is_listed = |pod: &Pod| {
             let by_address = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             let mut of = self.services_by_pod.get(&pod.name).chain(by_address);
             of.any(|name| *name == service.name)
         };
-        let serves = |pod: &&Arc<Pod>| pod.is_serving() && release.arm(pod) == Arm::Canary;
+        let serves = |pod: &&Arc<Pod>| pod.is_serving() && release.arm(pod) == arm;
         let count = self.released_pods(release).filter(serves).filter(|pod| is_listed(pod)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -354,6 +382,18 @@ impl World {
         let pods = self.released_pods(release);
         let services = pods.flat_map(|pod| self.services_selecting(pod));
         services.map(|service| service.name.clone()).collect()
+    }
+
+    /// Why a release does nothing, though it could be read; `None`: nothing is in its way.
+    pub fn idle_because(&self, release: &Release) -> Option<Hindrance> {
+        if let Some(before) = self.release_before(release) {
+            return Some(Hindrance::Before(before.name.clone()));
+        }
+        let mut pods = self.released_pods(release).filter(|pod| !pod.ended).peekable();
+        let bare = matches!(release.target, Target::Deployment(_))
+            && pods.peek().is_some()
+            && pods.all(|pod| !pod.meshed);
+        bare.then_some(Hindrance::NoSidecar)
     }
 
     /// The pods of a release's target.

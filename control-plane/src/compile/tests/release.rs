@@ -314,6 +314,67 @@ fn two_workloads_are_divided_by_name() {
     assert_eq!(hold(&world, "shop/new-5"), "", "nobody would wait for it");
 }
 
+#[test]
+fn a_service_of_one_version_alone_leads_to_it_whole() {
+    for (version, held) in [("old", false), ("new", false), ("new", true)] {
+        let course = course(if held { Phase::Held } else { Phase::Progressing }, 5);
+        let mut world = shop(course, "http");
+        let mut only = service("web", "web", 100);
+        only.ports[0].name = "http".to_owned();
+        let pod = versioned(if version == "old" { "old-1" } else { "new-5" }, version, 5);
+        let mut slice = slice("web-1", "web", &pod);
+        slice.ports[0].name = "http".to_owned();
+        for object in [Object::Service(Arc::new(only)), Object::EndpointSlice(Arc::new(slice))] {
+            world.apply(Event::Apply(object), &mut Dirty::new());
+        }
+        let to_canary = if version == "new" && !held { 10_000 } else { 0 };
+        assert_eq!(shares(&world)[0], (CANARY.to_owned(), to_canary), "{version} {held}");
+    }
+}
+
+fn conditions(world: &World) -> Vec<(&'static str, bool, &'static str, String)> {
+    let object = ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", "web") };
+    let own = standing(world, &object).unwrap().own.into_iter();
+    own.map(|(kind, told)| (kind, told.holds, told.reason, told.message)).collect()
+}
+
+#[test]
+fn what_is_missing_is_in_its_status() {
+    let world = shop(course(Phase::Progressing, 5), "http");
+    let said = conditions(&world);
+    assert_eq!(said[0], ("ResolvedRefs", true, "ResolvedRefs", String::new()));
+    let mut world = shop(course(Phase::Progressing, 5), "http");
+    let services = vec!["web".to_owned(), "gone".to_owned()];
+    let named = Release { services, ..release(course(Phase::Progressing, 5)) };
+    world.apply(Event::Apply(Object::Release(Arc::new(named))), &mut Dirty::new());
+    let gone = "spec.services[1]: there is no Service shop/gone".to_owned();
+    assert_eq!(conditions(&world)[0], ("ResolvedRefs", false, "ServiceNotFound", gone));
+    // Nobody selects its pods any more.
+    let mut world = shop(course(Phase::Progressing, 5), "http");
+    let object = ObjectRef { kind: objects::Kind::Service, name: Name::new("shop", "web") };
+    world.apply(Event::Delete(object), &mut Dirty::new());
+    let (kind, holds, _, said) = conditions(&world).remove(0);
+    assert_eq!((kind, holds), ("ResolvedRefs", false));
+    assert!(said.starts_with("spec.target: no Service selects its pods"), "{said}");
+}
+
+#[test]
+fn without_any_sidecar_it_does_nothing_and_says_so() {
+    let mut world = shop(course(Phase::Idle, 0), "http");
+    let mut bare = |name: &str, hash: &str, last: u8| {
+        let pod = Pod { meshed: false, ..versioned(name, hash, last) };
+        world.apply(Event::Apply(Object::Pod(Arc::new(pod))), &mut Dirty::new());
+        conditions(&world)
+    };
+    for last in 1..=4 {
+        let said = bare(&format!("old-{last}"), "old", last);
+        assert_eq!(said[0].0, "ResolvedRefs", "the others may be of before");
+    }
+    let (kind, holds, reason, said) = bare("new-5", "new", 5).remove(0);
+    assert_eq!((kind, holds, reason), ("Accepted", false, "NoSidecar"));
+    assert!(said.starts_with("no pod of its Deployment has a sidecar"), "{said}");
+}
+
 /// Pods, of which some are of one Deployment.
 pub(super) fn any_pod() -> impl Strategy<Value = Object> {
     let app = prop::sample::select(vec!["web", "api"]);

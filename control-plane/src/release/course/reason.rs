@@ -7,6 +7,9 @@ use tulle_api::ReleasePhase as Phase;
 use super::Course;
 use crate::release::{Cause, Gate, Light, Pair, Plan, Share, Verdict};
 
+/// In this time of a step the rate of requests shows.
+const KNOWN: Duration = Duration::from_secs(15);
+
 impl Course {
     /// For people: what it waits for, or what became of it.
     pub fn reason(&self, plan: &Plan) -> String {
@@ -71,20 +74,33 @@ impl Course {
         let lasts = self.step.and_then(|at| plan.steps.get(at)).map_or(Duration::ZERO, |s| s.lasts);
         let spent = Duration::from_secs(self.spent.into());
         match spent < lasts {
-            true => format!("{} of {} s of the step", spent.as_secs(), lasts.as_secs()),
+            true => {
+                let so_far = format!("{} of {} s of the step", spent.as_secs(), lasts.as_secs());
+                match self.takes(plan).filter(|_| spent >= KNOWN) {
+                    Some(whole) if whole > lasts => format!("{so_far}; {}", self.too_few(plan)),
+                    _ => so_far,
+                }
+            }
             false if self.asking.is_some() => self.asks(),
             false => self.too_few(plan),
         }
+    }
+
+    /// How long the step takes at the rate of its requests so far, if there were any; nothing of one that waits for none.
+    fn takes(&self, plan: &Plan) -> Option<Duration> {
+        let there = self.findings.step().errors.canary.all;
+        let whole = u64::from(self.spent) * plan.gates.min_requests;
+        let asked = self.weight > Share::NONE;
+        whole.checked_div(there).filter(|_| asked).map(Duration::from_secs)
     }
 
     /// `38 of 200 requests to the canary; at this rate it takes 61 min`.
     fn too_few(&self, plan: &Plan) -> String {
         let (there, wanted) = (self.findings.step().errors.canary.all, plan.gates.min_requests);
         let so_far = format!("{there} of {wanted} requests to the canary");
-        let whole = u64::from(self.spent) * wanted;
-        match whole.checked_div(there) {
-            Some(seconds) if there < wanted && self.weight < Share::ALL => {
-                let minutes = seconds.div_ceil(60);
+        match self.takes(plan) {
+            Some(whole) if there < wanted && self.weight < Share::ALL => {
+                let minutes = whole.as_secs().div_ceil(60);
                 format!(
                     "{so_far}; at this rate the step takes {minutes} min, with a greater weight less"
                 )

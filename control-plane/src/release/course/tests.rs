@@ -190,6 +190,22 @@ fn neither_is_little_traffic() {
 }
 
 #[test]
+fn how_long_too_few_requests_take_is_said_at_once() {
+    let few = ((1, 0), (100, 0));
+    let mut story = Story::with(&[(5, 60), (25, 600)]);
+    story.seconds(2, few);
+    let said = |story: &Story| story.course.reason(&story.plan);
+    assert!(said(&story).ends_with("of 60 s of the step"), "{}", said(&story));
+    story.seconds(20, few);
+    let slow = "of 200 requests to the canary; at this rate the step takes 4 min, with a greater weight less";
+    assert!(said(&story).ends_with(slow), "{}", said(&story));
+    // There are enough.
+    let mut story = Story::with(&[(5, 600), (25, 600)]);
+    story.seconds(22, few);
+    assert!(said(&story).ends_with("of 600 s of the step"), "{}", said(&story));
+}
+
+#[test]
 fn a_step_without_canary_requests_waits_for_none() {
     let mut story = Story::with(&[(0, 60), (100, 60)]);
     story.seconds(1, ((0, 0), (200, 0)));
