@@ -51,7 +51,7 @@ use crate::{
     roster::Roster,
     server::{self, Limits, TlsError},
     status::{self, Contributions},
-    steer::{Desk, Releases},
+    steer::{Desk, Gauges, Releases},
     telemetry::{self, Hub, Query},
 };
 
@@ -152,7 +152,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let of_cluster = (others, &authority, surveyor.clone(), releases.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
     let begun = ends.begin(&config, cluster.clone().zip(replica.clone()), &mut tasks)?;
-    let looks = (world.clone(), surveyor.clone(), replica.clone());
+    let looks = (world.clone(), surveyor.clone(), replica.clone(), gauges(&registry));
     let (batches, desk) = begun.steer(&config, looks, (releases, wishes), &mut tasks);
     let console = console(&config, (surveyor, &world), (&replica, &statuses), desk);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));
@@ -248,6 +248,13 @@ fn hub(registry: &Registry, tasks: &mut JoinSet<()>) -> Hub {
     registry.register(|registry| registry.register_collector(Box::new(hub.clone())));
     tasks.spawn(hub.clone().run());
     hub
+}
+
+/// Where releases are.
+fn gauges(registry: &Registry) -> Gauges {
+    let gauges = Gauges::default();
+    registry.register(|registry| registry.register_collector(Box::new(gauges.clone())));
+    gauges
 }
 
 fn linger(config: &Config) -> Duration {

@@ -12,6 +12,7 @@
 
 mod desk;
 mod drawer;
+mod gauges;
 mod keep;
 mod seen;
 mod sight;
@@ -34,6 +35,7 @@ use tokio::{
 pub use self::{
     desk::{Answer, Call, Desk, Others, Releases, Requests, Unfulfilled, Wish},
     drawer::{Drawer, Memory},
+    gauges::Gauges,
     keep::{Keep, Kept, NotKept},
     sight::Sight,
     view::{
@@ -75,6 +77,8 @@ pub struct Sources {
     pub keep: Arc<dyn Keep>,
     /// Asks those whom gates name.
     pub asker: Asker,
+    /// Where Prometheus is told of it.
+    pub gauges: Gauges,
 }
 
 /// Whoever steers.
@@ -124,6 +128,7 @@ impl Steer {
         self.sights.clear();
         self.works.clear();
         self.sources.asker.follow([], now());
+        self.sources.gauges.set(Vec::new());
     }
 
     /// Looks once; `None`: there is no world any more.
@@ -152,6 +157,9 @@ impl Steer {
             }
         }
         self.write(changed, now).await;
+        let working = self.sights.iter().filter(|(_, sight)| sight.idle_because.is_none());
+        let views = working.filter_map(|(name, sight)| Some(self.works.get(name)?.summary(sight)));
+        self.sources.gauges.set(views.collect());
         Some(())
     }
 

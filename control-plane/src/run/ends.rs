@@ -19,7 +19,7 @@ use crate::{
     release::Asker,
     replicas::{Replica, Surveyor},
     source::Batch,
-    steer::{self, Desk, Keep, Memory, Releases, Requests, Steer},
+    steer::{self, Desk, Gauges, Keep, Memory, Releases, Requests, Steer},
     world::objects::Name,
 };
 
@@ -43,15 +43,15 @@ pub(super) struct Begun {
     leader: Option<watch::Receiver<Option<Name>>>,
 }
 
-/// What whoever steers releases looks at.
-type Looks = (mpsc::Sender<Question>, Surveyor, Option<Replica>);
+/// What whoever steers releases looks at, and where it is shown.
+type Looks = (mpsc::Sender<Question>, Surveyor, Option<Replica>, Gauges);
 
 impl Begun {
     /// Steers releases, if this replica shall; also yields where people's wishes go.
     pub(super) fn steer(
         self,
         config: &Config,
-        (world, surveyor, replica): Looks,
+        (world, surveyor, replica, gauges): Looks,
         (releases, wishes): (Releases, Requests),
         tasks: &mut JoinSet<()>,
     ) -> (mpsc::Receiver<Batch>, Desk) {
@@ -59,7 +59,7 @@ impl Begun {
         let others = replica.clone().zip(leader);
         let others = others.map(|(replica, leader)| steer::Others { replica, leader });
         let asker = Asker::of(config);
-        let sources = steer::Sources { world, surveyor, replica, keep, asker };
+        let sources = steer::Sources { world, surveyor, replica, keep, asker, gauges };
         tasks.spawn(Steer::new(sources, wishes, leads).run());
         (batches, Desk { releases, others })
     }

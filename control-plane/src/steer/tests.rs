@@ -377,7 +377,14 @@ fn sources(mesh: &Mesh, keep: Arc<Refuses>) -> Sources {
         }
     });
     let asker = Asker::new(None, Vec::new(), None);
-    Sources { world, surveyor: surveyor(&mesh.roster), replica: None, keep, asker }
+    Sources {
+        world,
+        surveyor: surveyor(&mesh.roster),
+        replica: None,
+        keep,
+        asker,
+        gauges: Gauges::default(),
+    }
 }
 
 #[tokio::test]

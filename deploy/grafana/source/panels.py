@@ -11,6 +11,7 @@ PAGES = {
     "tulle-workload": "Tulle / Workload",
     "tulle-service": "Tulle / Service",
     "tulle-route": "Tulle / Route",
+    "tulle-release": "Tulle / Release",
     "tulle-control-plane": "Tulle / Control plane",
 }
 
