@@ -31,5 +31,5 @@ pub use self::{
     findings::{Counts, Findings, Gate, Light, Seen, Verdict},
     plan::{Errors, Gates, Latency, LowTraffic, NoData, Plan, Query, Step, Webhook},
     share::Share,
-    simulate::{Answers, Outcome, Traffic, simulate},
+    simulate::{Answers, Disturbance, Outcome, Traffic, simulate},
 };

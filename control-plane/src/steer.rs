@@ -223,6 +223,15 @@ impl Steer {
         all.into_iter().map(|(object, told)| (object.name, Force::of(&told))).collect()
     }
 
+    /// How far what was decided last has come by now.
+    fn count(&mut self) {
+        for (name, force) in self.forces() {
+            if let Some(work) = self.works.get_mut(&name) {
+                work.force = force;
+            }
+        }
+    }
+
     /// Writes down where these are.
     async fn write(&mut self, changed: Vec<Name>, now: u64) {
         let keep = &self.sources.keep;
@@ -251,7 +260,11 @@ impl Steer {
             _ if !*self.leads.borrow() => {
                 Err(Unfulfilled::NoLeader("this one does not".to_owned()))
             }
-            Call::Look { namespace, name } => Ok(self.view(&namespace, &name)),
+            Call::Look { namespace, name } => {
+                // Who waits until something is in force waits no longer than that takes.
+                self.count();
+                Ok(self.view(&namespace, &name))
+            }
             Call::Do(wish) => self.fulfil(wish).await,
         };
         // Whoever asked may have gone.

@@ -10,6 +10,7 @@ mod bed;
 mod change;
 mod crowd;
 mod memory;
+mod release;
 mod requests;
 mod row;
 mod scale;
@@ -56,12 +57,16 @@ pub(crate) struct Size {
     pub(crate) seconds: u32,
     /// How often each thing is measured.
     pub(crate) runs: usize,
+    /// How many releases are simulated.
+    pub(crate) seeds: u64,
+    /// How many real ones are stopped.
+    pub(crate) releases: usize,
 }
 
 /// What is measured, by name.
 type Scenario = fn(Size) -> BoxFuture<'static, Result<Vec<Row>, Failure>>;
 
-const SCENARIOS: [(&str, Scenario); 6] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("memory", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(memory::measure(bed, size))))),
     ("scale", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(scale::measure(bed, size))))),
     ("change", |size| Box::pin(Bed::once(size, |bed, size| Box::pin(change::measure(bed, size))))),
@@ -69,6 +74,7 @@ const SCENARIOS: [(&str, Scenario); 6] = [
     ("telemetry", |size| {
         Box::pin(Bed::once(size, |bed, size| Box::pin(telemetry::measure(bed, size))))
     }),
+    ("release", |size| Box::pin(release::measure(size))),
     ("store", |size| Box::pin(async move { store::measure(size) })),
 ];
 
@@ -80,9 +86,19 @@ impl Size {
         requests: 60_000,
         seconds: 8,
         runs: 5,
+        seeds: 10_000,
+        releases: 20,
     };
-    const SMALL: Self =
-        Self { services: 200, used: 10, strangers: 2000, requests: 3000, seconds: 1, runs: 2 };
+    const SMALL: Self = Self {
+        services: 200,
+        used: 10,
+        strangers: 2000,
+        requests: 3000,
+        seconds: 1,
+        runs: 2,
+        seeds: 100,
+        releases: 1,
+    };
 
     /// It is this part of the whole.
     fn part(self) -> u64 {

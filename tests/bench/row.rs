@@ -30,6 +30,9 @@ pub(crate) struct Row {
     /// At most this much is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
+    /// At least this much is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<f64>,
 }
 
 impl Subject {
@@ -52,7 +55,7 @@ impl Row {
         runs: Vec<f64>,
     ) -> Self {
         let (scenario, value) = (scenario.to_owned(), median(&runs));
-        Self { scenario, subject, metric, unit, value, runs, target: None }
+        Self { scenario, subject, metric, unit, value, runs, target: None, least: None }
     }
 
     /// With the client that it was measured by.
@@ -65,6 +68,23 @@ impl Row {
     pub(crate) fn at_most(mut self, target: f64) -> Self {
         self.target = Some(target);
         self
+    }
+
+    /// With the least that is wanted.
+    pub(crate) fn at_least(mut self, least: f64) -> Self {
+        self.least = Some(least);
+        self
+    }
+
+    /// What is wanted of it, and whether it is so; nothing if nothing is.
+    fn verdict(&self) -> String {
+        match (self.target, self.least) {
+            (Some(most), _) if self.value <= most => format!("≤ {most} ok"),
+            (Some(most), _) => format!("≤ {most} OVER"),
+            (None, Some(least)) if self.value >= least => format!("≥ {least} ok"),
+            (None, Some(least)) => format!("≥ {least} UNDER"),
+            (None, None) => String::new(),
+        }
     }
 }
 
@@ -83,10 +103,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let subject = row.subject.as_str();
-        let target = row.target.map_or_else(String::new, |most| {
-            let verdict = if row.value <= most { "ok" } else { "OVER" };
-            format!("≤ {most} {verdict}")
-        });
+        let target = row.verdict();
         let runs: Vec<_> = row.runs.iter().map(|run| number(*run)).collect();
         let Row { scenario, metric, unit, .. } = row;
         let value = number(row.value);

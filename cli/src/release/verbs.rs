@@ -70,8 +70,7 @@ pub(super) struct Promote {
 
 /// Let the new version get nothing more.
 ///
-/// Its pods stay, and do not become ready. The command ends when every proxy does so, and says after which time: the control plane
-/// looks once a second.
+/// Its pods stay, and do not become ready. The command ends when every proxy does so, and says after which time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     tulle release rollback reviews -n shop\n  \

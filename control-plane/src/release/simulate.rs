@@ -1,11 +1,14 @@
 //! What would become of a release: requests by chance, through the very code that judges real ones.
 
+mod disturbance;
+
 use std::time::Duration;
 
 use rand::Rng;
 use rand_distr::{Binomial, Distribution as _, Poisson};
 use tulle_api::ReleasePhase as Phase;
 
+pub use self::disturbance::Disturbance;
 use super::{
     cause::Cause,
     course::{Course, Pods, Tick},
@@ -139,10 +142,13 @@ mod tests {
     }
 
     /// How many of so many are promoted, and the median of bad answers.
-    fn all(releases: u64, what: fn(u64) -> Vec<Traffic>) -> (usize, u64) {
+    fn all(
+        releases: u64,
+        what: impl Fn(u64, &mut dyn rand::RngCore) -> Vec<Traffic>,
+    ) -> (usize, u64) {
         let one = |seed| {
             let mut chance = StdRng::seed_from_u64(seed);
-            simulate(&Plan::default(), &mut chance, 3600, |second, _| what(second))
+            simulate(&Plan::default(), &mut chance, 3600, &what)
         };
         let outcomes: Vec<_> = (0..releases).map(one).collect();
         let promoted = outcomes.iter().filter(|one| one.phase == Phase::Promoted).count();
@@ -155,25 +161,24 @@ mod tests {
 
     #[test]
     fn good_ones_pass_and_bad_ones_do_not() {
-        let (promoted, hit) = all(20, |_| vec![traffic(100.0, (0.05, 0.01), GOOD)]);
+        let bad = |canary| move |_, _: &mut dyn rand::RngCore| vec![traffic(100.0, canary, GOOD)];
+        let (promoted, hit) = all(20, bad((0.05, 0.01)));
         assert!(promoted == 0 && hit <= 10, "{promoted} {hit}");
-        let (promoted, _) = all(20, |_| vec![traffic(100.0, (0.001, 0.05), GOOD)]);
-        assert_eq!(promoted, 0, "slow");
-        for (name, what) in [
-            ("good", (|_| vec![traffic(100.0, GOOD, GOOD)]) as fn(u64) -> Vec<Traffic>),
-            ("cold", |second| {
-                let slow = if second < 20 { 0.2 } else { 0.01 };
-                vec![traffic(100.0, (0.001, slow), GOOD)]
-            }),
-            ("noisy caller", |_| {
-                vec![traffic(100.0, GOOD, GOOD), traffic(20.0, (0.2, 0.3), (0.2, 0.3))]
-            }),
-            ("outage of both", |second| {
-                let bad = if second % 300 < 60 { 0.5 } else { 0.001 };
-                vec![traffic(100.0, (bad, 0.01), (bad, 0.01))]
-            }),
-        ] {
-            assert_eq!(all(20, what).0, 20, "{name}");
+        assert_eq!(all(20, bad((0.001, 0.05))).0, 0, "slow");
+        assert_eq!(all(20, bad(GOOD)).0, 20, "good");
+        for one in Disturbance::ALL {
+            let usual = traffic(100.0, GOOD, GOOD);
+            let (promoted, _) = all(20, |second, chance| one.disturb(usual, second, chance));
+            assert_eq!(promoted, 20, "{one:?}");
+        }
+    }
+
+    #[test]
+    fn each_disturbance_disturbs() {
+        let (usual, mut chance) = (traffic(100.0, GOOD, GOOD), StdRng::seed_from_u64(1));
+        for one in Disturbance::ALL {
+            let changed = (1..=600).any(|at| one.disturb(usual, at, &mut chance) != [usual]);
+            assert!(changed, "{one:?}");
         }
     }
 }

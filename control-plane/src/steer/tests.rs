@@ -1,3 +1,5 @@
+mod looks;
+
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;

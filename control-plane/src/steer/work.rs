@@ -81,7 +81,7 @@ pub(super) struct Work {
     observer: Observer,
     /// Restarts of the canary's containers, in all.
     restarts: Option<u32>,
-    force: Force,
+    pub(super) force: Force,
     /// By caller, in this step.
     callers: BTreeMap<String, Pair>,
     step: Option<usize>,
