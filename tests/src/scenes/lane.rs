@@ -14,8 +14,8 @@ const DEPLOYMENT: &str = include_str!("lane/deployment.yaml");
 const ASK: &str = include_str!("lane/ask.py");
 /// Where the program is that asks.
 const PROGRAM: &str = "/tmp/ask.py";
-/// Name, Service, whom it calls and what it forwards; those of the lane are named after it.
-const HOPS: [(&str, &str, &str, &str); 6] = [
+/// Those of the lane are named after it.
+const HOPS: [Hop; 6] = [
     ("front", "front", "", "traceparent"),
     ("front-pr-1234", "front", "", "traceparent"),
     ("middle", "middle", "back", "traceparent"),
@@ -23,6 +23,8 @@ const HOPS: [(&str, &str, &str, &str); 6] = [
     ("back", "back", "", ""),
     ("back-pr-1234", "back", "", ""),
 ];
+/// Name, Service, whom it calls and what it forwards.
+type Hop = (&'static str, &'static str, &'static str, &'static str);
 /// How long pods may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the Lane may take to be in force.
