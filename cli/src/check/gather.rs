@@ -48,8 +48,11 @@ const LISTS: [(&str, &str); 20] = [
     ),
 ];
 
-/// What is read besides where there are releases, and the kind without which nobody has any.
-const RELEASED: [(&str, &str, Option<&str>); 5] = [
+/// A kind, where its objects are, and the definition without which nobody has any.
+type Listed = (&'static str, &'static str, Option<&'static str>);
+
+/// What is read besides where there are releases.
+const RELEASED: [Listed; 5] = [
     ("Service", "/api/v1/services", None),
     ("Deployment", "/apis/apps/v1/deployments", None),
     ("PodDisruptionBudget", "/apis/policy/v1/poddisruptionbudgets", None),

@@ -62,18 +62,16 @@ impl Args {
         let text = match self.whom.output {
             Format::Json => serde_json::to_string_pretty(&all)? + "\n",
             Format::Yaml => serde_yaml_ng::to_string(&all)?,
-            format => {
-                let wide = format == Format::Wide;
-                table(&all, wide, colored()) + &doubts(&all)
-            }
+            format => table(&all, format, colored()) + &doubts(&all),
         };
         io::stdout().lock().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// For people. How a request enters stands behind the rest in `wide`.
-pub(super) fn table(all: &LanesView, wide: bool, colored: bool) -> String {
+/// For people. How a request enters stands behind the rest in [`Format::Wide`].
+pub(super) fn table(all: &LanesView, format: Format, colored: bool) -> String {
+    let wide = format == Format::Wide;
     if all.items.is_empty() {
         return "there are no lanes; `tulle lane open NAME` prints one\n".to_owned();
     }

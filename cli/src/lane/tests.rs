@@ -4,7 +4,10 @@ use tulle_control_plane::{
 };
 
 use super::*;
-use crate::lane::verdict::{Sure, code, findings};
+use crate::{
+    lane::verdict::{Sure, code, findings},
+    observe::Format,
+};
 
 /// Requests to or from a workload of the shop.
 fn passed(name: &str, by: By, requests: u64, alone: u64) -> PassedView {
@@ -113,7 +116,7 @@ fn a_lane_that_goes_on_is_well_and_one_without_requests_is_not_known() {
     assert_eq!((sure, code), (None, 0), "{said}");
     let nothing =
         LaneView { workloads: Vec::new(), known_by: Default::default(), ..lane(Vec::new()) };
-    assert_eq!((findings(&[nothing.clone()]), code_of(&nothing)), (Vec::new(), 4));
+    assert_eq!((findings(std::slice::from_ref(&nothing)), code_of(&nothing)), (Vec::new(), 4));
     let text = check::told(&view(vec![nothing]), &[], false);
     assert!(text.contains("no request of it was seen in the last 5m\n  into it: curl -H 'x-tulle-lane: pr-1' 'http://web.shop/'\n"), "{text}");
 }
@@ -169,13 +172,13 @@ LOST: shop/reviews loses it";
 #[test]
 fn a_list_says_pods_requests_and_what_may_be_lost() {
     let lanes = vec![lane(vec![passed("ratings", By::Nothing, 41, 40)])];
-    let text = list::table(&view(lanes), true, false);
+    let text = list::table(&view(lanes), Format::Wide, false);
     let expected = "\
 NAMESPACE  NAME  PODS     FORCE  REQ/S  ENTRY  BAGGAGE  STATE  TRACE  LOST?  IDLE  INTO IT
 shop       pr-1  web 1/1    4/4    0.3     40        0      0     40     41    3s  curl -H 'x-tulle-lane: pr-1' 'http://web.shop/'
 ";
     assert_eq!(text, expected);
-    let none = list::table(&view(Vec::new()), false, false);
+    let none = list::table(&view(Vec::new()), Format::Table, false);
     assert!(none.contains("tulle lane open NAME"), "{none}");
 }
 

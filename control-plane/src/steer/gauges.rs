@@ -42,20 +42,14 @@ impl Collector for Gauges {
         let releases = self.0.lock().clone();
         for (name, help, of) in FAMILIES {
             let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for release in &releases {
-                for (more, value) in of(release) {
-                    let own = [
-                        ("tulle_namespace", release.namespace.as_str()),
-                        ("tulle_release", release.name.as_str()),
-                    ];
-                    let gauge = ConstGauge::new(value);
-                    match more {
-                        Some((label, value)) => {
-                            gauge.encode(family.encode_family(&(own, [(label, value)]))?)?;
-                        }
-                        None => gauge.encode(family.encode_family(&own)?)?,
-                    }
-                }
+            let values = |release| of(release).into_iter().map(move |value| (release, value));
+            for (release, (more, value)) in releases.iter().flat_map(values) {
+                let mut labels = vec![
+                    ("tulle_namespace", release.namespace.as_str()),
+                    ("tulle_release", release.name.as_str()),
+                ];
+                labels.extend(more.as_ref().map(|(label, value)| (*label, value.as_str())));
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -58,7 +58,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Release",
                 &json!({"status": {"conditions": [{"type": "Accepted", "status": "False", "reason": "Conflicted", "message": "Release shop/old is older, and about the same workload: this one does nothing"}]}}),
-            )
+            );
         },
         "release-conflict Release shop/web",
         true,
@@ -70,7 +70,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Release",
                 &json!({"status": {"conditions": [{"type": "Accepted", "status": "False", "reason": "NoSidecar", "message": "no pod has a sidecar"}]}}),
-            )
+            );
         },
         "release-bare Release shop/web",
         true,
@@ -82,7 +82,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Release",
                 &json!({"status": {"conditions": [{"type": "Accepted", "status": "False", "reason": "Invalid", "message": "spec.steps[1].weight: 1 is less than the 5 before it"}]}}),
-            )
+            );
         },
         "policy-refused Release shop/web",
         true,
@@ -94,7 +94,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Release",
                 &json!({"status": {"conditions": [{"type": "ResolvedRefs", "status": "False", "reason": "ServiceNotFound", "message": "spec.services[0]: there is no Service shop/gone"}]}}),
-            )
+            );
         },
         "policy-unresolved Release shop/web",
         true,
@@ -112,7 +112,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Deployment",
                 &json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}),
-            )
+            );
         },
         "release-recreate Deployment shop/web",
         true,
@@ -124,7 +124,7 @@ const CASES: [Case; 17] = [
                 s,
                 "Deployment",
                 &json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "25%"}}}}),
-            )
+            );
         },
         "release-capacity Deployment shop/web",
         false,
@@ -190,7 +190,7 @@ const CASES: [Case; 17] = [
                     named("shop", "shop"),
                     &json!({"spec": {"targetRef": {"kind": "Deployment", "name": "web"}}}),
                 ),
-            )
+            );
         },
         "release-rival Canary shop/shop",
         true,
@@ -222,7 +222,7 @@ const CASES: [Case; 17] = [
                     named("web", "shop"),
                     &json!({"spec": {"workloadRef": {"kind": "Deployment", "name": "web"}}}),
                 ),
-            )
+            );
         },
         "release-rival Rollout shop/web",
         true,
@@ -320,7 +320,7 @@ fn what_does_not_hinder_it_is_not_named() {
                 s,
                 "Release",
                 &json!({"status": {"conditions": [{"type": "InForce", "status": "False", "reason": "Pending"}]}}),
-            )
+            );
         },
     ];
     for (at, change) in harmless.into_iter().enumerate() {

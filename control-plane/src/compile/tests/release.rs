@@ -332,7 +332,10 @@ fn a_service_of_one_version_alone_leads_to_it_whole() {
     }
 }
 
-fn conditions(world: &World) -> Vec<(&'static str, bool, &'static str, String)> {
+/// Type, whether it is true, reason, message.
+type Told = (&'static str, bool, &'static str, String);
+
+fn conditions(world: &World) -> Vec<Told> {
     let object = ObjectRef { kind: objects::Kind::Release, name: Name::new("shop", "web") };
     let own = standing(world, &object).unwrap().own.into_iter();
     own.map(|(kind, told)| (kind, told.holds, told.reason, told.message)).collect()

@@ -31,8 +31,10 @@ fn ask(name: &str, seconds: u64) -> Ask {
     Ask { namespace, name, window: Duration::from_secs(seconds) }
 }
 
-/// Requests, those alone, and seconds since the last of each kind.
-fn counts(by: &BTreeMap<Kind, Count>) -> Vec<(&str, By, u64, u64, u64)> {
+/// Lane, what says so; requests, those sent alone, the last one's age.
+type Row<'a> = (&'a str, By, u64, u64, u64);
+
+fn counts(by: &BTreeMap<Kind, Count>) -> Vec<Row<'_>> {
     let counts = by.iter().map(|(kind, count)| {
         (&*kind.lane, kind.by, count.requests, count.alone, count.last.as_secs())
     });
