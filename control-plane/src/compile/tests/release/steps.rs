@@ -207,7 +207,7 @@ fn check(table: impl IntoIterator<Item = (Step, String, Vec<String>)>) {
 }
 
 #[test]
-fn the_step_counts_while_it_is_in_progress_and_the_canary_serves() {
+fn the_step_counts_while_it_is_in_progress_or_takes_over_and_the_canary_serves() {
     let matched = |course: Course, serves: bool| {
         let release = Release { course: Some(Arc::new(course)), ..stepping(step(&[beta()], 10)) };
         let mut world = with(release, "");
@@ -226,8 +226,8 @@ fn the_step_counts_while_it_is_in_progress_and_the_canary_serves() {
         (at(Phase::Progressing, 2, false), false),
         (course(Phase::Waiting, 0), false),
         (course(Phase::Paused, 0), false),
-        (at(Phase::Promoting, 1, true), false),
-        (at(Phase::Paused, 1, true), false),
+        (at(Phase::Promoting, 1, true), true),
+        (at(Phase::Paused, 1, true), true),
         (at(Phase::Held, 1, false), false),
     ] {
         assert_eq!(matched(course.clone(), true), expected, "{course:?}");
