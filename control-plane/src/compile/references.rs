@@ -157,6 +157,10 @@ impl Complaints {
 
     /// Services of a release that are not there: nothing that goes to them is divided.
     fn services(&mut self, world: &World, release: &Release) {
+        if world.release_before(release).is_some() {
+            // It does nothing, and nobody looks at it anew when its pods change.
+            return;
+        }
         let namespace = &release.name.namespace;
         for (at, name) in release.services.iter().enumerate() {
             let name = Name::new(namespace, name);
