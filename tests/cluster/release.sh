@@ -51,6 +51,7 @@ import json, sys
 for pod in json.load(sys.stdin)["items"]:
     if pod["metadata"].get("deletionTimestamp") or {"name": "VERSION", "value": sys.argv[1]} not in pod["spec"]["containers"][0]["env"]: continue
     print(pod["metadata"]["name"], *(it["status"] for it in pod["status"].get("conditions", []) if it["type"] == "Ready"))' "$1"; }
+first_of() { local name; read -r name _ <<<"$(pods "$1")"; echo "$name"; }
 # ready VERSION COUNT: so many of it are ready; held VERSION COUNT: are there and are not
 ready() { [ "$(pods "$1" | grep -c ' True$')" = "$2" ] || { pods "$1"; return 1; }; }
 held() { [ "$(pods "$1" | grep -c ' False$')" = "$2" ] && ready "$1" 0 || { pods "$1"; return 1; }; }
@@ -90,7 +91,7 @@ check "nothing to release yet" comes 30 Idle
 mark; version v2
 check "a new version: a step begins" comes 40 Progressing
 check "its pods are held by their own sidecars" held v2 2
-soon "… which say so" "Release release/web" k logs "$(pods v2 | head -n 1 | cut -d ' ' -f 1)" -c tulle-proxy
+soon "… which say so" "Release release/web" k logs "$(first_of v2)" -c tulle-proxy
 check "all old ones are ready" ready v1 4
 check "it serves" serves v2
 check "Kubernetes sends it nothing" sh -c "kubectl -n release get endpointslice -l kubernetes.io/service-name=web -o json | python3 -c 'import json, sys; sys.exit(sum(it[\"conditions\"][\"ready\"] for one in json.load(sys.stdin)[\"items\"] for it in one[\"endpoints\"]) != 4)'"
@@ -121,8 +122,8 @@ k scale deployment/web --replicas=8 >/dev/null
 theirs > "$W/before"
 scaled() { local old new; old=$(pods v2 | grep -c ' True$') new=$(pods v4 | grep -c ' False$'); [ "$old" -ge 5 ] && [ "$new" -ge 3 ] && [ $((old + new)) = 12 ] || { pods v2; pods v4; return 1; }; }
 check "scaled as an autoscaler does: both versions grow, the new one is held" eventually 60 scaled
-lost=$(pods v2 | head -n 1 | cut -d ' ' -f 1); old_ready=$(pods v2 | grep -c ' True$'); k delete pod "$lost" --wait=false >/dev/null
-replaced() { ! pods v2 | grep -q "^$lost " && ready v2 "$old_ready"; }
+lost=$(first_of v2) old_ready=$(pods v2 | grep -c ' True$'); k delete pod "$lost" --wait=false >/dev/null
+replaced() { ! grep -q "^$lost " <<<"$(pods v2)" && ready v2 "$old_ready"; }
 check "an old pod is lost: one of its version replaces it, and is ready" eventually 60 replaced
 if [ "$OWN" ]; then
   check "a node is drained" kubectl drain "${nodes[1]}" --ignore-daemonsets --delete-emptydir-data --force --timeout=90s
