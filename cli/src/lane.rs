@@ -15,7 +15,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 use tulle_control_plane::console::{LANES, LaneView, LanesView};
 
-use crate::observe::{Error, Source, label};
+use crate::observe::{Error, Source};
 
 /// Requests that take other versions of some services, wherever these are called.
 ///
@@ -38,17 +38,6 @@ enum Command {
     Open(change::Open),
     Close(change::Close),
     Check(check::Args),
-}
-
-/// Which lane, as it is typed.
-#[derive(Debug, Clone, clap::Args)]
-struct Which {
-    /// The lane.
-    #[arg(value_name = "NAME", value_parser = label)]
-    lane: String,
-    /// Its namespace.
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
-    namespace: Option<String>,
 }
 
 /// Does it.

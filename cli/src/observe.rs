@@ -6,6 +6,7 @@
 mod live;
 mod source;
 pub(crate) mod units;
+mod which;
 
 use std::{error, io, io::IsTerminal as _, io::Write as _, process::ExitCode, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::cluster::tunnel;
 pub(crate) use self::{
     live::{Screen, keys},
     source::{Source, Where},
+    which::{Asked, Which},
 };
 
 /// What all of them can be told.

@@ -71,6 +71,20 @@ pub enum ReleasePhase {
     RolledBack,
 }
 
+impl ReleasePhase {
+    /// All of them, in the order in which a release comes through them.
+    pub const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::Waiting,
+        Self::Progressing,
+        Self::Paused,
+        Self::Promoting,
+        Self::Promoted,
+        Self::Held,
+        Self::RolledBack,
+    ];
+}
+
 /// Which versions there are, as `pod-template-hash` tells them apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

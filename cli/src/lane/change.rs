@@ -10,10 +10,10 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use tulle_control_plane::{console::LaneView, world::lane::LANE_LABEL};
 
-use super::{Which, ask, ways_in};
+use super::{ask, ways_in};
 use crate::{
     cluster::{chain, found, objects_like},
-    observe::{Error, Source, Where, units},
+    observe::{Error, Source, Where, Which, units},
 };
 
 /// Print a Lane, and how requests get into it.
@@ -49,17 +49,17 @@ pub(super) struct Close {
     place: Where,
 }
 
-impl Which {
-    fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or("default")
-    }
+/// Its namespace and its name. Who says no namespace means `default`, as everywhere where something is made or ended.
+fn named(which: &Which) -> Result<(String, String), Error> {
+    let asked = which.asked()?;
+    Ok((asked.namespace.unwrap_or_else(|| "default".to_owned()), asked.name))
+}
 
-    fn object(&self) -> Value {
-        json!({
-            "apiVersion": "tulle.dev/v1alpha1", "kind": "Lane",
-            "metadata": {"name": self.lane, "namespace": self.namespace()}, "spec": {},
-        })
-    }
+fn object(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "tulle.dev/v1alpha1", "kind": "Lane",
+        "metadata": {"name": name, "namespace": namespace}, "spec": {},
+    })
 }
 
 /// Of what is in files nobody but their owner writes.
@@ -74,9 +74,10 @@ fn of_files(place: &Where) -> Result<(), Error> {
 
 impl Open {
     pub(super) async fn run(&self) -> Result<ExitCode, Error> {
+        let (namespace, name) = &named(&self.which)?;
         if self.apply {
             of_files(&self.place)?;
-            let object = self.which.object();
+            let object = object(namespace, name);
             let client = self.place.cluster().client().await?;
             let lanes = objects_like(&client, &object);
             let told = serde_json::from_value(object)?;
@@ -86,26 +87,23 @@ impl Open {
                 Err(kube::Error::Api(status)) if status.code == 409 => "was there already",
                 Err(error) => return Err(Error::Api(chain(&error))),
             };
-            let (namespace, name) = (self.which.namespace(), &self.which.lane);
             writeln!(io::stdout(), "Lane {namespace}/{name} {was}")?;
         } else {
-            io::stdout().lock().write_all(yaml(&self.which).as_bytes())?;
+            io::stdout().lock().write_all(yaml(namespace, name).as_bytes())?;
         }
-        io::stderr().lock().write_all(hints(&self.which).as_bytes())?;
+        io::stderr().lock().write_all(hints(namespace, name).as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The Lane.
-pub(super) fn yaml(which: &Which) -> String {
-    let (namespace, name) = (which.namespace(), &which.lane);
+pub(super) fn yaml(namespace: &str, name: &str) -> String {
     format!(
         "apiVersion: tulle.dev/v1alpha1\nkind: Lane\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec: {{}}\n"
     )
 }
 
-fn hints(which: &Which) -> String {
-    let (namespace, name) = (which.namespace(), &which.lane);
+fn hints(namespace: &str, name: &str) -> String {
     format!(
         "# its pods: those of namespace {namespace} with the label {LANE_LABEL}: {name}, beside the labels that their Service selects\n\
          # into it:  curl -H 'x-tulle-lane: {name}' http://SERVICE.{namespace}/\n\
@@ -115,7 +113,7 @@ fn hints(which: &Which) -> String {
 
 impl Close {
     pub(super) async fn run(&self) -> Result<ExitCode, Error> {
-        let (namespace, name) = (self.which.namespace(), self.which.lane.as_str());
+        let (namespace, name) = &named(&self.which)?;
         if self.apply {
             of_files(&self.place)?;
         }
@@ -131,7 +129,7 @@ impl Close {
         let mut text = fate(&lane);
         if self.apply {
             let client = self.place.cluster().client().await?;
-            let lanes = objects_like(&client, &self.which.object());
+            let lanes = objects_like(&client, &object(namespace, name));
             let gone = found(lanes.delete(name, &DeleteParams::default()).await.map(drop));
             gone.map_err(|error| Error::Api(chain(&error)))?;
             text += &format!("Lane {namespace}/{name} is deleted\n");

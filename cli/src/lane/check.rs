@@ -14,9 +14,9 @@ use tulle_control_plane::{
     telemetry::lanes::By,
 };
 
-use super::{Which, ask, list::doubts, verdict, verdict::Finding, ways_in};
+use super::{ask, list::doubts, verdict, verdict::Finding, ways_in};
 use crate::{
-    observe::{Error, Format, Source, Whom, colored, units},
+    observe::{Error, Format, Source, Which, Whom, colored, units},
     table::{Cell, Column, Table, Tone},
 };
 
@@ -66,11 +66,12 @@ const COLUMNS: [Column; 7] = [
 impl Args {
     pub(super) async fn run(&self) -> Result<ExitCode, Error> {
         let source = Source::find(&self.whom.place).await?;
-        let of = (self.which.namespace.as_deref(), Some(self.which.lane.as_str()));
+        let asked = self.which.asked()?;
+        let of = (asked.namespace.as_deref(), Some(asked.name.as_str()));
         // Who looks is told by the second from then on; what came until now may still be on its way.
         let known = ask(&source, of, self.window, true).await?;
         if known.items.is_empty() {
-            let name = &self.which.lane;
+            let name = &asked.name;
             let told = format!("there is no Lane {name}; `tulle lane list` says which there are");
             return Err(Error::Usage(told));
         }

@@ -196,8 +196,8 @@ fn the_way_in_is_what_the_entry_says() {
 
 #[test]
 fn what_is_printed_is_a_lane_and_what_ends_is_said() {
-    let which = Which { lane: "pr-1".to_owned(), namespace: Some("shop".to_owned()) };
-    let printed: serde_json::Value = serde_yaml_ng::from_str(&change::yaml(&which)).unwrap();
+    let printed: serde_json::Value =
+        serde_yaml_ng::from_str(&change::yaml("shop", "pr-1")).unwrap();
     let converted = tulle_control_plane::convert::convert(&printed);
     assert!(converted.object.is_some() && converted.faults.is_empty(), "{:?}", converted.faults);
     let mut lane = lane(Vec::new());

@@ -6,58 +6,14 @@ use tulle_control_plane::{
     steer::{ReleaseView, ReleasesView},
 };
 
-use crate::observe::{Error, Source, Where, label};
-
-/// Which release, as it is typed.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Which {
-    /// The release: NAME or NAMESPACE/NAME. A NAME alone is looked for in all namespaces.
-    #[arg(value_name = "NAME")]
-    pub(super) release: String,
-    /// Its namespace.
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = label)]
-    pub(super) namespace: Option<String>,
-}
-
-/// Which release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
-}
+use crate::observe::{Asked, Error, Source, Where};
 
 /// Where releases are asked about.
 pub(super) struct Desk {
     pub(super) source: Source,
 }
 
-impl Which {
-    /// Reads it.
-    pub(super) fn asked(&self) -> Result<Asked, Error> {
-        Asked::read(&self.release, self.namespace.as_deref())
-    }
-}
-
 impl Asked {
-    /// From `NAME` or `NAMESPACE/NAME`, and what is said by `-n`.
-    pub(super) fn read(text: &str, namespace: Option<&str>) -> Result<Self, Error> {
-        let (of, name) = match text.split_once('/') {
-            Some((of, name)) => (Some(of), name),
-            None => (namespace, text),
-        };
-        if let (Some(of), Some(namespace)) = (of, namespace)
-            && of != namespace
-        {
-            let told = format!("{text} is of namespace {of}, and -n says {namespace}");
-            return Err(Error::Usage(told));
-        }
-        let wrong = |why: String| {
-            Error::Usage(format!("{text:?}: {why}; write NAME or NAMESPACE/NAME of a Release"))
-        };
-        let namespace = of.map(label).transpose().map_err(wrong)?;
-        Ok(Self { namespace, name: label(name).map_err(wrong)? })
-    }
-
     fn path(&self) -> String {
         let namespace = ("namespace", self.namespace.clone().unwrap_or_default());
         path(RELEASES, &[namespace, ("name", self.name.clone())])
@@ -69,7 +25,7 @@ impl Asked {
         let told = match (found.len(), &self.namespace) {
             (1, _) => return found.pop().ok_or_else(|| Error::Usage(name.clone())),
             (0, Some(of)) => format!(
-                "there is no Release {of}/{name}; `tulle release list` says which there are"
+                "there is no Release {of}/{name} that could be understood; `tulle release list` says which there are, `tulle check` what is wrong with others"
             ),
             (0, None) => format!(
                 "there is no Release {name} in any namespace that you may see; `tulle release list` says which there are"

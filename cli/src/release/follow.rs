@@ -13,10 +13,9 @@ use tulle_xds::text::printable;
 
 use super::{
     canvas::{clock, is_under_way, title, weight},
-    desk::Asked,
     get::{Shown, Until},
 };
-use crate::observe::Error;
+use crate::observe::{Asked, Error};
 
 /// Between two looks.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);

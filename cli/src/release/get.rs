@@ -8,12 +8,8 @@ use std::{
 
 use tulle_control_plane::steer::ReleaseView;
 
-use super::{
-    canvas::Canvas,
-    desk::{Desk, Which},
-    follow, live, screen,
-};
-use crate::observe::{Error, Format, Whom, units::duration};
+use super::{canvas::Canvas, desk::Desk, follow, live, screen};
+use crate::observe::{Error, Format, Which, Whom, units::duration};
 
 /// A release at a glance: its steps, what speaks against the new version, who calls it.
 ///

@@ -12,10 +12,10 @@ use tulle_control_plane::{
 
 use super::{
     canvas::{Canvas, date, is_under_way, span, tone, weight},
-    desk::{Desk, Which},
+    desk::Desk,
 };
 use crate::{
-    observe::{Error, Format, Whom, label},
+    observe::{Error, Format, Which, Whom, label},
     table::{Cell, Column, Table, Tone},
 };
 

@@ -17,13 +17,13 @@ use tulle_xds::text::printable;
 
 use super::{
     canvas::{Canvas, is_under_way},
-    desk::{Asked, Desk},
+    desk::Desk,
     follow::{Course, Outcome, PAUSE, summary},
     get::{Shown, Until},
     screen, why,
 };
 use crate::{
-    observe::{Error, Screen, keys},
+    observe::{Asked, Error, Screen, keys},
     table::Tone,
 };
 

@@ -23,11 +23,11 @@ use tulle_control_plane::{
 
 use super::{
     canvas::{count, share, span},
-    desk::{Asked, Desk},
+    desk::Desk,
 };
 use crate::{
     cluster::chain,
-    observe::{Error, Source, Where, label},
+    observe::{Asked, Error, Source, Where, label},
     table::Table,
 };
 

@@ -18,7 +18,7 @@ use tulle_runtime::{
 
 use super::{
     canvas::{Canvas, count, share, span, weight},
-    desk::{Asked, Desk},
+    desk::Desk,
     follow::{Course, Outcome, Teller, summary},
     get::Until,
     list,
@@ -26,7 +26,7 @@ use super::{
     screen, simulate, template, verbs, why,
 };
 use crate::{
-    observe::{Error, Source},
+    observe::{Asked, Error, Source},
     table::Tone,
 };
 
@@ -149,17 +149,6 @@ fn of(phase: Phase) -> ReleaseView {
     }
 }
 
-const PHASES: [Phase; 8] = [
-    Phase::Idle,
-    Phase::Waiting,
-    Phase::Progressing,
-    Phase::Paused,
-    Phase::Promoting,
-    Phase::Promoted,
-    Phase::Held,
-    Phase::RolledBack,
-];
-
 #[test]
 fn a_release_is_seen_at_a_glance() {
     let text = screen::draw(&progressing(), canvas(80));
@@ -195,7 +184,7 @@ fn a_release_is_seen_at_a_glance() {
 
 #[test]
 fn every_phase_fits_and_says_what_matters() {
-    for (phase, said) in PHASES.into_iter().zip([
+    for (phase, said) in Phase::ALL.into_iter().zip([
         &["7d9c serves", "○────"][..],
         &["84f6 → replaces 7d9c", "1 % as soon as", "□□□ 0 of 3 serve"],
         &["step 2 of 3", "GATE", "RPS", "CALLERS"],

@@ -10,13 +10,8 @@ use tokio::time::{Instant, sleep};
 use tulle_control_plane::steer::ReleaseView;
 use tulle_xds::text::printable;
 
-use super::{
-    canvas::Canvas,
-    desk::{Asked, Desk, Which},
-    follow::summary,
-    screen,
-};
-use crate::observe::{Error, Format, Whom};
+use super::{canvas::Canvas, desk::Desk, follow::summary, screen};
+use crate::observe::{Asked, Error, Format, Which, Whom};
 
 /// So long it may take to be in force; longer than that a proxy is away.
 const FORCE: Duration = Duration::from_secs(10);

@@ -12,18 +12,6 @@ use tulle_api::ReleasePhase as Phase;
 
 use super::view::{GateView, ReleaseView};
 
-/// All that there are: of each release each is 1 or 0.
-const PHASES: [Phase; 8] = [
-    Phase::Idle,
-    Phase::Waiting,
-    Phase::Progressing,
-    Phase::Paused,
-    Phase::Promoting,
-    Phase::Promoted,
-    Phase::Held,
-    Phase::RolledBack,
-];
-
 /// Where releases are, as of the last second. Empty at replicas that do not steer. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges(Arc<Mutex<Vec<ReleaseView>>>);
@@ -62,7 +50,7 @@ type Family = (&'static str, &'static str, fn(&ReleaseView) -> Vec<Valued>);
 const FAMILIES: [Family; 9] = [
     ("tulle_release_phase", "1 for the phase that a release is in, 0 for each other", |release| {
         let is = |phase| f64::from(u8::from(release.phase == phase));
-        PHASES.map(|phase| (Some(("tulle_phase", format!("{phase:?}"))), is(phase))).into()
+        Phase::ALL.map(|phase| (Some(("tulle_phase", format!("{phase:?}"))), is(phase))).into()
     }),
     ("tulle_release_step", "The step that a release is in, from 1 on; 0: in none", |release| {
         vec![(None, whole(release.step))]

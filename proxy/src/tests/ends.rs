@@ -1,16 +1,19 @@
 //! Both ends of an HTTP conversation: an application, and clients.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::{http1, http2},
-    service::service_fn,
+    service::{Service, service_fn},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,19 +39,23 @@ pub(super) async fn serve_echo(listener: TcpListener, noted: Saw<Parts>) {
         let (stream, _) = listener.accept().await.unwrap();
         let saw = Arc::clone(&noted);
         open.spawn(async move {
-            let answer = |request| std::future::ready(answered(&saw, request));
-            let mut preface = [0; 4];
-            stream.peek(&mut preface).await.unwrap();
-            let service = service_fn(answer);
-            let io = TokioIo::new(stream);
-            let _ended = if &preface == b"PRI " {
-                let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                http2.serve_connection(io, service).await
-            } else {
-                hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
-            };
+            serve(stream, service_fn(|request| std::future::ready(answered(&saw, request)))).await;
         });
     }
+}
+
+/// Serves the HTTP that the client speaks, as most applications do.
+pub(super) async fn serve<S, B>(stream: TcpStream, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send + 'static,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    let http = auto::Builder::new(TokioExecutor::new());
+    // Who closes first does not matter here.
+    let _ended = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn answered(
@@ -96,18 +103,7 @@ pub(super) async fn plays(
                 noted.push(head);
                 done(does, body)
             });
-            tokio::spawn(async move {
-                let mut preface = [0; 4];
-                stream.peek(&mut preface).await.unwrap();
-                let io = TokioIo::new(stream);
-                if &preface == b"PRI " {
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ended = http2.serve_connection(io, service).await;
-                } else {
-                    let http1 = hyper::server::conn::http1::Builder::new();
-                    let _ended = http1.serve_connection(io, service).await;
-                }
-            });
+            tokio::spawn(serve(stream, service));
         }
     });
     (address, saw)

@@ -5,7 +5,6 @@ use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc}
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tulle_proto::telemetry::v1::{Direction, LaneBy};
 use tulle_xds::model::{
@@ -14,7 +13,7 @@ use tulle_xds::model::{
 };
 
 use super::{
-    ends::{full, http1, http2, text},
+    ends::{full, http1, http2, serve, text},
     harness::{
         Authority, CART, CLUSTER, SERVICE, Sidecar, Told, WEB, client_mesh, endpoint, forward,
         sidecar, workload,
@@ -153,18 +152,7 @@ async fn pod(
         loop {
             let (stream, _) = application.accept().await.unwrap();
             let service = service_fn(move |request| answers(name, to, forwards, request));
-            tokio::spawn(async move {
-                let mut preface = [0; 4];
-                stream.peek(&mut preface).await.unwrap();
-                let io = TokioIo::new(stream);
-                if &preface == b"PRI " {
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ended = http2.serve_connection(io, service).await;
-                } else {
-                    let http1 = hyper::server::conn::http1::Builder::new();
-                    let _ended = http1.serve_connection(io, service).await;
-                }
-            });
+            tokio::spawn(serve(stream, service));
         }
     });
     (address, sidecar)

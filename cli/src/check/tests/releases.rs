@@ -43,6 +43,12 @@ fn budget(spec: &Value) -> Value {
     with(named("web", "shop"), &json!({"spec": spec}))
 }
 
+/// Flagger's, for this Deployment.
+fn flagger(name: &str, namespace: &str, deployment: &str) -> Value {
+    let target = json!({"kind": "Deployment", "name": deployment});
+    with(named(name, namespace), &json!({"spec": {"targetRef": target}}))
+}
+
 fn steps(weights: &[u64]) -> Value {
     let steps: Vec<_> = weights.iter().map(|weight| json!({"weight": weight})).collect();
     json!({"spec": {"steps": steps}})
@@ -183,14 +189,7 @@ const CASES: [Case; 17] = [
     ),
     (
         |s| {
-            add(
-                s,
-                "Canary",
-                with(
-                    named("shop", "shop"),
-                    &json!({"spec": {"targetRef": {"kind": "Deployment", "name": "web"}}}),
-                ),
-            );
+            add(s, "Canary", flagger("shop", "shop", "web"));
         },
         "release-rival Canary shop/shop",
         true,
@@ -200,14 +199,7 @@ const CASES: [Case; 17] = [
         |s| {
             change(s, "Release", &json!({"spec": {"target": {"name": "web-primary"}}}));
             change(s, "Deployment", &json!({"metadata": {"name": "web-primary"}}));
-            add(
-                s,
-                "Canary",
-                with(
-                    named("shop", "shop"),
-                    &json!({"spec": {"targetRef": {"kind": "Deployment", "name": "web"}}}),
-                ),
-            );
+            add(s, "Canary", flagger("shop", "shop", "web"));
         },
         "release-rival Canary shop/shop",
         true,
@@ -279,14 +271,7 @@ fn what_does_not_hinder_it_is_not_named() {
         |s| add(s, "PodDisruptionBudget", budget(&json!({"maxUnavailable": 0}))),
         // Theirs are about others.
         |s| {
-            add(
-                s,
-                "Canary",
-                with(
-                    named("x", "shop"),
-                    &json!({"spec": {"targetRef": {"kind": "Deployment", "name": "api"}}}),
-                ),
-            );
+            add(s, "Canary", flagger("x", "shop", "api"));
             add(
                 s,
                 "Rollout",
@@ -295,14 +280,7 @@ fn what_does_not_hinder_it_is_not_named() {
                     &json!({"spec": {"strategy": {"canary": {"stableService": "api"}}}}),
                 ),
             );
-            add(
-                s,
-                "Canary",
-                with(
-                    named("web", "other"),
-                    &json!({"spec": {"targetRef": {"kind": "Deployment", "name": "web"}}}),
-                ),
-            );
+            add(s, "Canary", flagger("web", "other", "web"));
         },
         // A route that divides between Services: the release divides what comes to each of them.
         |s| {
