@@ -125,7 +125,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let ads = AdsService::until(cache.clone(), Arc::new(pods.clone()), drain.told());
     registry.register(|registry| registry.register_collector(Box::new(Pushes(ads.pushed()))));
     let (statuses, told) = follow(
-        reports,
+        reports.clone(),
         status::Sources {
             contributions: contributions.clone(),
             cache: cache.clone(),
@@ -152,7 +152,7 @@ pub async fn start(config: Config) -> Result<ControlPlane, StartError> {
     let of_cluster = (others, &authority, surveyor.clone(), releases.clone());
     let replica = cluster.as_ref().map(|cluster| replica(&config, cluster, of_cluster));
     let begun = ends.begin(&config, cluster.clone().zip(replica.clone()), &mut tasks)?;
-    let looks = (world.clone(), surveyor.clone(), replica.clone(), gauges(&registry));
+    let looks = (world.clone(), reports, surveyor.clone(), replica.clone(), gauges(&registry));
     let (batches, desk) = begun.steer(&config, looks, (releases, wishes), &mut tasks);
     let console = console(&config, (surveyor, &world), (&replica, &statuses), desk);
     tasks.spawn(publisher.run(batches, interest, questions, blocker));

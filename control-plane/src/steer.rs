@@ -48,10 +48,11 @@ use self::{
 };
 use crate::{
     admin::{self, Question},
+    output::Report,
     release::Asker,
     replicas::{Replica, Surveyor, Tellings},
     telemetry::versions::Target,
-    world::objects::Name,
+    world::objects::{Kind, Name},
 };
 
 /// Between two looks.
@@ -69,6 +70,8 @@ const AT_ONCE: usize = 8;
 pub struct Sources {
     /// The world.
     pub world: mpsc::Sender<Question>,
+    /// What is wrong with objects.
+    pub report: watch::Receiver<Report>,
     /// What this replica's proxies report, and what they make of each object.
     pub surveyor: Surveyor,
     /// The other replicas, if there can be any.
@@ -168,6 +171,12 @@ impl Steer {
         let sights = admin::ask(&self.sources.world, Sight::all).await?;
         let sights = sights.into_iter().map(|sight| (sight.release.name.clone(), sight));
         self.sights = sights.collect();
+        for problem in &self.sources.report.borrow().problems {
+            let about = problem.about.as_ref().filter(|about| about.kind == Kind::Release);
+            if let Some(sight) = about.and_then(|about| self.sights.get_mut(&about.name)) {
+                sight.problems.push(problem.to_string());
+            }
+        }
         self.works
             .retain(|name, work| self.sights.get(name).is_some_and(|sight| work.is_of(sight)));
         for (name, sight) in &self.sights {

@@ -26,6 +26,9 @@ pub(super) fn draw(view: &ReleaseView, canvas: Canvas) -> String {
     let judged = is_under_way(view) || view.phase == Phase::Held;
     let mut text = header(view, canvas);
     text += &canvas.text("", &view.reason, of_reason(view));
+    for problem in &view.problems {
+        text += &canvas.said(("wrong:".to_owned(), Tone::Bad), problem);
+    }
     if view.phase == Phase::Held {
         text += &format!("\n{}", undo(view, canvas));
     }

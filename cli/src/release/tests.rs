@@ -246,6 +246,12 @@ fn what_is_not_as_it_should_be_is_told() {
     assert!(text.contains("18.75 % of the wanted 25 %: too few pods"), "{text}");
     assert!(text.contains("in force on 36/37 proxies"), "{text}");
     assert!(text.contains("NOT YET  shop/a   b\\u{1b}[2J"), "{text}");
+    let problem = "Release shop/reviews: spec.steps[1].weight: 1 is less than the 5 before it";
+    let refused = ReleaseView { problems: vec![problem.to_owned()], ..progressing() };
+    let text = screen::draw(&refused, canvas(120));
+    assert!(text.contains(&format!("\nwrong: {problem}\n")), "{text}");
+    let text = why::text(&refused, canvas(1000));
+    assert!(text.contains(&format!("{problem}. What is refused changes nothing.")), "{text}");
     let held =
         ReleaseView { target: "Deployment a and StatefulSet b".to_owned(), ..of(Phase::Held) };
     let text = screen::undo(&held, canvas(120));

@@ -13,12 +13,12 @@ use tulle_control_plane::{
 
 use super::{
     canvas::{Canvas, count, is_under_way, share, title, weight},
-    desk::{Desk, Which},
+    desk::Desk,
     gates::{self, number},
     screen, steps,
 };
 use crate::{
-    observe::{Error, Format, Whom, units::time},
+    observe::{Error, Format, Which, Whom, units::time},
     table::Tone,
 };
 
@@ -57,6 +57,12 @@ pub(super) fn text(view: &ReleaseView, canvas: Canvas) -> String {
     let plain = |text: &str| canvas.text("", text, Tone::Plain);
     let mut text = canvas.text("", &place(view), Tone::Strong);
     text += &plain(&format!("Why: {}.", view.reason.trim_end_matches('.')));
+    if !view.problems.is_empty() {
+        let told = view.problems.join("; ");
+        text += &plain(&format!(
+            "Wrong in the Release itself: {told}. What is refused changes nothing."
+        ));
+    }
     let judged = is_under_way(view) || view.phase == Phase::Held;
     if view.of > 0 && !view.in_force {
         let late = view.laggards.join(", ");

@@ -44,14 +44,14 @@ pub(super) struct Begun {
 }
 
 /// What whoever steers releases looks at, and where it is shown.
-type Looks = (mpsc::Sender<Question>, Surveyor, Option<Replica>, Gauges);
+type Looks = (mpsc::Sender<Question>, watch::Receiver<Report>, Surveyor, Option<Replica>, Gauges);
 
 impl Begun {
     /// Steers releases, if this replica shall; also yields where people's wishes go.
     pub(super) fn steer(
         self,
         config: &Config,
-        (world, surveyor, replica, gauges): Looks,
+        (world, report, surveyor, replica, gauges): Looks,
         (releases, wishes): (Releases, Requests),
         tasks: &mut JoinSet<()>,
     ) -> (mpsc::Receiver<Batch>, Desk) {
@@ -59,7 +59,7 @@ impl Begun {
         let others = replica.clone().zip(leader);
         let others = others.map(|(replica, leader)| steer::Others { replica, leader });
         let asker = Asker::of(config);
-        let sources = steer::Sources { world, surveyor, replica, keep, asker, gauges };
+        let sources = steer::Sources { world, report, surveyor, replica, keep, asker, gauges };
         tasks.spawn(Steer::new(sources, wishes, leads).run());
         (batches, Desk { releases, others })
     }

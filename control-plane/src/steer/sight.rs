@@ -27,6 +27,8 @@ pub struct Sight {
     pub services: BTreeSet<Name>,
     /// Why it does nothing.
     pub idle_because: Option<Hindrance>,
+    /// What of the object is wrong; of the world nobody learns that.
+    pub problems: Vec<String>,
 }
 
 impl Sight {
@@ -39,6 +41,7 @@ impl Sight {
             older: world.older(release),
             services: world.called_by(release),
             idle_because: world.idle_because(release),
+            problems: Vec::new(),
         };
         world.releases().map(of).collect()
     }

@@ -1,6 +1,6 @@
 mod looks;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use parking_lot::Mutex;
 use tokio::task::yield_now;
@@ -11,6 +11,7 @@ use tulle_xds::{cache::Cache, server::AdsService};
 use super::*;
 use crate::{
     authorize::Pods,
+    problem::{Effect, Problem},
     release::{Course, Plan, Pods as Counted, Share, Step, Webhook},
     roster::Roster,
     source::Batch,
@@ -102,6 +103,7 @@ impl Mesh {
             older: BTreeSet::new(),
             services: BTreeSet::new(),
             idle_because: None,
+            problems: Vec::new(),
         }
     }
 
@@ -379,8 +381,20 @@ fn sources(mesh: &Mesh, keep: Arc<Refuses>) -> Sources {
         }
     });
     let asker = Asker::new(None, Vec::new(), None);
+    let problem = Problem {
+        file: PathBuf::new(),
+        line: None,
+        document: None,
+        object: "Release shop/cart".to_owned(),
+        field: "spec.steps[1].weight".to_owned(),
+        reason: "too small".to_owned(),
+        effect: Effect::Rejected,
+        about: Some(mesh.release.reference()),
+    };
+    let report = Report { problems: vec![problem], ..Report::default() };
     Sources {
         world,
+        report: watch::channel(report).1,
         surveyor: surveyor(&mesh.roster),
         replica: None,
         keep,
@@ -413,6 +427,8 @@ async fn who_does_not_lead_says_so_and_what_is_not_written_is_not_done() {
     assert!(matches!(releases.ask(pause()).await, Err(Unfulfilled::NotKept(_))));
     let view = releases.ask(look()).await.unwrap();
     assert_eq!(view.items[0].phase, Phase::Waiting, "it is not paused");
+    let wrong = "Release shop/cart: spec.steps[1].weight: too small";
+    assert_eq!(view.items[0].problems, [wrong], "its last edit is not in force");
     let unknown = Call::Do(wish("nobody", crate::release::Verb::Pause));
     assert!(matches!(releases.ask(unknown).await, Err(Unfulfilled::Unknown(_))));
     let start = Call::Do(wish("cart", crate::release::Verb::Start));

@@ -43,6 +43,9 @@ pub struct ReleaseView {
     /// The older Release about the same workload, NAMESPACE/NAME: this one does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
+    /// What of the object is wrong. What is refused changes nothing: what the object said before is in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// The version that is replaced.
     pub stable: String,
     /// The one that replaces it; empty: none does.
@@ -200,6 +203,7 @@ impl ReleaseView {
                 Some(Hindrance::Before(name)) => Some(name.to_string()),
                 _ => None,
             },
+            problems: sight.problems.clone(),
             stable: course.stable.clone(),
             canary: course.canary.clone(),
             steps: plan.steps.iter().map(StepView::of).collect(),

@@ -18,6 +18,8 @@ export interface Release {
   reason: string;
   /** The older Release about the same workload: this one does nothing. */
   before?: string;
+  /** What of the object is wrong: what is refused changes nothing. */
+  problems?: string[];
   stable: string;
   /** Empty: none. */
   canary: string;
