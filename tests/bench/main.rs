@@ -40,6 +40,9 @@ struct Args {
     /// A tenth of everything: shows that it works, not what it costs.
     #[arg(long)]
     small: bool,
+    /// Releases in the cluster of KUBECONFIG, and nothing else. Here a request that failed is a failure.
+    #[arg(long, conflicts_with_all = ["only", "small"])]
+    kubernetes: bool,
 }
 
 /// How much of everything.
@@ -77,6 +80,9 @@ const SCENARIOS: [(&str, Scenario); 7] = [
     ("release", |size| Box::pin(release::measure(size))),
     ("store", |size| Box::pin(async move { store::measure(size) })),
 ];
+
+/// What is measured in a cluster.
+const IN_CLUSTER: (&str, Scenario) = ("release", |_| Box::pin(release::in_cluster()));
 
 impl Size {
     const WHOLE: Self = Self {
@@ -116,12 +122,14 @@ async fn main() -> ExitCode {
         eprintln!("there is no scenario {unknown}; there are {}", known.join(", "));
         return ExitCode::FAILURE;
     }
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let scenarios = match args.kubernetes {
+        true => vec![IN_CLUSTER],
+        false => SCENARIOS.into_iter().filter(|(name, _)| wanted(name)).collect(),
+    };
     let mut rows = Vec::new();
     let mut failed = 0;
-    for (name, scenario) in SCENARIOS {
-        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
-            continue;
-        }
+    for (name, scenario) in scenarios {
         println!("\n── {name}");
         match scenario(size).await {
             Ok(found) => {

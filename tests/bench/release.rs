@@ -5,14 +5,14 @@
 mod chance;
 mod real;
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokio::time::sleep;
 use tulle_api::ReleasePhase as Phase;
 use tulle_tests::{
-    load::{Caller, float},
+    load::float,
     mesh::{DataPlane, Mesh, binaries},
-    scene::Failure,
+    scene::{Failure, prove},
 };
 
 use self::real::{Ground, Load};
@@ -30,14 +30,14 @@ const CLOSED: f64 = 10.0;
 const CLOSING: Duration = Duration::from_secs(11);
 /// Requests of each step of which the share is measured.
 const COUNTED: u64 = 20_000;
+/// Releases in a cluster.
+const IN_CLUSTER: usize = 2;
 /// Standard errors that chance may make it differ.
 const OFF: f64 = 4.5;
 
 pub(crate) async fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     let mut rows = chance::measure(size.seeds);
-    let raw = binaries().join("bench.raw");
-    fs::create_dir_all(&raw)?;
-    let mesh = Mesh::of("release", real::MESH, DataPlane::Tulle, &[], &raw).await?;
+    let mesh = Mesh::up("release", &real::files(), DataPlane::Tulle, &[], &raw()?).await?;
     let real = on(&mesh, size).await;
     mesh.down().await?;
     let (found, failures) = real?;
@@ -50,12 +50,30 @@ pub(crate) async fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     Err(Failure(failures.join("\n")))
 }
 
+/// Whole releases in the cluster of `KUBECONFIG`.
+///
+/// # Errors
+/// Also if a request failed, or a good version was stopped.
+pub(crate) async fn in_cluster() -> Result<Vec<Row>, Failure> {
+    let mesh = Mesh::in_cluster(&real::files(), &raw()?).await?;
+    let real = async { whole(&mut Ground::new(&mesh).await?, IN_CLUSTER).await };
+    let real = Box::pin(real).await;
+    mesh.down().await?;
+    let rows: Vec<_> = real?.into_iter().map(|row| row.by("cluster")).collect();
+    prove(rows.iter().all(Row::holds), || table(&rows))?;
+    Ok(rows)
+}
+
+/// Where it is kept what programs print.
+fn raw() -> Result<PathBuf, Failure> {
+    let raw = binaries().join("bench.raw");
+    fs::create_dir_all(&raw)?;
+    Ok(raw)
+}
+
 /// What was found, and what could not be.
 async fn on(mesh: &Mesh, size: Size) -> Result<(Vec<Row>, Vec<String>), Failure> {
-    mesh.ready().await?;
-    let caller = Caller::new(mesh, "bench", "caller", "caller").await?;
-    let mut ground = Ground::new(mesh, caller);
-    ground.begin().await?;
+    let mut ground = Ground::new(mesh).await?;
     let (many, few) = (size.releases, size.releases.div_ceil(4));
     let parts = [
         ("a dead version", dead(&mut ground, many).await),
@@ -107,7 +125,7 @@ async fn dead(ground: &mut Ground<'_>, times: usize) -> Result<Vec<Row>, Failure
 /// A version that fails one request of twenty; a hundred a second in all.
 async fn errors(ground: &mut Ground<'_>, times: usize) -> Result<Vec<Row>, Failure> {
     ground
-        .plan("steps: [{weight: 5, for: 5s}, {weight: 25, for: 90s}]\n  gates: {minRequests: 20}")
+        .plan("steps: [{weight: 5, for: 10s}, {weight: 10, for: 90s}]\n  gates: {minRequests: 20}")
         .await?;
     let (mut seconds, mut hit, mut stopped) = (Vec::new(), Vec::new(), 0);
     for _ in 0..times {

@@ -76,13 +76,18 @@ impl Row {
         self
     }
 
+    /// Whether it is as it is wanted.
+    pub(crate) fn holds(&self) -> bool {
+        self.target.is_none_or(|most| self.value <= most)
+            && self.least.is_none_or(|least| self.value >= least)
+    }
+
     /// What is wanted of it, and whether it is so; nothing if nothing is.
     fn verdict(&self) -> String {
+        let said = |otherwise| if self.holds() { "ok" } else { otherwise };
         match (self.target, self.least) {
-            (Some(most), _) if self.value <= most => format!("≤ {most} ok"),
-            (Some(most), _) => format!("≤ {most} OVER"),
-            (None, Some(least)) if self.value >= least => format!("≥ {least} ok"),
-            (None, Some(least)) => format!("≥ {least} UNDER"),
+            (Some(most), _) => format!("≤ {most} {}", said("OVER")),
+            (None, Some(least)) => format!("≥ {least} {}", said("UNDER")),
             (None, None) => String::new(),
         }
     }
@@ -98,7 +103,7 @@ pub(crate) fn median(runs: &[f64]) -> f64 {
 /// All rows, for a person.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "   {:<16} {:<38} {:>8} {:>10} {:<10} {:>10}   runs\n",
+        "   {:<20} {:<38} {:>8} {:>10} {:<10} {:>10}   runs\n",
         "scenario", "metric", "subject", "median", "unit", "target"
     );
     for row in rows {
@@ -108,7 +113,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let Row { scenario, metric, unit, .. } = row;
         let value = number(row.value);
         let runs = runs.join(" ");
-        let start = format!("   {scenario:<16} {metric:<38} {subject:>8} {value:>10} {unit:<10}");
+        let start = format!("   {scenario:<20} {metric:<38} {subject:>8} {value:>10} {unit:<10}");
         writeln!(text, "{start} {target:>10}   {runs}").expect("a String takes all text");
     }
     text

@@ -1,5 +1,6 @@
 #!/bin/bash
-# scenes.sh [--only N,…] [--control]: the scenes of `make demo` on a real node, driven by kubectl: the same YAML of the sample, the same proofs.
+# scenes.sh [--only N,…] [--control]: the scenes of `make demo` on a real node, driven by kubectl: the same YAML of the sample, the same proofs;
+# without arguments whole releases under load, too: POSTs, gRPC streams and TCP, of which none may fail.
 # Closes with how many passed and failed. KEEP, REUSE: meshed.sh.
 set -euo pipefail
 NAME=${NAME:-scenes}; KT=$(cd "$(dirname "$0")" && pwd); . "$KT/env.sh"; cd "$KT/../.."
@@ -40,4 +41,10 @@ done
 webhooks() { kubectl get mutatingwebhookconfiguration tulle-injector -o 'jsonpath={.webhooks[*].name}' | grep -q .; }
 check "the webhook is there" eventually 30 webhooks
 [ "$failed" = 0 ] || close
-"$PROGRAMS/scenes" --kubernetes --small "$@"
+if [ $# -gt 0 ]; then
+  "$PROGRAMS/scenes" --kubernetes --small "$@"
+else
+  "$PROGRAMS/scenes" --kubernetes --small || bad "the scenes"
+  if "$PROGRAMS/bench" --kubernetes; then ok "whole releases under load"; else bad "whole releases under load"; fi
+  close
+fi

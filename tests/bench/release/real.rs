@@ -14,11 +14,14 @@ use tokio::{
 use tulle_api::ReleasePhase as Phase;
 use tulle_tests::{
     load::{Caller, json},
-    mesh::Mesh,
+    mesh::{Files, Mesh},
     scene::{Failure, prove, until},
 };
 
-pub(super) const MESH: &str = include_str!("mesh.yaml");
+const MESH: [(&str, &str); 2] = [
+    ("namespaces.yaml", include_str!("namespaces.yaml")),
+    ("mesh.yaml", include_str!("mesh.yaml")),
+];
 const CART: &str = include_str!("cart.yaml");
 const SHELF: &str = include_str!("shelf.yaml");
 const LOAD: &str = include_str!("load.py");
@@ -95,9 +98,20 @@ pub(super) struct Release {
     requests: u64,
 }
 
+/// What is in the mesh from the beginning.
+pub(super) fn files() -> Files {
+    MESH.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
 impl<'a> Ground<'a> {
-    pub(super) fn new(mesh: &'a Mesh, caller: Caller<'a>) -> Self {
-        Self { mesh, caller, versions: 0, failed: Cell::default() }
+    /// Waits until the mesh is there, and the first version serves.
+    pub(super) async fn new(mesh: &'a Mesh) -> Result<Self, Failure> {
+        mesh.ready().await?;
+        let caller = Caller::new(mesh, "bench", "caller", "caller").await?;
+        let mut ground = Self { mesh, caller, versions: 0, failed: Cell::default() };
+        ground.deploy("0")?;
+        serves(mesh, "cart").await?;
+        Ok(ground)
     }
 
     /// Puts the Release there, with this in its spec.
@@ -119,12 +133,6 @@ impl<'a> Ground<'a> {
     fn save(&self, version: &str, fails: &str) -> Result<(), Failure> {
         let yaml = CART.replace("\"RUN\"", &format!("\"{version}\""));
         self.mesh.save("cart.yaml", &yaml.replace("\"SHARE\"", &format!("\"{fails}\"")))
-    }
-
-    /// Puts the first version there and waits until it serves.
-    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
-        self.deploy("0")?;
-        serves(self.mesh, "cart").await
     }
 
     /// Puts the next version there under load: its name, in which of these phases its release ended, and what came of the load.
