@@ -114,6 +114,14 @@ check "undone: it is rolled back" comes 30 RolledBack
 check "undone: the Deployment has finished" k rollout status deployment/web --timeout=60s
 none_failed "undone"
 
+# --- a wrong edit of it: what it said before goes on
+edit() { k patch release web --type=json -p "[{\"op\": \"$1\", \"path\": \"/spec/steps/0/webhook\"${2:+, \"value\": \"$2\"}}]" >/dev/null; }
+edit add nowhere
+soon "a wrong edit is named" "wrong: Release release/web: spec.steps[0].webhook" tulle release get release/web
+edit remove
+mended() { ! grep -q wrong: <<<"$(tulle release get release/web)"; }
+check "… until it is mended" eventually 20 mended
+
 # --- what others do in the middle of one
 mark; version v4
 check "the next one: a step begins" comes 40 Progressing
@@ -164,5 +172,12 @@ k delete release web >/dev/null
 check "without a Release the rollout goes on by itself" k rollout status deployment/web --timeout=60s
 check "all are of the version that is wanted" ready v6 4
 check "nobody but people and Kubernetes has written here" nobody_else
+
+# --- a lane, by command
+says "a lane is opened" "Lane release/pr-1 is there now" tulle lane open release/pr-1 --apply
+says "… it was, the second time" "Lane release/pr-1 was there already" tulle lane open pr-1 -n release --apply
+soon "… it is listed" pr-1 tulle lane list -n release
+says "… closed" "Lane release/pr-1 is deleted" tulle lane close release/pr-1 --apply
+refuses "… and gone" NotFound k get lane pr-1
 [ "$failed" = 0 ] || { kubectl get pods -A -o wide; k get release web -o yaml; k logs client -c tulle-proxy | tail -n 20; system logs -l app.kubernetes.io/name=tulle-control-plane --prefix --tail=30; } || true
 close
