@@ -166,11 +166,56 @@ kill_leader "after it was held"
 check "it is held still" comes 5 Held
 check "… with its pods" held v6 2
 check "nothing of the user's was written" untouched
+mark; k rollout undo deployment/web >/dev/null
+check "undone: it is rolled back" comes 30 RolledBack
+
+# --- what comes while a version takes over, ten seconds for each two pods
+k patch deployment web --type=merge -p '{"spec": {"minReadySeconds": 10}}' >/dev/null
+check "the Deployment has finished" k rollout status deployment/web --timeout=60s
+none_failed "undone"
+ready_of() { pods "$1" | grep -c ' True$'; }
+taking_over() { [ "$(ready_of "$1")" -ge 1 ] && [ "$(ready_of "$2")" -ge 1 ] || { pods "$1"; pods "$2"; return 1; }; }
+version v7; check "it takes over" comes 60 Promoting
+check "… some of its pods are ready" eventually 30 taking_over v7 v5
+while read -r pod _; do k exec "$pod" -c web -- touch /tmp/broken; done < <(pods v7)
+check "it fails then: it is held" comes 30 Held
+let_in=$(ready_of v7)
+stays() { for ((at = 0; at < 15; at++)); do [ "$(ready_of v7)" -le "$let_in" ] && taking_over v7 v5 || return 1; sleep 1; done; }
+check "… no more of its pods are let in, the old ones stay" stays
+says "… which is said" "no more pods of" tulle release get release/web -o json
+k rollout undo deployment/web >/dev/null
+check "undone: it is rolled back" comes 30 RolledBack
+check "… all are of the old version" eventually 60 ready v5 4
+mark; none_failed "undone in the middle"
+check "the Deployment has finished" k rollout status deployment/web --timeout=60s
+version v8; check "the next one takes over" comes 60 Promoting
+check "… some of its pods are ready" eventually 30 taking_over v8 v5
+version v9
+check "another one in the middle of that: it waits" comes 30 Waiting Progressing
+check "… those of both before it serve" taking_over v8 v5
+check "… it takes over" comes 120 Promoted
+check "the Deployment has finished" k rollout status deployment/web --timeout=90s
+check "all are of the newest version" ready v9 4
+none_failed "another version in the middle of a promotion"
+check "nothing of the user's was written" untouched
+
+# --- nobody steers for a while
+mark; version v10; check "a step begins" comes 40 Progressing
+system scale deployment/tulle-control-plane --replicas=0 >/dev/null
+away() { [ -z "$(system get pod -l app.kubernetes.io/name=tulle-control-plane -o name)" ]; }
+check "the control plane is gone" eventually 60 away
+check "the new version has its share all the same" serves v10
+check "… and its pods are held" held v10 2
+system scale deployment/tulle-control-plane --replicas=2 >/dev/null
+check "it is back: the version takes over" comes 120 Promoted
+none_failed "without control plane"
 
 # --- the Release is taken away
+mark
+version v11; check "a step begins" comes 40 Progressing
 k delete release web >/dev/null
 check "without a Release the rollout goes on by itself" k rollout status deployment/web --timeout=60s
-check "all are of the version that is wanted" ready v6 4
+check "all are of the version that is wanted" eventually 30 ready v11 4
 check "nobody but people and Kubernetes has written here" nobody_else
 
 # --- a lane, by command

@@ -74,6 +74,11 @@ fn check_target(target: &ReleaseTarget, problems: &mut Problems) {
         ("stable.name", stable.as_ref().map(|w| &w.name)),
         ("canary.name", canary.as_ref().map(|w| &w.name)),
     ];
+    let twins = stable.as_ref().zip(canary.as_ref());
+    let twins = twins.is_some_and(|(one, other)| one.kind != other.kind && one.name == other.name);
+    problems.check(twins, "spec.target.canary.name", || {
+        "it is the stable one's as well; proxies tell two workloads apart by their names".to_owned()
+    });
     for (field, name) in named {
         let wrong = name.is_some_and(|name| !(1..=253).contains(&name.len()));
         problems.check(wrong, &format!("spec.target.{field}"), || {

@@ -51,6 +51,10 @@ fn each_problem_is_named() {
             "target: {stable: {kind: A, name: a}, canary: {kind: A, name: a}}",
             "spec.target.canary: it is the stable one",
         ),
+        (
+            "target: {stable: {kind: A, name: a}, canary: {kind: B, name: a}}",
+            "spec.target.canary.name: it is the stable one's",
+        ),
     ] {
         let found = problems(spec);
         assert!(found.len() == 1 && found[0].starts_with(problem), "{spec}: {found:?}");

@@ -104,6 +104,10 @@ fn place(view: &ReleaseView) -> String {
             weight(view.share)
         ),
         Phase::Promoted => format!("{name} is done: {stable} is the version of {target}."),
+        Phase::Held if view.share > 0.0 => format!(
+            "{name} is held: {canary} of {target} takes over no further; what {stable} cannot carry, {}, goes to its pods that were let in before.",
+            weight(view.share)
+        ),
         Phase::Held if !canary.is_empty() => format!(
             "{name} is held: {canary} of {target} gets no requests, {stable} serves all of them."
         ),

@@ -221,6 +221,10 @@ fn arm(world: &World, split: &Split<'_>, pod: Option<&Pod>) -> Arm {
         Some((Arm::Canary, release)) if release.is_some_and(|r| r.name != split.release.name) => {
             Arm::Neither
         }
+        Some((Arm::Neither, Some(release))) if split.helped => {
+            let helps = pod.is_some_and(|pod| release.is_left_over(pod));
+            if helps { Arm::Stable } else { Arm::Neither }
+        }
         Some((arm, _)) => arm,
     }
 }

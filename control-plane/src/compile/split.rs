@@ -182,6 +182,7 @@ mod tests {
         let canary = |share| Canary {
             part: Part { canary: true, ..Part::whole(&Name::new("shop", "web"), 80) },
             split: Split {
+                helped: false,
                 release: &release,
                 course: &course,
                 share: Share::percent(share),

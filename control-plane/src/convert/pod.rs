@@ -96,6 +96,7 @@ fn life(spec: &v1::PodSpec, status: &v1::PodStatus, ends: bool) -> Life {
     };
     let runs = status.phase.as_deref() == Some("Running") && !ends;
     Life {
+        ready: runs && is_ready(status),
         serving: runs && !all.is_empty() && all.iter().all(|one| one.ready),
         since: all.iter().filter_map(began).max().unwrap_or(0),
         restarts: all.iter().map(|one| u32::try_from(one.restart_count).unwrap_or(0)).sum(),
@@ -212,7 +213,7 @@ mod tests {
         let held = status("tulle-proxy", false, 4, 30);
         let init = |logs: bool| json!([done, held, status("logs", logs, 1, 7)]);
         let none = json!({});
-        let lives = Life { serving: true, since: 69, restarts: 4 };
+        let lives = Life { serving: true, ready: false, since: 69, restarts: 4 };
         assert_eq!(life(&none, "Running", &own, &init(true)), lives);
         let not = Life { serving: false, ..lives };
         assert_eq!(life(&none, "Running", &own, &init(false)), not, "another's sidecar");

@@ -26,6 +26,18 @@ pub enum Cause {
     Deadline,
 }
 
+impl Cause {
+    /// Of two the one that weighs more is what a release is paused for: what is proven, or over, then what a person wants, then
+    /// what may change by itself or is asked each time.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::Gate(_) | Self::Deadline => 2,
+            Self::Person(_) => 1,
+            Self::Approval | Self::NoData | Self::LowTraffic | Self::StableUnhealthy => 0,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

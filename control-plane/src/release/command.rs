@@ -88,10 +88,11 @@ impl Course {
             Verb::Start => self.start(now)?,
             Verb::Pause => {
                 self.under_way()?;
-                if self.phase == Phase::Paused {
+                let cause = Cause::Person(String::new());
+                if self.is_paused_for(&cause) {
                     return Err(self.refuse("it is paused already"));
                 }
-                self.pause(Cause::Person(String::new()), now);
+                self.pause(cause, now);
             }
             Verb::Resume if self.phase != Phase::Paused => {
                 return Err(self.refuse("there is nothing to resume"));
@@ -175,21 +176,22 @@ impl Course {
     pub fn share(&self, canary: Pods, stable: Pods) -> Share {
         let all = stable.wanted.max(1);
         let carries = Share::of(canary.serving, all);
-        let share = match (self.phase, self.lifted) {
+        // What the old version cannot carry, as pods of the new one were let in for some of its own.
+        let replaces = Share::of(canary.let_in.min(all.saturating_sub(stable.serving)), all);
+        let share = match self.phase {
+            Phase::Idle | Phase::Promoted | Phase::RolledBack => Share::NONE,
+            _ if canary.serving == 0 => Share::NONE,
+            Phase::Held if stable.serving == 0 && canary.let_in > 0 => Share::ALL,
+            Phase::Waiting | Phase::Held => replaces,
             // Better than nobody.
-            (Phase::Progressing | Phase::Promoting | Phase::Paused, _) if stable.serving == 0 => {
-                Share::ALL
-            }
-            (Phase::Progressing | Phase::Paused, false) => self.weight.min(carries),
+            _ if stable.serving == 0 => Share::ALL,
             // Pods of the old version go as those of the new one come.
-            (Phase::Promoting | Phase::Paused, _) => carries,
-            // What the old version cannot carry any more.
-            (Phase::Held | Phase::RolledBack, true) => {
-                Share::of(all.saturating_sub(stable.serving), all)
+            _ if self.lifted => carries,
+            Phase::Progressing | Phase::Paused | Phase::Promoting => {
+                self.weight.min(carries).max(replaces)
             }
-            _ => Share::NONE,
         };
-        if canary.serving == 0 { Share::NONE } else { share }
+        share.min(Share::ALL)
     }
 
     /// The step that it is in. While it takes over that is its last one: whoever has been with the new version stays there.

@@ -12,7 +12,8 @@
 //!                              Held, and RolledBack once the old template is back
 //! ```
 //!
-//! **Invariants.** What nobody knows never makes it go on. Red stops it in each phase, also while somebody is asked.
+//! **Invariants.** What nobody knows never makes it go on. Red stops it in each phase, also while somebody is asked. Where no pod of
+//! the old version is left there is nothing to protect: the new one takes over.
 
 mod reason;
 
@@ -25,7 +26,7 @@ use super::{
     asked::Answer,
     cause::Cause,
     findings::{Findings, Gate, Light, Seen, Verdict},
-    plan::{Gates, Plan},
+    plan::{Gates, Plan, Step},
     share::Share,
 };
 
@@ -59,8 +60,10 @@ pub struct Course {
     pub asking: Option<usize>,
     /// What the canary shall get of all requests; it gets less where its pods are too few.
     pub weight: Share,
-    /// Whether the canary's pods may be ready.
+    /// Whether the canary takes over, or did when that was stopped: only then its pods may become ready.
     pub lifted: bool,
+    /// It took longer than it may, and a person has been asked: nobody is asked again.
+    pub late: bool,
     /// When it began, in seconds since 1970.
     pub began: u64,
     /// When its step, or its pause, did.
@@ -124,8 +127,10 @@ pub struct Tick<'a> {
     pub in_force: bool,
     /// What the stable version's quantile of the plan was in the last minute, in seconds.
     pub slow: Option<f64>,
-    /// Whether nothing is left of the old version.
+    /// Whether the canary has taken the old version's place.
     pub replaced: bool,
+    /// Whether there are no pods but the canary's.
+    pub alone: bool,
 }
 
 /// Pods of a version.
@@ -135,7 +140,9 @@ pub struct Pods {
     pub wanted: u32,
     /// That requests can be sent to.
     pub serving: u32,
-    /// For how long the last of these has been.
+    /// That have become ready, so that the Deployment's controller has taken old ones away for them.
+    pub let_in: u32,
+    /// For how long the last of those that serve has been.
     pub youngest: Duration,
 }
 
@@ -178,8 +185,20 @@ impl Course {
             self.canary = revision.to_owned();
             self.end(Phase::Held);
         } else {
+            if self.phase == Phase::Promoting {
+                // It came through all steps, and is a part of what the next one replaces.
+                let canary = std::mem::take(&mut self.canary);
+                self.trust(&canary);
+            }
             self.begin(revision, now);
         }
+    }
+
+    /// It is about another target from now on, of which this is the stable version.
+    pub fn replaces(&mut self, stable: &str) {
+        stable.clone_into(&mut self.stable);
+        self.canary.clear();
+        self.end(Phase::Idle);
     }
 
     /// A release of this revision begins.
@@ -187,6 +206,7 @@ impl Course {
         self.end(Phase::Waiting);
         revision.clone_into(&mut self.canary);
         self.failed.clear();
+        self.late = false;
         self.findings = Findings::default();
         (self.began, self.since) = (now, now);
         let did = format!("release of {revision}, which replaces {}", self.stable);
@@ -198,13 +218,18 @@ impl Course {
         if !self.is_under_way() {
             return;
         }
+        if (self.lifted && tick.replaced) || (tick.alone && tick.canary.serving > 0) {
+            return self.take_over(tick);
+        }
         self.findings.told((&plan.gates, self.asking), tick.answers, tick.now);
         self.findings.restarted(tick.restarts);
         self.watch(plan, tick);
         if let Some(red) = self.red(&plan.gates) {
             return self.fail(plan, Cause::Gate(red.gate), tick.now);
         }
-        if tick.now.saturating_sub(self.began) > plan.deadline.as_secs() {
+        let taken = tick.now.saturating_sub(self.began);
+        if taken > plan.deadline.as_secs() && !self.late && tick.canary.wanted > 0 {
+            self.late = true;
             return self.fail(plan, Cause::Deadline, tick.now);
         }
         if let Some(at) =
@@ -221,15 +246,21 @@ impl Course {
                     self.go_on(tick.now, "the stable version is well again");
                 }
             }
-            Phase::Promoting if tick.replaced => {
-                let canary = std::mem::take(&mut self.canary);
-                let did = format!("{canary} has replaced {}", self.stable);
-                self.trust(&canary);
-                self.end(Phase::Promoted);
-                self.note(tick.now, did, String::new());
-            }
             _ => {}
         }
+    }
+
+    /// It is the version from now on.
+    fn take_over(&mut self, tick: &Tick<'_>) {
+        let why = match self.lifted {
+            true => String::new(),
+            false => format!("there is no pod of {} any more", self.stable),
+        };
+        let canary = std::mem::take(&mut self.canary);
+        let did = format!("{canary} has replaced {}", self.stable);
+        self.trust(&canary);
+        self.end(Phase::Promoted);
+        self.note(tick.now, did, why);
     }
 
     /// Takes in what happened, unless the stable version is no measure.
@@ -272,7 +303,7 @@ impl Course {
         if over.is_zero() || doubted {
             return;
         }
-        let enough = self.weight == Share::NONE
+        let enough = !self.asks_for_requests(plan)
             || self.findings.step().errors.canary.all >= plan.gates.min_requests;
         if enough {
             return self.next(plan, false, tick.now);
@@ -284,6 +315,12 @@ impl Course {
                 OnLowTraffic::Widen => self.next(plan, false, tick.now),
             }
         }
+    }
+
+    /// Whether its step sends the canary any requests that somebody waits for: copies are not judged.
+    pub fn asks_for_requests(&self, plan: &Plan) -> bool {
+        let matches = |step: &Step| !step.matches.is_empty();
+        self.weight > Share::NONE || self.in_step(plan).is_some_and(matches)
     }
 
     /// The next step, or promotion, unless somebody must say so before; `approved`: somebody has.
@@ -327,12 +364,18 @@ impl Course {
     }
 
     pub(super) fn pause(&mut self, cause: Cause, now: u64) {
-        if self.phase == Phase::Paused {
+        if self.is_paused_for(&cause) {
             return;
         }
         self.note(now, "paused".to_owned(), self.why(&cause));
         (self.phase, self.cause, self.since) = (Phase::Paused, Some(cause), now);
         self.asking = None;
+    }
+
+    /// Whether it is paused already, for something that weighs as much.
+    pub(super) fn is_paused_for(&self, cause: &Cause) -> bool {
+        let weighs = |old: &Cause| old.weight() >= cause.weight();
+        self.phase == Phase::Paused && self.cause.as_ref().is_some_and(weighs)
     }
 
     /// Goes on where it was paused.

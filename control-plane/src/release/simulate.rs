@@ -68,8 +68,12 @@ pub fn simulate(
     let (mut hit, mut promoting) = (0, 0);
     for second in 1..=longest {
         promoting += u64::from(course.phase == Phase::Promoting);
-        let pods =
-            |count| Pods { wanted: PODS.0, serving: count, youngest: Duration::from_secs(second) };
+        let pods = |count| Pods {
+            wanted: PODS.0,
+            serving: count,
+            let_in: 0,
+            youngest: Duration::from_secs(second),
+        };
         let (stable, canary) = match promoting {
             0 => (pods(PODS.0), pods(PODS.1)),
             _ if promoting < REPLACING => (pods(PODS.0 / 2), pods(PODS.0 / 2)),
@@ -90,6 +94,7 @@ pub fn simulate(
                 restarts: 0,
                 in_force: true,
                 slow: Some(0.1),
+                alone: false,
                 replaced: promoting >= REPLACING,
             },
         );

@@ -24,6 +24,8 @@ use crate::{
 const LATELY: Duration = Duration::from_secs(60);
 /// From so many requests on its quantile says something.
 const ENOUGH: u64 = 50;
+/// Workloads of which nobody has told anything for so many looks call it no more: a minute after whoever listens has forgotten them.
+const GONE: u32 = 60;
 /// Of a hundred proxies that have told before so many must tell, or nobody knows what happens.
 const QUORUM: usize = 80;
 
@@ -54,8 +56,8 @@ impl Answers {
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     differences: HashMap<Target, Differences>,
-    /// Workloads whose proxies have told of it.
-    callers: HashSet<Peer>,
+    /// Workloads whose proxies have told of it, and for how many looks they have not.
+    callers: HashMap<Peer, u32>,
     /// Proxies of these, and of its own pods, that have told something by the second.
     tellers: HashSet<Name>,
     /// Durations of the stable version, of each second of [`LATELY`], the newest first.
@@ -111,6 +113,8 @@ impl Observer {
             answers.told.iter().any(|(name, _)| name == replica) || answers.silent.contains(replica)
         };
         let mut callers: BTreeMap<String, Caller> = BTreeMap::new();
+        self.callers.values_mut().for_each(|looks| *looks += 1);
+        self.callers.retain(|_, looks| *looks < GONE);
         for workload in release.workloads() {
             let target = (workload.namespace.to_string(), workload.name);
             let differences = self.differences.entry(target.clone()).or_default();
@@ -120,7 +124,7 @@ impl Observer {
             // All replicas' callers first: what one tells of them another's pods do not tell again.
             let mut news = Vec::new();
             for (replica, told) in told {
-                self.callers.extend(told.callers.iter().cloned());
+                self.callers.extend(told.callers.iter().map(|caller| (caller.clone(), 0)));
                 news.extend(differences.take(replica, told.clone()));
             }
             for (version, teller, arm) in news {
@@ -139,16 +143,15 @@ impl Observer {
     fn is_told(&mut self, release: &Release, answers: &Answers, roster: &Roster) -> bool {
         let own: Vec<_> = release.workloads().collect();
         let fresh = &answers.fresh;
-        for pod in fresh {
-            let Some(member) = roster.get(pod) else { continue };
+        let counts = |pod: &Name| {
+            let Some(member) = roster.get(pod) else { return false };
             let of = member.workload(&pod.namespace);
             let peer = Peer { namespace: of.namespace, name: of.name };
             let is_own = own.iter().any(|o| *o.namespace == *peer.namespace && o.name == peer.name);
-            if is_own || self.callers.contains(&peer) {
-                self.tellers.insert(pod.clone());
-            }
-        }
-        self.tellers.retain(|pod| roster.get(pod).is_some());
+            is_own || self.callers.contains_key(&peer)
+        };
+        self.tellers.extend(fresh.iter().filter(|pod| counts(pod)).cloned());
+        self.tellers.retain(counts);
         let telling = self.tellers.iter().filter(|pod| fresh.contains(*pod)).count();
         telling > 0 && telling * 100 >= self.tellers.len() * QUORUM
     }

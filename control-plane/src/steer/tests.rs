@@ -1,4 +1,5 @@
 mod looks;
+mod two;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -42,6 +43,8 @@ struct Mesh {
     /// So many of the canary's requests a second.
     canary: u64,
     silent: bool,
+    /// One of both callers uses it no more, and reports now and then.
+    idle: bool,
     done: u32,
 }
 
@@ -80,6 +83,7 @@ impl Mesh {
             canary_fails,
             canary: 100,
             silent: false,
+            idle: false,
             done: 0,
         }
     }
@@ -132,14 +136,14 @@ impl Mesh {
             let teller = Teller { namespace: text("shop"), name: caller.clone(), inbound: false };
             (version, teller, arm.clone())
         });
-        let fresh = ["web-1", "web-2"].map(|pod| Name::new("shop", pod));
-        let peers =
-            ["web-1", "web-2"].map(|name| Peer { namespace: text("shop"), name: text(name) });
+        let there = if self.idle { &["web-1"][..] } else { &["web-1", "web-2"] };
+        let fresh = there.iter().filter(|_| !self.silent).map(|pod| Name::new("shop", *pod));
+        let peers = there.iter().map(|name| Peer { namespace: text("shop"), name: text(name) });
         let tolds = Tolds {
             process: self.process,
             arms: arms.collect(),
-            callers: peers.into(),
-            fresh: if self.silent { Vec::new() } else { fresh.into() },
+            callers: peers.collect(),
+            fresh: fresh.collect(),
         };
         let target = (text("shop"), text("cart"));
         let told = vec![(Name::new("m", "a"), HashMap::from([(target, tolds)]))];
@@ -263,9 +267,34 @@ fn who_is_silent_holds_a_step() {
     assert!(look(&mut mesh).seen.is_none());
     mesh.silent = false;
     assert!(look(&mut mesh).seen.is_some());
+    // Who calls it no more is not waited for.
+    mesh.idle = true;
+    assert!(look(&mut mesh).seen.is_none());
+    let looks = (0..100).take_while(|_| look(&mut mesh).seen.is_none()).count();
+    assert!((30..80).contains(&looks), "{looks}");
+    mesh.idle = false;
     // A pod that is gone need not tell anything.
     mesh.roster.set(&Name::new("shop", "web-2"), None, "");
     assert!(look(&mut mesh).seen.is_some());
+}
+
+#[test]
+fn proxies_that_lag_are_waited_for_half_a_minute() {
+    let mut mesh = Mesh::new(false);
+    let (since, step) = (1_000, Some(0));
+    let (stable, canary) = ("old".to_owned(), "new".to_owned());
+    let course =
+        Course { phase: Phase::Progressing, stable, canary, step, since, ..Course::default() };
+    mesh.release.course = Some(Arc::new(course));
+    let mut work = Work::new(&mesh.sight("new", since));
+    let spent = (since..since + 40).map(|now| {
+        let (answers, sight) = (mesh.answers(true), mesh.sight("new", now));
+        let mut lags = in_force(sight.course());
+        lags.on -= 1;
+        work.second(&sight, said(&answers, &mesh, lags), now);
+        work.course.spent
+    });
+    assert_eq!(spent.filter(|spent| *spent > 0).count(), 10);
 }
 
 /// Two that both think that they lead: what one has written the other does not write over.

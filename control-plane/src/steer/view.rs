@@ -13,7 +13,7 @@ use crate::{
     release::{Course, Entry, Pair, Plan, Pods, Share, Verdict},
     world::{
         objects::Release,
-        release::{Hindrance, Target},
+        release::{Hindrance, Target, Versions},
     },
 };
 
@@ -264,13 +264,31 @@ fn reason(sight: &Sight, course: &Course, force: &Force) -> String {
     if sight.template.is_none() {
         return format!("there are no pods of {}", target(&sight.release));
     }
-    let reason = course.reason(&sight.release.plan);
+    let (reason, &Versions { canary, stable, .. }) =
+        (course.reason(&sight.release.plan), &sight.versions);
     let Force { on, of, .. } = force;
-    match course.phase == Phase::Progressing && !force.is_whole(course) && of > on {
-        true => {
-            format!("{on} of {of} proxies have taken the step: it does not end before all have")
+    match course.phase {
+        Phase::Progressing if canary.serving == 0 => {
+            format!("no pod of {} serves: the step does not go on", course.canary)
         }
-        false => reason,
+        Phase::Progressing if !force.is_whole(course) && of > on && course.spent == 0 => {
+            format!("{on} of {of} proxies have taken the step: the others are waited for")
+        }
+        Phase::Promoting if matches!(sight.release.target, Target::Two { .. }) => format!(
+            "{reason} as you scale them: {} pods of it carry {}",
+            canary.serving,
+            course.share(canary, stable)
+        ),
+        // It was taking over: what is let in stays.
+        Phase::Held if canary.let_in > 0 => format!(
+            "{}; no more pods of {} are let in, and the {} that were get what {} cannot carry: {}",
+            course.because(),
+            course.canary,
+            canary.let_in,
+            course.stable,
+            course.share(canary, stable)
+        ),
+        _ => reason,
     }
 }
 

@@ -23,6 +23,9 @@ use crate::{
 const SELDOM: u64 = 5;
 /// What was written and does not come back from the world for so long, in seconds, was lost.
 const LOST: u64 = 15;
+/// Seconds after which proxies that have not taken a step are not waited for: one is stuck, or a gRPC client that calls nobody, which takes
+/// nothing then. Requests prove more than proxies that say so.
+const LAGGING: u64 = 30;
 /// Seconds that are remembered for people.
 const CURVE: usize = 600;
 
@@ -139,9 +142,19 @@ impl Work {
         else {
             return;
         };
-        if self.course.stable.is_empty() {
+        match &sight.release.target {
             // What runs when somebody asks for releases is good, all of it.
-            self.course.trusted.extend(sight.older.iter().cloned());
+            Target::Deployment(_) if self.course.stable.is_empty() => {
+                self.course.trusted.extend(sight.older.iter().cloned());
+            }
+            Target::Deployment(_) => {}
+            // What runs in a workload changes under its name.
+            Target::Two { stable, canary } => {
+                self.course.trusted.clear();
+                if ![&stable.1, &canary.1].contains(&&self.course.stable) {
+                    self.course.replaces(&stable.1);
+                }
+            }
         }
         self.course.template(template, now);
         let shown = sight.course().map(|course| (&course.stable, &course.canary));
@@ -166,9 +179,10 @@ impl Work {
             stable: versions.stable,
             answers: asked,
             restarts: self.restarted(versions.restarts),
-            in_force: self.force.is_whole(&self.course),
+            in_force: self.is_in_force(now),
             slow,
-            replaced: self.is_replaced(sight),
+            replaced: self.is_replaced(sight, now),
+            alone: is_alone(sight),
         };
         self.course.tick(plan, &tick);
         self.remember(seen.as_ref(), sight, now);
@@ -180,13 +194,18 @@ impl Work {
         before.map_or(0, |before| restarts.saturating_sub(before))
     }
 
+    /// Whether proxies do what the course says, as far as they are waited for.
+    fn is_in_force(&self, now: u64) -> bool {
+        self.force.is_whole(&self.course) || now >= self.course.since + LAGGING
+    }
+
     /// Whether nothing of the old version gets anything any more, or is there.
-    fn is_replaced(&self, sight: &Sight) -> bool {
+    fn is_replaced(&self, sight: &Sight, now: u64) -> bool {
         let Versions { canary, stable, others, .. } = sight.versions;
         match sight.release.target {
             Target::Deployment(_) => !others && canary.serving > 0,
             Target::Two { .. } => {
-                self.course.share(canary, stable) == Share::ALL && self.force.is_whole(&self.course)
+                self.course.share(canary, stable) == Share::ALL && self.is_in_force(now)
             }
         }
     }
@@ -251,6 +270,15 @@ impl Work {
             |(name, errors): (&String, &Pair)| CallerView { name: name.clone(), errors: *errors };
         let callers = self.callers.iter().map(caller).collect();
         ReleaseView { callers, ..ReleaseView::of(sight, &self.course, &self.force) }
+    }
+}
+
+/// Whether no pod but the canary's is there.
+fn is_alone(sight: &Sight) -> bool {
+    let Versions { stable, others, .. } = sight.versions;
+    match sight.release.target {
+        Target::Deployment(_) => !others,
+        Target::Two { .. } => stable.wanted == 0,
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Target {
 pub struct Life {
     /// All of them are ready, and the pod does not end: it could serve, if its sidecar let it.
     pub serving: bool,
+    /// The pod is ready: its sidecar has let it in.
+    pub ready: bool,
     /// When the last of them began, in seconds since 1970; 0: not known.
     pub since: u64,
     /// How often they have ended and been started again, in all.
@@ -97,6 +99,8 @@ pub struct Versions {
     pub restarts: u32,
     /// Whether there are pods of other versions than the canary's.
     pub others: bool,
+    /// Whether pods that are left over serve with the stable version's: these alone are fewer than are wanted.
+    pub helped: bool,
 }
 
 /// Why a release does nothing.
@@ -104,7 +108,7 @@ pub struct Versions {
 pub enum Hindrance {
     /// This one is about the same workload, and older.
     Before(Name),
-    /// None of the Deployment's pods has a sidecar that could hold it back. Of those that some have none, they may be of before.
+    /// No pod of the version that is wanted has a sidecar that could hold it back.
     NoSidecar,
 }
 
@@ -116,7 +120,7 @@ impl fmt::Display for Hindrance {
                 "Release {name} is older, and about the same workload: this one does nothing"
             ),
             Self::NoSidecar => f.write_str(
-                "no pod of its Deployment has a sidecar: none can be held back, so that this does nothing; have them injected, and restart them",
+                "no pod of the version that is wanted has a sidecar: none can be held back, so that this does nothing; have them injected, and restart them",
             ),
         }
     }
@@ -133,6 +137,8 @@ pub struct Split<'a> {
     pub share: Share,
     /// The step that it is in, as long as somebody serves what that gives to the canary besides.
     pub step: Option<&'a Step>,
+    /// Whether [pods that are left over](Release::is_left_over) serve with the stable version's.
+    pub helped: bool,
 }
 
 impl Split<'_> {
@@ -181,6 +187,13 @@ impl Release {
             kind,
             name,
         })
+    }
+
+    /// Whether a pod is of no version that counts, and was let in before: the Deployment's controller has taken another one away for
+    /// it. Its version was stopped, or left for another one, while it took over.
+    pub fn is_left_over(&self, pod: &Pod) -> bool {
+        let of_deployment = matches!(self.target, Target::Deployment(_));
+        of_deployment && pod.life.ready && pod.is_serving() && self.arm(pod) == Arm::Neither
     }
 
     /// Of which version a pod of its target is.
@@ -258,17 +271,17 @@ impl World {
         (release.map_or(Arm::Stable, |release| release.arm(pod)), release)
     }
 
-    /// Why a pod shall not be ready, though it could; empty: it may. Only of a Deployment: its controller waits for new pods
+    /// Why a pod shall not become ready, though it could; empty: it may. Only of a Deployment: its controller waits for new pods
     /// before it takes old ones away. Of two workloads nobody waits for either.
     pub fn hold(&self, pod: &Pod) -> String {
         let (arm, Some(release)) = self.arm(pod) else { return String::new() };
-        let lifted = release.course.as_ref().is_some_and(|course| course.lifted);
+        let takes_over = |course: &Arc<Course>| course.phase == Phase::Promoting;
         let held = match arm {
             Arm::Stable => false,
-            Arm::Canary => !lifted,
+            Arm::Canary => !release.course.as_ref().is_some_and(takes_over),
             Arm::Neither => true,
         };
-        if !held || !matches!(release.target, Target::Deployment(_)) {
+        if !held || pod.life.ready || !matches!(release.target, Target::Deployment(_)) {
             return String::new();
         }
         format!("Release {}: version {} has not taken over", release.name, release.version(pod))
@@ -282,9 +295,10 @@ impl World {
 
     /// The pods of a release, by their version.
     pub fn versions(&self, release: &Release) -> Versions {
-        let mut versions = Versions::default();
+        let (mut versions, mut left_over) = (Versions::default(), 0);
         for pod in self.released_pods(release).filter(|pod| !pod.ended) {
             let serving = u32::from(pod.is_serving());
+            let let_in = pod.life.ready && matches!(release.target, Target::Deployment(_));
             let of = match release.arm(pod) {
                 Arm::Canary => {
                     versions.restarts = versions.restarts.saturating_add(pod.life.restarts);
@@ -296,16 +310,20 @@ impl World {
                 Arm::Stable => &mut versions.stable,
                 Arm::Neither => {
                     versions.others = true;
+                    left_over += u32::from(release.is_left_over(pod));
                     continue;
                 }
             };
             of.wanted += 1;
             of.serving += serving;
+            of.let_in += u32::from(let_in);
         }
         versions.others |= versions.stable.wanted > 0;
         if let Some(newest) = self.newest_set(release) {
             versions.stable.wanted = newest.wanted;
         }
+        versions.helped = left_over > 0 && versions.stable.serving < versions.stable.wanted;
+        versions.stable.serving += if versions.helped { left_over } else { 0 };
         versions
     }
 
@@ -314,6 +332,10 @@ impl World {
         let Target::Two { stable, canary } = &release.target else {
             return self.newest_set(release).map(|set| set.hash.clone());
         };
+        if release.course.as_ref().is_none_or(|course| course.stable.is_empty()) {
+            // Whatever runs: that is what the user calls stable.
+            return Some(stable.1.clone());
+        }
         let there = |(kind, name): &(String, String)| {
             let (kind, name) = (kind.clone(), name.clone());
             let workload = Workload { namespace: Arc::clone(&release.name.namespace), kind, name };
@@ -339,28 +361,37 @@ impl World {
             release.course.is_some()
                 && self.release_before(release).is_none()
                 && self.is_called_by(release, service)
+                && !self.is_bare(release)
         });
         let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
         let course = release.course.as_ref()?;
-        let Versions { canary, stable, .. } = self.versions(release);
-        let canary = Pods { serving: self.serving_at(release, service, Arm::Canary), ..canary };
+        let Versions { canary, stable, helped, .. } = self.versions(release);
+        let is_canary = |pod: &Pod| release.arm(pod) == Arm::Canary;
+        let canary = Pods { serving: self.serving_at(release, service, is_canary), ..canary };
         // A Service may select one of the versions alone.
-        let stable = match self.serving_at(release, service, Arm::Stable) {
+        let is_stable =
+            |pod: &Pod| release.arm(pod) == Arm::Stable || (helped && release.is_left_over(pod));
+        let stable = match self.serving_at(release, service, is_stable) {
             0 => Pods { serving: 0, ..stable },
             _ => stable,
         };
         let step = course.in_step(&release.plan).filter(|_| canary.serving > 0);
-        Some(Split { release, course, share: course.share(canary, stable), step })
+        Some(Split { release, course, share: course.share(canary, stable), step, helped })
     }
 
-    /// How many of a version's pods serve at a Service: those among its endpoints, where they may come a little later, or never.
-    fn serving_at(&self, release: &Release, service: &Service, arm: Arm) -> u32 {
+    /// How many of these pods serve at a Service: those among its endpoints, where they may come a little later, or never.
+    fn serving_at(
+        &self,
+        release: &Release,
+        service: &Service,
+        wanted: impl Fn(&Pod) -> bool,
+    ) -> u32 {
         let is_listed = |pod: &Pod| {
             let by_address = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             let mut of = self.services_by_pod.get(&pod.name).chain(by_address);
             of.any(|name| *name == service.name)
         };
-        let serves = |pod: &&Arc<Pod>| pod.is_serving() && release.arm(pod) == arm;
+        let serves = |pod: &&Arc<Pod>| pod.is_serving() && wanted(pod);
         let count = self.released_pods(release).filter(serves).filter(|pod| is_listed(pod)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -389,11 +420,18 @@ impl World {
         if let Some(before) = self.release_before(release) {
             return Some(Hindrance::Before(before.name.clone()));
         }
-        let mut pods = self.released_pods(release).filter(|pod| !pod.ended).peekable();
-        let bare = matches!(release.target, Target::Deployment(_))
-            && pods.peek().is_some()
-            && pods.all(|pod| !pod.meshed);
-        bare.then_some(Hindrance::NoSidecar)
+        self.is_bare(release).then_some(Hindrance::NoSidecar)
+    }
+
+    /// Whether nothing holds the pods of the version that is wanted, or of all, as long as that has none.
+    fn is_bare(&self, release: &Release) -> bool {
+        let Some(newest) = self.newest_set(release) else { return false };
+        let pods = || self.released_pods(release).filter(|pod| !pod.ended);
+        let mut wanted = pods().filter(|pod| pod.revision() == newest.hash).peekable();
+        match wanted.peek() {
+            Some(_) => wanted.all(|pod| !pod.meshed),
+            None => pods().next().is_some() && pods().all(|pod| !pod.meshed),
+        }
     }
 
     /// The pods of a release's target.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod refusal;
+mod release;
 mod scale;
 
 use std::time::Duration;
@@ -119,6 +120,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         prove(saved.elapsed() < 2 * PATIENCE, || "no longer strict, and still refused".into())?;
     }
 
+    figures.insert("share_of_v2_in_a_step_percent", release::obeyed(mesh, [&envoy, &whole]).await?);
     figures.insert("answers_while_pods_came_and_went", scale::unnoticed(mesh).await?);
     // A Service that goes, and comes back: Envoy forgets and learns it.
     let reviews = std::fs::read_to_string(mesh.path("reviews.yaml"))?;

@@ -13,7 +13,7 @@ const KNOWN: Duration = Duration::from_secs(15);
 impl Course {
     /// For people: what it waits for, or what became of it.
     pub fn reason(&self, plan: &Plan) -> String {
-        let cause = self.cause.as_ref().map(|cause| self.why(cause)).unwrap_or_default();
+        let cause = self.because();
         match self.phase {
             Phase::Idle => "there is nothing to release".to_owned(),
             Phase::Waiting if self.asking.is_some() => self.asks(),
@@ -30,6 +30,11 @@ impl Course {
                 _ => cause,
             },
         }
+    }
+
+    /// Why it was stopped, or paused.
+    pub fn because(&self) -> String {
+        self.cause.as_ref().map(|cause| self.why(cause)).unwrap_or_default()
     }
 
     /// A cause, with its figures, or what was said by who is asked.
@@ -90,7 +95,7 @@ impl Course {
     fn takes(&self, plan: &Plan) -> Option<Duration> {
         let there = self.findings.step().errors.canary.all;
         let whole = u64::from(self.spent) * plan.gates.min_requests;
-        let asked = self.weight > Share::NONE;
+        let asked = self.asks_for_requests(plan);
         whole.checked_div(there).filter(|_| asked).map(Duration::from_secs)
     }
 
@@ -99,6 +104,12 @@ impl Course {
         let (there, wanted) = (self.findings.step().errors.canary.all, plan.gates.min_requests);
         let so_far = format!("{there} of {wanted} requests to the canary");
         match self.takes(plan) {
+            Some(whole) if there < wanted && self.weight == Share::NONE => {
+                format!(
+                    "{so_far}; at this rate the step takes {} min",
+                    whole.as_secs().div_ceil(60)
+                )
+            }
             Some(whole) if there < wanted && self.weight < Share::ALL => {
                 let minutes = whole.as_secs().div_ceil(60);
                 format!(
