@@ -192,7 +192,6 @@ version v8; check "the next one takes over" comes 60 Promoting
 check "… some of its pods are ready" eventually 30 taking_over v8 v5
 version v9
 check "another one in the middle of that: it waits" comes 30 Waiting Progressing
-check "… those of both before it serve" taking_over v8 v5
 check "… it takes over" comes 120 Promoted
 check "the Deployment has finished" k rollout status deployment/web --timeout=90s
 check "all are of the newest version" ready v9 4
