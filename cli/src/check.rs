@@ -89,7 +89,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let snapshot =
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let client = args.reach.client().await?;
-            Box::pin(gather::snapshot(&client, args.namespace.as_deref(), args.pre)).await
+            let place = (&args.reach, &client);
+            Box::pin(gather::snapshot(place, args.namespace.as_deref(), args.pre)).await
         })?;
     let report = match args.pre {
         true => before(&snapshot),

@@ -12,8 +12,12 @@ use super::{
     snapshot::{Snapshot, name, text},
 };
 use crate::{
-    cluster::ask::{ask, message},
+    cluster::{
+        Reach,
+        ask::{ask, message},
+    },
     install::NAME,
+    observe,
 };
 
 /// Longest wait for an answer of the API server.
@@ -87,7 +91,7 @@ const OURS: [(&str, &str); 12] = [
 
 /// Everything that the checks go by. `pre`: before an installation there is nobody to ask.
 pub(super) async fn snapshot(
-    client: &Client,
+    (reach, client): (&Reach, &Client),
     namespace: Option<&str>,
     pre: bool,
 ) -> Result<Snapshot, Error> {
@@ -118,6 +122,12 @@ pub(super) async fn snapshot(
     snapshot.ports = probe::ports(client, &snapshot).await;
     snapshot.admissions = probe::admissions(client, &snapshot).await;
     snapshot.sidecars = probe::sidecars(client, &snapshot).await;
+    match probe::rates(reach, &snapshot).await {
+        Ok(rates) => snapshot.rates = rates,
+        // Of a control plane that does not answer others tell.
+        Err(observe::Error::Refused(why)) => drop(snapshot.refused.insert("traffic", why)),
+        Err(_silent) => {}
+    }
     Ok(snapshot)
 }
 

@@ -1,23 +1,38 @@
 //! Asks what no object says: rights, ports, sidecars, and what becomes of a new pod.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use tulle_control_plane::inject::{INJECTED, LABEL, PROXY};
+use tulle_control_plane::{
+    inject::{INJECTED, LABEL, PROXY},
+    telemetry::view::{View, WorkloadView},
+    world::objects::Workload,
+};
 
 use super::{
     gather::AT_ONCE,
     snapshot::{Admission, Port, Right, Sidecar, Snapshot, list, name, place, text},
 };
 use crate::{
-    cluster::ask::{Answer, PATIENCE, ask, message, through},
+    cluster::{
+        Reach,
+        ask::{Answer, PATIENCE, ask, message, through},
+        tunnel::Tunnel,
+    },
     install::{self, NAME},
+    observe::{self, Source},
 };
 
+/// Seconds of which rates are, and of how many it must be known.
+const LATELY: u32 = 600;
+const KNOWN: f64 = 300.0;
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 
 /// Which rights of its roles the control plane lacks.
@@ -207,6 +222,31 @@ async fn create(client: &Client, namespace: &str, inject: &str) -> Option<(u16, 
     let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
     // The API server waits for webhooks, five seconds for ours.
     ask(client, Method::POST, &path, Some(&pod), PATIENCE * 3).await.ok()
+}
+
+/// Requests a second to each workload where there are releases, as the control plane knows them.
+pub(super) async fn rates(
+    reach: &Reach,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<Workload, f64>, observe::Error> {
+    let releases = snapshot.all("Release").iter();
+    let namespaces: BTreeSet<_> = releases.map(|one| text(one, "/metadata/namespace")).collect();
+    let mut rates = BTreeMap::new();
+    if namespaces.is_empty() {
+        return Ok(rates);
+    }
+    let tunnel = Tunnel::find(reach, &snapshot.namespace).await?;
+    let source = Source::Cluster(Box::new(tunnel));
+    for namespace in namespaces {
+        let path = format!("/telemetry/stat?window={LATELY}&namespace={namespace}");
+        let view: View<WorkloadView> = serde_json::from_str(&source.get(&path).await?)?;
+        // Right after its start it knows little.
+        let known = view.items.into_iter().filter(|one| one.known && view.window >= KNOWN);
+        rates.extend(known.map(|WorkloadView { namespace, kind, name, signals, .. }| {
+            (Workload { namespace: namespace.into(), kind, name }, signals.rps)
+        }));
+    }
+    Ok(rates)
 }
 
 /// What each sidecar that runs says of itself.

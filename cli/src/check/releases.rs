@@ -3,6 +3,7 @@
 
 mod others;
 mod rollout;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         if look.is_refused(report) || others::check(&look, report) {
             continue;
         }
+        traffic::check(&look, report);
         match &release.target {
             Target::Deployment(deployment) => rollout::check(&look, deployment, report),
             Target::Two { .. } => look.two(report),

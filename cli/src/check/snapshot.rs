@@ -6,6 +6,7 @@ use serde_json::Value;
 use tulle_control_plane::{
     ca::root::{Material, Root},
     inject::{INJECTED, Injection, LABEL, Webhook},
+    world::objects::Workload,
 };
 
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Snapshot {
     pub(super) admissions: BTreeMap<String, Admission>,
     /// What sidecars answered, by `namespace/pod`.
     pub(super) sidecars: BTreeMap<String, Sidecar>,
+    /// Requests a second that came to workloads in the last ten minutes, in namespaces with releases and where that is known.
+    pub(super) rates: BTreeMap<Workload, f64>,
 }
 
 /// Something that one may do.

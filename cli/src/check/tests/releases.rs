@@ -1,6 +1,7 @@
 //! What a release can be hindered by, one thing at a time.
 
 use serde_json::{Value, json};
+use tulle_control_plane::world::objects::Workload;
 
 use super::{super::all, Snapshot, add, healthy, named, pod, said, with};
 
@@ -249,6 +250,42 @@ fn what_hinders_a_release_is_named_with_what_to_do() {
         assert_eq!(said(&report), [expected], "{text}");
         assert_eq!(report.healthy(), !problem, "{text}");
         assert!(text.contains(part), "{part}:\n{text}");
+    }
+}
+
+#[test]
+fn too_few_requests_are_named_before_it_begins() {
+    let with_rate = |rate: f64, more: &Value| {
+        let mut snapshot = shop();
+        change(&mut snapshot, "Release", more);
+        let web = |kind: &str, name: &str| Workload {
+            namespace: "shop".into(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        snapshot.rates = [(web("Deployment", "web"), rate), (web("Deployment", "api"), 1e6)].into();
+        let report = all(&snapshot);
+        (said(&report), report.text(false))
+    };
+    let (found, text) = with_rate(5.0, &json!({}));
+    assert_eq!(found, ["release-traffic Release shop/web"]);
+    for said in [
+        "5.0 requests a second came in the last ten minutes: by these step 1 (1 %) has its 200 requests after 67 min; after 6 min the release is paused",
+        "a weight of 12 or more, or fewer `gates.minRequests`: kubectl -n shop edit release web",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let (_, text) = with_rate(0.1, &json!({"spec": {"lowTraffic": {"then": "Widen"}}}));
+    assert!(text.contains("the next step is taken without proof"), "{text}");
+    assert!(text.contains("fewer `gates.minRequests`, or more time"), "{text}");
+    let (_, text) = with_rate(0.0, &json!({}));
+    assert!(text.contains("has its 200 requests never; after 6 min"), "{text}");
+    for (rate, more) in [
+        (60.0, json!({})),
+        (5.0, json!({"spec": {"gates": {"minRequests": 10}}})),
+        (0.0, json!({"spec": {"steps": [{"weight": 0}]}})),
+    ] {
+        assert_eq!(with_rate(rate, &more).0, [""; 0], "{rate} {more}");
     }
 }
 
