@@ -178,7 +178,7 @@ impl Course {
         let carries = Share::of(canary.serving, all);
         // What the old version cannot carry, as pods of the new one were let in for some of its own.
         let replaces = Share::of(canary.let_in.min(all.saturating_sub(stable.serving)), all);
-        let share = match self.phase {
+        match self.phase {
             Phase::Idle | Phase::Promoted | Phase::RolledBack => Share::NONE,
             _ if canary.serving == 0 => Share::NONE,
             Phase::Held if stable.serving == 0 && canary.let_in > 0 => Share::ALL,
@@ -190,8 +190,7 @@ impl Course {
             Phase::Progressing | Phase::Paused | Phase::Promoting => {
                 self.weight.min(carries).max(replaces)
             }
-        };
-        share.min(Share::ALL)
+        }
     }
 
     /// The step that it is in. While it takes over that is its last one: whoever has been with the new version stays there.

@@ -34,7 +34,11 @@ impl Course {
 
     /// Why it was stopped, or paused.
     pub fn because(&self) -> String {
-        self.cause.as_ref().map(|cause| self.why(cause)).unwrap_or_default()
+        match &self.cause {
+            Some(cause) => self.why(cause),
+            None if self.phase == Phase::Held => "it has failed before".to_owned(),
+            None => String::new(),
+        }
     }
 
     /// A cause, with its figures, or what was said by who is asked.

@@ -129,6 +129,7 @@ fn what_failed_once_is_held_when_it_comes_back_until_somebody_starts_it() {
     story.is(Phase::RolledBack, None);
     story.course.template("new", story.now);
     story.is(Phase::Held, None);
+    assert_eq!(story.course.reason(&story.plan), "new gets no requests: it has failed before");
     assert_eq!(story.command(Verb::Start), Ok(()));
     story.is(Phase::Waiting, None);
     assert_eq!(story.course.history[0].who, "ann");
