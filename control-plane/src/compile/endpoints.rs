@@ -37,7 +37,17 @@ pub(super) fn compile(world: &World, settings: &Settings, name: &str) -> Option<
                 Some(lane) => Whose::Lane(lane),
                 None => Whose::Nobody { split, canary },
             };
-            of_service(world, settings, (service, &port.name), &whose)
+            let port = (&**service, port.name.as_str());
+            let mut found = of_service(world, settings, port, &whose);
+            // Another version is to be released: a route that sends something to the one before may be older than this.
+            if canary
+                && split.is_some_and(|split| !split.is_over())
+                && !found.iter().any(|endpoint| endpoint.health == Health::Ready)
+            {
+                let others = Whose::Nobody { split, canary: false };
+                found.extend(of_service(world, settings, port, &others));
+            }
+            found
         }
         Target::Pod(pod, number) => {
             let pod = world.pod(&pod).filter(|pod| !pod.host_network && !pod.ended)?;

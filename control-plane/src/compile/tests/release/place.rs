@@ -60,6 +60,15 @@ fn what_nobody_wants_any_more_serves_where_the_others_are_too_few_if_it_was_let_
 }
 
 #[test]
+fn as_long_as_a_version_has_no_pods_the_others_serve_in_its_place() {
+    let newest = |phase| Course { canary: "newest".to_owned(), ..course(phase, 0) };
+    let old = ["shop/old-1", "shop/old-2", "shop/old-3", "shop/old-4"];
+    assert_eq!(ready(&shop(newest(Phase::Waiting), "http"), CANARY).unwrap(), old);
+    let none: [&str; 0] = [];
+    assert_eq!(ready(&shop(newest(Phase::Held), "http"), CANARY).unwrap(), none);
+}
+
+#[test]
 fn of_two_releases_of_a_workload_the_older_one_counts() {
     let mut world = shop(course(Phase::Progressing, 5), "http");
     let other = Release {
