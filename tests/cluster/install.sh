@@ -35,7 +35,7 @@ else
   skip "install: an old kind of Gateway API stays" "some of Gateway API is in this cluster"
   check "tulle install" tulle install -f "$W/values.yaml" --timeout 120s
 fi
-soon "install: the control plane serves" '"availableReplicas":1,' kubectl -n tulle-system get deployment tulle-control-plane -o jsonpath='{.status}'
+says "install: the control plane serves" '"availableReplicas":1,' kubectl -n tulle-system get deployment tulle-control-plane -o jsonpath='{.status}'
 says "install: again, nothing changes" "objects stay as they are" tulle install -f "$W/values.yaml" --timeout 60s
 nothing_changes() { ! tulle upgrade -f "$W/values.yaml" --dry-run | grep -E '^  (create|change|delete)'; }
 check "install: again, and nothing would change" nothing_changes
