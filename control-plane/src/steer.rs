@@ -155,7 +155,7 @@ impl Steer {
             let force = forces.remove(name).unwrap_or_default();
             let said = Said { told: &answers, roster, asked: &asker.answers(name), force };
             work.second(sight, said, now);
-            if work.is_due(now) {
+            if work.is_due(sight, now) {
                 changed.push(name.clone());
             }
         }
@@ -257,7 +257,7 @@ impl Steer {
         for (name, kept, answer) in written {
             let Some(work) = self.works.get_mut(&name) else { continue };
             match answer {
-                Ok(()) => work.kept(kept.course, now),
+                Ok(()) => work.kept(kept, now),
                 Err(NotKept::Changed) => {}
                 Err(why) => tracing::warn!(release = %name, %why, "where it is cannot be written"),
             }
@@ -298,7 +298,7 @@ impl Steer {
             work.course = before;
             return Err(why.into());
         }
-        work.kept(kept.course, now);
+        work.kept(kept, now);
         Ok(ReleasesView { items: vec![work.view(sight)] })
     }
 

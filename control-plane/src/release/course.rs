@@ -165,6 +165,16 @@ impl Course {
 
     /// What the target's template is now.
     pub fn template(&mut self, revision: &str, now: u64) {
+        let trusted = self.trusted.iter().any(|known| known == revision);
+        self.wants(revision, trusted, now);
+    }
+
+    /// Which workload's pods are wanted now. What runs there changes under its name: that it was stable once says nothing.
+    pub fn workload(&mut self, name: &str, now: u64) {
+        self.wants(name, false, now);
+    }
+
+    fn wants(&mut self, revision: &str, trusted: bool, now: u64) {
         if revision == self.canary || (revision == self.stable && self.canary.is_empty()) {
             return;
         }
@@ -175,7 +185,7 @@ impl Course {
             let canary = std::mem::take(&mut self.canary);
             self.end(Phase::RolledBack);
             self.note(now, format!("{revision} is back"), format!("{canary} is gone"));
-        } else if self.trusted.iter().any(|known| known == revision) {
+        } else if trusted {
             let why = "it was stable before".to_owned();
             self.note(now, format!("back to {revision}, without steps"), why);
             self.canary.clear();

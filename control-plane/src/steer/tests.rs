@@ -185,12 +185,12 @@ fn steps(canary_fails: bool, killed: &[u64]) -> Vec<Came> {
         let one = work.get_or_insert_with(|| Work::new(&sight));
         one.adopt(&sight, now);
         one.second(&sight, said(&answers, &mesh, in_force(before.as_deref())), now);
-        if one.is_due(now) {
+        if one.is_due(&sight, now) {
             let kept = one.to_keep(&sight);
             assert_eq!(kept.over, before.as_ref().map_or(0, |course| course.written));
             // Read from what is written, as all replicas do.
             let course: Course = serde_json::from_str(&kept.status.memory).unwrap();
-            one.kept(kept.course, now);
+            one.kept(kept, now);
             let at = (now - 1_000, course.phase, course.step);
             if seen.last().is_none_or(|last| (last.1, last.2) != (at.1, at.2)) {
                 seen.push(at);
@@ -306,7 +306,7 @@ fn what_somebody_else_has_written_is_gone_on_from() {
     one.second(&sight, said(&Answers::default(), &mesh, Force::default()), 1);
     let kept = one.to_keep(&sight);
     assert_eq!((kept.over, kept.course.written), (0, 1));
-    one.kept(Arc::clone(&kept.course), 1);
+    one.kept(kept.clone(), 1);
     mesh.release.course = Some(kept.course);
     let sight = mesh.sight("new", 2);
     other.adopt(&sight, 2);

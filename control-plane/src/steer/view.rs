@@ -257,7 +257,8 @@ fn target(release: &Release) -> String {
     }
 }
 
-fn reason(sight: &Sight, course: &Course, force: &Force) -> String {
+/// What it waits for, or what became of it.
+pub(super) fn reason(sight: &Sight, course: &Course, force: &Force) -> String {
     if let Some(hindrance) = &sight.idle_because {
         return hindrance.to_string();
     }
@@ -337,7 +338,7 @@ fn why(verdict: &Verdict, requests: u64) -> String {
 }
 
 /// The object's status, but for what is said of all kinds alike.
-pub(super) fn status(course: &Course, plan: &Plan) -> ReleaseStatus {
+pub(super) fn status(sight: &Sight, course: &Course, force: &Force) -> ReleaseStatus {
     let event = |entry: &Entry| ReleaseEvent {
         at: text(entry.at),
         who: entry.who.clone(),
@@ -349,14 +350,14 @@ pub(super) fn status(course: &Course, plan: &Plan) -> ReleaseStatus {
     let under_way = course.is_under_way();
     ReleaseStatus {
         phase: course.phase,
-        reason: course.reason(plan),
+        reason: reason(sight, course, force),
         revision: ReleaseRevision { stable: course.stable.clone(), canary: course.canary.clone() },
         step: u32::try_from(course.step.map_or(0, |step| step + 1)).unwrap_or(u32::MAX),
         weight: course.weight.to_string(),
         step_started_at: course.step.map(|_| text(course.since)),
         in_force: None,
         verdicts: match under_way {
-            true => gates(course, plan).into_iter().map(verdict).collect(),
+            true => gates(course, &sight.release.plan).into_iter().map(verdict).collect(),
             false => Vec::new(),
         },
         history: course.history.iter().map(event).collect(),

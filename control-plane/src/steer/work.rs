@@ -19,7 +19,7 @@ use crate::{
     world::release::{Target, Versions},
 };
 
-/// What only the evidence has changed of is written down no more often than so, in seconds.
+/// Evidence and reasons are written down no more often than so, in seconds, if nothing else has changed.
 const SELDOM: u64 = 5;
 /// What was written and does not come back from the world for so long, in seconds, was lost.
 const LOST: u64 = 15;
@@ -79,6 +79,8 @@ pub(super) struct Work {
     /// As it was written last, and when that was.
     kept: Course,
     kept_at: u64,
+    /// The reason that was written with it, as far as this one has done that.
+    kept_reason: String,
     /// Since when the world has shown less than was written.
     behind: Option<u64>,
     observer: Observer,
@@ -99,6 +101,7 @@ impl Work {
             kept: course.clone(),
             course,
             kept_at: 0,
+            kept_reason: String::new(),
             behind: None,
             observer: Observer::default(),
             restarts: None,
@@ -143,20 +146,20 @@ impl Work {
             return;
         };
         match &sight.release.target {
-            // What runs when somebody asks for releases is good, all of it.
-            Target::Deployment(_) if self.course.stable.is_empty() => {
-                self.course.trusted.extend(sight.older.iter().cloned());
+            Target::Deployment(_) => {
+                if self.course.stable.is_empty() {
+                    // What runs when somebody asks for releases is good, all of it.
+                    self.course.trusted.extend(sight.older.iter().cloned());
+                }
+                self.course.template(template, now);
             }
-            Target::Deployment(_) => {}
-            // What runs in a workload changes under its name.
             Target::Two { stable, canary } => {
-                self.course.trusted.clear();
                 if ![&stable.1, &canary.1].contains(&&self.course.stable) {
                     self.course.replaces(&stable.1);
                 }
+                self.course.workload(template, now);
             }
         }
-        self.course.template(template, now);
         let shown = sight.course().map(|course| (&course.stable, &course.canary));
         if shown != Some((&self.course.stable, &self.course.canary)) {
             // Its pods are still counted as those of the versions that there were before.
@@ -236,11 +239,19 @@ impl Work {
     }
 
     /// Whether it should be written down.
-    pub(super) fn is_due(&self, now: u64) -> bool {
+    pub(super) fn is_due(&self, sight: &Sight, now: u64) -> bool {
         !self.course.acts_as(&self.kept)
             || self.course.cause != self.kept.cause
             || self.course.history != self.kept.history
-            || (self.course != self.kept && now >= self.kept_at + SELDOM)
+            || (now >= self.kept_at + SELDOM && self.is_news(sight))
+    }
+
+    /// Whether what is written down is not what there is.
+    fn is_news(&self, sight: &Sight) -> bool {
+        let reason = || view::reason(sight, &self.course, &self.force);
+        // Of what has never run there is nothing to write.
+        let ran = !self.course.stable.is_empty();
+        self.course != self.kept || (ran && reason() != self.kept_reason)
     }
 
     /// What is to be written down.
@@ -248,15 +259,15 @@ impl Work {
         let mut course = self.course.clone();
         course.written += 1;
         course.turn += u64::from(!course.acts_as(&self.kept));
-        let status = view::status(&course, &sight.release.plan);
+        let status = view::status(sight, &course, &self.force);
         Kept { uid: self.uid.clone(), over: self.kept.written, course: Arc::new(course), status }
     }
 
     /// It has been.
-    pub(super) fn kept(&mut self, course: Arc<Course>, now: u64) {
+    pub(super) fn kept(&mut self, Kept { course, status, .. }: Kept, now: u64) {
         (self.course.written, self.course.turn) = (course.written, course.turn);
         self.kept = Arc::unwrap_or_clone(course);
-        self.kept_at = now;
+        (self.kept_at, self.kept_reason) = (now, status.reason);
     }
 
     /// What people see.

@@ -24,3 +24,31 @@ async fn who_waits_until_it_is_in_force_does_not_wait_for_the_next_second() {
         assert_eq!(on().await, Some((on_so_far, 2)));
     }
 }
+
+/// How far it is may stay as it is while what it waits for changes: who reads the object alone learns that, too.
+#[test]
+fn what_the_object_says_is_what_everybody_sees() {
+    let mut mesh = Mesh::new(false);
+    let (phase, step) = (Phase::Progressing, Some(0));
+    let (stable, canary) = ("old".to_owned(), "new".to_owned());
+    let course = Course { phase, stable, canary, step, spent: 1, written: 1, ..Course::default() };
+    mesh.release.course = Some(Arc::new(course));
+    let mut work = Work::new(&mesh.sight("new", 100));
+    let mut written = Vec::new();
+    for now in 100..120 {
+        let mut sight = mesh.sight("new", now);
+        if now >= 110 {
+            sight.versions.canary.serving = 0;
+        }
+        if work.is_due(&sight, now) {
+            let kept = work.to_keep(&sight);
+            assert_eq!(kept.status.reason, work.view(&sight).reason);
+            written.push((now, kept.status.reason.clone()));
+            mesh.release.course = Some(Arc::clone(&kept.course));
+            work.kept(kept, now);
+        }
+    }
+    let [(100, first), (110, second)] = &written[..] else { panic!("{written:?}") };
+    assert_eq!(first, "1 of 10 s of the step");
+    assert_eq!(second, "no pod of new serves: the step does not go on");
+}

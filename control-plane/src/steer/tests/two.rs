@@ -19,10 +19,10 @@ fn comes_to(before: Option<Course>, (stable, canary): (&str, &str), wanted: &str
         let work: &mut Work = work.get_or_insert_with(|| Work::new(&sight));
         let force = in_force(mesh.release.course.as_deref());
         work.second(&sight, said(&answers, &mesh, force), now);
-        if work.is_due(now) {
+        if work.is_due(&sight, now) {
             let kept = work.to_keep(&sight);
             mesh.release.course = Some(Arc::clone(&kept.course));
-            work.kept(kept.course, now);
+            work.kept(kept, now);
         }
     }
     Course::clone(mesh.release.course.as_deref().unwrap())
