@@ -57,6 +57,12 @@ pub(crate) fn span(seconds: f64) -> String {
     }
 }
 
+/// A count as a figure, of which people see a few digits.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
 /// With a letter for thousands.
 fn short(number: f64) -> String {
     match number {

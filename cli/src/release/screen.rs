@@ -12,7 +12,7 @@ use super::{
     gates, steps,
 };
 use crate::{
-    observe::units::{rate, scaled, trend},
+    observe::units::{float, rate, scaled, trend},
     table::Tone,
 };
 
@@ -272,9 +272,4 @@ pub(super) fn undo(view: &ReleaseView, canvas: Canvas) -> String {
         text += &canvas.text("in Git:    ", &told, Tone::Plain);
     }
     text + &canvas.text("try again: ", &again, Tone::Plain)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
-fn float(number: u64) -> f64 {
-    number as f64
 }

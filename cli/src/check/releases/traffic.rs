@@ -4,9 +4,7 @@ use tulle_api::OnLowTraffic;
 use tulle_control_plane::release::{Plan, Share, Step};
 
 use super::{super::report::Report, Look};
-
-/// Longest time that is said in seconds.
-const SOON: f64 = 120.0;
+use crate::observe::units::{float, span};
 
 pub(super) fn check(look: &Look<'_>, report: &mut Report) {
     let rates = look.release.workloads().filter_map(|one| look.snapshot.rates.get(&one));
@@ -29,7 +27,7 @@ pub(super) fn check(look: &Look<'_>, report: &mut Report) {
             true => format!("a weight of {enough} or more, or fewer `gates.minRequests`"),
             false => "fewer `gates.minRequests`, or more time in `lowTraffic.wait`".to_owned(),
         };
-        (format!("after {}", time(takes(plan, step, rate))), remedy)
+        (format!("after {}", span(takes(plan, step, rate))), remedy)
     } else {
         (
             "never".to_owned(),
@@ -44,7 +42,7 @@ pub(super) fn check(look: &Look<'_>, report: &mut Report) {
             "{rate:.1} requests a second came in the last ten minutes: by these step {} ({}) has its {requests} requests {when}; after {} {then}",
             at + 1,
             step.weight,
-            time(waits),
+            span(waits),
         ),
         format!("{remedy}: kubectl -n {namespace} edit release {name}"),
     );
@@ -59,13 +57,4 @@ fn takes(plan: &Plan, step: &Step, rate: f64) -> f64 {
 /// Seconds that it waits for them.
 fn waits(plan: &Plan, step: &Step) -> f64 {
     (step.lasts + plan.low_traffic.wait).as_secs_f64()
-}
-
-fn time(seconds: f64) -> String {
-    if seconds < SOON { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "it is shown with two digits")]
-fn float(number: u64) -> f64 {
-    number as f64
 }

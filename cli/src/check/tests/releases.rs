@@ -270,7 +270,7 @@ fn too_few_requests_are_named_before_it_begins() {
     let (found, text) = with_rate(5.0, &json!({}));
     assert_eq!(found, ["release-traffic Release shop/web"]);
     for said in [
-        "5.0 requests a second came in the last ten minutes: by these step 1 (1 %) has its 200 requests after 67 min; after 6 min the release is paused",
+        "5.0 requests a second came in the last ten minutes: by these step 1 (1 %) has its 200 requests after 67m; after 6m the release is paused",
         "a weight of 12 or more, or fewer `gates.minRequests`: kubectl -n shop edit release web",
     ] {
         assert!(text.contains(said), "{said}: {text}");
