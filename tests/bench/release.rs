@@ -10,7 +10,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use tokio::time::sleep;
 use tulle_api::ReleasePhase as Phase;
 use tulle_tests::{
-    load::float,
+    load::{OFF, float, off},
     mesh::{DataPlane, Mesh, binaries},
     scene::{Failure, prove},
 };
@@ -32,8 +32,6 @@ const CLOSING: Duration = Duration::from_secs(11);
 const COUNTED: u64 = 20_000;
 /// Releases in a cluster.
 const IN_CLUSTER: usize = 2;
-/// Standard errors that chance may make it differ.
-const OFF: f64 = 4.5;
 
 pub(crate) async fn measure(size: Size) -> Result<Vec<Row>, Failure> {
     let mut rows = chance::measure(size.seeds);
@@ -221,8 +219,7 @@ async fn shares(ground: &Ground<'_>, size: Size) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for (step, (percent, metric)) in (1..).zip(all) {
         let (new, all) = ground.share(step, requests).await?;
-        let (n, p) = (float(all), f64::from(*percent) / 100.0);
-        let z = (float(new) - n * p) / (n * p * (1.0 - p)).sqrt();
+        let z = off(new, all, f64::from(*percent));
         real::say(&format!("{percent} %: {new} of {all}, z = {z:.2}"));
         rows.push(row((metric, "std errors"), vec![z.abs()]).at_most(OFF));
     }

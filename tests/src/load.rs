@@ -14,6 +14,9 @@ use crate::{
     scene::Failure,
 };
 
+/// By so many standard errors chance may make a share differ.
+pub const OFF: f64 = 4.5;
+
 /// Somewhere to call from: a container of a pod.
 #[derive(Debug)]
 pub struct Caller<'a> {
@@ -247,6 +250,12 @@ pub fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 pub fn float(count: u64) -> f64 {
     count as f64
+}
+
+/// By how many standard errors `part` of `all` is off a share in percent, which is neither 0 nor 100.
+pub fn off(part: u64, all: u64, percent: f64) -> f64 {
+    let (n, p) = (float(all), percent / 100.0);
+    (float(part) - n * p) / (n * p * (1.0 - p)).sqrt()
 }
 
 /// What follows `head` on the line that begins with it.

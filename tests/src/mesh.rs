@@ -2,6 +2,7 @@
 
 mod cluster;
 mod processes;
+mod release;
 mod status;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::{
 };
 
 pub use self::cluster::Away;
+pub use self::release::Release;
 pub use self::status::{Force, Object, Pod, Problem, Rejection, Status};
 use crate::scene::{Failure, Without};
 

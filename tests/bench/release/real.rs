@@ -14,7 +14,7 @@ use tokio::{
 use tulle_api::ReleasePhase as Phase;
 use tulle_tests::{
     load::{Caller, json},
-    mesh::{Files, Mesh},
+    mesh::{Files, Mesh, Release},
     scene::{Failure, prove, until},
 };
 
@@ -84,20 +84,6 @@ pub(super) struct Lasting {
     pub(super) ended: Option<f64>,
 }
 
-/// `tulle release get -o json`, as far as it matters here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Release {
-    pub(super) phase: Phase,
-    #[expect(dead_code, reason = "for whoever reads of a failure")]
-    reason: String,
-    stable: String,
-    canary: String,
-    step: usize,
-    in_force: bool,
-    requests: u64,
-}
-
 /// What is in the mesh from the beginning.
 pub(super) fn files() -> Files {
     MESH.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
@@ -148,9 +134,9 @@ impl<'a> Ground<'a> {
         let before = get(self.mesh, "cart").await?;
         let work = async {
             self.save(&version, fails)?;
-            let ends = |release: &Release| {
-                phases.contains(&release.phase) && !release.is_of_the_same_as(&before)
-            };
+            let of = |release: &Release| (release.stable.clone(), release.canary.clone());
+            let ends =
+                |release: &Release| phases.contains(&release.phase) && of(release) != of(&before);
             let ended = self.waits("cart", &format!("{phases:?}"), ends).await?;
             sleep(AFTER).await;
             Ok(ended.phase)
@@ -266,12 +252,6 @@ impl<'a> Ground<'a> {
     }
 }
 
-impl Release {
-    fn is_of_the_same_as(&self, other: &Self) -> bool {
-        (&self.stable, &self.canary) == (&other.stable, &other.canary)
-    }
-}
-
 /// `version new 17`.
 fn read(line: &str) -> Option<(&str, u64)> {
     let (version, count) = line.strip_prefix("version ")?.split_once(' ')?;
@@ -288,7 +268,7 @@ async fn serves(mesh: &Mesh, name: &str) -> Result<(), Failure> {
 }
 
 async fn get(mesh: &Mesh, name: &str) -> Result<Release, Failure> {
-    json(&mesh.ask(&["release", "get", &format!("bench/{name}"), "-o", "json"]).await?)
+    mesh.release(&format!("bench/{name}")).await
 }
 
 impl Told {

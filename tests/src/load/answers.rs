@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Caller;
+use super::{Caller, OFF, float, off};
 use crate::scene::{Failure, prove, until};
 
 /// What is asked for reviews.
@@ -59,6 +59,24 @@ impl Answers {
     /// How many there are of all kinds.
     pub fn total(all: &[Self]) -> u64 {
         all.iter().map(|answers| answers.count).sum()
+    }
+
+    /// How many are of this version, and all.
+    pub fn counted(all: &[Self], version: &str) -> (u64, u64) {
+        let of = all.iter().filter(|answers| answers.version == version);
+        (of.map(|answers| answers.count).sum(), Self::total(all))
+    }
+
+    /// Which share is of this version, in percent, and of how many; fails unless chance explains how far it is from `wanted`.
+    pub fn share(all: &[Self], version: &str, wanted: f64) -> Result<(f64, u64), Failure> {
+        let (part, all) = Self::counted(all, version);
+        let found = 100.0 * float(part) / float(all);
+        prove(off(part, all, wanted).abs() <= OFF, || {
+            format!(
+                "{found:.2} % of {all} answers are from {version}, which is too far from {wanted} %"
+            )
+        })?;
+        Ok((found, all))
     }
 
     /// A line of the script.

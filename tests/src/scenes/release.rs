@@ -4,15 +4,14 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::{
     join,
     time::{Instant, sleep},
 };
-
+use tulle_api::ReleasePhase as Phase;
 use tulle_tests::{
     load::{Caller, Counted, float},
-    mesh::{Mesh, Place},
+    mesh::{Mesh, Place, Release},
     scene::{Failure, Figures, Stage, prove, say, until},
 };
 
@@ -35,15 +34,6 @@ const AT_ONCE: f64 = 3.0;
 /// How long is looked at whether nothing comes any more.
 const AFTER: Duration = Duration::from_secs(3);
 
-/// `tulle release get -o json`, as far as it matters here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Release {
-    phase: String,
-    reason: String,
-    step: usize,
-}
-
 pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     let mesh = stage.mesh().await?;
     let client = Caller::client(mesh).await?;
@@ -53,12 +43,12 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
         Ok(all.iter().filter(|pod| pod.name.starts_with("cart-") && pod.ready).count() == 3)
     })
     .await?;
-    comes_to(mesh, &["Idle"]).await?;
+    comes_to(mesh, Phase::Idle).await?;
 
     let begun = Instant::now();
     let (good, calls) = Box::pin(load(mesh, &client, "13-good", async {
         deploy(mesh, 2, "0")?;
-        comes_to(mesh, &["Promoted"]).await
+        comes_to(mesh, Phase::Promoted).await
     }))
     .await?;
     let took = begun.elapsed().as_secs_f64();
@@ -72,7 +62,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
 
     let (held, calls) = Box::pin(load(mesh, &client, "13-bad", async {
         deploy(mesh, 3, "0.5")?;
-        let held = comes_to(mesh, &["Held"]).await?;
+        let held = comes_to(mesh, Phase::Held).await?;
         sleep(AFTER).await;
         Ok(held)
     }))
@@ -89,7 +79,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     prove(failed.is_empty(), || format!("it still gets something: {}", failed.join(", ")))?;
 
     deploy(mesh, 2, "0")?;
-    comes_to(mesh, &["RolledBack"]).await?;
+    comes_to(mesh, Phase::RolledBack).await?;
     let ((aborted, in_force), calls) = Box::pin(load(mesh, &client, "13-abort", async {
         deploy(mesh, 4, "0")?;
         until("the first step", PATIENCE, async || Ok(get(mesh).await?.step > 0)).await?;
@@ -101,13 +91,15 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Figures, Failure> {
     .await?;
     let failed = calls.but(&["200"]);
     prove(failed.is_empty(), || format!("while somebody rolled back: {}", failed.join(", ")))?;
-    prove(aborted.phase == "Held" && aborted.reason.contains("demo"), || format!("{aborted:?}"))?;
+    prove(aborted.phase == Phase::Held && aborted.reason.contains("demo"), || {
+        format!("{aborted:?}")
+    })?;
     prove(in_force < AT_ONCE, || format!("a rollback was in force after {in_force:.2} s"))?;
     say(format!(
         "somebody's rollback was in force after {in_force:.2} s, with the command's own start"
     ));
     deploy(mesh, 2, "0")?;
-    comes_to(mesh, &["RolledBack"]).await?;
+    comes_to(mesh, Phase::RolledBack).await?;
     Box::pin(slow(mesh, &client)).await?;
     Box::pin(for_some(mesh, &client)).await?;
     Ok(Figures::from([
@@ -122,7 +114,7 @@ async fn slow(mesh: &Mesh, client: &Caller<'_>) -> Result<(), Failure> {
     let judged = yaml(5, "0", "0.5").replace(NO_LATENCY, LATENCY);
     let (held, calls) = Box::pin(load(mesh, client, "13-slow", async {
         mesh.save("cart.yaml", &judged)?;
-        comes_to(mesh, &["Held"]).await
+        comes_to(mesh, Phase::Held).await
     }))
     .await?;
     let failed = calls.but(&["200"]);
@@ -131,7 +123,7 @@ async fn slow(mesh: &Mesh, client: &Caller<'_>) -> Result<(), Failure> {
     prove(gate, || format!("it is not said why it was rolled back: {}", held.reason))?;
     say(format!("a slow one answered all, and {}", held.reason));
     deploy(mesh, 2, "0")?;
-    comes_to(mesh, &["RolledBack"]).await.map(drop)
+    comes_to(mesh, Phase::RolledBack).await.map(drop)
 }
 
 /// A version for those alone who say by a header that they want it, until somebody lets it take over.
@@ -147,7 +139,7 @@ async fn for_some(mesh: &Mesh, client: &Caller<'_>) -> Result<(), Failure> {
     prove(some == all("6"), || format!("those who want it got {some}"))?;
     prove(others == all("2"), || format!("the others got {others}"))?;
     mesh.ask(&["release", "promote", "bookstore/cart"]).await?;
-    comes_to(mesh, &["Promoted"]).await?;
+    comes_to(mesh, Phase::Promoted).await?;
     let others = asked("x-beta: 0").await?;
     prove(others == all("6"), || format!("when it had taken over they got {others}"))?;
     say("a version was for those alone who asked for it by a header; then for everybody");
@@ -166,23 +158,22 @@ fn deploy(mesh: &Mesh, version: u32, fails: &str) -> Result<(), Failure> {
 }
 
 async fn get(mesh: &Mesh) -> Result<Release, Failure> {
-    let said = mesh.ask(&["release", "get", "bookstore/cart", "-o", "json"]).await?;
-    serde_json::from_str(&said).map_err(|error| Failure(format!("{error}: {said}")))
+    mesh.release("bookstore/cart").await
 }
 
-/// Waits until it is in one of these phases; what is said of it then.
-async fn comes_to(mesh: &Mesh, phases: &[&str]) -> Result<Release, Failure> {
+/// Waits until it is in this phase; what is said of it then.
+async fn comes_to(mesh: &Mesh, phase: Phase) -> Result<Release, Failure> {
     let since = Instant::now();
     loop {
         // Right after the control plane's start nobody steers yet.
         let found = get(mesh).await;
         let patience = match &found {
-            Ok(release) if phases.contains(&release.phase.as_str()) => return found,
+            Ok(release) if release.phase == phase => return found,
             Ok(_) => PATIENCE,
             Err(_) => STARTING,
         };
         prove(since.elapsed() < patience, || {
-            format!("not {phases:?} after {patience:?}: {found:?}")
+            format!("not {phase:?} after {patience:?}: {found:?}")
         })?;
         sleep(Duration::from_millis(200)).await;
     }

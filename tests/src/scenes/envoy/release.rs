@@ -1,11 +1,9 @@
 //! A release as stock Envoy obeys it as a caller: it divides requests by the share of the step, and sends nothing more to a version
 //! that was rolled back.
 
-use serde::Deserialize;
-
 use super::PATIENCE;
 use tulle_tests::{
-    load::{Answers, Caller, float, json},
+    load::{Answers, Caller},
     mesh::{Mesh, Pod},
     scene::{Failure, prove, until},
 };
@@ -25,33 +23,20 @@ spec:
 /// Percent of that step.
 const SHARE: f64 = 20.0;
 
-/// `tulle release get -o json`, as far as it matters here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Release {
-    step: usize,
-    in_force: bool,
-}
-
 /// The share of the new version, in percent, of the caller that was farthest off.
 pub(super) async fn obeyed(mesh: &Mesh, callers: [&Pod; 2]) -> Result<f64, Failure> {
     let release = mesh.edit("release.yaml", RELEASE)?;
     until("the step is in force", PATIENCE, async || {
-        let said = mesh.ask(&["release", "get", "bookstore/reviews", "-o", "json"]).await;
         // Right after it was saved nobody knows it.
-        let known = said.and_then(|said| json::<Release>(&said));
+        let known = mesh.release("bookstore/reviews").await;
         Ok(known.is_ok_and(|release| release.step == 1 && release.in_force))
     })
     .await?;
     let callers = callers.map(|pod| Caller::of(mesh, pod.clone(), "client"));
     let mut farthest = SHARE;
     for (at, caller) in callers.iter().enumerate() {
-        let (v2, all) = counted(&caller.reviews(&format!("release-{at}"), "4s").await?);
-        let (share, error) =
-            (100.0 * float(v2) / float(all), (SHARE * (100.0 - SHARE) / float(all)).sqrt());
-        prove((share - SHARE).abs() <= 4.5 * error, || {
-            format!("{share:.2} % of {all} answers are from v2, not {SHARE} % ± {:.2}", 4.5 * error)
-        })?;
+        let answers = caller.reviews(&format!("release-{at}"), "4s").await?;
+        let (share, _) = Answers::share(&answers, "v2", SHARE)?;
         if (share - SHARE).abs() >= (farthest - SHARE).abs() {
             farthest = share;
         }
@@ -59,15 +44,10 @@ pub(super) async fn obeyed(mesh: &Mesh, callers: [&Pod; 2]) -> Result<f64, Failu
     let said = mesh.ask(&["release", "rollback", "bookstore/reviews", "--reason", "test"]).await?;
     prove(said.contains("in force on"), || said.clone())?;
     for (at, caller) in callers.iter().enumerate() {
-        let (v2, all) = counted(&caller.reviews(&format!("rolled-back-{at}"), "2s").await?);
+        let answers = caller.reviews(&format!("rolled-back-{at}"), "2s").await?;
+        let (v2, all) = Answers::counted(&answers, "v2");
         prove(v2 == 0, || format!("{v2} of {all} answers are from v2, which was rolled back"))?;
     }
     drop(release);
     Ok(farthest)
-}
-
-/// How many are from v2, and all.
-fn counted(answers: &[Answers]) -> (u64, u64) {
-    let v2 = answers.iter().filter(|some| some.version == "v2").map(|some| some.count).sum();
-    (v2, Answers::total(answers))
 }
