@@ -120,6 +120,15 @@ pub struct Split<'a> {
     pub helped: bool,
 }
 
+/// What of a release serves at a Service.
+#[derive(Debug, Clone, Copy, Default)]
+struct At {
+    /// So many of the canary's pods.
+    canary: u32,
+    /// Some that serve what is not the canary's.
+    stable: bool,
+}
+
 impl Split<'_> {
     /// Whether there is a canary that may get something, or has.
     pub fn is_open(&self) -> bool {
@@ -338,41 +347,39 @@ impl World {
         let all = all.filter_map(|name| self.releases.get(name));
         let about = all.filter(|release| {
             release.course.is_some()
-                && self.release_before(release).is_none()
                 && self.is_called_by(release, service)
-                && !self.is_bare(release)
+                && self.idle_because(release).is_none()
         });
         let release = about.min_by_key(|release| (age(&release.created), &release.name))?;
         let course = release.course.as_ref()?;
         let Versions { canary, stable, helped, .. } = self.versions(release);
-        let is_canary = |pod: &Pod| release.arm(pod) == Arm::Canary;
-        let canary = Pods { serving: self.serving_at(release, service, is_canary), ..canary };
-        // A Service may select one of the versions alone.
-        let is_stable =
-            |pod: &Pod| release.arm(pod) == Arm::Stable || (helped && release.is_left_over(pod));
-        let stable = match self.serving_at(release, service, is_stable) {
-            0 => Pods { serving: 0, ..stable },
-            _ => stable,
+        let at = self.serving_at(release, service, helped);
+        let canary = Pods { serving: at.canary, ..canary };
+        let stable = match at.stable {
+            true => stable,
+            false => Pods { serving: 0, ..stable },
         };
         let step = course.in_step(&release.plan).filter(|_| canary.serving > 0);
         Some(Split { release, course, share: course.share(canary, stable), step, helped })
     }
 
-    /// How many of these pods serve at a Service: those among its endpoints, where they may come a little later, or never.
-    fn serving_at(
-        &self,
-        release: &Release,
-        service: &Service,
-        wanted: impl Fn(&Pod) -> bool,
-    ) -> u32 {
+    /// What serves at a Service, which may select one of the versions alone: pods among its endpoints, where they may come a little
+    /// later than they serve, or never.
+    fn serving_at(&self, release: &Release, service: &Service, helped: bool) -> At {
         let is_listed = |pod: &Pod| {
             let by_address = own_addresses(pod).flat_map(|ip| self.services_by_endpoint.get(&ip));
             let mut of = self.services_by_pod.get(&pod.name).chain(by_address);
             of.any(|name| *name == service.name)
         };
-        let serves = |pod: &&Arc<Pod>| pod.is_serving() && wanted(pod);
-        let count = self.released_pods(release).filter(serves).filter(|pod| is_listed(pod)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        let mut at = At::default();
+        for pod in self.released_pods(release).filter(|pod| pod.is_serving() && is_listed(pod)) {
+            match release.arm(pod) {
+                Arm::Canary => at.canary += 1,
+                Arm::Stable => at.stable = true,
+                Arm::Neither => at.stable |= helped && release.is_left_over(pod),
+            }
+        }
+        at
     }
 
     /// Whether a Service is one through which a release's target is called.

@@ -40,7 +40,7 @@ impl World {
     }
 
     /// Whether nothing holds the pods of the version that is wanted, or of all, as long as that has none.
-    pub(super) fn is_bare(&self, release: &Release) -> bool {
+    fn is_bare(&self, release: &Release) -> bool {
         let Some(newest) = self.newest_set(release) else { return false };
         let pods = || self.released_pods(release).filter(|pod| !pod.ended);
         let mut wanted = pods().filter(|pod| pod.revision() == newest.hash).peekable();
