@@ -16,9 +16,9 @@ pub struct ReleaseStatus {
     pub revision: ReleaseRevision,
     /// The step that it is in, from 1 on; 0 before the first.
     pub step: u32,
-    /// The share of the requests that the canary gets, `5 %`.
+    /// The share of the requests that the canary shall get by its step, `5 %`.
     pub weight: String,
-    /// When the step began, in RFC 3339's form.
+    /// Since when it is in this step and phase, in RFC 3339's form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<String>,
     /// On how many proxies the weight is in force, of how many that call it: `12/12`.

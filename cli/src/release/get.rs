@@ -14,7 +14,7 @@ use crate::observe::{Error, Format, Which, Whom, units::duration};
 /// A release at a glance: its steps, what speaks against the new version, who calls it.
 ///
 /// Gates compare the new version with the one before, request by request. EVIDENCE is how much speaks against the new version: a
-/// version that is no worse than it may be gets to 31 in at most one of 31 releases, and to the number that is proof hardly ever.
+/// version that is no worse than it may be gets to 31 in at most one of 31 releases (by errors, which are looked at twice, in two), and to the number that is proof hardly ever.
 /// amber: no step ends. red: it gets nothing more. Bars of evidence grow with its logarithm. In the curves a dot is a time of which
 /// nothing is known.
 ///

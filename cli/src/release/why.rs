@@ -181,12 +181,14 @@ fn compared(gate: &GateView, pair: Pair, what: &str) -> String {
 /// What evidence means.
 fn chance(gate: &GateView) -> String {
     let (evidence, proof) = (number(gate.evidence), number(gate.proof));
+    // Of errors there are two numbers, of which the greater one is shown.
+    let one = if gate.gate == "errors" { "two" } else { "one" };
     match gate.evidence {
         value if value >= gate.proof => format!(
-            "Evidence {evidence}, and {proof} is proof: a version that is no worse than it may be gets there in fewer than one of {proof} releases."
+            "Evidence {evidence}, and {proof} is proof: a version that is no worse than it may be gets there in fewer than {one} of {proof} releases."
         ),
         2.0.. => format!(
-            "Evidence {evidence} of {proof}: a version that is no worse gets there in one of {evidence} releases at most, so it may be chance; from 10 on the step does not end, from {proof} on it is proof."
+            "Evidence {evidence} of {proof}: a version that is no worse gets there in {one} of {evidence} releases at most, so it may be chance; from 10 on the step does not end, from {proof} on it is proof."
         ),
         _ => format!("Evidence {evidence} of {proof}: nothing speaks against it."),
     }
@@ -235,14 +237,14 @@ fn advice(view: &ReleaseView) -> String {
             "nothing here; a release begins with the next change of the pod template".to_owned()
         }
         Phase::Waiting => format!(
-            "see why pods of {} do not serve, if it takes long: `kubectl -n {} get pods`, and `kubectl describe` of one; the application's own readiness counts, that of the sidecar does not",
+            "if it takes long, see why pods of {} do not serve: `kubectl -n {} get pods`, and `kubectl describe` of one; the application's own readiness counts, that of the sidecar does not. If a webhook is asked, see what it waits for, or go on without it: `tulle release step {name}`",
             view.canary, view.namespace
         ),
         Phase::Promoting => format!(
             "nothing; gates still watch, and `tulle release rollback {name}` still stops it"
         ),
         Phase::Paused => format!(
-            "if what is said above is all right, `tulle release resume {name}`; if not, `tulle release rollback {name}`. It goes back by itself if a gate turns red"
+            "if what is said above is all right, `tulle release resume {name}`; if not, `tulle release rollback {name}`. If a gate turns red what `onFail` says is done all the same"
         ),
         Phase::Progressing if doubted.is_some() => format!(
             "wait: more requests make it clear, and the canary gets no more of them meanwhile. Whoever knows better says `tulle release rollback {name}` or `tulle release step {name}`"

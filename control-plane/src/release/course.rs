@@ -16,16 +16,17 @@
 //! the old version is left there is nothing to protect: the new one takes over.
 
 mod reason;
+mod tick;
 
 use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tulle_api::{OnFail, OnLowTraffic, ReleasePhase as Phase};
 
+pub use self::tick::{Pods, Tick};
 use super::{
-    asked::Answer,
     cause::Cause,
-    findings::{Findings, Gate, Light, Seen, Verdict},
+    findings::{Findings, Gate, Light, Verdict},
     plan::{Gates, Plan, Step},
     share::Share,
 };
@@ -106,44 +107,6 @@ pub struct Entry {
     /// Why.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub why: String,
-}
-
-/// What there is in a second.
-#[derive(Debug, Clone, Copy)]
-pub struct Tick<'a> {
-    /// In seconds since 1970.
-    pub now: u64,
-    /// What each caller saw; `None`: too few sidecars say anything.
-    pub seen: Option<&'a [Seen]>,
-    /// The canary's pods.
-    pub canary: Pods,
-    /// The stable version's.
-    pub stable: Pods,
-    /// What was said since the second before by those who are asked.
-    pub answers: &'a [(Gate, Answer)],
-    /// Containers of the canary that have ended since the second before.
-    pub restarts: u32,
-    /// Whether all sidecars send as many to the canary as they shall.
-    pub in_force: bool,
-    /// What the stable version's quantile of the plan was in the last minute, in seconds.
-    pub slow: Option<f64>,
-    /// Whether the canary has taken the old version's place.
-    pub replaced: bool,
-    /// Whether there are no pods but the canary's.
-    pub alone: bool,
-}
-
-/// Pods of a version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pods {
-    /// That are asked for.
-    pub wanted: u32,
-    /// That requests can be sent to.
-    pub serving: u32,
-    /// That have become ready, so that the Deployment's controller has taken old ones away for them.
-    pub let_in: u32,
-    /// For how long the last of those that serve has been.
-    pub youngest: Duration,
 }
 
 impl Course {
@@ -229,7 +192,7 @@ impl Course {
             return;
         }
         if (self.lifted && tick.replaced) || (tick.alone && tick.canary.serving > 0) {
-            return self.take_over(tick);
+            return self.take_over(tick.now);
         }
         self.findings.told((&plan.gates, self.asking), tick.answers, tick.now);
         self.findings.restarted(tick.restarts);
@@ -247,7 +210,12 @@ impl Course {
         {
             return self.fail(plan, Cause::Gate(Gate::Step(at)), tick.now);
         }
+        let blind = Duration::from_secs(self.silent.into()) >= plan.no_data.hold;
         match self.phase {
+            Phase::Progressing | Phase::Promoting if blind => match plan.no_data.then {
+                OnFail::Pause => self.pause(Cause::NoData, tick.now),
+                OnFail::Rollback => self.roll_back(Cause::NoData, tick.now),
+            },
             Phase::Waiting if tick.canary.serving > 0 => self.next(plan, false, tick.now),
             Phase::Progressing => self.progress(plan, tick),
             Phase::Paused if self.cause == Some(Cause::StableUnhealthy) => {
@@ -260,8 +228,13 @@ impl Course {
         }
     }
 
+    /// Whether nobody serves, as it is held and no pod of the version before is left.
+    pub fn is_left_alone(&self, canary: Pods, alone: bool) -> bool {
+        self.phase == Phase::Held && alone && canary.serving > 0 && canary.let_in == 0
+    }
+
     /// It is the version from now on.
-    fn take_over(&mut self, tick: &Tick<'_>) {
+    pub fn take_over(&mut self, now: u64) {
         let why = match self.lifted {
             true => String::new(),
             false => format!("there is no pod of {} any more", self.stable),
@@ -270,7 +243,7 @@ impl Course {
         let did = format!("{canary} has replaced {}", self.stable);
         self.trust(&canary);
         self.end(Phase::Promoted);
-        self.note(tick.now, did, why);
+        self.note(now, did, why);
     }
 
     /// Takes in what happened, unless the stable version is no measure.
@@ -295,12 +268,6 @@ impl Course {
         if self.unhealthy(tick) {
             self.recovered = 0;
             return self.pause(Cause::StableUnhealthy, tick.now);
-        }
-        if Duration::from_secs(self.silent.into()) >= plan.no_data.hold {
-            return match plan.no_data.then {
-                OnFail::Pause => self.pause(Cause::NoData, tick.now),
-                OnFail::Rollback => self.roll_back(Cause::NoData, tick.now),
-            };
         }
         let none = self.weight > Share::NONE && tick.canary.serving == 0;
         if self.silent > 0 || !tick.in_force || none {
@@ -368,7 +335,7 @@ impl Course {
     pub(super) fn promote(&mut self, now: u64) {
         (self.cause, self.asking) = (None, None);
         self.phase = Phase::Promoting;
-        (self.lifted, self.since, self.slower_than) = (true, now, None);
+        (self.lifted, self.since, self.silent, self.slower_than) = (true, now, 0, None);
         self.findings.begin_step();
         self.note(now, "promotion".to_owned(), String::new());
     }

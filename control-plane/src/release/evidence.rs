@@ -14,7 +14,7 @@
 //! - Callers are judged each by itself and added: where one caller has another share of the canary than another and worse
 //!   requests, too, sums over both would accuse the canary of them (Simpson's paradox).
 //! - One second never decides: what it adds is [capped](Test::cap), so that a hiccup of one pod, which makes many failures at
-//!   once that are one event, is no proof. Three in a row are, or five that come one by one: where each pod fails for a second
+//!   once that are one event, is no proof. Four in a row are, or six that come one by one: where each pod fails for a second
 //!   every 20 minutes, whatever its version, one release in 330 would be stopped if three of these were enough. Less evidence
 //!   than there is keeps the bound.
 //! - What was good for long does not excuse what is bad now: any second may be the one in which it began. Half of the belief is
@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 const SUSPECTS: [f64; 6] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 /// Seconds after which a third of the belief is used up that is not about the start.
 const SPREAD: f64 = 300.0;
-/// So many bad seconds in a row are proof, or so many that come one by one.
+/// So many bad seconds in a row would be proof if nothing had spoken for the canary before, or so many that come one by one. The first of a
+/// row comes alone, and half of the belief is spent on when it began: it takes one more of each.
 const IN_A_ROW: f64 = 3.0;
 const ALONE: f64 = 5.0;
 /// Seconds within which one is not alone.

@@ -165,6 +165,9 @@ impl Work {
             // Its pods are still counted as those of the versions that there were before.
             return;
         }
+        if self.course.is_left_alone(sight.versions.canary, is_alone(sight)) {
+            self.course.take_over(now);
+        }
         if !self.course.is_under_way() {
             (self.observer, self.restarts) = (Observer::default(), None);
             return;

@@ -38,13 +38,13 @@ def dashboard():
         [
             stat(
                 "Rolled back",
-                "1: the new version gets nothing more, and is still what is wanted.",
+                "1: the new version gets nothing more but for what pods that it had let in must carry, and is still what is wanted.",
                 "short",
                 in_phase("Held"),
                 GONE,
                 ["TulleReleaseHeld"],
             ),
-            stat("Paused", "1: it does not go on by itself.", "short", in_phase("Paused"), WAITS, ["TulleReleasePaused"]),
+            stat("Paused", "1: it waits for somebody.", "short", in_phase("Paused"), WAITS, ["TulleReleasePaused"]),
             stat(
                 "Waits for pods",
                 "1: pods of the new version do not serve yet, or are taking the place of the old ones.",

@@ -279,7 +279,7 @@ fn too_few_requests_are_named_before_it_begins() {
     assert!(text.contains("the next step is taken without proof"), "{text}");
     assert!(text.contains("fewer `gates.minRequests`, or more time"), "{text}");
     let (_, text) = with_rate(0.0, &json!({}));
-    assert!(text.contains("has its 200 requests never; after 6 min"), "{text}");
+    assert!(text.contains("has its 200 requests never; after 6m"), "{text}");
     for (rate, more) in [
         (60.0, json!({})),
         (5.0, json!({"spec": {"gates": {"minRequests": 10}}})),

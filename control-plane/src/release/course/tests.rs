@@ -1,7 +1,9 @@
 mod place;
 
 use super::*;
-use crate::release::{Arm, LowTraffic, NoData, Pair, Query, Refusal, Step, Verb, Webhook};
+use crate::release::{
+    Answer, Arm, LowTraffic, NoData, Pair, Query, Refusal, Seen, Step, Verb, Webhook,
+};
 
 /// A release, and the time.
 struct Story {
@@ -162,6 +164,14 @@ fn silence_is_no_success() {
         let mut story = Story::with(&[(5, 60), (25, 60)]);
         story.plan.no_data = NoData { hold: Duration::from_secs(600), then };
         story.seconds(31, GOOD);
+        assert_eq!(story.until_it_changes(None), 600);
+        story.is(phase, Some(Cause::NoData));
+        // While it takes over it is no different.
+        let mut story = Story::with(&[]);
+        story.plan.no_data = NoData { hold: Duration::from_secs(600), then };
+        story.plan.gates.min_requests = 10;
+        story.seconds(2, GOOD);
+        story.is(Phase::Promoting, None);
         assert_eq!(story.until_it_changes(None), 600);
         story.is(phase, Some(Cause::NoData));
     }

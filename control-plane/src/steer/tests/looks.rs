@@ -52,3 +52,23 @@ fn what_the_object_says_is_what_everybody_sees() {
     assert_eq!(first, "1 of 10 s of the step");
     assert_eq!(second, "no pod of new serves: the step does not go on");
 }
+
+/// Its Deployment was scaled to nothing and back, or made anew: nobody else would serve.
+#[test]
+fn what_is_held_and_left_alone_takes_over() {
+    let (phase, stable, canary) = (Phase::Held, "old".to_owned(), "new".to_owned());
+    let failed = canary.clone();
+    let held = Course { phase, stable, canary, failed, ..Course::default() };
+    for (others, let_in, expected) in
+        [(true, 0, Phase::Held), (false, 2, Phase::Held), (false, 0, Phase::Promoted)]
+    {
+        let mut mesh = Mesh::new(false);
+        mesh.release.course = Some(Arc::new(held.clone()));
+        let mut sight = mesh.sight("new", 100);
+        (sight.versions.others, sight.versions.canary.let_in) = (others, let_in);
+        let mut work = Work::new(&sight);
+        let answers = mesh.answers(false);
+        work.second(&sight, said(&answers, &mesh, Force::default()), 100);
+        assert_eq!(work.course.phase, expected, "others: {others}, let in: {let_in}");
+    }
+}
