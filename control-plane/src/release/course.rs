@@ -198,24 +198,23 @@ impl Course {
         self.findings.restarted(tick.restarts);
         self.watch(plan, tick);
         if let Some(red) = self.red(&plan.gates) {
-            return self.fail(plan, Cause::Gate(red.gate), tick.now);
+            return self.fail(plan.on_fail, Cause::Gate(red.gate), tick.now);
         }
         let taken = tick.now.saturating_sub(self.began);
         if taken > plan.deadline.as_secs() && !self.late && tick.canary.wanted > 0 {
             self.late = true;
-            return self.fail(plan, Cause::Deadline, tick.now);
+            return self.fail(plan.on_fail, Cause::Deadline, tick.now);
         }
         if let Some(at) =
             self.asking.filter(|at| self.findings.asked().may_begin(*at) == Light::Red)
         {
-            return self.fail(plan, Cause::Gate(Gate::Step(at)), tick.now);
+            return self.fail(plan.on_fail, Cause::Gate(Gate::Step(at)), tick.now);
         }
         let blind = Duration::from_secs(self.silent.into()) >= plan.no_data.hold;
         match self.phase {
-            Phase::Progressing | Phase::Promoting if blind => match plan.no_data.then {
-                OnFail::Pause => self.pause(Cause::NoData, tick.now),
-                OnFail::Rollback => self.roll_back(Cause::NoData, tick.now),
-            },
+            Phase::Progressing | Phase::Promoting if blind => {
+                self.fail(plan.no_data.then, Cause::NoData, tick.now);
+            }
             Phase::Waiting if tick.canary.serving > 0 => self.next(plan, false, tick.now),
             Phase::Progressing => self.progress(plan, tick),
             Phase::Paused if self.cause == Some(Cause::StableUnhealthy) => {
@@ -370,8 +369,8 @@ impl Course {
         self.note(now, "goes on".to_owned(), why.to_owned());
     }
 
-    fn fail(&mut self, plan: &Plan, cause: Cause, now: u64) {
-        match plan.on_fail {
+    fn fail(&mut self, then: OnFail, cause: Cause, now: u64) {
+        match then {
             OnFail::Rollback => self.roll_back(cause, now),
             OnFail::Pause => self.pause(cause, now),
         }
