@@ -57,7 +57,7 @@ pub(crate) const ALL: &[Scene] = &[
         part: Part {
             name: "weights",
             without: Without::Text("weight:", "# weight:"),
-            symptom: "are from v2, not 10 %",
+            symptom: "are from v2, which is too far from 10 %",
         },
         run: |s| Box::pin(split::run(s)),
     },
