@@ -93,6 +93,9 @@ pub(crate) enum Error {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// There is nothing of that name; there may be soon.
+    #[error("{0}")]
+    Absent(String),
 }
 
 /// Something to look at.

@@ -14,6 +14,11 @@ pub(super) struct Desk {
 }
 
 impl Asked {
+    /// This one, wherever it is.
+    pub(super) fn of(view: &ReleaseView) -> Self {
+        Self { namespace: Some(view.namespace.clone()), name: view.name.clone() }
+    }
+
     fn path(&self) -> String {
         let namespace = ("namespace", self.namespace.clone().unwrap_or_default());
         path(RELEASES, &[namespace, ("name", self.name.clone())])
@@ -22,21 +27,25 @@ impl Asked {
     /// The only one there is, of these.
     fn only(&self, mut found: Vec<ReleaseView>) -> Result<ReleaseView, Error> {
         let name = &self.name;
-        let told = match (found.len(), &self.namespace) {
-            (1, _) => return found.pop().ok_or_else(|| Error::Usage(name.clone())),
-            (0, Some(of)) => format!(
+        match (found.pop(), &self.namespace) {
+            (Some(only), _) if found.is_empty() => Ok(only),
+            (None, Some(of)) => Err(Error::Absent(format!(
                 "there is no Release {of}/{name} that could be understood; `tulle release list` says which there are, `tulle check` what is wrong with others"
-            ),
-            (0, None) => format!(
+            ))),
+            (None, None) => Err(Error::Absent(format!(
                 "there is no Release {name} in any namespace that you may see; `tulle release list` says which there are"
-            ),
-            _ => {
+            ))),
+            (Some(last), _) => {
+                let all = found.iter().chain([&last]);
                 let all: Vec<_> =
-                    found.iter().map(|one| format!("{}/{}", one.namespace, one.name)).collect();
-                format!("there are several: {}; say which, or its namespace by -n", all.join(", "))
+                    all.map(|one| format!("{}/{}", one.namespace, one.name)).collect();
+                let told = format!(
+                    "there are several: {}; say which, or its namespace by -n",
+                    all.join(", ")
+                );
+                Err(Error::Usage(told))
             }
-        };
-        Err(Error::Usage(told))
+        }
     }
 }
 
@@ -68,8 +77,7 @@ impl Desk {
         if asked.namespace.is_some() {
             return Ok(asked.clone());
         }
-        let found = self.one(asked).await?;
-        Ok(Asked { namespace: Some(found.namespace), name: found.name })
+        Ok(Asked::of(&self.one(asked).await?))
     }
 
     /// Says that somebody wants this, and returns what came of it.

@@ -6,19 +6,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tulle_api::ReleasePhase as Phase;
 use tulle_control_plane::steer::ReleaseView;
 use tulle_xds::text::printable;
 
 use super::{
     canvas::{clock, is_under_way, title, weight},
+    desk::Desk,
     get::{Shown, Until},
 };
 use crate::observe::{Asked, Error};
 
 /// Between two looks.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 /// So long the control plane may be away: its replicas change now and then while a release is under way.
 const AWAY: Duration = Duration::from_secs(60);
 
@@ -34,8 +35,10 @@ pub(super) enum Outcome {
 /// Follows one release from look to look.
 #[derive(Debug)]
 pub(super) struct Course {
-    until: Until,
+    pub(super) until: Until,
     since: Instant,
+    /// It has been seen.
+    seen: bool,
     /// One was under way at some time.
     begun: bool,
     /// Since when nobody answers.
@@ -44,12 +47,12 @@ pub(super) struct Course {
 
 impl Course {
     pub(super) fn new(until: Until) -> Self {
-        Self { until, since: Instant::now(), begun: false, away: None }
+        Self { until, since: Instant::now(), seen: false, begun: false, away: None }
     }
 
     /// What comes of it that it is so.
     pub(super) fn look(&mut self, view: &ReleaseView) -> Outcome {
-        self.away = None;
+        (self.seen, self.away) = (true, None);
         self.begun |= is_under_way(view);
         if !self.until.exit {
             return Outcome::Open;
@@ -89,48 +92,64 @@ impl Course {
         }
     }
 
-    /// Whether nobody answered at the last look.
-    pub(super) fn is_away(&self) -> bool {
-        self.away.is_some()
-    }
-
-    /// It could not be looked at. What is only away comes back.
+    /// It could not be looked at. What is only away comes back, and what was applied a moment ago is seen soon; whoever looks with no end
+    /// in mind is told at the first look.
     pub(super) fn unseen(&mut self, error: Error) -> Result<(), Error> {
-        let passing = matches!(error, Error::Away(_) | Error::Tunnel(_) | Error::Local { .. });
         let since = *self.away.get_or_insert_with(Instant::now);
-        match passing && since.elapsed() < AWAY {
-            true => Ok(()),
-            false => Err(error),
+        let patience = match error {
+            Error::Away(_) | Error::Tunnel(_) | Error::Local { .. }
+                if self.seen || self.until.exit =>
+            {
+                AWAY
+            }
+            Error::Absent(_) if !self.seen => self.until.begin.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        if since.elapsed() < patience { Ok(()) } else { Err(error) }
+    }
+}
+
+/// The next look at it: what is away is waited for, which is said once.
+pub(super) async fn seen(
+    desk: &Desk,
+    asked: &Asked,
+    course: &mut Course,
+    ticks: &mut Interval,
+) -> Result<ReleaseView, Error> {
+    loop {
+        ticks.tick().await;
+        match desk.one(asked).await {
+            Ok(view) => {
+                (course.seen, course.away) = (true, None);
+                return Ok(view);
+            }
+            Err(error) => {
+                let (first, told) = (course.away.is_none(), error.to_string());
+                course.unseen(error)?;
+                if first {
+                    writeln!(io::stderr(), "{told}; trying again")?;
+                }
+            }
         }
     }
+}
+
+/// A look each second.
+pub(super) fn ticks() -> Interval {
+    let mut ticks = interval(PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Prints what changes.
 pub(super) async fn print(
     asked: &Asked,
     shown: Shown<'_>,
-    until: Until,
+    mut course: Course,
 ) -> Result<ExitCode, Error> {
-    let mut ticks = interval(PAUSE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut course, mut teller) = (Course::new(until), Teller::default());
-    let mut looked = false;
+    let (mut ticks, mut teller) = (ticks(), Teller::default());
     loop {
-        ticks.tick().await;
-        let view = match shown.desk.one(asked).await {
-            Ok(view) => view,
-            Err(error) if looked => {
-                let told = error.to_string();
-                let first = !course.is_away();
-                course.unseen(error)?;
-                if first {
-                    writeln!(io::stderr(), "{told}; trying again")?;
-                }
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        looked = true;
+        let view = seen(shown.desk, asked, &mut course, &mut ticks).await?;
         let text = if shown.is_drawn() {
             teller.tell(&view, shown.canvas().now)
         } else {

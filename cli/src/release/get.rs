@@ -9,7 +9,7 @@ use std::{
 use tulle_control_plane::steer::ReleaseView;
 
 use super::{canvas::Canvas, desk::Desk, follow, live, screen};
-use crate::observe::{Error, Format, Which, Whom, units::duration};
+use crate::observe::{Asked, Error, Format, Which, Whom, units::duration};
 
 /// A release at a glance: its steps, what speaks against the new version, who calls it.
 ///
@@ -65,10 +65,12 @@ impl Args {
             io::stdout().lock().write_all(shown.text(&view)?.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let asked = desk.full(&asked).await?;
+        let mut course = follow::Course::new(self.until);
+        let first = follow::seen(&desk, &asked, &mut course, &mut follow::ticks()).await?;
+        let asked = Asked::of(&first);
         match shown.is_drawn() && io::stdout().is_terminal() {
-            true => Box::pin(live::stay(&asked, shown, self.until)).await,
-            false => Box::pin(follow::print(&asked, shown, self.until)).await,
+            true => Box::pin(live::stay(&asked, shown, course, first)).await,
+            false => Box::pin(follow::print(&asked, shown, course)).await,
         }
     }
 }

@@ -9,7 +9,6 @@ use futures_util::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnorde
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
 };
 use tulle_api::ReleasePhase as Phase;
 use tulle_control_plane::steer::ReleaseView;
@@ -18,8 +17,8 @@ use tulle_xds::text::printable;
 use super::{
     canvas::{Canvas, is_under_way},
     desk::Desk,
-    follow::{Course, Outcome, PAUSE, summary},
-    get::{Shown, Until},
+    follow::{Course, Outcome, summary, ticks},
+    get::Shown,
     screen, why,
 };
 use crate::{
@@ -168,18 +167,22 @@ impl Page {
 type Wish<'a> = LocalBoxFuture<'a, Result<ReleaseView, Error>>;
 
 /// Until somebody types `q`, or it has ended.
-pub(super) async fn stay(asked: &Asked, shown: Shown<'_>, until: Until) -> Result<ExitCode, Error> {
+pub(super) async fn stay(
+    asked: &Asked,
+    shown: Shown<'_>,
+    mut course: Course,
+    first: ReleaseView,
+) -> Result<ExitCode, Error> {
     let desk = shown.desk;
     // From here on it is told of them, and the terminal is put right before it ends.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let first = desk.one(asked).await?;
     let screen = Screen::open()?;
     let mut typed = keys(true);
     let (seen, mut looks) = mpsc::channel(1);
     let mut looking = std::pin::pin!(look(desk, asked, seen));
     let mut wishes: FuturesUnordered<Wish<'_>> = FuturesUnordered::new();
-    let (mut course, mut page) = (Course::new(until), Page::of(first));
+    let mut page = Page::of(first);
     let mut outcome = course.look(&page.view);
     let mut left = false;
     while outcome == Outcome::Open && !left {
@@ -220,15 +223,14 @@ pub(super) async fn stay(asked: &Asked, shown: Shown<'_>, until: Until) -> Resul
             Ok(ExitCode::from(code))
         }
         // Whoever leaves early has not seen the end.
-        Outcome::Open if until.exit => Ok(ExitCode::FAILURE),
+        Outcome::Open if course.until.exit => Ok(ExitCode::FAILURE),
         Outcome::Open => Ok(ExitCode::SUCCESS),
     }
 }
 
 /// Looks every second, forever.
 async fn look(desk: &Desk, asked: &Asked, seen: mpsc::Sender<Result<ReleaseView, Error>>) {
-    let mut ticks = interval(PAUSE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks();
     loop {
         ticks.tick().await;
         if seen.send(desk.one(asked).await).await.is_err() {

@@ -19,7 +19,7 @@ use tulle_runtime::{
 use super::{
     canvas::{Canvas, count, share, span, weight},
     desk::Desk,
-    follow::{Course, Outcome, Teller, summary},
+    follow::{Course, Outcome, Teller, seen, summary, ticks},
     get::Until,
     list,
     live::{Page, Typed, Wanted},
@@ -391,8 +391,17 @@ async fn exit_codes_say_how_it_ended() {
 #[tokio::test(start_paused = true)]
 async fn who_is_away_for_a_while_is_waited_for() {
     let away = || Error::Away("no replica steers".to_owned());
+    // Not by somebody who looks for the first time, and with no end in mind.
+    assert!(Course::new(Until::default()).unseen(away()).is_err());
+    let mut course = Course::new(Until { exit: true, ..Until::default() });
+    assert!(course.unseen(away()).is_ok());
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(course.unseen(away()).is_ok());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(course.unseen(away()).is_err());
     let mut course = Course::new(Until::default());
-    assert!(course.unseen(away()).is_ok() && course.is_away());
+    course.look(&progressing());
+    assert!(course.unseen(away()).is_ok());
     tokio::time::advance(Duration::from_secs(59)).await;
     assert!(course.unseen(away()).is_ok());
     course.look(&progressing());
@@ -401,6 +410,38 @@ async fn who_is_away_for_a_while_is_waited_for() {
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(course.unseen(away()).is_err());
     assert!(Course::new(Until::default()).unseen(Error::Refused(String::new())).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_a_moment_ago_is_waited_for() {
+    let absent = || Error::Absent("there is no Release reviews".to_owned());
+    let until = Until { exit: true, ..Until::default() };
+    assert!(Course::new(until).unseen(absent()).is_err());
+    let until = Until { begin: Some(Duration::from_secs(20)), ..until };
+    let mut course = Course::new(until);
+    assert!(course.unseen(absent()).is_ok());
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert!(course.unseen(absent()).is_err());
+    // What goes away later does not come back.
+    let mut course = Course::new(until);
+    course.look(&progressing());
+    assert!(course.unseen(absent()).is_err());
+}
+
+#[tokio::test]
+async fn the_first_look_waits_for_it_too() {
+    let until = Until { exit: true, begin: Some(Duration::from_secs(20)), ..Until::default() };
+    let answers = vec![
+        (StatusCode::SERVICE_UNAVAILABLE, "no replica steers".to_owned()),
+        all(Vec::new()),
+        all(vec![progressing()]),
+    ];
+    let name = Asked::read("shop/reviews", None).unwrap();
+    let (found, questions) = asked(answers, async |desk: &Desk| {
+        seen(desk, &name, &mut Course::new(until), &mut ticks()).await.map(|view| view.name)
+    })
+    .await;
+    assert_eq!((found.unwrap().as_str(), questions.len()), ("reviews", 3));
 }
 
 #[test]

@@ -188,11 +188,11 @@ impl Course {
 
     /// A second has passed.
     pub fn tick(&mut self, plan: &Plan, tick: &Tick<'_>) {
+        if self.is_left(tick) {
+            return self.take_over(tick.now);
+        }
         if !self.is_under_way() {
             return;
-        }
-        if (self.lifted && tick.replaced) || (tick.alone && tick.canary.serving > 0) {
-            return self.take_over(tick.now);
         }
         self.findings.told((&plan.gates, self.asking), tick.answers, tick.now);
         self.findings.restarted(tick.restarts);
@@ -227,14 +227,20 @@ impl Course {
         }
     }
 
-    /// Whether nobody serves, as it is held and no pod of the version before is left.
-    pub fn is_left_alone(&self, canary: Pods, alone: bool) -> bool {
-        self.phase == Phase::Held && alone && canary.serving > 0 && canary.let_in == 0
+    /// Whether nobody but the canary is there for callers.
+    fn is_left(&self, Tick { canary, alone, replaced, .. }: &Tick<'_>) -> bool {
+        let alone = *alone && canary.serving > 0;
+        match self.phase {
+            // Those that were let in before it failed get requests as they are.
+            Phase::Held => alone && canary.let_in == 0,
+            _ => self.is_under_way() && (alone || (self.lifted && *replaced)),
+        }
     }
 
     /// It is the version from now on.
-    pub fn take_over(&mut self, now: u64) {
-        let why = match self.lifted {
+    fn take_over(&mut self, now: u64) {
+        let planned = self.lifted && self.is_under_way();
+        let why = match planned {
             true => String::new(),
             false => format!("there is no pod of {} any more", self.stable),
         };

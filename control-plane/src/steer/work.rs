@@ -165,18 +165,18 @@ impl Work {
             // Its pods are still counted as those of the versions that there were before.
             return;
         }
-        if self.course.is_left_alone(sight.versions.canary, is_alone(sight)) {
-            self.course.take_over(now);
-        }
-        if !self.course.is_under_way() {
-            (self.observer, self.restarts) = (Observer::default(), None);
-            return;
-        }
         let (release, plan) = (&sight.release, &sight.release.plan);
-        let quantile = plan.gates.latency.map_or(0.99, |latency| latency.quantile);
-        let Second { seen, slow } =
-            self.observer.look(release, &self.course, (told, roster), quantile);
         let versions = &sight.versions;
+        let judged = self.course.is_under_way();
+        let (seen, slow, restarts) = if judged {
+            let quantile = plan.gates.latency.map_or(0.99, |latency| latency.quantile);
+            let Second { seen, slow } =
+                self.observer.look(release, &self.course, (told, roster), quantile);
+            (seen, slow, self.restarted(versions.restarts))
+        } else {
+            (self.observer, self.restarts) = (Observer::default(), None);
+            (None, None, 0)
+        };
         let callers: Option<Vec<Seen>> = seen.as_ref().map(|seen| seen.values().copied().collect());
         let tick = Tick {
             now,
@@ -184,14 +184,16 @@ impl Work {
             canary: canary(versions, now),
             stable: versions.stable,
             answers: asked,
-            restarts: self.restarted(versions.restarts),
+            restarts,
             in_force: self.is_in_force(now),
             slow,
             replaced: self.is_replaced(sight, now),
             alone: is_alone(sight),
         };
         self.course.tick(plan, &tick);
-        self.remember(seen.as_ref(), sight, now);
+        if judged {
+            self.remember(seen.as_ref(), sight, now);
+        }
     }
 
     /// How many containers have ended since the last look; at the first one nobody knows.

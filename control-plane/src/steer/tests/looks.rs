@@ -57,8 +57,9 @@ fn what_the_object_says_is_what_everybody_sees() {
 #[test]
 fn what_is_held_and_left_alone_takes_over() {
     let (phase, stable, canary) = (Phase::Held, "old".to_owned(), "new".to_owned());
-    let failed = canary.clone();
-    let held = Course { phase, stable, canary, failed, ..Course::default() };
+    // It failed in the middle of its promotion.
+    let (failed, lifted) = (canary.clone(), true);
+    let held = Course { phase, stable, canary, failed, lifted, ..Course::default() };
     for (others, let_in, expected) in
         [(true, 0, Phase::Held), (false, 2, Phase::Held), (false, 0, Phase::Promoted)]
     {
@@ -70,5 +71,7 @@ fn what_is_held_and_left_alone_takes_over() {
         let answers = mesh.answers(false);
         work.second(&sight, said(&answers, &mesh, Force::default()), 100);
         assert_eq!(work.course.phase, expected, "others: {others}, let in: {let_in}");
+        let why = work.course.history.front().map_or("", |entry| &entry.why);
+        assert_eq!(why.is_empty(), expected == Phase::Held, "{why}");
     }
 }
