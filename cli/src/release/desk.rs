@@ -25,27 +25,27 @@ impl Asked {
     }
 
     /// The only one there is, of these.
-    fn only(&self, mut found: Vec<ReleaseView>) -> Result<ReleaseView, Error> {
-        let name = &self.name;
-        match (found.pop(), &self.namespace) {
-            (Some(only), _) if found.is_empty() => Ok(only),
-            (None, Some(of)) => Err(Error::Absent(format!(
-                "there is no Release {of}/{name} that could be understood; `tulle release list` says which there are, `tulle check` what is wrong with others"
-            ))),
-            (None, None) => Err(Error::Absent(format!(
-                "there is no Release {name} in any namespace that you may see; `tulle release list` says which there are"
-            ))),
-            (Some(last), _) => {
-                let all = found.iter().chain([&last]);
-                let all: Vec<_> =
-                    all.map(|one| format!("{}/{}", one.namespace, one.name)).collect();
-                let told = format!(
-                    "there are several: {}; say which, or its namespace by -n",
-                    all.join(", ")
-                );
-                Err(Error::Usage(told))
-            }
+    fn only(&self, found: Vec<ReleaseView>) -> Result<ReleaseView, Error> {
+        let found = match <[ReleaseView; 1]>::try_from(found) {
+            Ok([only]) => return Ok(only),
+            Err(found) => found,
+        };
+        if !found.is_empty() {
+            let all: Vec<_> =
+                found.iter().map(|one| format!("{}/{}", one.namespace, one.name)).collect();
+            let told =
+                format!("there are several: {}; say which, or its namespace by -n", all.join(", "));
+            return Err(Error::Usage(told));
         }
+        let name = &self.name;
+        Err(Error::Absent(match &self.namespace {
+            Some(of) => format!(
+                "there is no Release {of}/{name} that could be understood; `tulle release list` says which there are, `tulle check` what is wrong with others"
+            ),
+            None => format!(
+                "there is no Release {name} in any namespace that you may see; `tulle release list` says which there are"
+            ),
+        }))
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) enum Outcome {
 pub(super) struct Course {
     pub(super) until: Until,
     since: Instant,
+    ticks: Interval,
     /// It has been seen.
     seen: bool,
     /// One was under way at some time.
@@ -47,7 +48,8 @@ pub(super) struct Course {
 
 impl Course {
     pub(super) fn new(until: Until) -> Self {
-        Self { until, since: Instant::now(), seen: false, begun: false, away: None }
+        let (since, ticks) = (Instant::now(), ticks());
+        Self { until, since, ticks, seen: false, begun: false, away: None }
     }
 
     /// What comes of it that it is so.
@@ -107,28 +109,19 @@ impl Course {
         };
         if since.elapsed() < patience { Ok(()) } else { Err(error) }
     }
-}
 
-/// The next look at it: what is away is waited for, which is said once.
-pub(super) async fn seen(
-    desk: &Desk,
-    asked: &Asked,
-    course: &mut Course,
-    ticks: &mut Interval,
-) -> Result<ReleaseView, Error> {
-    loop {
-        ticks.tick().await;
-        match desk.one(asked).await {
-            Ok(view) => {
-                (course.seen, course.away) = (true, None);
-                return Ok(view);
-            }
-            Err(error) => {
-                let (first, told) = (course.away.is_none(), error.to_string());
-                course.unseen(error)?;
-                if first {
-                    writeln!(io::stderr(), "{told}; trying again")?;
-                }
+    /// The next look at it: what is away is waited for, which is said once.
+    pub(super) async fn seen(&mut self, desk: &Desk, asked: &Asked) -> Result<ReleaseView, Error> {
+        loop {
+            self.ticks.tick().await;
+            let error = match desk.one(asked).await {
+                Ok(view) => return Ok(view),
+                Err(error) => error,
+            };
+            let (first, told) = (self.away.is_none(), error.to_string());
+            self.unseen(error)?;
+            if first {
+                writeln!(io::stderr(), "{told}; trying again")?;
             }
         }
     }
@@ -146,10 +139,10 @@ pub(super) async fn print(
     asked: &Asked,
     shown: Shown<'_>,
     mut course: Course,
+    mut view: ReleaseView,
 ) -> Result<ExitCode, Error> {
-    let (mut ticks, mut teller) = (ticks(), Teller::default());
+    let mut teller = Teller::default();
     loop {
-        let view = seen(shown.desk, asked, &mut course, &mut ticks).await?;
         let text = if shown.is_drawn() {
             teller.tell(&view, shown.canvas().now)
         } else {
@@ -161,6 +154,7 @@ pub(super) async fn print(
             writeln!(io::stderr(), "{}", printable(&told))?;
             return Ok(ExitCode::from(code));
         }
+        view = course.seen(shown.desk, asked).await?;
     }
 }
 

@@ -66,11 +66,11 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let mut course = follow::Course::new(self.until);
-        let first = follow::seen(&desk, &asked, &mut course, &mut follow::ticks()).await?;
+        let first = course.seen(&desk, &asked).await?;
         let asked = Asked::of(&first);
         match shown.is_drawn() && io::stdout().is_terminal() {
             true => Box::pin(live::stay(&asked, shown, course, first)).await,
-            false => Box::pin(follow::print(&asked, shown, course)).await,
+            false => Box::pin(follow::print(&asked, shown, course, first)).await,
         }
     }
 }

@@ -1,9 +1,8 @@
-use std::{collections::BTreeMap, sync::Arc as Shared, time::Duration};
+mod desk;
+mod follow;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use parking_lot::Mutex;
-use tokio::{net::UnixListener, time::Instant};
+use std::collections::BTreeMap;
+
 use tulle_api::ReleasePhase as Phase;
 use tulle_control_plane::{
     release::{Answers, Arm, Entry, Pair, Plan, Traffic},
@@ -11,24 +10,14 @@ use tulle_control_plane::{
         CallerView, GateView, PodsView, ReleaseView, ReleasesView, SecondView, StepView, Versioned,
     },
 };
-use tulle_runtime::{
-    drain,
-    http::{Handler, serve_unix, text},
-};
 
 use super::{
     canvas::{Canvas, count, share, span, weight},
-    desk::Desk,
-    follow::{Course, Outcome, Teller, seen, summary, ticks},
-    get::Until,
     list,
     live::{Page, Typed, Wanted},
-    screen, simulate, template, verbs, why,
+    screen, simulate, template, why,
 };
-use crate::{
-    observe::{Asked, Error, Source},
-    table::Tone,
-};
+use crate::{observe::Asked, table::Tone};
 
 /// 2026-11-22 19:03:40.
 const NOW: u64 = 1_795_374_220;
@@ -347,120 +336,6 @@ fn names_have_a_namespace_or_none() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn exit_codes_say_how_it_ended() {
-    let until = Until { exit: true, ..Until::default() };
-    let code = |outcome| match outcome {
-        Outcome::Over(code, _) => Some(code),
-        Outcome::Open => None,
-    };
-    for (phase, expected) in [
-        (Phase::Promoted, Some(0)),
-        (Phase::Held, Some(3)),
-        (Phase::RolledBack, Some(3)),
-        (Phase::Paused, Some(4)),
-        (Phase::Promoting, None),
-    ] {
-        let mut course = Course::new(until);
-        assert_eq!(course.look(&of(Phase::Progressing)), Outcome::Open);
-        assert_eq!(code(course.look(&of(phase))), expected, "{phase:?}");
-        // Without --exit nothing ends it.
-        assert_eq!(Course::new(Until::default()).look(&of(phase)), Outcome::Open);
-    }
-    // By the last end, which is said.
-    let Outcome::Over(3, told) = Course::new(until).look(&of(Phase::Held)) else { panic!("open") };
-    assert!(
-        told.starts_with("no release of shop/reviews is under way; the last one is Held"),
-        "{told}"
-    );
-    assert_eq!(code(Course::new(until).look(&of(Phase::Idle))), Some(0));
-    // One that is to begin is waited for.
-    let soon = Until { begin: Some(Duration::from_secs(60)), ..until };
-    let mut course = Course::new(soon);
-    assert_eq!(course.look(&of(Phase::Promoted)), Outcome::Open);
-    tokio::time::advance(Duration::from_secs(61)).await;
-    assert_eq!(code(course.look(&of(Phase::Promoted))), Some(0));
-    // Not forever.
-    let mut course = Course::new(Until { timeout: Some(Duration::from_secs(90)), ..until });
-    assert_eq!(course.look(&of(Phase::Waiting)), Outcome::Open);
-    tokio::time::advance(Duration::from_secs(91)).await;
-    let Outcome::Over(1, told) = course.look(&of(Phase::Waiting)) else { panic!("open") };
-    assert!(told.contains("has not ended within 90 s: it is Waiting"), "{told}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_is_away_for_a_while_is_waited_for() {
-    let away = || Error::Away("no replica steers".to_owned());
-    // Not by somebody who looks for the first time, and with no end in mind.
-    assert!(Course::new(Until::default()).unseen(away()).is_err());
-    let mut course = Course::new(Until { exit: true, ..Until::default() });
-    assert!(course.unseen(away()).is_ok());
-    tokio::time::advance(Duration::from_secs(59)).await;
-    assert!(course.unseen(away()).is_ok());
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(course.unseen(away()).is_err());
-    let mut course = Course::new(Until::default());
-    course.look(&progressing());
-    assert!(course.unseen(away()).is_ok());
-    tokio::time::advance(Duration::from_secs(59)).await;
-    assert!(course.unseen(away()).is_ok());
-    course.look(&progressing());
-    tokio::time::advance(Duration::from_secs(59)).await;
-    assert!(course.unseen(away()).is_ok());
-    tokio::time::advance(Duration::from_secs(60)).await;
-    assert!(course.unseen(away()).is_err());
-    assert!(Course::new(Until::default()).unseen(Error::Refused(String::new())).is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_applied_a_moment_ago_is_waited_for() {
-    let absent = || Error::Absent("there is no Release reviews".to_owned());
-    let until = Until { exit: true, ..Until::default() };
-    assert!(Course::new(until).unseen(absent()).is_err());
-    let until = Until { begin: Some(Duration::from_secs(20)), ..until };
-    let mut course = Course::new(until);
-    assert!(course.unseen(absent()).is_ok());
-    tokio::time::advance(Duration::from_secs(20)).await;
-    assert!(course.unseen(absent()).is_err());
-    // What goes away later does not come back.
-    let mut course = Course::new(until);
-    course.look(&progressing());
-    assert!(course.unseen(absent()).is_err());
-}
-
-#[tokio::test]
-async fn the_first_look_waits_for_it_too() {
-    let until = Until { exit: true, begin: Some(Duration::from_secs(20)), ..Until::default() };
-    let answers = vec![
-        (StatusCode::SERVICE_UNAVAILABLE, "no replica steers".to_owned()),
-        all(Vec::new()),
-        all(vec![progressing()]),
-    ];
-    let name = Asked::read("shop/reviews", None).unwrap();
-    let (found, questions) = asked(answers, async |desk: &Desk| {
-        seen(desk, &name, &mut Course::new(until), &mut ticks()).await.map(|view| view.name)
-    })
-    .await;
-    assert_eq!((found.unwrap().as_str(), questions.len()), ("reviews", 3));
-}
-
-#[test]
-fn where_nobody_looks_each_change_is_a_line() {
-    let mut teller = Teller::default();
-    let first = teller.tell(&progressing(), NOW);
-    assert_eq!(
-        first,
-        "19:03:40  shop/reviews is Progressing, 84f6 replaces 7d9c, step 2 of 3 (5 %): latency may be worse (evidence 31 of 3000): the step goes on until it is known\n\
-         19:03:40  latency is amber: evidence 31 of 3000\n"
-    );
-    let later = ReleaseView { reason: "90 of 120 s".to_owned(), ..progressing() };
-    assert_eq!(teller.tell(&later, NOW), "");
-    let mut green = progressing();
-    green.gates[1].state = "Green".to_owned();
-    assert_eq!(teller.tell(&green, NOW), "19:03:40  latency is green: evidence 31 of 3000\n");
-    assert_eq!(teller.tell(&of(Phase::Held), NOW).lines().count(), 2);
-}
-
 #[test]
 fn keys_want_something_of_the_version_that_is_seen() {
     let canary = || "84f6".to_owned();
@@ -528,123 +403,4 @@ fn what_a_plan_would_do_is_told() {
     assert!(text.contains("\nstopped  100 %"), "{text}");
     assert!(text.contains("as the old one:\nOUTCOME"), "{text}");
     assert!(text.contains("\npromoted  100 %  "), "{text}");
-}
-
-/// A control plane: what it was asked, and what it answers to each question in turn, the last answer again and again.
-struct Fake {
-    asked: Shared<Mutex<Vec<String>>>,
-    answers: Mutex<Vec<(StatusCode, String)>>,
-}
-
-impl Handler for Fake {
-    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.asked.lock().push(format!("{} {}", request.method(), request.uri()));
-        let mut answers = self.answers.lock();
-        let next = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
-        text(next.0, next.1)
-    }
-}
-
-/// What one that answers so is asked by `doing`.
-async fn asked<T>(
-    answers: Vec<(StatusCode, String)>,
-    doing: impl AsyncFnOnce(&Desk) -> T,
-) -> (T, Vec<String>) {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("admin.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let asked = Shared::new(Mutex::new(Vec::new()));
-    let fake = Fake { asked: Shared::clone(&asked), answers: Mutex::new(answers) };
-    let (_trigger, drain) = drain::channel();
-    let served = tokio::spawn(serve_unix(listener, fake, drain));
-    let done = doing(&Desk { source: Source::Local(socket) }).await;
-    served.abort();
-    let asked = asked.lock().clone();
-    (done, asked)
-}
-
-fn says<T: serde::Serialize>(value: &T) -> (StatusCode, String) {
-    (StatusCode::OK, serde_json::to_string(value).unwrap())
-}
-
-fn all(items: Vec<ReleaseView>) -> (StatusCode, String) {
-    says(&ReleasesView { items })
-}
-
-#[tokio::test]
-async fn a_name_alone_is_looked_for_everywhere() {
-    let name = Asked::read("reviews", None).unwrap();
-    let (found, questions) = asked(vec![all(vec![progressing()])], async |desk: &Desk| {
-        desk.full(&name).await.map_err(|error| error.to_string())
-    })
-    .await;
-    assert_eq!(found, Ok(Asked::read("shop/reviews", None).unwrap()));
-    assert_eq!(questions, ["GET /releases?name=reviews"]);
-    let other = ReleaseView { namespace: "test".to_owned(), ..progressing() };
-    for (items, why) in [
-        (Vec::new(), "there is no Release reviews in any namespace that you may see"),
-        (vec![progressing(), other], "there are several: shop/reviews, test/reviews; say which"),
-    ] {
-        let (refused, _) = asked(vec![all(items)], async |desk: &Desk| {
-            desk.wish(&name, "rollback", &[]).await.map_err(|error| error.to_string())
-        })
-        .await;
-        let refused = refused.unwrap_err();
-        assert!(refused.starts_with(why), "{refused}");
-    }
-}
-
-#[tokio::test]
-async fn verbs_are_said_once_and_refusals_as_they_are() {
-    let name = Asked::read("shop/reviews", None).unwrap();
-    let (done, questions) = asked(vec![says(&of(Phase::Held))], async |desk: &Desk| {
-        let said = [("reason", "too slow & wrong".to_owned()), ("revision", String::new())];
-        desk.wish(&name, "rollback", &said).await.unwrap()
-    })
-    .await;
-    assert_eq!(summary(&done), "shop/reviews is Held: because");
-    let expected = "POST /releases/rollback?namespace=shop&name=reviews&reason=too+slow+%26+wrong";
-    assert_eq!(questions, [expected]);
-    for (status, passes) in [
-        (StatusCode::CONFLICT, false),
-        (StatusCode::FORBIDDEN, false),
-        (StatusCode::SERVICE_UNAVAILABLE, true),
-    ] {
-        let answer = vec![(status, "errors is Amber; `promote --now` does it\n".to_owned())];
-        let (refused, questions) =
-            asked(answer, async |desk: &Desk| desk.wish(&name, "promote", &[]).await).await;
-        let refused = refused.unwrap_err();
-        let told = "the control plane says: errors is Amber; `promote --now` does it";
-        assert_eq!((refused.to_string().as_str(), questions.len()), (told, 1));
-        assert_eq!(matches!(refused, Error::Away(_)), passes);
-    }
-}
-
-#[tokio::test]
-async fn a_rollback_is_waited_for() {
-    let name = Asked::read("shop/reviews", None).unwrap();
-    let late = ReleaseView {
-        on: 35,
-        in_force: false,
-        laggards: vec!["shop/a".to_owned()],
-        ..of(Phase::Held)
-    };
-    let answers = vec![all(vec![late.clone()]), all(vec![of(Phase::Held)])];
-    let began = Instant::now();
-    let (done, questions) =
-        asked(answers, async |desk: &Desk| verbs::in_force(desk, &name, late.clone(), began).await)
-            .await;
-    assert!(
-        done.whole && done.told.starts_with("in force on 37/37 proxies after "),
-        "{}",
-        done.told
-    );
-    assert_eq!(questions.len(), 2);
-    let long_ago = began.checked_sub(Duration::from_secs(10)).unwrap();
-    let (done, _) = asked(vec![all(vec![late.clone()])], async |desk: &Desk| {
-        verbs::in_force(desk, &name, late.clone(), long_ago).await
-    })
-    .await;
-    let told = "in force on 35/37 proxies within 10 s, not yet on shop/a";
-    assert_eq!((done.whole, done.told.as_str()), (false, told));
 }

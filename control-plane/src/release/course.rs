@@ -188,7 +188,7 @@ impl Course {
 
     /// A second has passed.
     pub fn tick(&mut self, plan: &Plan, tick: &Tick<'_>) {
-        if self.is_left(tick) {
+        if self.is_successor(tick) {
             return self.take_over(tick.now);
         }
         if !self.is_under_way() {
@@ -228,7 +228,7 @@ impl Course {
     }
 
     /// Whether nobody but the canary is there for callers.
-    fn is_left(&self, Tick { canary, alone, replaced, .. }: &Tick<'_>) -> bool {
+    fn is_successor(&self, Tick { canary, alone, replaced, .. }: &Tick<'_>) -> bool {
         let alone = *alone && canary.serving > 0;
         match self.phase {
             // Those that were let in before it failed get requests as they are.

@@ -168,14 +168,13 @@ impl Work {
         let (release, plan) = (&sight.release, &sight.release.plan);
         let versions = &sight.versions;
         let judged = self.course.is_under_way();
-        let (seen, slow, restarts) = if judged {
+        let (Second { seen, slow }, restarts) = if judged {
             let quantile = plan.gates.latency.map_or(0.99, |latency| latency.quantile);
-            let Second { seen, slow } =
-                self.observer.look(release, &self.course, (told, roster), quantile);
-            (seen, slow, self.restarted(versions.restarts))
+            let second = self.observer.look(release, &self.course, (told, roster), quantile);
+            (second, self.restarted(versions.restarts))
         } else {
             (self.observer, self.restarts) = (Observer::default(), None);
-            (None, None, 0)
+            (Second::default(), 0)
         };
         let callers: Option<Vec<Seen>> = seen.as_ref().map(|seen| seen.values().copied().collect());
         let tick = Tick {
