@@ -89,6 +89,8 @@ pub struct Steer {
     sources: Sources,
     requests: mpsc::Receiver<desk::Request>,
     leads: watch::Receiver<bool>,
+    /// Whether it has looked since it leads: before that it would show that there is nothing.
+    has_looked: bool,
     /// What there was at the last look.
     sights: BTreeMap<Name, Sight>,
     works: HashMap<Name, Work>,
@@ -100,7 +102,7 @@ impl Steer {
     /// Steers while it `leads`.
     pub fn new(sources: Sources, desk: Requests, leads: watch::Receiver<bool>) -> Self {
         let (sights, works, silent) = Default::default();
-        Self { sources, requests: desk.0, leads, sights, works, silent }
+        Self { sources, requests: desk.0, leads, has_looked: false, sights, works, silent }
     }
 
     /// Looks each second, forever.
@@ -128,6 +130,7 @@ impl Steer {
 
     /// Another one steers. What was seen and answered until now says nothing when this one does again.
     fn rest(&mut self) {
+        self.has_looked = false;
         self.sights.clear();
         self.works.clear();
         self.sources.asker.follow([], now());
@@ -163,6 +166,7 @@ impl Steer {
         let working = self.sights.iter().filter(|(_, sight)| sight.idle_because.is_none());
         let views = working.filter_map(|(name, sight)| Some(self.works.get(name)?.summary(sight)));
         self.sources.gauges.set(views.collect());
+        self.has_looked = true;
         Some(())
     }
 
@@ -268,6 +272,9 @@ impl Steer {
         let answer = match call {
             _ if !*self.leads.borrow() => {
                 Err(Unfulfilled::NoLeader("this one does not".to_owned()))
+            }
+            Call::Look { .. } if !self.has_looked => {
+                Err(Unfulfilled::NoLeader("this one begins to".to_owned()))
             }
             Call::Look { namespace, name } => {
                 // Who waits until something is in force waits no longer than that takes.

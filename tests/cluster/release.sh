@@ -56,12 +56,12 @@ first_of() { local name; read -r name _ <<<"$(pods "$1")"; echo "$name"; }
 ready() { [ "$(pods "$1" | grep -c ' True$')" = "$2" ] || { pods "$1"; return 1; }; }
 held() { [ "$(pods "$1" | grep -c ' False$')" = "$2" ] && ready "$1" 0 || { pods "$1"; return 1; }; }
 client() { k exec client -c client -- sh -c "$1"; }
-# mark: from now on it counts what is asked, and by whom that is answered. Who writes appends.
-mark() { client 'for file in /tmp/answers-* /tmp/versions-*; do : > $file; done'; }
+# mark: from here on its answers count. Nothing is cut off: curl writes them byte by byte, and would leave half a line.
+mark() { client 'cd /tmp; for file in answers-*; do wc -l < $file > mark-$file; done'; }
 # serves VERSION: it answers somebody, from now on
 serves() { client 'for file in /tmp/versions-*; do : > $file; done'; eventually 15 client "grep -qx $1 /tmp/versions-*"; }
 # What was answered since `mark`; a file's last line may not be whole yet.
-answers() { client 'for file in /tmp/answers-*; do sed "\$d" $file; done'; }
+answers() { client 'cd /tmp; for file in answers-*; do tail -n +$(($(cat mark-$file) + 1)) $file | sed "\$d"; done'; }
 many() { answers > "$W/answers"; [ "$(wc -l < "$W/answers")" -gt 100 ]; }
 # none_failed WHAT [MOST]: of what was asked since `mark` no request failed, or at most MOST by a 500 of the canary's
 none_failed() {
@@ -77,6 +77,12 @@ import json, sys
 did = [one["did"] for one in json.load(sys.stdin)]
 begun = next(at for at, one in enumerate(did) if one.startswith("release of"))
 print(*reversed([one for one in did[:begun] if one.startswith("step")]), sep=", ")'; }
+# follow: from now on, as a pipeline does; followed CODE: with this it ended
+follow() { tulle release get release/web -w --exit --begin 1m --timeout 5m > "$W/followed" 2>&1 & following=$!; }
+followed() {
+  local code=0; wait "$following" || code=$?
+  if [ "$code" = "$1" ]; then ok "who followed it was told: $code"; else bad "who followed it was told: $code" "$(cat "$W/followed")"; fi
+}
 holder() { system get lease tulle-control-plane -o 'jsonpath={.spec.holderIdentity}'; }
 other() { local now; now=$(holder); [ -n "$now" ] && [ "$now" != "$old" ]; }
 # kill_leader WHERE: as `kill -9` would; another one steers
@@ -88,22 +94,22 @@ kill_leader() {
 check "nothing to release yet" comes 30 Idle
 
 # --- a good version
-mark; version v2
+mark; follow; version v2
 check "a new version: a step begins" comes 40 Progressing
 check "its pods are held by their own sidecars" held v2 2
 soon "… which say so" "Release release/web" k logs "$(first_of v2)" -c tulle-proxy
 check "all old ones are ready" ready v1 4
 check "it serves" serves v2
 check "Kubernetes sends it nothing" sh -c "kubectl -n release get endpointslice -l kubernetes.io/service-name=web -o json | python3 -c 'import json, sys; sys.exit(sum(it[\"conditions\"][\"ready\"] for one in json.load(sys.stdin)[\"items\"] for it in one[\"endpoints\"]) != 4)'"
-check "it takes over" comes 90 Promoted
+check "it takes over" comes 90 Promoted; followed 0
 check "the Deployment has finished" k rollout status deployment/web --timeout=60s
 check "all are of the new version" ready v2 4
 none_failed "a good version"
 check "nothing of the user's was written" untouched
 
 # --- a bad one, and the way back
-mark; version v3 2
-check "a bad version is held" comes 60 Held
+mark; follow; version v3 2
+check "a bad version is held" comes 60 Held; followed 3
 says "it is said why" "errors" status reason
 none_failed "a bad version" 60
 mark; none_failed "nobody gets it any more"
@@ -148,13 +154,13 @@ check "nothing of the user's was written" untouched
 
 # --- whoever steers is killed at every step
 k scale deployment/web --replicas=4 >/dev/null; check "four again" eventually 60 ready v4 4
-mark; version v5
+mark; follow; version v5
 kill_leader "before the first step"
 in_step() { [ "$(status step)" = "$1" ]; }
 check "… step 1" eventually 60 in_step 1; kill_leader "in step 1"
 check "… step 2" eventually 60 in_step 2; kill_leader "in step 2"
 check "… it takes over" comes 90 Promoting Promoted; kill_leader "while it takes over"
-check "the same verdict" comes 90 Promoted
+check "the same verdict" comes 90 Promoted; followed 0
 says "each step once" "step 1 (10 %), step 2 (25 %)" steps
 check "the Deployment has finished" k rollout status deployment/web --timeout=60s
 none_failed "leader killed at every step"
