@@ -46,6 +46,7 @@ use tulle_proto::replica::v1::{
     ObserveRequest, ObserveResponse, SteerRequest, SurveyRequest, TapRequest, TapResponse,
     replica_service_client::ReplicaServiceClient, replica_service_server::ReplicaServiceServer,
 };
+use tulle_xds::text;
 
 /// How long a new holder of the Lease waits for what the others say, before it writes what it knows.
 const GATHER: Duration = Duration::from_secs(5);
@@ -273,7 +274,7 @@ impl Replica {
             if !too_much && status.code() != Code::Unimplemented {
                 self.connections.0.lock().remove(to);
             }
-            Silence { reason: status.to_string(), too_much }
+            Silence { reason: text::status(&status), too_much }
         })
     }
 

@@ -34,6 +34,7 @@ use tonic::{
 use crate::{
     model::{Invalid, Kind},
     subscription::{Receipt, Subscription, Update},
+    text,
 };
 use backoff::Backoff;
 
@@ -297,7 +298,7 @@ enum StreamError {
     Slow,
     #[error("the control plane closed the stream")]
     Ended,
-    #[error("{}", status_text(.0))]
+    #[error("{}", text::status(.0))]
     Status(Box<Status>),
     #[error(transparent)]
     BadResponse(#[from] wire::BadResponse),
@@ -321,18 +322,6 @@ impl From<Status> for StreamError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
     }
-}
-
-/// Code, text and the chain of causes: a TLS failure hides there.
-fn status_text(status: &Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Debug for ClientConfig {

@@ -1,5 +1,9 @@
 //! Text that somebody else wrote, on its way into a log or onto a terminal.
 
+use std::{error::Error as _, iter};
+
+use tonic::Status;
+
 /// `text` in at most `limit` bytes, cut at a character's border.
 pub fn bounded(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
@@ -22,6 +26,13 @@ pub fn printable(text: &str) -> String {
         }
     }
     printable
+}
+
+/// Code, text and the chain of causes: a TLS failure hides there.
+pub fn status(status: &Status) -> String {
+    let causes = iter::successors(status.source(), |&error| error.source());
+    let text = format!("{:?}: {}", status.code(), status.message());
+    causes.fold(text, |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -169,8 +169,10 @@ impl Listener {
         let Replica { roster, pod, trust_domain, .. } = &*self.replica;
         let pods = Pods { roster: roster.clone(), trust_domain: trust_domain.clone() };
         let (caller, identity, _here) = pods.pod(request.extensions())?;
-        let own = roster.get(pod).map(|own| own.attested(pod, trust_domain).identity);
-        if own.is_none_or(|own| own != identity) {
+        // It was deleted, and has not ended yet.
+        let gone = || Status::unavailable(format!("pod {pod} does not exist (any more)"));
+        let own = roster.get(pod).ok_or_else(gone)?.attested(pod, trust_domain).identity;
+        if own != identity {
             return Err(Status::permission_denied(format!(
                 "{identity} is no control plane: it may neither say nor ask what proxies say"
             )));

@@ -9,6 +9,7 @@ use tokio::{
 };
 use tonic::{Request, Status, transport::Channel};
 use tulle_proto::replica::v1::{Force, TellRequest, replica_service_client::ReplicaServiceClient};
+use tulle_xds::text;
 
 use super::{Replica, Tellings, wire};
 use crate::world::objects::Name;
@@ -65,7 +66,7 @@ impl Teller {
         };
         match self.converse(channel).await {
             Ok(()) => format!("{leader} has ended the stream"),
-            Err(status) => status.to_string(),
+            Err(status) => text::status(&status),
         }
     }
 
