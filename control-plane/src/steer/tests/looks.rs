@@ -1,37 +1,4 @@
 use super::*;
-use crate::{replicas::Tellings, status};
-
-#[tokio::test]
-async fn who_waits_until_it_is_in_force_does_not_wait_for_the_next_second() {
-    let mesh = Mesh::new(false);
-    let (telling, told) = watch::channel(Arc::<Tellings>::default());
-    let mut sources = sources(&mesh, Arc::new(Refuses(Mutex::new(0))));
-    sources.surveyor.told = told;
-    let (releases, wishes) = Releases::new();
-    tokio::spawn(Steer::new(sources, wishes, watch::channel(true).1).run());
-    let on = async || {
-        let view = shown(&releases).await;
-        view.items.first().map(|release| (release.on, release.of))
-    };
-    for on_so_far in 0..=2 {
-        let force = status::Force { on: on_so_far, of: 2, ..status::Force::default() };
-        let said = status::Told { force, ..status::Told::default() };
-        telling.send_replace(Arc::new([(mesh.release.reference(), said)].into()));
-        assert_eq!(on().await, Some((on_so_far, 2)));
-    }
-}
-
-/// Who follows a release asks whoever leads now: that there is none would end what waits for it.
-#[tokio::test(start_paused = true)]
-async fn who_has_led_for_a_moment_does_not_show_that_there_is_nothing() {
-    let sources = sources(&Mesh::new(false), Arc::new(Refuses(Mutex::new(0))));
-    let (releases, wishes) = Releases::new();
-    let (lead, leads) = watch::channel(false);
-    tokio::spawn(Steer::new(sources, wishes, leads).run());
-    assert!(matches!(releases.ask(look()).await, Err(Unfulfilled::NoLeader(_))));
-    lead.send_replace(true);
-    assert_eq!(shown(&releases).await.items.len(), 1);
-}
 
 /// How far it is may stay as it is while what it waits for changes: who reads the object alone learns that, too.
 #[test]

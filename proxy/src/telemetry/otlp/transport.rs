@@ -15,7 +15,10 @@ use tonic::{
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
-use tulle_xds::model::{Otlp, OtlpProtocol};
+use tulle_xds::{
+    model::{Otlp, OtlpProtocol},
+    text,
+};
 
 use super::{
     Signal,
@@ -170,7 +173,7 @@ async fn by_grpc(channel: Channel, headers: &HeaderMap, signal: Signal, message:
         Ok(response) => taken(response.get_ref()),
         Err(status) => {
             let after = retry_info(status.details());
-            let why = format!("{:?}: {}", status.code(), status.message());
+            let why = text::status(&status);
             if again_by_grpc(status.code().into(), after.is_some()) {
                 Answer::Again { after, why }
             } else {
